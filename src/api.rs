@@ -1,0 +1,191 @@
+//! The JSON of the HTTP API, shared by the server and the commands that read it.
+//!
+//! Field names are a contract (see the interface section of ARCHITECTURE.md): scripts rely on them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a node says of itself: `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Who it is and what it does.
+    pub node: NodeStatus,
+    /// Its store.
+    pub store: StoreStatus,
+    /// Its overlay views.
+    pub overlay: OverlayStatus,
+    /// Its data links, both directions.
+    pub links: Vec<LinkStatus>,
+    /// Checkpoint per site: everything of that site up to the number is here.
+    pub vector: BTreeMap<String, i64>,
+}
+
+/// Identity and state of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// PeerId.
+    pub peer_id: String,
+    /// Site number of its store; 0 while the store has never been up.
+    pub site: i64,
+    /// Human name.
+    pub name: String,
+    /// Cluster name.
+    pub cluster: String,
+    /// Version of the program.
+    pub version: String,
+    /// What it is doing.
+    pub state: NodeState,
+    /// Addresses it listens on.
+    pub listen: Vec<String>,
+}
+
+/// What a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// The store is not up yet.
+    Starting,
+    /// Store up; joining the cluster or catching up with its first neighbour.
+    Joining,
+    /// Serving.
+    Ready,
+    /// The store is down; the node stays in the overlay.
+    Degraded,
+    /// Leaving for good.
+    Leaving,
+}
+
+/// A node's store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Where a local client opens a shell on it; no password in it.
+    pub url: String,
+    /// PostgreSQL's version, for example `15.18`; empty while it has never been up.
+    pub version: String,
+    /// Accepts connections and is migrated.
+    pub ready: bool,
+}
+
+/// A node's overlay views.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OverlayStatus {
+    /// The active view.
+    pub active: Vec<NeighborStatus>,
+    /// The number of peers in the passive view.
+    pub passive: usize,
+}
+
+/// One neighbour.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NeighborStatus {
+    /// PeerId.
+    pub peer_id: String,
+    /// Human name; empty while unknown.
+    pub name: String,
+    /// Addresses it can be reached at.
+    pub addresses: Vec<String>,
+    /// Neighbour since, RFC 3339 UTC.
+    pub since: String,
+    /// Last measured round trip in milliseconds.
+    pub rtt_ms: Option<f64>,
+}
+
+/// Direction of a data link, seen from this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// We subscribe.
+    In,
+    /// We publish.
+    Out,
+}
+
+/// One data link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// The peer at the other end; empty if unknown (a link found on the server after a restart).
+    pub peer_id: String,
+    /// Its site.
+    pub site: i64,
+    /// In or out.
+    pub direction: Direction,
+    /// `opening`, `catching_up`, `streaming`, `down` or `closing`.
+    pub state: String,
+    /// WAL bytes not yet confirmed by the subscriber.
+    pub lag_bytes: Option<i64>,
+    /// Seconds since the link last was level or heard of its peer.
+    pub lag_seconds: Option<f64>,
+    /// Name of the replication slot on the publisher.
+    pub slot: String,
+}
+
+/// One node of the cluster as another knows it: an element of `GET /v1/nodes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// PeerId.
+    pub peer_id: String,
+    /// Human name.
+    pub name: String,
+    /// What it said it was doing when last heard of; `None` after it left or was evicted.
+    pub state: Option<NodeState>,
+    /// Site of its store.
+    pub site: i64,
+    /// `host:port` of its store as it advertises it, without credentials.
+    pub store: String,
+    /// Its checkpoint vector when last heard of.
+    pub vector: BTreeMap<String, i64>,
+    /// Its neighbours' PeerIds when last heard of.
+    pub neighbors: Vec<String>,
+    /// When its newest word reached us, RFC 3339 UTC.
+    pub last_seen: String,
+    /// Heard of recently enough to be counted as present.
+    pub alive: bool,
+}
+
+/// The overlay as this node knows it: `GET /v1/topology`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topology {
+    /// The nodes.
+    pub nodes: Vec<TopologyNode>,
+    /// Neighbour relations, each pair once.
+    pub edges: Vec<TopologyEdge>,
+}
+
+/// A node of the topology.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopologyNode {
+    /// PeerId.
+    pub peer_id: String,
+    /// Human name.
+    pub name: String,
+    /// Present?
+    pub alive: bool,
+}
+
+/// An edge of the topology.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TopologyEdge {
+    /// One end (PeerId).
+    pub a: String,
+    /// The other end (PeerId); `a < b`.
+    pub b: String,
+    /// Both ends name each other.
+    pub symmetric: bool,
+}
+
+/// An error as RFC 9457 describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A URI for the kind; `about:blank` when `code` says it all.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Short and the same for every occurrence.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What happened here, and what mends it.
+    pub detail: String,
+    /// Stable machine-readable code.
+    pub code: String,
+}

@@ -1,0 +1,3 @@
+//! The `starling` program.
+
+fn main() {}
