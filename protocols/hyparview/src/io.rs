@@ -6,6 +6,8 @@
 
 use std::{fmt::Debug, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::Message;
 
 /// The name of a peer. Small, ordered and comparable; never a network type.
@@ -15,7 +17,7 @@ impl<T: Copy + Ord + Debug> Id for T {}
 /// A peer together with what is needed to reach it.
 ///
 /// `A` is opaque to the machine: in the node it is a signed peer record, in a simulator `()`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact<I, A> {
     /// Who.
     pub id: I,
@@ -91,6 +93,15 @@ pub enum Output<I, A> {
     Send {
         /// The receiver and how to reach it.
         to: Contact<I, A>,
+        /// What to say.
+        message: Message<I, A>,
+    },
+    /// Send `message` to `peer` over the connection that exists, or that is being dialled for an
+    /// earlier `Send`. Never dials: when there is none the message is dropped without a report.
+    /// Order is kept with `Send` to the same peer.
+    Tell {
+        /// The receiver.
+        peer: I,
         /// What to say.
         message: Message<I, A>,
     },

@@ -1,0 +1,345 @@
+//! Which peers are connected, by which connection to speak to them, and what waits for a dial.
+//!
+//! Several connections to one peer (both sides dialled, or other protocols did) are one peer here: we
+//! speak over the newest that works, and listen on all. The newest, because a peer that comes back
+//! after a power cut leaves its old connection half open for a long time.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{ConnectedPoint, multiaddr::Protocol},
+    swarm::{
+        ConnectionId,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+
+use crate::{handler::Frame, settings::Settings};
+
+/// Most frames that wait for one dial. The machine asks a stranger for one thing at a time.
+const OUTBOX_FRAMES_MAX: usize = 16;
+
+/// Where a frame goes.
+#[derive(Debug)]
+pub(super) enum Route {
+    /// Over this connection.
+    Via(ConnectionId, Frame),
+    /// It waits for a dial.
+    Waits,
+    /// It was given up; others to the same peer wait for a dial.
+    Shed,
+    /// Nowhere: the peer does not speak the protocol, or too many others wait already.
+    Nowhere,
+}
+
+#[derive(Debug)]
+pub(super) struct Peers {
+    peers: BTreeMap<PeerId, Peer>,
+    /// Our dials under way.
+    dials: BTreeMap<ConnectionId, PeerId>,
+    /// Peers with an outbox whose dial has not begun.
+    waiting: VecDeque<PeerId>,
+    dials_max: usize,
+    waiting_max: usize,
+    /// What waited longer is of no use to anybody: the machine has given it up.
+    wait_max: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    links: BTreeMap<ConnectionId, Link>,
+    kept: bool,
+    outbox: Option<Outbox>,
+}
+
+#[derive(Debug)]
+struct Link {
+    condition: Condition,
+    endpoint: ConnectedPoint,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    /// Speaks the protocol, as far as we know.
+    Usable,
+    /// Does not speak the protocol; others may use it.
+    Mute,
+    /// About to be closed. That can take long when the peer is frozen, so it counts as gone.
+    GivenUp,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    /// With the time at which each began to wait.
+    frames: VecDeque<(Instant, Frame)>,
+    addresses: Vec<Multiaddr>,
+    dial: Option<ConnectionId>,
+}
+
+impl Peers {
+    pub(super) fn new(settings: &Settings, wait_max: Duration) -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            dials_max: settings.dials_max(),
+            waiting_max: settings.waiting_peers_max(),
+            wait_max,
+        }
+    }
+
+    /// Whether there is a connection to `peer`, or a dial for what waits already.
+    pub(super) fn is_within_reach(&self, peer: PeerId) -> bool {
+        self.peers
+            .get(&peer)
+            .is_some_and(|entry| entry.outbox.is_some())
+            || self.link(peer).is_some()
+    }
+
+    /// The connection to speak over, if there is one.
+    fn link(&self, peer: PeerId) -> Option<ConnectionId> {
+        self.peers
+            .get(&peer)?
+            .usable()
+            .map(|(connection, _)| connection)
+            .last()
+    }
+
+    pub(super) fn remote_address(&self, peer: PeerId) -> Option<&Multiaddr> {
+        let (_, link) = self.peers.get(&peer)?.usable().last()?;
+        Some(link.endpoint.get_remote_address())
+    }
+
+    pub(super) fn is_usable(&self, peer: PeerId, connection: ConnectionId) -> bool {
+        self.peers
+            .get(&peer)
+            .and_then(|known| known.links.get(&connection))
+            .is_some_and(|link| link.condition == Condition::Usable)
+    }
+
+    /// Decides where a frame goes, dialling `addresses` when there is no connection.
+    pub(super) fn route(
+        &mut self,
+        peer: PeerId,
+        frame: Frame,
+        addresses: impl FnOnce() -> Vec<Multiaddr>,
+    ) -> Route {
+        if let Some(connection) = self.link(peer) {
+            return Route::Via(connection, frame);
+        }
+        let entry = self.peers.entry(peer).or_default();
+        if entry
+            .links
+            .values()
+            .any(|link| link.condition == Condition::Mute)
+        {
+            return Route::Nowhere;
+        }
+        if entry.outbox.is_none() && self.waiting.len() >= self.waiting_max {
+            self.forget_if_idle(peer);
+            return Route::Nowhere;
+        }
+        let outbox = entry.outbox.get_or_insert_with(|| {
+            self.waiting.push_back(peer);
+            Outbox {
+                addresses: addresses(),
+                ..Outbox::default()
+            }
+        });
+        if outbox.frames.len() >= OUTBOX_FRAMES_MAX {
+            return Route::Shed;
+        }
+        outbox.frames.push_back((Instant::now(), frame));
+        Route::Waits
+    }
+
+    /// The next dial to begin, if one waits and there are not too many under way.
+    pub(super) fn next_dial(&mut self) -> Option<DialOpts> {
+        while self.dials.len() < self.dials_max {
+            let peer = self.waiting.pop_front()?;
+            let outbox = self
+                .peers
+                .get_mut(&peer)
+                .and_then(|entry| entry.outbox.as_mut());
+            let Some(outbox) = outbox else { continue };
+            // Always: another dial to the same peer may be under way for somebody else and fail for
+            // want of a good address. A second connection does no harm. A new port: from the listening
+            // port, two simultaneous dials would be one TCP connection with two dialling ends.
+            let opts = DialOpts::peer_id(peer)
+                .condition(PeerCondition::Always)
+                .addresses(std::mem::take(&mut outbox.addresses))
+                .extend_addresses_through_behaviour()
+                .allocate_new_port()
+                .build();
+            outbox.dial = Some(opts.connection_id());
+            self.dials.insert(opts.connection_id(), peer);
+            return Some(opts);
+        }
+        None
+    }
+
+    /// A connection came up, whoever asked for it. Returns what waited for one, and not for too long.
+    pub(super) fn established(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        endpoint: ConnectedPoint,
+    ) -> Vec<Frame> {
+        self.dials.remove(&connection);
+        let entry = self.peers.entry(peer).or_default();
+        entry.links.insert(
+            connection,
+            Link {
+                condition: Condition::Usable,
+                endpoint,
+            },
+        );
+        let outbox = entry.outbox.take().unwrap_or_default();
+        if outbox.dial.is_none() {
+            self.waiting.retain(|waiting| *waiting != peer);
+        }
+        let in_time = |since: &Instant| since.elapsed() < self.wait_max;
+        outbox
+            .frames
+            .into_iter()
+            .filter(|(since, _)| in_time(since))
+            .map(|(_, frame)| frame)
+            .collect()
+    }
+
+    /// A dial failed. Returns the peer when it was ours, and whether messages waited for it; they are
+    /// dropped.
+    pub(super) fn dial_failed(&mut self, connection: ConnectionId) -> Option<(PeerId, bool)> {
+        let peer = self.dials.remove(&connection)?;
+        let outbox = self.peers.get_mut(&peer).map(|entry| &mut entry.outbox);
+        let waited = outbox
+            .and_then(|outbox| outbox.take_if(|outbox| outbox.dial == Some(connection)))
+            .is_some();
+        self.forget_if_idle(peer);
+        Some((peer, waited))
+    }
+
+    /// A connection closed. Returns whether it was the last one that worked.
+    pub(super) fn closed(&mut self, peer: PeerId, connection: ConnectionId) -> bool {
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return false;
+        };
+        let link = entry.links.remove(&connection);
+        let lost = link.is_some_and(|link| link.condition == Condition::Usable)
+            && entry.usable().next().is_none();
+        if lost {
+            entry.kept = false;
+        }
+        self.forget_if_idle(peer);
+        lost
+    }
+
+    /// Nothing more is said or heard over this connection, which is about to be closed. Returns
+    /// whether it was the last one that worked.
+    pub(super) fn give_up(&mut self, peer: PeerId, connection: ConnectionId) -> bool {
+        self.set_condition(peer, connection, Condition::GivenUp)
+    }
+
+    /// The peer does not speak the protocol over this connection. Returns whether it was the
+    /// last one that seemed to work.
+    pub(super) fn mute(&mut self, peer: PeerId, connection: ConnectionId) -> bool {
+        self.set_condition(peer, connection, Condition::Mute)
+    }
+
+    fn set_condition(&mut self, peer: PeerId, connection: ConnectionId, to: Condition) -> bool {
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return false;
+        };
+        let Some(link) = entry.links.get_mut(&connection) else {
+            return false;
+        };
+        let was = std::mem::replace(&mut link.condition, to);
+        was == Condition::Usable && entry.usable().next().is_none()
+    }
+
+    /// Gives up all connections to `peer` and what waits for it. Returns whether any worked.
+    pub(super) fn give_up_all(&mut self, peer: PeerId) -> bool {
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return false;
+        };
+        let worked = entry.usable().next().is_some();
+        for link in entry.links.values_mut() {
+            link.condition = Condition::GivenUp;
+        }
+        entry.kept = false;
+        entry.outbox = None;
+        self.waiting.retain(|waiting| *waiting != peer);
+        self.forget_if_idle(peer);
+        worked
+    }
+
+    /// Marks `peer` as a neighbour or not. Returns the connections that must hear of it.
+    pub(super) fn keep(&mut self, peer: PeerId, kept: bool) -> Vec<ConnectionId> {
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return Vec::new();
+        };
+        if entry.kept == kept {
+            return Vec::new();
+        }
+        entry.kept = kept;
+        // All of them: the peer may speak over another one than we do.
+        entry.usable().map(|(connection, _)| connection).collect()
+    }
+
+    pub(super) fn is_kept(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|entry| entry.kept)
+    }
+
+    /// Puts `addresses` in order of proof: the one we reached the peer at, those on a host that it is
+    /// connected from, the rest.
+    pub(super) fn rank(&self, peer: PeerId, mut addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
+        let links = || self.peers.get(&peer).into_iter().flat_map(Peer::usable);
+        let hosts: Vec<Protocol<'_>> = links()
+            .filter_map(|(_, link)| link.endpoint.get_remote_address().iter().next())
+            .collect();
+        addresses.sort_by_key(|address| {
+            !address
+                .iter()
+                .next()
+                .is_some_and(|host| hosts.contains(&host))
+        });
+        for (_, link) in links() {
+            if let ConnectedPoint::Dialer { address, .. } = &link.endpoint {
+                let mut reached = address.clone();
+                if matches!(reached.iter().last(), Some(Protocol::P2p(_))) {
+                    reached.pop();
+                }
+                addresses.retain(|address| *address != reached);
+                addresses.insert(0, reached);
+            }
+        }
+        addresses
+    }
+
+    fn forget_if_idle(&mut self, peer: PeerId) {
+        if self
+            .peers
+            .get(&peer)
+            .is_some_and(|entry| entry.links.is_empty() && entry.outbox.is_none())
+        {
+            self.peers.remove(&peer);
+        }
+    }
+}
+
+impl Peer {
+    /// Connections that work, oldest first.
+    fn usable(&self) -> impl Iterator<Item = (ConnectionId, &Link)> {
+        self.links
+            .iter()
+            .filter(|(_, link)| link.condition == Condition::Usable)
+            .map(|(connection, link)| (*connection, link))
+    }
+}
+
+#[cfg(test)]
+mod tests;

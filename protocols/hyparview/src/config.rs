@@ -1,0 +1,283 @@
+//! The knobs of the state machine, each with its effect and where its default comes from.
+
+use std::time::Duration;
+
+/// A configuration that cannot work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A capacity, length or period that must not be zero is.
+    #[error("{0} must not be zero")]
+    Zero(&'static str),
+    /// The first value must not exceed the second.
+    #[error("{0} must not exceed {1}")]
+    Exceeds(&'static str, &'static str),
+}
+
+macro_rules! config {
+    ($( $(#[$doc:meta])* $field:ident, $with:ident: $kind:ty = $default:expr; )*) => {
+        /// Parameters of [`State`](crate::State). [`Config::default`] is the paper's set for ten
+        /// thousand nodes, completed where the paper is silent.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Config { $( $field: $kind, )* }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $( $field: $default, )* }
+            }
+        }
+
+        impl Config {
+            $(
+                $(#[$doc])*
+                #[must_use]
+                pub fn $field(&self) -> $kind {
+                    self.$field
+                }
+
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+                #[must_use]
+                pub fn $with(mut self, value: $kind) -> Self {
+                    self.$field = value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+config! {
+    /// Size of the active view, log10(n) + 1 for n nodes.
+    /// Defaults to 5 (paper 5.1: n = 10,000).
+    active_capacity, with_active_capacity: usize = 5;
+    /// Size of the passive view, about six times the active one: how many candidates a node has
+    /// when its neighbours fail all at once.
+    /// Defaults to 30 (paper 5.1).
+    passive_capacity, with_passive_capacity: usize = 30;
+    /// Hops of the walk that introduces a newcomer (ARWL), and the greatest ttl that is believed.
+    /// Defaults to 6 (paper 5.1).
+    active_walk, with_active_walk: u8 = 6;
+    /// Hops before its end at which that walk leaves the newcomer in a passive view (PRWL). At
+    /// most `active_walk`.
+    /// Defaults to 3 (paper 5.1).
+    passive_walk, with_passive_walk: u8 = 3;
+    /// Hops of a shuffle's walk. At most `active_walk`.
+    /// Defaults to 6: the paper gives no number, implementations take ARWL.
+    shuffle_walk, with_shuffle_walk: u8 = 6;
+    /// Neighbours in a shuffle list (ka).
+    /// Defaults to 3 (paper 5.1).
+    shuffle_active, with_shuffle_active: usize = 3;
+    /// Passive peers in a shuffle list (kp).
+    /// Defaults to 4 (paper 5.1).
+    shuffle_passive, with_shuffle_passive: usize = 4;
+    /// Mean time between two shuffles of a node.
+    /// Defaults to 10 s (Partisan; the paper gives none, iroh-gossip calls its 60 s a guess).
+    shuffle_interval, with_shuffle_interval: Duration = Duration::from_secs(10);
+
+    /// Time between two heartbeats to each neighbour.
+    /// Defaults to 1 s (lashup, in production at DC/OS).
+    heartbeat_interval, with_heartbeat_interval: Duration = Duration::from_secs(1);
+    /// A neighbour that is silent for longer is dropped and its connection cut. At least twice
+    /// `heartbeat_interval`; too short a value drops peers in a pause of their runtime.
+    /// Defaults to 4 s (guess: three lost heartbeats).
+    silence_deadline, with_silence_deadline: Duration = Duration::from_secs(4);
+    /// A component tag that has not advanced for longer is forgotten. Greater than the time a tag
+    /// needs to cross the overlay: its diameter times `heartbeat_interval`.
+    /// Defaults to 15 s (diameter 9 at 10,000 nodes, measured; half as much again).
+    tag_timeout, with_tag_timeout: Duration = Duration::from_secs(15);
+
+    /// A request without an answer is given up after this long, dialling included.
+    /// Defaults to 3 s (guess: a lost SYN costs 1 s).
+    request_timeout, with_request_timeout: Duration = Duration::from_secs(3);
+    /// A request without an answer holds its slot for this long; then another candidate is asked
+    /// as well. At most `request_timeout`.
+    /// Defaults to 500 ms (iroh-gossip's neighbour timeout).
+    patience, with_patience: Duration = Duration::from_millis(500);
+    /// Candidates asked at the same time while the active view is not full.
+    /// Defaults to 3 (R5).
+    refill_parallel, with_refill_parallel: usize = 3;
+    /// Pause after a pass over the whole passive view that left slots free; doubles with each
+    /// pass up to `refill_interval_max`, starts anew with each lost neighbour.
+    /// Defaults to 5 s (guess).
+    refill_interval, with_refill_interval: Duration = Duration::from_secs(5);
+    /// Longest pause between two passes.
+    /// Defaults to 30 s (guess; babel-hyparview's connectivity check goes up to 1 min).
+    refill_interval_max, with_refill_interval_max: Duration = Duration::from_secs(30);
+    /// How long a newcomer leaves its free slots to the walks that its contact has started.
+    /// Defaults to 1 s (guess: six hops and a dial).
+    walk_grace, with_walk_grace: Duration = Duration::from_secs(1);
+    /// How long a peer that dropped us is not asked again (R15).
+    /// Defaults to 30 s (guess; gossipsub's prune back-off is 60 s).
+    drop_rest, with_drop_rest: Duration = Duration::from_secs(30);
+
+    /// How many unreachable peers are remembered and probed (R6).
+    /// Defaults to 60 (guess: twice the passive view).
+    suspect_capacity, with_suspect_capacity: usize = 60;
+    /// How many bootstrap contacts are held for ever.
+    /// Defaults to 32 (guess).
+    permanent_capacity, with_permanent_capacity: usize = 32;
+    /// First pause before an unreachable peer's turn comes again; doubles with each failure.
+    /// Defaults to 5 s (guess).
+    suspect_backoff, with_suspect_backoff: Duration = Duration::from_secs(5);
+    /// Longest such pause.
+    /// Defaults to 2 min (guess; foca announces to down members every 65 to 125 s).
+    suspect_backoff_max, with_suspect_backoff_max: Duration = Duration::from_secs(120);
+    /// Shortest time between two probes of one node (R7).
+    /// Defaults to 10 s (R7; lashup: 12 s).
+    probe_interval_min, with_probe_interval_min: Duration = Duration::from_secs(10);
+    /// Longest such time.
+    /// Defaults to 30 s (R7).
+    probe_interval_max, with_probe_interval_max: Duration = Duration::from_secs(30);
+
+    /// Mean time between two switches that a node starts in steady state (R8). Each one moves two
+    /// links, and a link may be dear to the application.
+    /// Defaults to 5 min (guess).
+    remix_interval, with_remix_interval: Duration = Duration::from_secs(300);
+    /// Mean time between two switches while the overlay has to be mixed.
+    /// Defaults to 3 s (guess: more than a switch takes).
+    remix_burst_interval, with_remix_burst_interval: Duration = Duration::from_secs(3);
+    /// How many switches a node makes when its component has come together with another.
+    /// Defaults to 3 (measured: 20, 50 and 100 nodes have 80 % of a random graph's cross links 20 s
+    /// after a cut has healed; 5 gains little).
+    remix_burst, with_remix_burst: u32 = 3;
+
+    /// A neighbour lost (not dropped) sooner than this after it came counts as flapping.
+    /// Defaults to 30 s (guess).
+    flap_window, with_flap_window: Duration = Duration::from_secs(30);
+    /// Flaps in a row that are forgiven.
+    /// Defaults to 3 (guess).
+    flap_limit, with_flap_limit: u32 = 3;
+    /// First quarantine of a flapping, slow or misbehaving peer; doubles with each further offence.
+    /// Defaults to 10 s (gossipsub's graft-flood threshold).
+    quarantine, with_quarantine: Duration = Duration::from_secs(10);
+    /// Longest quarantine.
+    /// Defaults to 10 min (guess).
+    quarantine_max, with_quarantine_max: Duration = Duration::from_secs(600);
+
+    /// Joins and high-priority requests granted per second over all peers, with as many at once;
+    /// the others are sent on with a sample (R9, R11).
+    /// Defaults to 25 (lashup).
+    admission_rate, with_admission_rate: u32 = 25;
+    /// Joins and high-priority requests granted to one peer at once; one more every
+    /// `admission_peer_interval`.
+    /// Defaults to 3 (guess).
+    admission_peer_burst, with_admission_peer_burst: u32 = 3;
+    /// See `admission_peer_burst`.
+    /// Defaults to 5 s (guess).
+    admission_peer_interval, with_admission_peer_interval: Duration = Duration::from_secs(5);
+    /// Walk's ends and probes served per second, with as many at once.
+    /// Defaults to 50 (guess: two walks' ends per admitted join).
+    service_rate, with_service_rate: u32 = 50;
+    /// Links that we asked for and that are not evicted for the sake of inbound requests. Less
+    /// than `active_capacity`.
+    /// Defaults to 2 (gossipsub's outbound minimum).
+    outbound_min, with_outbound_min: usize = 2;
+    /// Most neighbours of one [`group`](crate::Address::group).
+    /// Defaults to none, which suits loopback and private networks.
+    group_active_max, with_group_active_max: Option<usize> = None;
+    /// Most passive peers of one group.
+    /// Defaults to none.
+    group_passive_max, with_group_passive_max: Option<usize> = None;
+}
+
+impl Config {
+    /// Longest list in a shuffle or sample: self, ka and kp. Longer ones are cut when received.
+    #[must_use]
+    pub fn list_max(&self) -> usize {
+        1 + self.shuffle_active + self.shuffle_passive
+    }
+
+    /// Returns the configuration if its values fit together.
+    ///
+    /// # Errors
+    ///
+    /// The first pair of values that does not.
+    pub fn validate(self) -> Result<Self, ConfigError> {
+        let nonzero = [
+            ("active_capacity", self.active_capacity == 0),
+            ("passive_capacity", self.passive_capacity == 0),
+            ("active_walk", self.active_walk == 0),
+            ("shuffle_interval", self.shuffle_interval.is_zero()),
+            ("heartbeat_interval", self.heartbeat_interval.is_zero()),
+            ("request_timeout", self.request_timeout.is_zero()),
+            ("patience", self.patience.is_zero()),
+            ("refill_parallel", self.refill_parallel == 0),
+            ("refill_interval", self.refill_interval.is_zero()),
+            ("suspect_backoff", self.suspect_backoff.is_zero()),
+            ("probe_interval_min", self.probe_interval_min.is_zero()),
+            ("remix_interval", self.remix_interval.is_zero()),
+            ("remix_burst_interval", self.remix_burst_interval.is_zero()),
+            ("admission_rate", self.admission_rate == 0),
+            ("service_rate", self.service_rate == 0),
+        ];
+        if let Some((name, _)) = nonzero.into_iter().find(|(_, zero)| *zero) {
+            return Err(ConfigError::Zero(name));
+        }
+        let ordered = [
+            (
+                "passive_walk",
+                "active_walk",
+                self.passive_walk <= self.active_walk,
+            ),
+            (
+                "shuffle_walk",
+                "active_walk",
+                self.shuffle_walk <= self.active_walk,
+            ),
+            (
+                "patience",
+                "request_timeout",
+                self.patience <= self.request_timeout,
+            ),
+            (
+                "twice heartbeat_interval",
+                "silence_deadline",
+                self.heartbeat_interval * 2 <= self.silence_deadline,
+            ),
+            (
+                "silence_deadline",
+                "tag_timeout",
+                self.silence_deadline <= self.tag_timeout,
+            ),
+            (
+                "probe_interval_min",
+                "probe_interval_max",
+                self.probe_interval_min <= self.probe_interval_max,
+            ),
+            (
+                "outbound_min",
+                "active_capacity - 1",
+                self.outbound_min < self.active_capacity,
+            ),
+        ];
+        match ordered.into_iter().find(|(_, _, fits)| !fits) {
+            Some((left, right, _)) => Err(ConfigError::Exceeds(left, right)),
+            None => Ok(self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_together() {
+        assert_eq!(Config::default().validate(), Ok(Config::default()));
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_named() {
+        assert_eq!(
+            Config::default().with_active_capacity(0).validate(),
+            Err(ConfigError::Zero("active_capacity"))
+        );
+        assert_eq!(
+            Config::default().with_passive_walk(7).validate(),
+            Err(ConfigError::Exceeds("passive_walk", "active_walk"))
+        );
+        assert_eq!(
+            Config::default().with_outbound_min(5).validate(),
+            Err(ConfigError::Exceeds("outbound_min", "active_capacity - 1"))
+        );
+    }
+}

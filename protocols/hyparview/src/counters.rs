@@ -1,0 +1,85 @@
+//! Counters of the libp2p side, for whoever exports metrics.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// A reading of all counters. Each counts from the start of the behaviour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Frames read and accepted.
+    pub frames_in: u64,
+    /// Frames handed to the network completely.
+    pub frames_out: u64,
+    /// Frames that broke the protocol and were refused.
+    pub frames_refused: u64,
+    /// Frames of ours that were given up because a queue was full.
+    pub frames_shed: u64,
+    /// Signatures of peer records checked.
+    pub records_verified: u64,
+    /// Peers dropped because they did not read what was sent to them.
+    pub slow_peers: u64,
+    /// Peers dropped because they broke the protocol.
+    pub misbehaved_peers: u64,
+    /// Dials begun.
+    pub dials: u64,
+    /// Dials that failed.
+    pub dial_failures: u64,
+}
+
+/// The live counters, shared with every connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally(Arc<Cells>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Cells {
+    pub(crate) frames_in: Cell,
+    pub(crate) frames_out: Cell,
+    pub(crate) frames_refused: Cell,
+    pub(crate) frames_shed: Cell,
+    pub(crate) records_verified: Cell,
+    pub(crate) slow_peers: Cell,
+    pub(crate) misbehaved_peers: Cell,
+    pub(crate) dials: Cell,
+    pub(crate) dial_failures: Cell,
+}
+
+/// One counter. Relaxed ordering: a reading is a statistic, it orders nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Cell(AtomicU64);
+
+impl Cell {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl std::ops::Deref for Tally {
+    type Target = Cells;
+
+    fn deref(&self) -> &Cells {
+        &self.0
+    }
+}
+
+impl Tally {
+    pub(crate) fn read(&self) -> Counters {
+        Counters {
+            frames_in: self.frames_in.get(),
+            frames_out: self.frames_out.get(),
+            frames_refused: self.frames_refused.get(),
+            frames_shed: self.frames_shed.get(),
+            records_verified: self.records_verified.get(),
+            slow_peers: self.slow_peers.get(),
+            misbehaved_peers: self.misbehaved_peers.get(),
+            dials: self.dials.get(),
+            dial_failures: self.dial_failures.get(),
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The HyParView state machine: the whole protocol, without I/O, clock or randomness of its own.
+//!
+//! One dispatcher, and one small function per input in the file that bears the rule's name:
+//!
+//! | file | what |
+//! |---|---|
+//! | `view` | the active and the passive view: what goes in, what goes out |
+//! | `join`, `neighbor`, `asked`, `disconnect` | how neighbour relations begin and end |
+//! | `refill` | keeping the active view full |
+//! | `shuffle` | keeping the passive view fresh |
+//! | `heartbeat`, `beacon` | keeping relations alive and symmetric; the component's tag |
+//! | `suspects`, `probe` | not forgetting who is out of reach; healing partitions |
+//! | `remix` | four-node switches that keep the graph random |
+//! | `records` | how peers are reached |
+//! | `admission`, `quarantine` | limits on what others may make us do |
+//! | `alarms`, `invariants` | timers asked for; what must hold after every input |
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use rand::Rng;
+
+use crate::{
+    Address, Command, Config, Contact, Epoch, Id, Input, Message, Output, Pulse, Timer, io::Event,
+};
+
+mod admission;
+mod alarms;
+mod asked;
+mod beacon;
+mod disconnect;
+mod heartbeat;
+mod invariants;
+mod join;
+mod neighbor;
+mod probe;
+mod quarantine;
+mod records;
+mod refill;
+mod remix;
+mod shuffle;
+mod suspects;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use invariants::Violation;
+
+use admission::Admission;
+use alarms::Alarms;
+use asked::{Ask, Kind};
+use beacon::Beacon;
+use neighbor::{Grant, Pending};
+use probe::Probe;
+use quarantine::Quarantine;
+use refill::Refill;
+use remix::{Mixing, Switch};
+use shuffle::Offer;
+use suspects::Suspects;
+use view::{Backup, Neighbor};
+
+/// The membership of one node.
+#[derive(Debug)]
+pub struct State<I, A> {
+    me: Contact<I, A>,
+    config: Config,
+    /// Orders the lives of this identity.
+    incarnation: u64,
+    /// Time of the input being handled.
+    now: Duration,
+    /// Last number given to a request, probe or switch.
+    serial: u64,
+    active: BTreeMap<I, Neighbor<I, A>>,
+    passive: BTreeMap<I, Backup<I, A>>,
+    /// Requests without an answer, to peers that are not active.
+    pending: BTreeMap<I, Pending<I, A>>,
+    /// Requests of others that wait for an answer to one of ours.
+    waiting: Vec<Ask<I, A>>,
+    suspects: Suspects<I, A>,
+    permanent: BTreeMap<I, Contact<I, A>>,
+    quarantine: Quarantine<I>,
+    admission: Admission<I>,
+    beacon: Beacon<I>,
+    refill: Refill<I>,
+    /// When heartbeats were last sent.
+    beat_at: Duration,
+    offer: Option<Offer<I>>,
+    probe: Option<Probe<I>>,
+    /// Counts probes, to take turns between kinds of targets.
+    probes: u64,
+    /// When the next partition may be healed with a high-priority request.
+    heal_after: Duration,
+    switch: Option<Switch<I>>,
+    mixing: Mixing,
+    /// Relations that ended lately: heartbeats about them are answered with Disconnect.
+    ended: VecDeque<Epoch<I>>,
+    alarms: Alarms<I>,
+    /// The application said Leave.
+    left: bool,
+    outputs: VecDeque<Output<I, A>>,
+}
+
+impl<I: Id, A: Address> State<I, A> {
+    /// A node without peers. `incarnation` orders the lives of one identity: it must be greater
+    /// than in any earlier life. `config` should have been validated.
+    pub fn new(me: Contact<I, A>, config: Config, incarnation: u64) -> Self {
+        Self {
+            beacon: Beacon::new(me.id, incarnation, config.tag_timeout()),
+            suspects: Suspects::new(&config),
+            quarantine: Quarantine::new(&config),
+            admission: Admission::new(&config),
+            refill: Refill::new(&config),
+            me,
+            config,
+            incarnation,
+            now: Duration::ZERO,
+            serial: 0,
+            active: BTreeMap::new(),
+            passive: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            waiting: Vec::new(),
+            permanent: BTreeMap::new(),
+            beat_at: Duration::ZERO,
+            offer: None,
+            probe: None,
+            probes: 0,
+            heal_after: Duration::ZERO,
+            switch: None,
+            mixing: Mixing::default(),
+            ended: VecDeque::new(),
+            alarms: Alarms::default(),
+            left: false,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Schedules the periodic timers. To be called once, before the first input. Drain
+    /// [`State::poll_output`] afterwards.
+    pub fn start<R: Rng>(&mut self, now: Duration, rng: &mut R) {
+        self.now = now;
+        self.beacon.start(now);
+        self.beat_at = now;
+        // The application's first contacts are joined, not just asked.
+        self.refill
+            .hold(now.saturating_add(self.config.walk_grace()));
+        self.wake(Timer::Refill, self.config.walk_grace());
+        // The first period is cut at random, so that nodes started together do not beat together.
+        let periods = [
+            (Timer::Shuffle, self.config.shuffle_interval()),
+            (Timer::Heartbeat, self.config.heartbeat_interval()),
+            (Timer::Probe, self.config.probe_interval_max()),
+            (Timer::Remix, self.config.remix_interval()),
+        ];
+        for (timer, period) in periods {
+            let after = alarms::within(period, rng);
+            self.wake(timer, after);
+        }
+    }
+
+    /// Takes one input. Drain [`State::poll_output`] afterwards.
+    pub fn handle<R: Rng>(&mut self, now: Duration, input: Input<I, A>, rng: &mut R) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Received { from, message } => self.on_message(from, message, rng),
+            Input::Disconnected { peer, cause } => self.on_connection_lost(peer, cause, rng),
+            Input::Unreachable { peer } => self.on_unreachable(peer, rng),
+            Input::Timer(timer) => self.on_timer(timer, rng),
+            Input::Command(command) => self.on_command(command, rng),
+        }
+        self.serve_waiting(rng);
+        self.top_up(rng);
+        debug_assert_eq!(self.check(), Ok(()));
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output<I, A>> {
+        self.outputs.pop_front()
+    }
+
+    /// This node, with its current record.
+    pub fn me(&self) -> &Contact<I, A> {
+        &self.me
+    }
+
+    /// The incarnation given to [`State::new`].
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The neighbours, in order of their ids.
+    pub fn active(&self) -> impl Iterator<Item = I> {
+        self.active.keys().copied()
+    }
+
+    /// The name of the relation with `peer`, if it is a neighbour. Both sides have the same.
+    pub fn epoch(&self, peer: I) -> Option<Epoch<I>> {
+        self.active.get(&peer).map(|neighbor| neighbor.epoch)
+    }
+
+    /// The passive view.
+    pub fn passive(&self) -> impl Iterator<Item = &Contact<I, A>> {
+        self.passive.values().map(|backup| &backup.contact)
+    }
+
+    /// Peers that could not be reached, remembered and probed with back-off (R6).
+    pub fn suspects(&self) -> impl Iterator<Item = &Contact<I, A>> {
+        self.suspects.contacts()
+    }
+
+    /// Contacts that are never forgotten.
+    pub fn permanent(&self) -> impl Iterator<Item = &Contact<I, A>> {
+        self.permanent.values()
+    }
+
+    /// The root of the component that this node believes to be in: the same everywhere once a
+    /// network is whole and quiet (R7).
+    pub fn root(&self) -> I {
+        self.beacon.tag().root
+    }
+
+    /// Every peer worth saving for the next start, each once, neighbours first.
+    pub fn known(&self) -> Vec<Contact<I, A>> {
+        let mut known: Vec<Contact<I, A>> = Vec::new();
+        let all = self
+            .active
+            .values()
+            .map(|neighbor| &neighbor.contact)
+            .chain(self.passive())
+            .chain(self.suspects())
+            .chain(self.permanent());
+        for contact in all {
+            if !known.iter().any(|one| one.id == contact.id) {
+                known.push(contact.clone());
+            }
+        }
+        known
+    }
+
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm per message, each a single call"
+    )]
+    fn on_message<R: Rng>(&mut self, from: I, message: Message<I, A>, rng: &mut R) {
+        if from == self.me.id {
+            return;
+        }
+        self.rehabilitate(from, rng);
+        match message {
+            Message::Join {
+                epoch,
+                record,
+                pulse,
+            } => {
+                let contact = Contact { id: from, record };
+                self.on_ask(
+                    Ask {
+                        contact,
+                        epoch,
+                        pulse,
+                        kind: Kind::Join,
+                    },
+                    rng,
+                );
+            }
+            Message::Neighbor {
+                epoch,
+                priority,
+                record,
+                pulse,
+            } => {
+                let contact = Contact { id: from, record };
+                self.on_ask(
+                    Ask {
+                        contact,
+                        epoch,
+                        pulse,
+                        kind: priority.into(),
+                    },
+                    rng,
+                );
+            }
+            Message::Accept {
+                epoch,
+                life,
+                record,
+                pulse,
+                sample,
+            } => {
+                let contact = Contact { id: from, record };
+                self.on_accept(
+                    Grant {
+                        contact,
+                        epoch,
+                        life,
+                        pulse,
+                    },
+                    sample,
+                    rng,
+                );
+            }
+            Message::Refuse { epoch, sample } => self.on_refuse(from, epoch, sample, rng),
+            Message::Disconnect {
+                epoch,
+                farewell,
+                sample,
+            } => {
+                self.on_disconnect(from, epoch, farewell, sample, rng);
+            }
+            Message::ForwardJoin { newcomer, ttl } => {
+                self.on_forward_join(from, newcomer, ttl, rng);
+            }
+            Message::Shuffle {
+                serial,
+                origin,
+                list,
+                ttl,
+            } => {
+                let offered = shuffle::Walk {
+                    serial,
+                    origin,
+                    list,
+                    ttl,
+                };
+                self.on_shuffle(from, offered, rng);
+            }
+            Message::ShuffleReply { serial, list } => self.on_shuffle_reply(serial, list, rng),
+            Message::Heartbeat { epoch, pulse } => self.on_heartbeat(from, epoch, pulse, rng),
+            Message::Moved { record } => self.on_moved(from, record),
+            Message::Probe { serial, record } => {
+                self.on_probe(Contact { id: from, record }, serial, rng);
+            }
+            Message::ProbeReply {
+                serial,
+                record,
+                pulse,
+                sample,
+            } => {
+                let found = probe::Found {
+                    contact: Contact { id: from, record },
+                    serial,
+                    pulse,
+                };
+                self.on_probe_reply(found, sample, rng);
+            }
+            Message::SwitchProposal { token, record, old } => {
+                self.on_switch_proposal(Contact { id: from, record }, token, old, rng);
+            }
+            Message::SwitchInvite { token, partner } => self.on_switch_invite(from, token, partner),
+            Message::SwitchDecline { token } => self.on_switch_decline(from, token, rng),
+            Message::SwitchConsent { token } => self.on_switch_consent(from, token),
+            Message::SwitchReady { token, partner } => {
+                self.on_switch_ready(from, token, partner, rng);
+            }
+        }
+    }
+
+    fn on_timer<R: Rng>(&mut self, timer: Timer<I>, rng: &mut R) {
+        if !self.alarms.ring(timer, self.now) {
+            return;
+        }
+        match timer {
+            Timer::Shuffle => self.on_shuffle_timer(rng),
+            Timer::Heartbeat => self.on_heartbeat_timer(rng),
+            Timer::Probe => self.on_probe_timer(rng),
+            Timer::Remix => self.on_remix_timer(rng),
+            Timer::Refill => {} // `top_up` follows every input
+            Timer::Request { peer, serial } => self.on_overdue(peer, serial, rng),
+        }
+    }
+
+    fn on_command<R: Rng>(&mut self, command: Command<I, A>, rng: &mut R) {
+        match command {
+            Command::Join(contact) => self.join(contact, rng),
+            Command::Learn { contact, permanent } => self.on_learn(contact, permanent, rng),
+            Command::SetRecord(record) => self.set_record(record),
+            Command::Leave => self.leave(rng),
+        }
+    }
+
+    /// Sends to a peer that may have to be dialled first.
+    fn send(&mut self, to: Contact<I, A>, message: Message<I, A>) {
+        self.outputs.push_back(Output::Send { to, message });
+    }
+
+    /// Sends to a peer that is connected.
+    fn tell(&mut self, peer: I, message: Message<I, A>) {
+        self.outputs.push_back(Output::Tell { peer, message });
+    }
+
+    fn emit(&mut self, event: Event<I, A>) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Gives up the connection to `peer` unless something still needs it.
+    fn release(&mut self, peer: I) {
+        // A node that steps between two others gives up nobody: it stands for its own old neighbour.
+        let used = peer == self.me.id
+            || self.active.contains_key(&peer)
+            || self.pending.contains_key(&peer)
+            || self.waiting.iter().any(|ask| ask.contact.id == peer)
+            || self.probe.as_ref().is_some_and(|probe| probe.peer == peer)
+            || self
+                .switch
+                .as_ref()
+                .is_some_and(|switch| switch.awaits(peer));
+        if !used {
+            self.outputs.push_back(Output::Release { peer });
+        }
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn pulse(&self) -> Pulse<I> {
+        Pulse {
+            degree: u8::try_from(self.active.len()).unwrap_or(u8::MAX),
+            tag: self.beacon.tag(),
+            settled: self.beacon.settled(self.now),
+        }
+    }
+}

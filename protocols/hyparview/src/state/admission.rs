@@ -1,0 +1,124 @@
+//! Limits on what others may make this node do (R9, R11).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{Config, Id};
+
+/// Peers whose own allowance is remembered. Beyond it the one with most allowance left is
+/// forgotten, which errs in that peer's favour.
+pub(super) const PEERS_MAX: usize = 1024;
+
+/// An allowance that fills up by one every `interval` up to `burst`, kept as the time at which it
+/// will be full again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Allowance {
+    full_at: Duration,
+}
+
+impl Allowance {
+    /// Takes one unit, if there is one.
+    fn take(&mut self, now: Duration, interval: Duration, burst: u32) -> bool {
+        let full_at = self.full_at.max(now).saturating_add(interval);
+        let granted = full_at <= now.saturating_add(interval.saturating_mul(burst));
+        if granted {
+            self.full_at = full_at;
+        }
+        granted
+    }
+}
+
+/// The allowances of one node.
+#[derive(Debug)]
+pub(super) struct Admission<I> {
+    rate: u32,
+    peer_burst: u32,
+    peer_interval: Duration,
+    service_rate: u32,
+    all: Allowance,
+    services: Allowance,
+    peers: BTreeMap<I, Allowance>,
+}
+
+impl<I: Id> Admission<I> {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            rate: config.admission_rate().max(1),
+            peer_burst: config.admission_peer_burst(),
+            peer_interval: config.admission_peer_interval(),
+            service_rate: config.service_rate().max(1),
+            all: Allowance::default(),
+            services: Allowance::default(),
+            peers: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a join or high-priority request of `peer` may be granted now.
+    pub(super) fn admit(&mut self, peer: I, now: Duration) -> bool {
+        if !self.peers.contains_key(&peer) && self.peers.len() >= PEERS_MAX {
+            let fullest = self.peers.iter().min_by_key(|(_, one)| one.full_at);
+            if let Some(fullest) = fullest.map(|(id, _)| *id) {
+                self.peers.remove(&fullest);
+            }
+        }
+        let peer = self.peers.entry(peer).or_default();
+        peer.take(now, self.peer_interval, self.peer_burst)
+            && self
+                .all
+                .take(now, Duration::from_secs(1) / self.rate, self.rate)
+    }
+
+    /// Whether one more walk's end or probe may be served now.
+    pub(super) fn serve(&mut self, now: Duration) -> bool {
+        self.services.take(
+            now,
+            Duration::from_secs(1) / self.service_rate,
+            self.service_rate,
+        )
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.peers.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowance_is_spent_at_once_and_filled_with_time() {
+        let mut allowance = Allowance::default();
+        let (second, start) = (Duration::from_secs(1), Duration::from_secs(100));
+        assert!(allowance.take(start, second, 2));
+        assert!(allowance.take(start, second, 2));
+        assert!(!allowance.take(start, second, 2));
+        assert!(!allowance.take(start + second / 2, second, 2));
+        assert!(allowance.take(start + second, second, 2));
+        assert!(!allowance.take(start + second, second, 2));
+    }
+
+    #[test]
+    fn one_peer_cannot_spend_the_allowance_of_all() {
+        let config = Config::default()
+            .with_admission_rate(10)
+            .with_admission_peer_burst(2);
+        let mut admission = Admission::new(&config);
+        let granted = (0..20)
+            .filter(|_| admission.admit(1u64, Duration::ZERO))
+            .count();
+        assert_eq!(granted, 2);
+        let granted = (2..20u64)
+            .filter(|peer| admission.admit(*peer, Duration::ZERO))
+            .count();
+        assert_eq!(granted, 8);
+    }
+
+    #[test]
+    fn peers_beyond_the_bound_are_forgotten() {
+        let mut admission = Admission::new(&Config::default());
+        for peer in 0..2000u64 {
+            admission.admit(peer, Duration::from_secs(peer));
+        }
+        assert_eq!(admission.len(), PEERS_MAX);
+    }
+}

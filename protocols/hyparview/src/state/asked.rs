@@ -1,0 +1,220 @@
+//! Requests of others to become neighbours: accepted, refused with a sample, or kept waiting until
+//! a request of our own has been answered.
+
+use rand::Rng;
+
+use super::{State, neighbor::Purpose, view::Neighbor};
+use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Message, Priority, Pulse};
+
+/// Requests that wait. Each one waits for half a second; when there are more, the others are
+/// better off elsewhere.
+pub(super) const WAITING_MAX: usize = 8;
+
+/// A request of another peer.
+#[derive(Debug, Clone)]
+pub(super) struct Ask<I, A> {
+    pub(super) contact: Contact<I, A>,
+    pub(super) epoch: Epoch<I>,
+    pub(super) pulse: Pulse<I>,
+    pub(super) kind: Kind,
+}
+
+/// What kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Join,
+    Low,
+    High,
+    Switch(u64),
+}
+
+impl From<Priority> for Kind {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::Low => Self::Low,
+            Priority::High => Self::High,
+            Priority::Switch(token) => Self::Switch(token),
+        }
+    }
+}
+
+/// What becomes of a request.
+enum Verdict {
+    Accept,
+    Refuse,
+    Wait,
+}
+
+impl<I: Id, A: Address> State<I, A> {
+    /// A peer asks to become a neighbour.
+    pub(super) fn on_ask<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
+        let peer = ask.contact.id;
+        if ask.epoch.by != peer {
+            return;
+        }
+        self.quarantine.returned(peer);
+        self.set_record_of(&ask.contact);
+        if let Some(known) = self.active.get(&peer) {
+            match order(&ask.epoch, known) {
+                Order::Stale => return,
+                Order::Same => return self.accept(&ask, rng),
+                Order::Newer => self.supersede(peer),
+            }
+        }
+        let crossing = match self.pending.get_mut(&peer) {
+            // Both sides see both requests; the one of the smaller id is pursued.
+            Some(ours) if self.me.id < peer => {
+                ours.crossed = Some((ask.epoch.life, ask.epoch.serial));
+                return;
+            }
+            Some(ours) => {
+                let purpose = ours.purpose;
+                self.pending.remove(&peer);
+                Some(purpose)
+            }
+            None => None,
+        };
+        match self.verdict(&ask, crossing, rng) {
+            Verdict::Accept => {}
+            Verdict::Refuse => return self.refuse(ask, rng),
+            Verdict::Wait => return self.keep_waiting(ask),
+        }
+        self.admit(Neighbor {
+            contact: ask.contact.clone(),
+            epoch: ask.epoch,
+            life: ask.epoch.life,
+            crossed: None,
+            degree: ask.pulse.degree.saturating_add(1),
+            heard: self.now,
+            since: self.now,
+        });
+        self.accept(&ask, rng);
+        self.hear_tag(ask.pulse.tag, rng);
+        if ask.kind == Kind::Join {
+            self.introduce(&ask.contact);
+        }
+    }
+
+    /// What becomes of a request. If it is to be accepted there is a slot afterwards.
+    fn verdict<R: Rng>(
+        &mut self,
+        ask: &Ask<I, A>,
+        crossing: Option<Purpose>,
+        rng: &mut R,
+    ) -> Verdict {
+        let peer = ask.contact.id;
+        let alone = self.active.is_empty();
+        let kept_out = self.quarantine.holds(peer, self.now) && !alone;
+        if self.left || kept_out || self.share_used_up(&ask.contact.record) {
+            return Verdict::Refuse;
+        }
+        let free = self.free_slots() > 0;
+        let accepted = match ask.kind {
+            Kind::Switch(token) => self.complete_switch(peer, token, rng),
+            Kind::Join => self.admission.admit(peer, self.now) && self.make_room(0, rng),
+            Kind::High => free || (self.admission.admit(peer, self.now) && self.make_room(0, rng)),
+            Kind::Low => free || (crossing.is_some_and(Purpose::evicts) && self.make_room(0, rng)),
+        };
+        // A slot is held for a request of our own. Were we to refuse, a crowd in which everybody
+        // asks would refuse itself. Requests wait for greater ids only: never in a circle.
+        let may_wait = ask.kind == Kind::Low
+            && peer < self.me.id
+            && self.unheld_slots() > 0
+            && self.waiting.len() < WAITING_MAX;
+        match accepted {
+            true => Verdict::Accept,
+            false if may_wait => Verdict::Wait,
+            false => Verdict::Refuse,
+        }
+    }
+
+    fn keep_waiting(&mut self, ask: Ask<I, A>) {
+        self.stop_waiting(ask.contact.id);
+        self.waiting.push(ask);
+    }
+
+    /// The request of `peer`, if one waits, is settled otherwise or void.
+    pub(super) fn stop_waiting(&mut self, peer: I) {
+        self.waiting.retain(|ask| ask.contact.id != peer);
+    }
+
+    /// Looks again at the requests that wait for an answer to one of ours.
+    pub(super) fn serve_waiting<R: Rng>(&mut self, rng: &mut R) {
+        for ask in std::mem::take(&mut self.waiting) {
+            self.on_ask(ask, rng);
+        }
+    }
+
+    /// Frees a slot by evicting a neighbour if need be. When each neighbour would be left alone
+    /// or must not go, the newcomer is better sent on to them: they have room.
+    pub(super) fn make_room<R: Rng>(&mut self, gained: usize, rng: &mut R) -> bool {
+        if self.unheld_slots() > 0 {
+            return true;
+        }
+        let Some(victim) = self.victim(gained, rng) else {
+            return false;
+        };
+        self.part(victim, Farewell::Evicted, DownReason::Evicted, rng);
+        true
+    }
+
+    fn accept<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
+        let peer = ask.contact.id;
+        // Passive peers only: a newcomer that linked up with our neighbours would close triangles.
+        let sample = self.passive_sample(peer, self.config.list_max(), rng);
+        let message = Message::Accept {
+            epoch: ask.epoch,
+            life: self.incarnation,
+            record: self.me.record.clone(),
+            pulse: self.pulse(),
+            sample,
+        };
+        self.tell(peer, message);
+    }
+
+    fn refuse<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
+        let peer = ask.contact.id;
+        let sample = if self.left {
+            Vec::new()
+        } else {
+            self.sample(peer, rng)
+        };
+        self.tell(
+            peer,
+            Message::Refuse {
+                epoch: ask.epoch,
+                sample,
+            },
+        );
+        self.release(peer);
+        if !self.left {
+            self.learn(ask.contact, &[], rng);
+        }
+    }
+
+    /// The peer has asked anew: it does not hold the old relation, or has been restarted.
+    fn supersede(&mut self, peer: I) {
+        if let Some(gone) = self.dismiss(peer, DownReason::Closed) {
+            self.judge(&gone);
+        }
+    }
+}
+
+enum Order {
+    Stale,
+    Same,
+    Newer,
+}
+
+/// How a request of a neighbour relates to the relation that we hold with it.
+fn order<I: Id, A>(asked: &Epoch<I>, known: &Neighbor<I, A>) -> Order {
+    if *asked == known.epoch {
+        return Order::Same;
+    }
+    let theirs = (asked.life, asked.serial);
+    let own = (known.epoch.by == asked.by).then_some((known.epoch.life, known.epoch.serial));
+    let older = asked.life < known.life
+        || own.is_some_and(|own| theirs <= own)
+        || known.crossed.is_some_and(|crossed| theirs <= crossed);
+    if older { Order::Stale } else { Order::Newer }
+}

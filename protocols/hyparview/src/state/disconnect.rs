@@ -1,0 +1,113 @@
+//! How relations end, and what becomes of the peer: a backup, a suspect, or nothing.
+
+use rand::Rng;
+
+use super::{State, neighbor::Purpose, view::Neighbor};
+use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Loss};
+
+impl<I: Id, A: Address> State<I, A> {
+    /// The other side ends the relation. A farewell to a relation of the past is ignored (R3).
+    pub(super) fn on_disconnect<R: Rng>(
+        &mut self,
+        from: I,
+        epoch: Epoch<I>,
+        farewell: Farewell<I, A>,
+        sample: Vec<Contact<I, A>>,
+        rng: &mut R,
+    ) {
+        self.waiting.retain(|ask| ask.epoch != epoch);
+        if self
+            .pending
+            .get(&from)
+            .is_some_and(|ours| ours.epoch == epoch)
+        {
+            return self.on_refuse(from, epoch, sample, rng);
+        }
+        if self
+            .active
+            .get(&from)
+            .is_none_or(|neighbor| neighbor.epoch != epoch)
+        {
+            return;
+        }
+        let reason = match farewell {
+            Farewell::Evicted | Farewell::Unwanted => DownReason::Dropped,
+            Farewell::Leaving => DownReason::Left,
+            Farewell::Switched { .. } => DownReason::Switched,
+        };
+        let Some(gone) = self.dismiss(from, reason) else {
+            return;
+        };
+        self.learn_all(sample, &[], rng);
+        self.release(from);
+        match farewell {
+            Farewell::Leaving => self.quarantine.departed(from, self.now),
+            Farewell::Evicted | Farewell::Unwanted => self.set_aside(gone.contact, rng),
+            Farewell::Switched { successor } => {
+                self.set_aside(gone.contact, rng);
+                if let Some((token, successor)) = successor
+                    && !self.quarantine.holds(successor.id, self.now)
+                {
+                    self.request(successor, Purpose::Switch(token));
+                }
+            }
+        }
+    }
+
+    /// No connection to `peer` is left.
+    pub(super) fn on_connection_lost<R: Rng>(&mut self, peer: I, cause: Loss, rng: &mut R) {
+        let reason = match cause {
+            Loss::Closed => DownReason::Closed,
+            Loss::Slow => DownReason::Slow,
+            Loss::Misbehaved => DownReason::Misbehaved,
+        };
+        if cause != Loss::Closed {
+            // Paper 5.5: a peer that does not drain its queue must not come straight back.
+            self.quarantine.offended(peer, self.now);
+        }
+        if let Some(gone) = self.dismiss(peer, reason) {
+            if cause == Loss::Closed {
+                self.judge(&gone);
+            }
+            self.suspect(gone.contact, true, rng);
+        } else if cause != Loss::Closed
+            && let Some(backup) = self.passive.remove(&peer)
+        {
+            self.suspect(backup.contact, true, rng);
+        }
+        // A request may have met a connection that was just closing: the peer is as good as before.
+        if let Some(ours) = self.pending.remove(&peer) {
+            self.learn(ours.contact, &[], rng);
+        }
+        self.abandon(peer);
+    }
+
+    /// `peer` could not be reached.
+    pub(super) fn on_unreachable<R: Rng>(&mut self, peer: I, rng: &mut R) {
+        if self.active.contains_key(&peer) {
+            return self.on_connection_lost(peer, Loss::Closed, rng);
+        }
+        let asked = self.pending.remove(&peer).map(|ours| ours.contact);
+        if let Some(contact) = asked.or_else(|| self.contact_of(peer)) {
+            self.suspect(contact, false, rng);
+        }
+        self.abandon(peer);
+    }
+
+    /// Whatever else we waited for from `peer` will not come.
+    fn abandon(&mut self, peer: I) {
+        self.stop_waiting(peer);
+        self.probe.take_if(|probe| probe.peer == peer);
+        self.switch.take_if(|switch| switch.awaits(peer));
+    }
+
+    /// Counts the loss of a neighbour against it if it came only just now.
+    pub(super) fn judge(&mut self, gone: &Neighbor<I, A>) {
+        let stayed = self.now.saturating_sub(gone.since);
+        if stayed < self.config.flap_window() {
+            self.quarantine.flapped(gone.contact.id, self.now);
+        } else {
+            self.quarantine.forgive(gone.contact.id);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Heartbeats: a relation lives as long as both sides confirm it (R4).
+
+use rand::Rng;
+
+use super::{State, neighbor::Purpose};
+use crate::{Address, DownReason, Epoch, Id, Message, Output, Pulse, Tag, Timer};
+
+impl<I: Id, A: Address> State<I, A> {
+    /// Confirms all relations, and ends those that the other side no longer confirms.
+    pub(super) fn on_heartbeat_timer<R: Rng>(&mut self, rng: &mut R) {
+        self.wake(Timer::Heartbeat, self.config.heartbeat_interval());
+        self.beacon.beat(self.now);
+        self.excuse_silence();
+        let silent: Vec<I> = self
+            .active
+            .values()
+            .filter(|one| self.now.saturating_sub(one.heard) > self.config.silence_deadline())
+            .map(|one| one.contact.id)
+            .collect();
+        for peer in silent {
+            self.outputs.push_back(Output::Cut { peer });
+            if let Some(gone) = self.dismiss(peer, DownReason::Silent) {
+                self.judge(&gone);
+                self.suspect(gone.contact, true, rng);
+            }
+        }
+        let pulse = self.pulse();
+        let live: Vec<_> = self
+            .active
+            .iter()
+            .map(|(id, neighbor)| (*id, neighbor.epoch))
+            .collect();
+        for (peer, epoch) in live {
+            self.tell(peer, Message::Heartbeat { epoch, pulse });
+        }
+    }
+
+    /// If it was this node that stood still, its neighbours have not been silent.
+    fn excuse_silence(&mut self) {
+        let due = self
+            .beat_at
+            .saturating_add(self.config.heartbeat_interval());
+        if self.now.saturating_sub(due) > self.config.silence_deadline() / 2 {
+            for neighbor in self.active.values_mut() {
+                neighbor.heard = self.now;
+            }
+        }
+        self.beat_at = self.now;
+    }
+
+    /// The other side confirms a relation.
+    pub(super) fn on_heartbeat<R: Rng>(
+        &mut self,
+        from: I,
+        epoch: Epoch<I>,
+        pulse: Pulse<I>,
+        rng: &mut R,
+    ) {
+        if let Some(neighbor) = self.active.get_mut(&from) {
+            // About another relation it is late, or the other side is wrong: then both fall silent
+            // for each other and start anew.
+            if neighbor.epoch == epoch {
+                neighbor.heard = self.now;
+                neighbor.degree = pulse.degree;
+                self.hear_tag(pulse.tag, rng);
+            }
+        } else if !self.pending.contains_key(&from) {
+            self.on_stray_heartbeat(from, epoch, rng);
+        }
+    }
+
+    /// A peer believes to be our neighbour (R4): make it true if it does no harm, else say no. A
+    /// relation that we ended ourselves stays ended.
+    fn on_stray_heartbeat<R: Rng>(&mut self, from: I, epoch: Epoch<I>, rng: &mut R) {
+        let resting = self
+            .passive
+            .get(&from)
+            .is_some_and(|backup| self.now < backup.rest_until);
+        let unwelcome = self.left
+            || resting
+            || self.free_slots() == 0
+            || self.ended.contains(&epoch)
+            || self.quarantine.holds(from, self.now);
+        match self.contact_of(from).filter(|_| !unwelcome) {
+            Some(contact) => self.request(contact, Purpose::Repair),
+            None => {
+                let farewell = crate::Farewell::Unwanted;
+                let sample = if self.left {
+                    Vec::new()
+                } else {
+                    self.sample(from, rng)
+                };
+                self.tell(
+                    from,
+                    Message::Disconnect {
+                        epoch,
+                        farewell,
+                        sample,
+                    },
+                );
+                self.release(from);
+            }
+        }
+    }
+
+    /// A neighbour told us its component's tag.
+    pub(super) fn hear_tag<R: Rng>(&mut self, tag: Tag<I>, rng: &mut R) {
+        if self.beacon.hear(tag, self.now) {
+            self.merged(rng);
+        }
+    }
+}

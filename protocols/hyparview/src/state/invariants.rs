@@ -1,0 +1,134 @@
+//! What holds after every input (R2).
+
+use super::{State, admission::PEERS_MAX, asked::WAITING_MAX, neighbor::PENDING_MAX};
+use crate::{Address, Id};
+
+/// A broken invariant, found by [`State::check`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// The node is in one of its own views.
+    #[error("the node is in its own {0}")]
+    Own(&'static str),
+    /// A peer is in two views at once.
+    #[error("{1} is both {0}")]
+    Twice(&'static str, String),
+    /// A view or list is longer than it may be.
+    #[error("{0} is over its capacity with {1} entries")]
+    Full(&'static str, usize),
+    /// A relation or request bears the name of other peers.
+    #[error("the epoch of {0} does not belong to it")]
+    Epoch(String),
+}
+
+impl<I: Id, A: Address> State<I, A> {
+    /// Whether all invariants hold (R2): the views are disjoint, none holds this node, none is
+    /// over its capacity; requests are pending only for peers that are not active; each relation
+    /// is named by one of its two peers.
+    ///
+    /// # Errors
+    ///
+    /// The first invariant that does not hold.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.check_own()?;
+        self.check_disjoint()?;
+        self.check_sizes()?;
+        for (peer, neighbor) in &self.active {
+            if neighbor.epoch.by != *peer && neighbor.epoch.by != self.me.id {
+                return Err(Violation::Epoch(format!("{peer:?}")));
+            }
+        }
+        for (peer, ours) in &self.pending {
+            if ours.epoch.by != self.me.id || ours.contact.id != *peer {
+                return Err(Violation::Epoch(format!("{peer:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_own(&self) -> Result<(), Violation> {
+        let me = &self.me.id;
+        let views = [
+            ("active view", self.active.contains_key(me)),
+            ("passive view", self.passive.contains_key(me)),
+            ("requests", self.pending.contains_key(me)),
+            ("suspects", self.suspects.contains(*me)),
+            ("permanent contacts", self.permanent.contains_key(me)),
+        ];
+        match views.into_iter().find(|(_, own)| *own) {
+            Some((view, _)) => Err(Violation::Own(view)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_disjoint(&self) -> Result<(), Violation> {
+        let twice = |what, peer: &I| Err(Violation::Twice(what, format!("{peer:?}")));
+        for peer in self.active.keys() {
+            if self.passive.contains_key(peer) {
+                return twice("active and passive", peer);
+            }
+            if self.pending.contains_key(peer) {
+                return twice("active and asked", peer);
+            }
+            if self.suspects.contains(*peer) {
+                return twice("active and a suspect", peer);
+            }
+            if self.waiting.iter().any(|ask| ask.contact.id == *peer) {
+                return twice("active and waiting", peer);
+            }
+        }
+        for peer in self.passive.keys() {
+            if self.suspects.contains(*peer) {
+                return twice("passive and a suspect", peer);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_sizes(&self) -> Result<(), Violation> {
+        let config = &self.config;
+        let sizes = [
+            (
+                "active view",
+                self.active.len(),
+                config.active_capacity().max(1),
+            ),
+            (
+                "passive view",
+                self.passive.len(),
+                config.passive_capacity().max(1),
+            ),
+            (
+                "list of suspects",
+                self.suspects.len(),
+                config.suspect_capacity().max(1),
+            ),
+            (
+                "list of contacts",
+                self.permanent.len(),
+                config.permanent_capacity(),
+            ),
+            ("list of requests", self.pending.len(), PENDING_MAX),
+            ("list of waiting requests", self.waiting.len(), WAITING_MAX),
+            (
+                "list of ended relations",
+                self.ended.len(),
+                self.ended_max(),
+            ),
+            (
+                "pass of the refill",
+                self.refill.tried_len(),
+                self.tried_max(),
+            ),
+            (
+                "quarantine",
+                self.quarantine.len(),
+                self.quarantine.capacity(),
+            ),
+            ("list of allowances", self.admission.len(), PEERS_MAX),
+        ];
+        match sizes.into_iter().find(|(_, len, most)| len > most) {
+            Some((what, len, _)) => Err(Violation::Full(what, len)),
+            None => Ok(()),
+        }
+    }
+}

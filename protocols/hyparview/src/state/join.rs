@@ -1,0 +1,123 @@
+//! Joining, and the walks that spread a newcomer over the overlay (paper 4.2, R9).
+
+use rand::{Rng, seq::IteratorRandom};
+
+use super::{State, neighbor::Purpose, remix::Mixing};
+use crate::{Address, Contact, DownReason, Farewell, Id, Message, Timer};
+
+impl<I: Id, A: Address> State<I, A> {
+    /// [`Command::Join`](crate::Command::Join).
+    pub(super) fn join<R: Rng>(&mut self, contact: Contact<I, A>, rng: &mut R) {
+        self.left = false;
+        // The application knows better than our suspicion.
+        self.suspects.remove(contact.id);
+        self.learn(contact.clone(), &[], rng);
+        if self.unheld_slots() == 0 {
+            return;
+        }
+        self.mark_tried(contact.id);
+        self.request(contact, Purpose::Join);
+    }
+
+    /// We are in. The walks that the contact has started are given time to fill our view with
+    /// peers from all over the overlay, before we turn to those that the contact named.
+    pub(super) fn joined(&mut self) {
+        self.refill
+            .hold(self.now.saturating_add(self.config.walk_grace()));
+        self.wake(Timer::Refill, self.config.walk_grace());
+    }
+
+    /// The contact starts one walk through each of its other neighbours (paper 4.2).
+    pub(super) fn introduce(&mut self, newcomer: &Contact<I, A>) {
+        let ttl = self.config.active_walk();
+        let through: Vec<I> = self
+            .active
+            .keys()
+            .copied()
+            .filter(|id| *id != newcomer.id)
+            .collect();
+        for peer in through {
+            self.tell(
+                peer,
+                Message::ForwardJoin {
+                    newcomer: newcomer.clone(),
+                    ttl,
+                },
+            );
+        }
+    }
+
+    /// A walk passes. Only neighbours may send one here.
+    pub(super) fn on_forward_join<R: Rng>(
+        &mut self,
+        from: I,
+        newcomer: Contact<I, A>,
+        ttl: u8,
+        rng: &mut R,
+    ) {
+        if newcomer.id == self.me.id || !self.active.contains_key(&from) {
+            return;
+        }
+        let ttl = ttl.min(self.config.active_walk());
+        let onward = self.onward(&[from, newcomer.id], rng);
+        let (Some(next), true) = (onward, ttl > 0) else {
+            return self.welcome(newcomer, rng);
+        };
+        if ttl == self.config.passive_walk() {
+            self.learn(newcomer.clone(), &[], rng);
+        }
+        self.tell(
+            next,
+            Message::ForwardJoin {
+                newcomer,
+                ttl: ttl - 1,
+            },
+        );
+    }
+
+    /// The walk ends here.
+    ///
+    /// Modification from the paper: the newcomer is asked with low priority and a neighbour is
+    /// evicted only once it has accepted, so that a newcomer that is full already, or cannot be
+    /// reached, costs nobody a link.
+    fn welcome<R: Rng>(&mut self, newcomer: Contact<I, A>, rng: &mut R) {
+        let able = self.free_slots() > 0 || self.victim(1, rng).is_some();
+        let wanted = !self.quarantine.holds(newcomer.id, self.now)
+            && !self.active.contains_key(&newcomer.id)
+            && !self.share_used_up(&newcomer.record);
+        if able && wanted && self.admission.serve(self.now) {
+            self.request(newcomer, Purpose::Walk);
+        } else {
+            self.learn(newcomer, &[], rng);
+        }
+    }
+
+    /// A random neighbour to send a walk on to.
+    pub(super) fn onward<R: Rng>(&self, not: &[I], rng: &mut R) -> Option<I> {
+        self.active
+            .keys()
+            .copied()
+            .filter(|id| !not.contains(id))
+            .choose(rng)
+    }
+
+    /// [`Command::Leave`](crate::Command::Leave).
+    pub(super) fn leave<R: Rng>(&mut self, rng: &mut R) {
+        let neighbors: Vec<I> = self.active.keys().copied().collect();
+        for peer in neighbors {
+            self.part(peer, Farewell::Leaving, DownReason::Left, rng);
+        }
+        let pending = std::mem::take(&mut self.pending);
+        for (peer, ours) in pending {
+            self.decline(peer, ours.epoch);
+        }
+        self.left = true;
+        self.passive.clear();
+        self.suspects.clear();
+        self.permanent.clear();
+        self.probe = None;
+        self.offer = None;
+        self.switch = None;
+        self.mixing = Mixing::default();
+    }
+}

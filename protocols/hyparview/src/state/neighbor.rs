@@ -1,0 +1,248 @@
+//! The handshake (R3): a peer enters the active view only after one side has asked and the other
+//! has accepted, both naming the relation by the same epoch.
+//!
+//! The side that accepts holds the relation from then on; nothing is pending there. The side that
+//! asked has a timer, and gives the relation up explicitly when the answer comes too late.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::{State, view::Neighbor};
+use crate::{Address, Contact, Epoch, Farewell, Id, Message, Priority, Pulse};
+
+/// Requests without an answer that a node has at most. Refill stays far below; a flood of walks
+/// that end here does not get beyond.
+pub(super) const PENDING_MAX: usize = 128;
+
+/// A request of ours without an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Pending<I, A> {
+    pub(super) contact: Contact<I, A>,
+    pub(super) epoch: Epoch<I>,
+    pub(super) since: Duration,
+    pub(super) purpose: Purpose,
+    /// The peer asked us as well; its request was dropped in favour of ours.
+    pub(super) crossed: Option<(u64, u64)>,
+}
+
+/// Why we ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// We are new.
+    Join,
+    /// A slot is free.
+    Refill,
+    /// A newcomer's walk has ended here.
+    Walk,
+    /// The peer lives in another component.
+    Heal,
+    /// The peer believes to be our neighbour.
+    Repair,
+    /// The peer waits for us under this token.
+    Switch(u64),
+}
+
+impl Purpose {
+    /// Whether a neighbour goes if there is no slot when the peer accepts.
+    pub(super) fn evicts(self) -> bool {
+        matches!(self, Self::Walk | Self::Heal)
+    }
+
+    /// Whether a slot waits for the answer, but not for long.
+    pub(super) fn waits(self) -> bool {
+        matches!(self, Self::Join | Self::Refill | Self::Repair)
+    }
+}
+
+/// The acceptance of a request of ours.
+#[derive(Debug, Clone)]
+pub(super) struct Grant<I, A> {
+    pub(super) contact: Contact<I, A>,
+    pub(super) epoch: Epoch<I>,
+    pub(super) life: u64,
+    pub(super) pulse: Pulse<I>,
+}
+
+impl<I: Id, A: Address> State<I, A> {
+    /// Slots held for requests that may yet be accepted. One that keeps us waiting loses its slot
+    /// to the next candidate; should it be accepted after all, it is declined.
+    pub(super) fn reserved_slots(&self) -> usize {
+        let holds = |ours: &&Pending<I, A>| {
+            matches!(ours.purpose, Purpose::Switch(_))
+                || (ours.purpose.waits() && self.is_fresh(ours))
+        };
+        self.pending.values().filter(holds).count()
+    }
+
+    /// Whether the answer to a request may still be expected at any moment.
+    pub(super) fn is_fresh(&self, pending: &Pending<I, A>) -> bool {
+        self.now.saturating_sub(pending.since) < self.config.patience()
+    }
+
+    /// Asks a peer to become a neighbour.
+    pub(super) fn request(&mut self, contact: Contact<I, A>, purpose: Purpose) {
+        let peer = contact.id;
+        let known = self.active.contains_key(&peer) || self.pending.contains_key(&peer);
+        if known || peer == self.me.id || self.pending.len() >= PENDING_MAX {
+            return;
+        }
+        let serial = self.next_serial();
+        let epoch = Epoch {
+            by: self.me.id,
+            life: self.incarnation,
+            serial,
+        };
+        let (record, pulse) = (self.me.record.clone(), self.pulse());
+        let priority = match purpose {
+            Purpose::Refill if self.active.is_empty() => Priority::High,
+            Purpose::Heal => Priority::High,
+            Purpose::Switch(token) => Priority::Switch(token),
+            Purpose::Join | Purpose::Refill | Purpose::Walk | Purpose::Repair => Priority::Low,
+        };
+        let message = match purpose {
+            Purpose::Join => Message::Join {
+                epoch,
+                record,
+                pulse,
+            },
+            _ => Message::Neighbor {
+                epoch,
+                priority,
+                record,
+                pulse,
+            },
+        };
+        self.send(contact.clone(), message);
+        self.expect(peer, serial);
+        let since = self.now;
+        self.pending.insert(
+            peer,
+            Pending {
+                contact,
+                epoch,
+                since,
+                purpose,
+                crossed: None,
+            },
+        );
+    }
+
+    /// A request of ours was accepted.
+    pub(super) fn on_accept<R: Rng>(
+        &mut self,
+        grant: Grant<I, A>,
+        sample: Vec<Contact<I, A>>,
+        rng: &mut R,
+    ) {
+        let Grant {
+            contact,
+            epoch,
+            life,
+            pulse,
+        } = grant;
+        let peer = contact.id;
+        if self
+            .active
+            .get(&peer)
+            .is_some_and(|neighbor| neighbor.epoch == epoch)
+        {
+            return;
+        }
+        if self
+            .pending
+            .get(&peer)
+            .is_none_or(|ours| ours.epoch != epoch)
+        {
+            return self.decline(peer, epoch);
+        }
+        let Some(ours) = self.pending.remove(&peer) else {
+            return;
+        };
+        self.set_record_of(&contact);
+        let room = self.unheld_slots() > 0 || (ours.purpose.evicts() && self.make_room(1, rng));
+        if !room {
+            self.learn(contact, &[], rng);
+            return self.decline(peer, epoch);
+        }
+        self.admit(Neighbor {
+            contact,
+            epoch,
+            life,
+            crossed: ours.crossed,
+            degree: pulse.degree,
+            heard: self.now,
+            since: self.now,
+        });
+        self.learn_all(sample, &[], rng);
+        self.hear_tag(pulse.tag, rng);
+        if ours.purpose == Purpose::Join {
+            self.joined();
+        }
+    }
+
+    /// Gives up a relation that the other side holds and we do not.
+    pub(super) fn decline(&mut self, peer: I, epoch: Epoch<I>) {
+        let farewell = Farewell::Unwanted;
+        self.tell(
+            peer,
+            Message::Disconnect {
+                epoch,
+                farewell,
+                sample: Vec::new(),
+            },
+        );
+        self.release(peer);
+    }
+
+    /// A request of ours was refused: the next candidate is asked at once (R5).
+    pub(super) fn on_refuse<R: Rng>(
+        &mut self,
+        from: I,
+        epoch: Epoch<I>,
+        sample: Vec<Contact<I, A>>,
+        rng: &mut R,
+    ) {
+        if self
+            .pending
+            .get(&from)
+            .is_none_or(|ours| ours.epoch != epoch)
+        {
+            return;
+        }
+        if let Some(ours) = self.pending.remove(&from) {
+            self.learn(ours.contact, &[], rng);
+            self.learn_all(sample, &[], rng);
+            self.release(from);
+        }
+    }
+
+    /// The timer of request, probe or switch `serial` has expired.
+    pub(super) fn on_overdue<R: Rng>(&mut self, peer: I, serial: u64, rng: &mut R) {
+        if self
+            .pending
+            .get(&peer)
+            .is_some_and(|ours| ours.epoch.serial == serial)
+        {
+            if let Some(ours) = self.pending.remove(&peer) {
+                self.suspect(ours.contact, false, rng);
+                // It may have accepted, and the answer is late.
+                self.decline(peer, ours.epoch);
+            }
+        } else if self
+            .probe
+            .as_ref()
+            .is_some_and(|probe| probe.serial == serial)
+        {
+            self.probe_failed(rng);
+            self.release(peer);
+        } else if self
+            .switch
+            .as_ref()
+            .is_some_and(|switch| switch.serial == serial)
+        {
+            self.switch = None;
+            self.release(peer);
+        }
+    }
+}

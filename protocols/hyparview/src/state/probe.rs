@@ -1,0 +1,160 @@
+//! Healing partitions (R7): every node asks, now and then and for ever, somebody who is not in its
+//! view. When the answer comes from another component, the two are joined.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt, seq::IteratorRandom};
+
+use super::{State, neighbor::Purpose};
+use crate::{Address, Contact, Id, Message, Pulse, Timer};
+
+/// Pause after a suspect has answered, until the next one is asked.
+const AFTER_SUCCESS: Duration = Duration::from_millis(500);
+
+/// Fewer missing peers are single failures, not a cut: a newcomer with the smallest id must not
+/// set the whole network in motion.
+const CUT_MIN: usize = 3;
+
+/// A probe without an answer.
+#[derive(Debug)]
+pub(super) struct Probe<I> {
+    pub(super) peer: I,
+    pub(super) serial: u64,
+    /// The peer was a suspect.
+    suspected: bool,
+}
+
+/// The answer to a probe.
+#[derive(Debug)]
+pub(super) struct Found<I, A> {
+    pub(super) contact: Contact<I, A>,
+    pub(super) serial: u64,
+    pub(super) pulse: Pulse<I>,
+}
+
+impl<I: Id, A: Address> State<I, A> {
+    pub(super) fn on_probe_timer<R: Rng>(&mut self, rng: &mut R) {
+        let shortest = self.config.probe_interval_min();
+        let longest = self.config.probe_interval_max().max(shortest);
+        let after = rng.random_range(shortest..=longest);
+        self.wake(Timer::Probe, after);
+        // A node without neighbours asks everybody anyway (`refill`).
+        if self.left || self.probe.is_some() || self.active.is_empty() {
+            return;
+        }
+        let Some(target) = self.probe_target(rng) else {
+            return;
+        };
+        let (peer, serial) = (target.id, self.next_serial());
+        let suspected = self.suspects.contains(peer);
+        let record = self.me.record.clone();
+        self.send(target, Message::Probe { serial, record });
+        self.expect(peer, serial);
+        self.probe = Some(Probe {
+            peer,
+            serial,
+            suspected,
+        });
+    }
+
+    /// Suspects take every other turn, bootstrap contacts and backups one in four. The back-off
+    /// only orders the suspects; the rate is bounded by the timer.
+    fn probe_target<R: Rng>(&mut self, rng: &mut R) -> Option<Contact<I, A>> {
+        self.probes = self.probes.wrapping_add(1);
+        let suits = |peer: I| {
+            !self.active.contains_key(&peer)
+                && !self.pending.contains_key(&peer)
+                && !self.quarantine.holds(peer, self.now)
+        };
+        let suspect = self.suspects.next(None, suits);
+        let permanent = self.permanent().filter(|one| suits(one.id)).choose(rng);
+        let passive = self.passive().filter(|one| suits(one.id)).choose(rng);
+        let target = match self.probes % 4 {
+            0 => permanent.or(suspect).or(passive),
+            1 | 3 => suspect.or(passive).or(permanent),
+            _ => passive.or(suspect).or(permanent),
+        };
+        target.cloned()
+    }
+
+    /// Somebody asks whether we are alive, and where.
+    pub(super) fn on_probe<R: Rng>(&mut self, contact: Contact<I, A>, serial: u64, rng: &mut R) {
+        let peer = contact.id;
+        if self.left || !self.admission.serve(self.now) {
+            return self.release(peer);
+        }
+        self.set_record_of(&contact);
+        let (record, pulse) = (self.me.record.clone(), self.pulse());
+        let sample = self.sample(peer, rng);
+        self.learn(contact, &[], rng);
+        self.tell(
+            peer,
+            Message::ProbeReply {
+                serial,
+                record,
+                pulse,
+                sample,
+            },
+        );
+        self.release(peer);
+    }
+
+    /// A peer that we lost sight of is alive. If it lives in another component we become
+    /// neighbours; both make room for it.
+    pub(super) fn on_probe_reply<R: Rng>(
+        &mut self,
+        found: Found<I, A>,
+        sample: Vec<Contact<I, A>>,
+        rng: &mut R,
+    ) {
+        let Found {
+            contact,
+            serial,
+            pulse,
+        } = found;
+        let peer = contact.id;
+        let asked = |probe: &mut Probe<I>| probe.peer == peer && probe.serial == serial;
+        let Some(probe) = self.probe.take_if(asked) else {
+            return;
+        };
+        if probe.suspected && self.suspects.len() > 0 {
+            // Where one has come back, others may have.
+            self.probes = 0;
+            self.wake(Timer::Probe, AFTER_SUCCESS);
+        }
+        self.set_record_of(&contact);
+        self.learn(contact.clone(), &[], rng);
+        self.learn_all(sample, &[], rng);
+        let own = self.pulse();
+        let apart = own.settled && pulse.settled && own.tag.root != pulse.tag.root;
+        if apart && self.now >= self.heal_after && !self.quarantine.holds(peer, self.now) {
+            // Once per node and settling time: joining is for the first links across, mixing for
+            // the many.
+            self.heal_after = self.now.saturating_add(self.config.tag_timeout());
+            self.request(contact, Purpose::Heal);
+        }
+        self.release(peer);
+    }
+
+    /// The probe under way has failed.
+    pub(super) fn probe_failed<R: Rng>(&mut self, rng: &mut R) {
+        let Some(probe) = self.probe.take() else {
+            return;
+        };
+        if !self.active.contains_key(&probe.peer)
+            && !self.pending.contains_key(&probe.peer)
+            && let Some(contact) = self.contact_of(probe.peer)
+        {
+            self.suspect(contact, false, rng);
+        }
+    }
+
+    /// Our component has come under another root. If we miss several peers, a cut has healed:
+    /// they are on the other side, and are the candidates for links across it.
+    pub(super) fn merged<R: Rng>(&mut self, rng: &mut R) {
+        if self.suspects.len() >= CUT_MIN {
+            self.suspects.amnesty(self.now);
+            self.mix(self.config.remix_burst(), rng);
+        }
+    }
+}

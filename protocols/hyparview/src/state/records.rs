@@ -1,0 +1,71 @@
+//! How peers are reached: records from their owners, from others, and from the application.
+
+use rand::Rng;
+
+use super::State;
+use crate::{Address, Contact, Id, Message, io::Event};
+
+impl<I: Id, A: Address> State<I, A> {
+    pub(super) fn on_moved(&mut self, from: I, record: A) {
+        self.set_record_of(&Contact { id: from, record });
+    }
+
+    /// Our own record changed: neighbours are told at once, and those who were sent the old one with
+    /// a request; others hear of it by shuffles.
+    pub(super) fn set_record(&mut self, record: A) {
+        self.me.record = record;
+        let asked = self.active.keys().chain(self.pending.keys());
+        let peers: Vec<I> = asked.copied().collect();
+        for peer in peers {
+            let record = self.me.record.clone();
+            self.tell(peer, Message::Moved { record });
+        }
+    }
+
+    /// A peer to remember, from the application.
+    pub(super) fn on_learn<R: Rng>(
+        &mut self,
+        contact: Contact<I, A>,
+        permanent: bool,
+        rng: &mut R,
+    ) {
+        if contact.id == self.me.id || self.left {
+            return;
+        }
+        let room = self.permanent.len() < self.config.permanent_capacity();
+        if permanent && (room || self.permanent.contains_key(&contact.id)) {
+            self.permanent.insert(contact.id, contact.clone());
+        }
+        self.learn(contact, &[], rng);
+    }
+
+    /// A record that its owner told us itself, wherever we know the owner from.
+    pub(super) fn set_record_of(&mut self, contact: &Contact<I, A>) {
+        let id = contact.id;
+        if let Some(neighbor) = self.active.get_mut(&id)
+            && neighbor.contact.record != contact.record
+        {
+            neighbor.contact = contact.clone();
+            self.emit(Event::NeighborMoved(contact.clone()));
+        }
+        let elsewhere = [
+            self.passive.get_mut(&id).map(|backup| &mut backup.contact),
+            self.suspects.get_mut(id),
+            self.permanent.get_mut(&id),
+        ];
+        for known in elsewhere.into_iter().flatten() {
+            known.record = contact.record.clone();
+        }
+    }
+
+    /// What we know of how to reach `peer`.
+    pub(super) fn contact_of(&self, peer: I) -> Option<Contact<I, A>> {
+        self.active
+            .get(&peer)
+            .map(|neighbor| &neighbor.contact)
+            .or_else(|| self.passive.get(&peer).map(|backup| &backup.contact))
+            .or_else(|| self.suspects.get(peer))
+            .or_else(|| self.permanent.get(&peer))
+            .cloned()
+    }
+}

@@ -1,0 +1,386 @@
+//! Four-node switches (R8): links i-o and c-d become i-c and d-o. All degrees stay the same, and
+//! random switches turn any connected graph into a random one: a crowd that joined through one
+//! contact spreads out, and two healed halves grow together.
+//!
+//! ```text
+//! i --SwitchProposal(o)--> c --SwitchInvite(o)--> d       agreement: nothing is cut yet
+//! i <--SwitchReady(d)----- c <--SwitchConsent---- d
+//! i --Disconnect(Switched to d)--> o --Neighbor(Switch)--> d     each link is made by a plain
+//! i --Neighbor(Switch)--> c --Disconnect(Switched)--> d          handshake, cut by a plain farewell
+//! ```
+//!
+//! With i standing for o as well the same steps put i between c and d: so a node fills two slots
+//! when everybody else is full.
+//!
+//! A node takes part in one switch at a time, and keeps the slot that it will need. When a step
+//! fails, the timer of each participant frees what it keeps, and the refill does the rest: views
+//! stay symmetric whatever happens, for no link depends on another.
+
+use std::time::Duration;
+
+use rand::{
+    Rng,
+    seq::{IndexedRandom, IteratorRandom},
+};
+
+use super::{
+    State,
+    alarms::{spread, within},
+    neighbor::Purpose,
+    view::Neighbor,
+};
+use crate::{Address, Contact, DownReason, Farewell, Id, Message, Timer};
+
+/// Mixing ends after this long, whether or not all switches came about.
+const MIXING_MOST: Duration = Duration::from_secs(60);
+
+/// Switches that this node is to start at the burst rate.
+#[derive(Debug, Default)]
+pub(super) struct Mixing {
+    wanted: u32,
+    until: Duration,
+}
+
+/// The switch that this node takes part in.
+#[derive(Debug)]
+pub(super) struct Switch<I> {
+    /// Names the timer.
+    pub(super) serial: u64,
+    /// Names the switch, by the initiator.
+    token: u64,
+    role: Role<I>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Role<I> {
+    /// i: gives up `old` (o, or nobody if that is i itself), wants `new` (c).
+    Initiator { old: I, new: I },
+    /// c: gives up `old` (d), gets `new` (i), once d has agreed.
+    Mediator { old: I, new: I, agreed: bool },
+    /// d: gives up `old` (c), gets `new` (o).
+    Partner { old: I, new: I },
+}
+
+impl<I: Id> Switch<I> {
+    /// Whether the connection to `peer` is needed for it.
+    pub(super) fn awaits(&self, peer: I) -> bool {
+        match self.role {
+            Role::Initiator { new, .. } | Role::Mediator { new, .. } => new == peer,
+            Role::Partner { .. } => false,
+        }
+    }
+
+    /// Whom it gives up for whom, once that is settled.
+    fn exchange(&self) -> Option<(I, I)> {
+        match self.role {
+            Role::Initiator { .. } | Role::Mediator { agreed: false, .. } => None,
+            Role::Mediator {
+                old,
+                new,
+                agreed: true,
+            }
+            | Role::Partner { old, new } => Some((old, new)),
+        }
+    }
+}
+
+impl<I: Id, A: Address> State<I, A> {
+    /// Slots kept for a neighbour to come in a switch, the old one having gone.
+    pub(super) fn switch_slots(&self) -> usize {
+        let exchange = self.switch.as_ref().and_then(Switch::exchange);
+        usize::from(exchange.is_some_and(|(old, _)| !self.active.contains_key(&old)))
+    }
+
+    /// Makes `switches` soon, if enough others go along.
+    pub(super) fn mix<R: Rng>(&mut self, switches: u32, rng: &mut R) {
+        self.mixing = Mixing {
+            wanted: self.mixing.wanted.max(switches),
+            until: self.now.saturating_add(MIXING_MOST),
+        };
+        self.mix_soon(rng);
+    }
+
+    fn mix_soon<R: Rng>(&mut self, rng: &mut R) {
+        if self.is_mixing() {
+            let after = within(self.config.remix_burst_interval(), rng);
+            self.wake(Timer::Remix, after);
+        }
+    }
+
+    fn is_mixing(&self) -> bool {
+        self.mixing.wanted > 0 && self.now < self.mixing.until
+    }
+
+    /// i: proposes a switch to a random peer outside the view.
+    pub(super) fn on_remix_timer<R: Rng>(&mut self, rng: &mut R) {
+        let mixing = self.is_mixing();
+        let mean = if mixing {
+            self.config.remix_burst_interval()
+        } else {
+            self.config.remix_interval()
+        };
+        let after = spread(mean, rng);
+        self.wake(Timer::Remix, after);
+        if self.active.len() < 2 {
+            return;
+        }
+        let Some(new) = self.switch_candidate(mixing, rng) else {
+            return;
+        };
+        // Both sides give up their oldest link, so that all links are mixed in turn.
+        let oldest = self.active.values().min_by_key(|one| one.since);
+        if let Some(old) = oldest.map(|one| one.contact.id) {
+            self.propose(new, old);
+        }
+    }
+
+    /// i, with two free slots that nobody could fill: proposes to stand between two others.
+    pub(super) fn insert_self<R: Rng>(&mut self, rng: &mut R) {
+        if self.free_slots() >= 2
+            && let Some(new) = self.switch_candidate(false, rng)
+        {
+            self.propose(new, self.me.id);
+        }
+    }
+
+    fn propose(&mut self, new: Contact<I, A>, old: I) {
+        if self.left || self.switch.is_some() {
+            return;
+        }
+        let token = self.next_serial();
+        let role = Role::Initiator { old, new: new.id };
+        self.switch = Some(Switch {
+            serial: token,
+            token,
+            role,
+        });
+        let (peer, record) = (new.id, self.me.record.clone());
+        self.send(new, Message::SwitchProposal { token, record, old });
+        self.expect(peer, token);
+    }
+
+    /// A random peer; after a partition one from the other side.
+    fn switch_candidate<R: Rng>(&self, burst: bool, rng: &mut R) -> Option<Contact<I, A>> {
+        let suits = |peer: I| {
+            !self.active.contains_key(&peer)
+                && !self.pending.contains_key(&peer)
+                && !self.quarantine.holds(peer, self.now)
+        };
+        let across = self.suspects.next(Some(self.now), suits).filter(|_| burst);
+        let random = self.passive().filter(|one| suits(one.id)).choose(rng);
+        across.or(random).cloned()
+    }
+
+    /// c: asks a neighbour to give way.
+    pub(super) fn on_switch_proposal<R: Rng>(
+        &mut self,
+        initiator: Contact<I, A>,
+        token: u64,
+        old: I,
+        rng: &mut R,
+    ) {
+        let new = initiator.id;
+        let leaving = self.give_way(&initiator, old, rng);
+        self.set_record_of(&initiator);
+        self.learn(initiator, &[], rng);
+        match leaving {
+            Some(leaving) => {
+                self.engage(
+                    new,
+                    token,
+                    Role::Mediator {
+                        old: leaving,
+                        new,
+                        agreed: false,
+                    },
+                );
+                self.tell(
+                    leaving,
+                    Message::SwitchInvite {
+                        token,
+                        partner: old,
+                    },
+                );
+            }
+            None => self.switch_off(new, token),
+        }
+    }
+
+    /// Which neighbour is to give way to `initiator`.
+    fn give_way<R: Rng>(&mut self, initiator: &Contact<I, A>, old: I, rng: &mut R) -> Option<I> {
+        let new = initiator.id;
+        let willing = !self.left
+            && self.switch.is_none()
+            && old != self.me.id
+            && !self.active.contains_key(&new)
+            && !self.pending.contains_key(&new)
+            && !self.quarantine.holds(new, self.now)
+            && !self.share_used_up(&initiator.record)
+            && self.admission.serve(self.now);
+        let mut able: Vec<_> = self
+            .active
+            .values()
+            .filter(|one| willing && one.contact.id != old && !self.protected(one, 0))
+            .map(|one| (one.since, one.contact.id))
+            .collect();
+        able.sort_unstable();
+        // One of the older half: another one than last time, should that have declined.
+        let older = able.len().div_ceil(2);
+        able[..older].choose(rng).map(|(_, id)| *id)
+    }
+
+    /// d: agrees to part with c, if o is not a neighbour already.
+    pub(super) fn on_switch_invite(&mut self, from: I, token: u64, partner: I) {
+        let Some(neighbor) = self.active.get(&from) else {
+            return;
+        };
+        let willing = self.switch.is_none()
+            && partner != self.me.id
+            && !self.active.contains_key(&partner)
+            && !self.pending.contains_key(&partner)
+            && !self.quarantine.holds(partner, self.now)
+            && !self.is_last_chosen(neighbor);
+        if willing {
+            self.engage(
+                partner,
+                token,
+                Role::Partner {
+                    old: from,
+                    new: partner,
+                },
+            );
+            self.tell(from, Message::SwitchConsent { token });
+        } else {
+            self.tell(from, Message::SwitchDecline { token });
+        }
+    }
+
+    /// Whether `neighbor` is the last one that we chose ourselves. Less is at stake here than in an
+    /// eviction: c was not chosen by the peer that comes.
+    fn is_last_chosen(&self, neighbor: &Neighbor<I, A>) -> bool {
+        neighbor.epoch.by == self.me.id
+            && self.outbound_links() <= self.config.outbound_min().div_ceil(2)
+    }
+
+    /// c: tells i to go ahead.
+    pub(super) fn on_switch_consent(&mut self, from: I, token: u64) {
+        let partner = self
+            .active
+            .get(&from)
+            .map(|neighbor| neighbor.contact.clone());
+        let switch = self.switch.as_mut().filter(|switch| switch.token == token);
+        if let (Some(partner), Some(switch)) = (partner, switch)
+            && let Role::Mediator {
+                old,
+                new,
+                agreed: false,
+            } = switch.role
+            && old == from
+        {
+            switch.role = Role::Mediator {
+                old,
+                new,
+                agreed: true,
+            };
+            self.tell(new, Message::SwitchReady { token, partner });
+        }
+    }
+
+    /// i: sends o to d, and turns to c.
+    pub(super) fn on_switch_ready<R: Rng>(
+        &mut self,
+        from: I,
+        token: u64,
+        partner: Contact<I, A>,
+        rng: &mut R,
+    ) {
+        let asked = |switch: &mut Switch<I>| {
+            switch.token == token
+                && matches!(switch.role, Role::Initiator { new, .. } if new == from)
+        };
+        let Some(Switch {
+            role: Role::Initiator { old, new },
+            ..
+        }) = self.switch.take_if(asked)
+        else {
+            return;
+        };
+        let inserts = old == self.me.id;
+        let possible = !self.active.contains_key(&new)
+            && !self.pending.contains_key(&new)
+            && partner.id != self.me.id
+            && partner.id != old
+            && if inserts {
+                self.free_slots() >= 2
+            } else {
+                self.active.contains_key(&old)
+            };
+        let Some(contact) = self.contact_of(new).filter(|_| possible) else {
+            return self.switch_off(from, token);
+        };
+        if inserts {
+            self.request(partner, Purpose::Switch(token));
+        } else {
+            let farewell = Farewell::Switched {
+                successor: Some((token, partner)),
+            };
+            self.part(old, farewell, DownReason::Switched, rng);
+            self.mixing.wanted = self.mixing.wanted.saturating_sub(1);
+            self.mix_soon(rng);
+        }
+        self.request(contact, Purpose::Switch(token));
+    }
+
+    /// Nothing comes of the switch: whoever waits for its next step need wait no longer.
+    pub(super) fn on_switch_decline<R: Rng>(&mut self, from: I, token: u64, rng: &mut R) {
+        let concerned = |switch: &mut Switch<I>| {
+            switch.token == token
+                && match switch.role {
+                    Role::Initiator { new, .. } => new == from,
+                    Role::Mediator { old, new, .. } => old == from || new == from,
+                    Role::Partner { old, .. } => old == from,
+                }
+        };
+        match self.switch.take_if(concerned).map(|switch| switch.role) {
+            Some(Role::Mediator { old, new, .. }) => {
+                self.switch_off(if from == old { new } else { old }, token);
+                self.release(from);
+            }
+            Some(Role::Initiator { .. }) => {
+                self.release(from);
+                self.mix_soon(rng);
+            }
+            Some(Role::Partner { .. }) | None => {}
+        }
+    }
+
+    fn switch_off(&mut self, peer: I, token: u64) {
+        self.tell(peer, Message::SwitchDecline { token });
+        self.release(peer);
+    }
+
+    /// c and d: the new neighbour has come; the old one goes, if it has not gone yet. Returns
+    /// whether there is a slot for the new one.
+    pub(super) fn complete_switch<R: Rng>(&mut self, peer: I, token: u64, rng: &mut R) -> bool {
+        let agreed = |switch: &mut Switch<I>| {
+            switch.token == token && switch.exchange().is_some_and(|(_, new)| new == peer)
+        };
+        let switch = self.switch.take_if(agreed);
+        let Some((old, _)) = switch.and_then(|switch| switch.exchange()) else {
+            return false;
+        };
+        let farewell = Farewell::Switched { successor: None };
+        self.part(old, farewell, DownReason::Switched, rng);
+        self.unheld_slots() > 0
+    }
+
+    fn engage(&mut self, peer: I, token: u64, role: Role<I>) {
+        let serial = self.next_serial();
+        self.switch = Some(Switch {
+            serial,
+            token,
+            role,
+        });
+        self.expect(peer, serial);
+    }
+}

@@ -1,0 +1,119 @@
+//! Keeping the passive view fresh (paper 4.4).
+
+use rand::Rng;
+
+use super::{State, alarms::spread};
+use crate::{Address, Contact, Id, Message, Timer};
+
+/// The shuffle that we have started last.
+#[derive(Debug)]
+pub(super) struct Offer<I> {
+    serial: u64,
+    /// Whom we told of: the first to go when the reply fills our view.
+    sent: Vec<I>,
+}
+
+/// A shuffle of another node, on its way.
+#[derive(Debug)]
+pub(super) struct Walk<I, A> {
+    pub(super) serial: u64,
+    pub(super) origin: Contact<I, A>,
+    pub(super) list: Vec<Contact<I, A>>,
+    pub(super) ttl: u8,
+}
+
+impl<I: Id, A: Address> State<I, A> {
+    /// Sends a sample of what we know on a walk.
+    pub(super) fn on_shuffle_timer<R: Rng>(&mut self, rng: &mut R) {
+        let after = spread(self.config.shuffle_interval(), rng);
+        self.wake(Timer::Shuffle, after);
+        let Some(peer) = self.onward(&[], rng) else {
+            return;
+        };
+        let (active, passive) = (self.config.shuffle_active(), self.config.shuffle_passive());
+        let mut list = vec![self.me.clone()];
+        list.extend(self.active_sample(peer, active, rng));
+        list.extend(self.passive_sample(peer, passive, rng));
+        let serial = self.next_serial();
+        self.offer = Some(Offer {
+            serial,
+            sent: ids(&list),
+        });
+        let (origin, ttl) = (self.me.clone(), self.config.shuffle_walk());
+        self.tell(
+            peer,
+            Message::Shuffle {
+                serial,
+                origin,
+                list,
+                ttl,
+            },
+        );
+    }
+
+    /// A walk passes or ends here. Only neighbours may send one here.
+    pub(super) fn on_shuffle<R: Rng>(&mut self, from: I, walk: Walk<I, A>, rng: &mut R) {
+        let Walk {
+            serial,
+            origin,
+            mut list,
+            ttl,
+        } = walk;
+        if origin.id == self.me.id || !self.active.contains_key(&from) {
+            return;
+        }
+        list.truncate(self.config.list_max());
+        let ttl = ttl.min(self.config.active_walk()).saturating_sub(1);
+        if ttl > 0
+            && let Some(next) = self.onward(&[from, origin.id], rng)
+        {
+            return self.tell(
+                next,
+                Message::Shuffle {
+                    serial,
+                    origin,
+                    list,
+                    ttl,
+                },
+            );
+        }
+        let reply = self.passive_sample(origin.id, list.len(), rng);
+        let sent = ids(&reply);
+        self.answer(
+            origin,
+            Message::ShuffleReply {
+                serial,
+                list: reply,
+            },
+        );
+        self.learn_all(list, &sent, rng);
+    }
+
+    /// The reply goes straight to the origin of the walk, over a connection made for it if there
+    /// is none.
+    fn answer(&mut self, origin: Contact<I, A>, reply: Message<I, A>) {
+        let peer = origin.id;
+        if self.active.contains_key(&peer) {
+            self.tell(peer, reply);
+        } else {
+            self.send(origin, reply);
+            self.release(peer);
+        }
+    }
+
+    /// Anybody may answer a shuffle of ours, but only once.
+    pub(super) fn on_shuffle_reply<R: Rng>(
+        &mut self,
+        serial: u64,
+        list: Vec<Contact<I, A>>,
+        rng: &mut R,
+    ) {
+        if let Some(offer) = self.offer.take_if(|offer| offer.serial == serial) {
+            self.learn_all(list, &offer.sent, rng);
+        }
+    }
+}
+
+fn ids<I: Id, A>(list: &[Contact<I, A>]) -> Vec<I> {
+    list.iter().map(|contact| contact.id).collect()
+}

@@ -1,0 +1,156 @@
+//! Peers that are out of reach (R6): not forgotten but asked again, with back-off, for ever. After
+//! a long cut they are the only way back.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rand::{Rng, seq::IteratorRandom};
+
+use super::{
+    State,
+    alarms::{doubled, spread},
+};
+use crate::{Address, Config, Contact, Id};
+
+#[derive(Debug)]
+struct Suspect<I, A> {
+    contact: Contact<I, A>,
+    failures: u32,
+    /// When its turn comes again.
+    due: Duration,
+    /// We have spoken with it before: worth more than a name from hearsay.
+    proven: bool,
+}
+
+/// The list, bounded.
+#[derive(Debug)]
+pub(super) struct Suspects<I, A> {
+    capacity: usize,
+    first: Duration,
+    most: Duration,
+    all: BTreeMap<I, Suspect<I, A>>,
+}
+
+impl<I: Id, A: Address> Suspects<I, A> {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            capacity: config.suspect_capacity(),
+            first: config.suspect_backoff(),
+            most: config.suspect_backoff_max(),
+            all: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn contacts(&self) -> impl Iterator<Item = &Contact<I, A>> {
+        self.all.values().map(|suspect| &suspect.contact)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn contains(&self, peer: I) -> bool {
+        self.all.contains_key(&peer)
+    }
+
+    pub(super) fn get(&self, peer: I) -> Option<&Contact<I, A>> {
+        self.all.get(&peer).map(|suspect| &suspect.contact)
+    }
+
+    pub(super) fn get_mut(&mut self, peer: I) -> Option<&mut Contact<I, A>> {
+        self.all.get_mut(&peer).map(|suspect| &mut suspect.contact)
+    }
+
+    pub(super) fn remove(&mut self, peer: I) -> Option<Contact<I, A>> {
+        self.all.remove(&peer).map(|suspect| suspect.contact)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+    }
+
+    /// An attempt to reach the peer failed, or its connection was lost.
+    fn fail<R: Rng>(&mut self, contact: Contact<I, A>, proven: bool, now: Duration, rng: &mut R) {
+        let id = contact.id;
+        let known = self.all.remove(&id);
+        let failures = known
+            .as_ref()
+            .map_or(0, |suspect| suspect.failures.saturating_add(1));
+        let proven = proven || known.is_some_and(|suspect| suspect.proven);
+        while self.all.len() >= self.capacity.max(1) {
+            self.forget_one(rng);
+        }
+        let pause = spread(doubled(self.first, failures, self.most), rng);
+        let due = now.saturating_add(pause);
+        self.all.insert(
+            id,
+            Suspect {
+                contact,
+                failures,
+                due,
+                proven,
+            },
+        );
+    }
+
+    /// Hearsay goes first; a flood of invented names must not wash out the peers we knew.
+    fn forget_one<R: Rng>(&mut self, rng: &mut R) {
+        let hearsay = self.all.iter().filter(|(_, one)| !one.proven).choose(rng);
+        if let Some(id) = hearsay
+            .or_else(|| self.all.iter().choose(rng))
+            .map(|(id, _)| *id)
+        {
+            self.all.remove(&id);
+        }
+    }
+
+    /// A third party knows another way to reach the peer: its turn comes at once.
+    pub(super) fn hear(&mut self, contact: &Contact<I, A>, now: Duration) {
+        if let Some(suspect) = self.all.get_mut(&contact.id)
+            && contact.record.supersedes(&suspect.contact.record)
+        {
+            suspect.contact = contact.clone();
+            suspect.due = now;
+        }
+    }
+
+    /// Two components have merged: everybody's turn comes at once.
+    pub(super) fn amnesty(&mut self, now: Duration) {
+        for suspect in self.all.values_mut() {
+            suspect.failures = 0;
+            suspect.due = now;
+        }
+    }
+
+    /// The one that waits longest for its turn, among those for which `suits` holds. If
+    /// `due_by` is given its turn must have come.
+    pub(super) fn next(
+        &self,
+        due_by: Option<Duration>,
+        suits: impl Fn(I) -> bool,
+    ) -> Option<&Contact<I, A>> {
+        self.all
+            .values()
+            .filter(|suspect| due_by.is_none_or(|now| suspect.due <= now))
+            .filter(|suspect| suits(suspect.contact.id))
+            .min_by_key(|suspect| suspect.due)
+            .map(|suspect| &suspect.contact)
+    }
+}
+
+impl<I: Id, A: Address> State<I, A> {
+    /// Notes that `contact` cannot be reached. `proven`: we have spoken with it before.
+    pub(super) fn suspect<R: Rng>(&mut self, contact: Contact<I, A>, proven: bool, rng: &mut R) {
+        debug_assert!(!self.active.contains_key(&contact.id));
+        self.passive.remove(&contact.id);
+        self.suspects.fail(contact, proven, self.now, rng);
+    }
+
+    /// `peer` speaks: it is a suspect no longer.
+    pub(super) fn rehabilitate<R: Rng>(&mut self, peer: I, rng: &mut R) {
+        if !self.quarantine.holds(peer, self.now)
+            && let Some(contact) = self.suspects.remove(peer)
+        {
+            self.learn(contact, &[], rng);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The machine rule by rule, in a network of its own, and under hostile input.
+
+mod bench;
+mod hostile;
+mod network;
+mod relations;
+mod scenarios;
+mod switches;
+mod upkeep;
+mod walks;

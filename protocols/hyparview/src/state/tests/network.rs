@@ -1,0 +1,588 @@
+//! A deterministic network of real machines: virtual time, seeded randomness, latency, crashes,
+//! cuts, and optionally lost, repeated and late messages.
+//!
+//! Connections behave as those of libp2p: made on demand, shared by both sides, kept in order,
+//! and closed when neither side needs them. A cut makes messages vanish and tells both ends a
+//! little later; dialling across it fails after a while.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use crate::{
+    Command, Config, Contact, DownReason, Input, Loss, Message, Output, State, Timer, io::Event,
+};
+
+pub(super) type Machine = State<u64, ()>;
+
+/// Time between the ends' learning of a broken connection and the break.
+const BREAK_NOTICE: Duration = Duration::from_millis(50);
+/// Time after which a dial into nowhere fails.
+const DIAL_TIMEOUT: Duration = Duration::from_millis(1500);
+
+#[derive(Debug)]
+enum Happening {
+    Deliver {
+        from: u64,
+        to: u64,
+        link: u64,
+        message: Message<u64, ()>,
+    },
+    Closed {
+        at: u64,
+        peer: u64,
+        link: u64,
+    },
+    Idle {
+        ends: (u64, u64),
+        link: u64,
+    },
+    Unreachable {
+        at: u64,
+        peer: u64,
+    },
+    Ring {
+        at: u64,
+        life: u64,
+        timer: Timer<u64>,
+    },
+}
+
+/// How unreliable the network is beyond cuts and crashes, in percent of messages.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Faults {
+    pub(super) lost: u32,
+    pub(super) repeated: u32,
+    pub(super) late: u32,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    machine: Option<Machine>,
+    life: u64,
+    side: u8,
+}
+
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Counters {
+    pub(super) messages: u64,
+    pub(super) dials: u64,
+    pub(super) up: u64,
+    pub(super) down: BTreeMap<DownReason, u64>,
+    pub(super) isolated: u64,
+}
+
+/// The network.
+pub(super) struct Network {
+    pub(super) now: Duration,
+    pub(super) rng: SmallRng,
+    pub(super) config: Config,
+    pub(super) faults: Faults,
+    pub(super) counters: Counters,
+    nodes: BTreeMap<u64, Node>,
+    queue: BTreeMap<(Duration, u64), Happening>,
+    sequence: u64,
+    /// Open connections with the ends that need them, and when the last message arrives.
+    links: BTreeMap<(u64, u64), Link>,
+    link_count: u64,
+    neighbors: BTreeMap<u64, BTreeSet<u64>>,
+    frozen: BTreeSet<u64>,
+}
+
+#[derive(Debug)]
+struct Link {
+    number: u64,
+    used_by: BTreeSet<u64>,
+    arrival: [Duration; 2],
+}
+
+fn pair(a: u64, b: u64) -> (u64, u64) {
+    (a.min(b), a.max(b))
+}
+
+pub(super) fn contact(id: u64) -> Contact<u64, ()> {
+    Contact { id, record: () }
+}
+
+impl Network {
+    pub(super) fn new(seed: u64) -> Self {
+        Self::with(seed, Config::default())
+    }
+
+    pub(super) fn with(seed: u64, config: Config) -> Self {
+        Self {
+            now: Duration::ZERO,
+            rng: SmallRng::seed_from_u64(seed),
+            config,
+            faults: Faults::default(),
+            counters: Counters::default(),
+            nodes: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            links: BTreeMap::new(),
+            link_count: 0,
+            neighbors: BTreeMap::new(),
+            frozen: BTreeSet::new(),
+        }
+    }
+
+    /// Starts `id`, which joins through `contacts`. An `id` that crashed starts a new life.
+    pub(super) fn start(&mut self, id: u64, contacts: &[u64]) {
+        let node = self.nodes.entry(id).or_default();
+        node.life += 1;
+        let mut machine = State::new(contact(id), self.config.clone(), node.life);
+        machine.start(self.now, &mut self.rng);
+        node.machine = Some(machine);
+        self.neighbors.insert(id, BTreeSet::new());
+        self.drain(id);
+        for one in contacts {
+            let learn = Command::Learn {
+                contact: contact(*one),
+                permanent: true,
+            };
+            self.command(id, learn);
+            self.command(id, Command::Join(contact(*one)));
+        }
+    }
+
+    pub(super) fn command(&mut self, id: u64, command: Command<u64, ()>) {
+        self.input(id, Input::Command(command));
+    }
+
+    /// `id` dies; its connections break.
+    pub(super) fn crash(&mut self, id: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.machine = None;
+        }
+        self.neighbors.remove(&id);
+        let broken: Vec<_> = self
+            .links
+            .keys()
+            .copied()
+            .filter(|ends| ends.0 == id || ends.1 == id)
+            .collect();
+        for ends in broken {
+            self.break_link(ends);
+        }
+    }
+
+    /// Puts nodes on sides that cannot reach each other.
+    pub(super) fn cut(&mut self, side: impl Fn(u64) -> u8) {
+        for (id, node) in &mut self.nodes {
+            node.side = side(*id);
+        }
+        let broken: Vec<_> = self
+            .links
+            .keys()
+            .copied()
+            .filter(|ends| !self.reaches(ends.0, ends.1))
+            .collect();
+        for ends in broken {
+            self.break_link(ends);
+        }
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.cut(|_| 0);
+    }
+
+    /// Stops these processes, and lets all others go on. What they miss they get when they wake up.
+    pub(super) fn freeze(&mut self, nodes: &BTreeSet<u64>) {
+        self.frozen.clone_from(nodes);
+    }
+
+    /// Breaks the connection between two nodes, if there is one.
+    pub(super) fn sever(&mut self, a: u64, b: u64) {
+        self.break_link(pair(a, b));
+    }
+
+    /// Lets time pass.
+    pub(super) fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > until {
+                break;
+            }
+            let ((at, _), happening) = entry.remove_entry();
+            self.now = at;
+            self.happen(happening);
+        }
+        self.now = until;
+    }
+
+    /// Lets time pass until `done`, in steps of a second; panics if it takes longer than `most`.
+    pub(super) fn run_until(&mut self, most: Duration, done: impl Fn(&Self) -> bool) -> Duration {
+        let start = self.now;
+        while !done(self) {
+            assert!(
+                self.now - start < most,
+                "not within {most:?}: {}",
+                self.report()
+            );
+            self.run(Duration::from_secs(1));
+        }
+        self.now - start
+    }
+
+    pub(super) fn alive(&self) -> impl Iterator<Item = (u64, &Machine)> {
+        self.nodes
+            .iter()
+            .filter_map(|(id, node)| Some((*id, node.machine.as_ref()?)))
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let at = match happening {
+            Happening::Deliver { to, .. } => Some(to),
+            Happening::Closed { at, .. }
+            | Happening::Unreachable { at, .. }
+            | Happening::Ring { at, .. } => Some(at),
+            Happening::Idle { .. } => None,
+        };
+        if at.is_some_and(|at| self.frozen.contains(&at)) {
+            return self.at(Duration::from_secs(1), happening);
+        }
+        match happening {
+            Happening::Deliver {
+                from,
+                to,
+                link,
+                message,
+            } => {
+                if self
+                    .links
+                    .get(&pair(from, to))
+                    .is_some_and(|one| one.number == link)
+                {
+                    self.input(to, Input::Received { from, message });
+                }
+            }
+            Happening::Closed { at, peer, link } => {
+                // Another connection may have been made meanwhile: then it was not the last one.
+                if self
+                    .links
+                    .get(&pair(at, peer))
+                    .is_none_or(|one| one.number == link)
+                {
+                    self.input(
+                        at,
+                        Input::Disconnected {
+                            peer,
+                            cause: Loss::Closed,
+                        },
+                    );
+                }
+            }
+            Happening::Idle { ends, link } => self.close_idle(ends, link),
+            Happening::Unreachable { at, peer } => self.input(at, Input::Unreachable { peer }),
+            Happening::Ring { at, life, timer } => {
+                if self.nodes[&at].life == life {
+                    self.input(at, Input::Timer(timer));
+                }
+            }
+        }
+    }
+
+    fn input(&mut self, id: u64, input: Input<u64, ()>) {
+        let Some(machine) = self
+            .nodes
+            .get_mut(&id)
+            .and_then(|node| node.machine.as_mut())
+        else {
+            return;
+        };
+        machine.handle(self.now, input, &mut self.rng);
+        self.drain(id);
+    }
+
+    fn drain(&mut self, id: u64) {
+        while let Some(output) = self.output_of(id) {
+            match output {
+                Output::Send { to, message } => self.send(id, to.id, message),
+                Output::Tell { peer, message } => {
+                    if self.links.contains_key(&pair(id, peer)) {
+                        self.transmit(id, peer, message);
+                    }
+                }
+                Output::Release { peer } => self.release(id, peer),
+                Output::Cut { peer } => self.break_link(pair(id, peer)),
+                Output::Schedule { after, timer } => {
+                    let life = self.nodes[&id].life;
+                    self.at(
+                        after,
+                        Happening::Ring {
+                            at: id,
+                            life,
+                            timer,
+                        },
+                    );
+                }
+                Output::Event(event) => self.on_event(id, event),
+            }
+        }
+    }
+
+    fn output_of(&mut self, id: u64) -> Option<Output<u64, ()>> {
+        self.nodes.get_mut(&id)?.machine.as_mut()?.poll_output()
+    }
+
+    fn on_event(&mut self, id: u64, event: Event<u64, ()>) {
+        let neighbors = self.neighbors.get_mut(&id).expect("alive");
+        match event {
+            Event::NeighborUp(peer) => {
+                assert!(neighbors.insert(peer.id), "{} came twice to {id}", peer.id);
+                self.counters.up += 1;
+            }
+            Event::NeighborDown { peer, reason } => {
+                assert!(
+                    neighbors.remove(&peer),
+                    "{peer} went from {id} without having come"
+                );
+                *self.counters.down.entry(reason).or_default() += 1;
+            }
+            Event::NeighborMoved(_) => {}
+            Event::Isolated => self.counters.isolated += 1,
+        }
+    }
+
+    fn reaches(&self, a: u64, b: u64) -> bool {
+        self.nodes[&a].side == self.nodes[&b].side
+    }
+
+    fn send(&mut self, from: u64, to: u64, message: Message<u64, ()>) {
+        let ends = pair(from, to);
+        if !self.links.contains_key(&ends) {
+            self.counters.dials += 1;
+            let alive = self
+                .nodes
+                .get(&to)
+                .is_some_and(|node| node.machine.is_some());
+            if !alive || !self.reaches(from, to) {
+                // A dead process refuses at once, a dead network not at all.
+                let wait = if alive { DIAL_TIMEOUT } else { BREAK_NOTICE };
+                return self.at(wait, Happening::Unreachable { at: from, peer: to });
+            }
+            self.link_count += 1;
+            // The dial takes a round trip.
+            let ready = self.now + 2 * self.latency();
+            let link = Link {
+                number: self.link_count,
+                used_by: BTreeSet::new(),
+                arrival: [ready, ready],
+            };
+            self.links.insert(ends, link);
+        }
+        if let Some(link) = self.links.get_mut(&ends) {
+            link.used_by.insert(from);
+        }
+        self.transmit(from, to, message);
+    }
+
+    fn transmit(&mut self, from: u64, to: u64, message: Message<u64, ()>) {
+        self.counters.messages += 1;
+        if self.rng.random_ratio(self.faults.lost, 100) {
+            return;
+        }
+        let latency = self.latency();
+        let late = self.rng.random_ratio(self.faults.late, 100);
+        let repeated = self.rng.random_ratio(self.faults.repeated, 100);
+        let Some(link) = self.links.get_mut(&pair(from, to)) else {
+            return;
+        };
+        let number = link.number;
+        let arrival = &mut link.arrival[usize::from(from > to)];
+        let mut at = (*arrival).max(self.now + latency);
+        *arrival = at;
+        if late {
+            at += Duration::from_millis(self.rng.random_range(0..3000));
+        }
+        let after = at - self.now;
+        if repeated {
+            let again = after + Duration::from_millis(self.rng.random_range(0..3000));
+            let message = message.clone();
+            self.at(
+                again,
+                Happening::Deliver {
+                    from,
+                    to,
+                    link: number,
+                    message,
+                },
+            );
+        }
+        self.at(
+            after,
+            Happening::Deliver {
+                from,
+                to,
+                link: number,
+                message,
+            },
+        );
+    }
+
+    fn release(&mut self, id: u64, peer: u64) {
+        let ends = pair(id, peer);
+        let Some(link) = self.links.get_mut(&ends) else {
+            return;
+        };
+        link.used_by.remove(&id);
+        // What is queued is still delivered.
+        let rest = link.arrival[0]
+            .max(link.arrival[1])
+            .saturating_sub(self.now);
+        let link = link.number;
+        self.at(
+            rest + Duration::from_secs(1),
+            Happening::Idle { ends, link },
+        );
+    }
+
+    /// Closes a connection that neither end needs.
+    fn close_idle(&mut self, ends: (u64, u64), number: u64) {
+        let Some(link) = self.links.get(&ends) else {
+            return;
+        };
+        let neighbors = |a, b| self.neighbors.get(&a).is_some_and(|all| all.contains(&b));
+        let busy = link.number != number
+            || !link.used_by.is_empty()
+            || link.arrival[0].max(link.arrival[1]) > self.now
+            || neighbors(ends.0, ends.1)
+            || neighbors(ends.1, ends.0);
+        if !busy {
+            self.break_link(ends);
+        }
+    }
+
+    fn break_link(&mut self, ends: (u64, u64)) {
+        let Some(link) = self.links.remove(&ends) else {
+            return;
+        };
+        for (at, peer) in [ends, (ends.1, ends.0)] {
+            self.at(
+                BREAK_NOTICE,
+                Happening::Closed {
+                    at,
+                    peer,
+                    link: link.number,
+                },
+            );
+        }
+    }
+
+    fn latency(&mut self) -> Duration {
+        Duration::from_millis(self.rng.random_range(10..50))
+    }
+
+    fn at(&mut self, after: Duration, happening: Happening) {
+        self.sequence += 1;
+        self.queue
+            .insert((self.now + after, self.sequence), happening);
+    }
+}
+
+/// Measures of the graph.
+impl Network {
+    /// Links that only one end holds, or that the ends name differently.
+    pub(super) fn asymmetric(&self) -> usize {
+        self.alive()
+            .flat_map(|(id, machine)| machine.active().map(move |peer| (id, peer, machine)))
+            .filter(|(id, peer, machine)| {
+                let back = self.nodes[peer]
+                    .machine
+                    .as_ref()
+                    .and_then(|one| one.epoch(*id));
+                back != machine.epoch(*peer)
+            })
+            .count()
+    }
+
+    pub(super) fn components(&self) -> usize {
+        let mut unseen: BTreeSet<u64> = self.alive().map(|(id, _)| id).collect();
+        let mut components = 0;
+        while let Some(first) = unseen.pop_first() {
+            components += 1;
+            let mut open = vec![first];
+            while let Some(id) = open.pop() {
+                let Some(machine) = self.nodes[&id].machine.as_ref() else {
+                    continue;
+                };
+                open.extend(machine.active().filter(|peer| unseen.remove(peer)));
+            }
+        }
+        components
+    }
+
+    pub(super) fn degrees(&self) -> BTreeMap<usize, usize> {
+        let mut degrees = BTreeMap::new();
+        for (_, machine) in self.alive() {
+            *degrees.entry(machine.active().count()).or_default() += 1;
+        }
+        degrees
+    }
+
+    /// Links between the two sides.
+    pub(super) fn across(&self, side: impl Fn(u64) -> u8) -> usize {
+        self.alive()
+            .flat_map(|(id, machine)| machine.active().map(move |peer| (id, peer)))
+            .filter(|(id, peer)| id < peer && side(*id) != side(*peer))
+            .count()
+    }
+
+    /// Average clustering coefficient.
+    pub(super) fn clustering(&self) -> f64 {
+        let sum: f64 = self
+            .alive()
+            .map(|(_, machine)| {
+                let peers: Vec<u64> = machine.active().collect();
+                let linked = peers
+                    .iter()
+                    .flat_map(|a| peers.iter().map(move |b| (a, b)))
+                    .filter(|(a, b)| a < b)
+                    .filter(|(a, b)| {
+                        let one = self.nodes[a].machine.as_ref();
+                        one.is_some_and(|one| one.epoch(**b).is_some())
+                    })
+                    .count();
+                let pairs = peers.len() * peers.len().saturating_sub(1) / 2;
+                linked as f64 / pairs.max(1) as f64
+            })
+            .sum();
+        sum / self.alive().count() as f64
+    }
+
+    /// Symmetric, connected.
+    pub(super) fn whole(&self) -> bool {
+        self.asymmetric() == 0 && self.components() == 1
+    }
+
+    /// Everybody is everybody's neighbour.
+    pub(super) fn complete(&self) -> bool {
+        let others = self.alive().count() - 1;
+        self.whole() && self.degrees().keys().all(|degree| *degree == others)
+    }
+
+    /// Nothing left to do: also, at most one node has a free slot that nobody could fill.
+    pub(super) fn perfect(&self) -> bool {
+        let slots = self.config.active_capacity().min(self.alive().count() - 1);
+        let lacking: usize = self
+            .alive()
+            .map(|(_, machine)| slots - machine.active().count())
+            .sum();
+        self.whole() && lacking <= 2
+    }
+
+    pub(super) fn report(&self) -> String {
+        format!(
+            "at {:?}: degrees {:?}, asymmetric {}, components {}, clustering {:.3}, {:?}",
+            self.now,
+            self.degrees(),
+            self.asymmetric(),
+            self.components(),
+            self.clustering(),
+            self.counters
+        )
+    }
+}

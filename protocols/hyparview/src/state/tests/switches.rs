@@ -1,0 +1,249 @@
+//! The four-node switch, step by step, and what is left when a step fails (R8).
+
+use super::bench::*;
+use crate::{Config, DownReason, Farewell, Loss, Message, Output, Priority, Timer};
+
+const FULL: [u64; 5] = [1, 2, 3, 4, 5];
+
+fn proposal(old: u64) -> Said {
+    Message::SwitchProposal {
+        token: 9,
+        record: Home::default(),
+        old,
+    }
+}
+
+fn invite(partner: u64) -> Said {
+    Message::SwitchInvite { token: 9, partner }
+}
+
+const DECLINE: Said = Message::SwitchDecline { token: 9 };
+
+#[test]
+fn the_initiator_proposes_and_then_exchanges_its_oldest_link() {
+    let mut bench = Bench::started(Config::default(), &FULL);
+    bench.learn(&[70]);
+    let outputs = bench.ring(Timer::Remix);
+    let (record, old) = (Home::default(), 1);
+    let proposed = send(
+        70,
+        Message::SwitchProposal {
+            token: 1,
+            record,
+            old,
+        },
+    );
+    assert_eq!(outputs, [proposed, expect(70, 1)]);
+    assert_eq!(bench.ring(Timer::Remix), [], "one switch at a time");
+
+    let ready = |token| Message::SwitchReady {
+        token,
+        partner: contact(80),
+    };
+    assert_eq!(bench.hear(70, ready(2)), []);
+    assert_eq!(bench.hear(71, ready(1)), []);
+    let epoch = bench.epoch(1);
+    let outputs = bench.hear(70, ready(1));
+    let successor = Some((1, contact(80)));
+    let bye = disconnect(epoch, Farewell::Switched { successor }, &[]);
+    let Output::Tell {
+        peer: 1,
+        message: Message::Disconnect { farewell, .. },
+    } = &outputs[1]
+    else {
+        panic!("{outputs:?}");
+    };
+    assert!(matches!(&bye, Message::Disconnect { farewell: same, .. } if same == farewell));
+    assert_eq!(outputs[0], down(1, DownReason::Switched));
+    let request = bench.request(2, Priority::Switch(1), 4);
+    assert_eq!(outputs[2..], [release(1), send(70, request), expect(70, 2)]);
+    // The slot is kept for c.
+    let outputs = bench.hear(99, neighbor(99, 1, Priority::Low, 0));
+    assert!(matches!(
+        outputs[0],
+        Output::Tell {
+            message: Message::Refuse { .. },
+            ..
+        }
+    ));
+    assert_eq!(bench.hear(70, accept(ours(2), &[])), [up(70)]);
+    assert_eq!(bench.active(), [2, 3, 4, 5, 70]);
+}
+
+#[test]
+fn the_mediator_asks_a_neighbour_and_swaps_it_for_the_initiator() {
+    let mut bench = Bench::with(&[1]);
+    let outputs = bench.hear(60, proposal(80));
+    assert_eq!(outputs, [expect(60, 1), tell(1, invite(80))]);
+    assert_eq!(
+        bench.hear(61, proposal(80)),
+        [tell(61, DECLINE), release(61)],
+        "one at a time"
+    );
+    // Nobody switches before the neighbour has agreed.
+    let early = bench.hear(60, neighbor(60, 1, Priority::Switch(9), 4));
+    assert!(matches!(
+        early[0],
+        Output::Tell {
+            message: Message::Refuse { .. },
+            ..
+        }
+    ));
+    assert_eq!(bench.hear(2, Message::SwitchConsent { token: 9 }), []);
+    assert_eq!(
+        bench.hear(1, Message::SwitchConsent { token: 9 }),
+        [tell(
+            60,
+            Message::SwitchReady {
+                token: 9,
+                partner: contact(1)
+            }
+        )]
+    );
+    let epoch = bench.epoch(1);
+    let outputs = bench.hear(60, neighbor(60, 2, Priority::Switch(9), 4));
+    let bye = disconnect(epoch, Farewell::Switched { successor: None }, &[60, 61]);
+    assert_eq!(outputs[0], down(1, DownReason::Switched));
+    assert!(matches!(
+        &outputs[1],
+        Output::Tell {
+            peer: 1,
+            message: Message::Disconnect { .. }
+        }
+    ));
+    let Message::Disconnect { sample, .. } = &bye else {
+        unreachable!()
+    };
+    assert_eq!(sample.len(), 2);
+    assert_eq!(outputs[2..4], [release(1), up(60)]);
+    assert_eq!(bench.active(), [60]);
+}
+
+#[test]
+fn the_partner_swaps_the_mediator_for_the_initiators_old_neighbour() {
+    let mut bench = Bench::with(&FULL);
+    assert_eq!(bench.hear(99, invite(80)), [], "a stranger cannot invite");
+    let outputs = bench.hear(1, invite(80));
+    let consent = tell(1, Message::SwitchConsent { token: 9 });
+    assert_eq!(outputs, [expect(80, 1), consent]);
+    // c parts first, and the slot is kept.
+    let bye = disconnect(bench.epoch(1), Farewell::Switched { successor: None }, &[]);
+    assert_eq!(
+        bench.hear(1, bye),
+        [down(1, DownReason::Switched), release(1)]
+    );
+    let outputs = bench.hear(99, neighbor(99, 1, Priority::Low, 0));
+    assert!(matches!(
+        outputs[0],
+        Output::Tell {
+            message: Message::Refuse { .. },
+            ..
+        }
+    ));
+    let outputs = bench.hear(80, neighbor(80, 1, Priority::Switch(9), 4));
+    assert_eq!(outputs[0], up(80));
+    assert_eq!(bench.active(), [2, 3, 4, 5, 80]);
+}
+
+#[test]
+fn the_old_neighbour_turns_to_its_successor() {
+    let mut bench = Bench::with(&FULL);
+    let successor = Some((9, contact(80)));
+    let bye = disconnect(bench.epoch(1), Farewell::Switched { successor }, &[]);
+    let outputs = bench.hear(1, bye);
+    let request = send(80, bench.request(1, Priority::Switch(9), 4));
+    assert_eq!(
+        outputs,
+        [
+            down(1, DownReason::Switched),
+            release(1),
+            request,
+            expect(80, 1)
+        ]
+    );
+}
+
+#[test]
+fn a_switch_is_declined_when_it_makes_no_sense() {
+    let mut bench = Bench::with(&FULL);
+    let declined = |peer| [tell(peer, DECLINE), release(peer)];
+    assert_eq!(bench.hear(60, proposal(ME)), declined(60), "o is c");
+    let mut alone = Bench::with(&[1]);
+    assert_eq!(
+        alone.hear(60, proposal(1)),
+        declined(60),
+        "nobody but o to give up"
+    );
+    // d: o is a neighbour already, or is d.
+    assert_eq!(bench.hear(1, invite(2)), [tell(1, DECLINE)]);
+    assert_eq!(bench.hear(1, invite(ME)), [tell(1, DECLINE)]);
+    // A neighbour cannot propose: the link would be double.
+    assert_eq!(bench.hear(1, proposal(80)), [tell(1, DECLINE)]);
+}
+
+#[test]
+fn a_decline_frees_everybody() {
+    let mut bench = Bench::with(&[1]);
+    bench.hear(60, proposal(80));
+    assert_eq!(bench.hear(1, DECLINE), [tell(60, DECLINE), release(60)]);
+    let outputs = bench.hear(61, proposal(80));
+    assert_eq!(outputs[1], tell(1, invite(80)), "free for another");
+    // i withdraws: d is told.
+    assert_eq!(bench.hear(61, DECLINE), [tell(1, DECLINE), release(61)]);
+}
+
+#[test]
+fn a_switch_that_never_ends_is_given_up() {
+    let mut bench = Bench::with(&FULL);
+    bench.hear(1, invite(80));
+    bench.lose(1, Loss::Closed);
+    assert_eq!(bench.state.free_slots(), 0);
+    bench.ring(Timer::Request {
+        peer: 80,
+        serial: 1,
+    });
+    assert_eq!(bench.state.free_slots(), 1);
+}
+
+#[test]
+fn the_links_that_we_chose_are_not_given_to_whoever_proposes() {
+    let mut bench = Bench::idle(Config::default());
+    bench.court(1);
+    bench.court(2);
+    assert_eq!(
+        bench.hear(60, proposal(80)),
+        [tell(60, DECLINE), release(60)]
+    );
+    bench.befriend(3);
+    assert_eq!(bench.hear(60, proposal(80))[1], tell(3, invite(80)));
+}
+
+#[test]
+fn a_node_that_nobody_has_room_for_steps_between_two_others() {
+    let mut bench = Bench::started(Config::default(), &[1, 2, 3]);
+    bench.learn(&[70]);
+    // The learnt peer is asked, and is full.
+    let outputs = bench.hear(70, refuse(ours(1), &[]));
+    let (record, old) = (Home::default(), ME);
+    let proposed = send(
+        70,
+        Message::SwitchProposal {
+            token: 2,
+            record,
+            old,
+        },
+    );
+    assert!(outputs.contains(&proposed), "{outputs:?}");
+    let outputs = bench.hear(
+        70,
+        Message::SwitchReady {
+            token: 2,
+            partner: contact(80),
+        },
+    );
+    let switch = Priority::Switch(2);
+    assert_eq!(requests(&outputs), [(80, switch), (70, switch)]);
+    bench.hear(80, accept(ours(3), &[]));
+    bench.hear(70, accept(ours(4), &[]));
+    assert_eq!(bench.active(), [1, 2, 3, 70, 80]);
+}

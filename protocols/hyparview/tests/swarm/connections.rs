@@ -1,0 +1,190 @@
+//! Which connections there are, and that it does not matter.
+
+use std::time::Duration;
+
+use hyparview::{Behaviour, DownReason, Event};
+use libp2p::{
+    StreamProtocol,
+    identity::Keypair,
+    swarm::{
+        ConnectionId, SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use libp2p_swarm_test::SwarmExt;
+
+use crate::cluster::{Cluster, quick, settings, swarm};
+
+/// Incarnation of a second life: milliseconds that the first cannot have reached.
+const REBIRTH: u64 = 1_000_000;
+
+/// Another connection from `n` to `to`, whatever there is already.
+fn dial_again(cluster: &mut Cluster, n: usize, to: usize) -> ConnectionId {
+    let (peer, address) = (cluster.id(to), cluster.node(to).address.clone());
+    let opts = DialOpts::peer_id(peer)
+        .condition(PeerCondition::Always)
+        .addresses(vec![address])
+        .allocate_new_port()
+        .build();
+    let connection = opts.connection_id();
+    cluster.node_mut(n).swarm.dial(opts).unwrap();
+    connection
+}
+
+fn connections(cluster: &Cluster, n: usize) -> u32 {
+    cluster
+        .node(n)
+        .swarm
+        .network_info()
+        .connection_counters()
+        .num_established()
+}
+
+#[tokio::test]
+async fn simultaneous_joins_make_one_relation() {
+    let mut cluster = Cluster::of(2, quick()).await;
+    cluster.join(0, 1);
+    cluster.join(1, 0);
+    cluster
+        .until("neighbours", |cluster| cluster.are_neighbors(0, 1))
+        .await;
+    cluster
+        .until("dialled from both sides", |cluster| {
+            connections(cluster, 0) == 2
+        })
+        .await;
+    // Longer than the silence deadline and every time-out of an unanswered request.
+    cluster.for_a_while(Duration::from_millis(1500)).await;
+    assert!(cluster.are_neighbors(0, 1));
+    for (n, other) in [(0, 1), (1, 0)] {
+        let other = cluster.id(other);
+        assert_eq!(
+            (cluster.node(n).ups(other), cluster.node(n).downs(other)),
+            (1, vec![])
+        );
+    }
+}
+
+#[tokio::test]
+async fn duplicate_connections_are_one_peer_until_the_last_is_gone() {
+    let mut cluster = Cluster::of(2, quick()).await;
+    cluster.join(1, 0);
+    cluster
+        .until("neighbours", |cluster| cluster.are_neighbors(0, 1))
+        .await;
+    let newest = [0, 1, 1].map(|n| dial_again(&mut cluster, n, 1 - n))[2];
+    cluster
+        .until("connected four times", |cluster| {
+            connections(cluster, 0) == 4
+        })
+        .await;
+    // The one that node 1 speaks over.
+    assert!(cluster.node_mut(1).swarm.close_connection(newest));
+    cluster
+        .until("connected three times", |cluster| {
+            connections(cluster, 0) == 3
+        })
+        .await;
+    cluster.for_a_while(Duration::from_millis(1500)).await;
+    assert!(cluster.are_neighbors(0, 1));
+    let (zero, one) = (cluster.id(0), cluster.id(1));
+    assert_eq!(cluster.node(0).downs(one), []);
+    assert_eq!(cluster.node(1).downs(zero), []);
+
+    cluster.node_mut(1).swarm.disconnect_peer_id(zero).unwrap();
+    cluster
+        .until("down", |cluster| !cluster.node(0).downs(one).is_empty())
+        .await;
+    assert_eq!(cluster.node(0).downs(one), [DownReason::Closed]);
+}
+
+#[tokio::test]
+async fn peer_restarted_under_the_same_identity_is_a_neighbor_again() {
+    let mut cluster = Cluster::of(2, quick()).await;
+    cluster.join(1, 0);
+    cluster
+        .until("neighbours", |cluster| cluster.are_neighbors(0, 1))
+        .await;
+    let key = cluster.kill(1);
+    let again = cluster.add(key, quick(), settings(REBIRTH)).await;
+    cluster.join(again, 0);
+    cluster
+        .until("neighbours again", |cluster| {
+            cluster.are_neighbors(0, again)
+        })
+        .await;
+    let reborn = cluster.id(again);
+    assert_eq!(cluster.node(0).ups(reborn), 2);
+    assert_eq!(cluster.node(0).downs(reborn), [DownReason::Closed]);
+    assert_eq!(cluster.node(again).downs(cluster.id(0)), []);
+    // Its new address, not the one of its former life.
+    let known = cluster.node(0).swarm.behaviour().known();
+    assert_eq!(known, [(reborn, vec![cluster.node(again).address.clone()])]);
+}
+
+#[tokio::test]
+async fn peer_restarted_while_its_old_connection_hangs_is_a_neighbor_again() {
+    let mut cluster = Cluster::of(2, quick()).await;
+    cluster.join(1, 0);
+    cluster
+        .until("neighbours", |cluster| cluster.are_neighbors(0, 1))
+        .await;
+    let frozen = cluster.freeze(1);
+    let again = cluster
+        .add(frozen.key.clone(), quick(), settings(REBIRTH))
+        .await;
+    cluster.join(again, 0);
+    cluster
+        .until("neighbours again", |cluster| {
+            cluster.are_neighbors(0, again)
+        })
+        .await;
+    cluster.for_a_while(Duration::from_millis(1500)).await;
+    assert!(cluster.are_neighbors(0, again));
+    drop(frozen);
+}
+
+#[tokio::test]
+async fn peer_that_does_not_speak_the_protocol_is_unreachable_not_hostile() {
+    let mut cluster = Cluster::of(1, quick()).await;
+    let key = Keypair::generate_ed25519();
+    let protocol = StreamProtocol::new("/another/hyparview/1.0.0");
+    let behaviour = Behaviour::new(key.clone(), protocol, quick(), settings(1)).unwrap();
+    let mut stranger = swarm(&key, behaviour);
+    let id = *stranger.local_peer_id();
+    stranger
+        .listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap())
+        .unwrap();
+    let address = stranger
+        .wait(|event| match event {
+            SwarmEvent::NewListenAddr { address, .. } => Some(address),
+            _ => None,
+        })
+        .await;
+    let stranger = tokio::spawn(stranger.loop_on_next());
+    cluster
+        .node_mut(0)
+        .swarm
+        .behaviour_mut()
+        .join(id, vec![address]);
+    cluster
+        .until("isolated", |cluster| {
+            cluster
+                .node(0)
+                .events
+                .iter()
+                .any(|event| matches!(event, Event::Isolated))
+        })
+        .await;
+    let counters = cluster.node(0).counters();
+    assert!(cluster.node(0).active().is_empty());
+    assert_eq!(
+        (
+            counters.frames_out,
+            counters.misbehaved_peers,
+            counters.slow_peers
+        ),
+        (0, 0, 0)
+    );
+    stranger.abort();
+}
