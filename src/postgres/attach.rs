@@ -1,0 +1,177 @@
+//! Attaches to a server of the user's.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
+
+use super::connection::connect;
+use super::error::Error;
+use super::version::Version;
+
+/// How long connecting may take before the server counts as unreachable.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// A server that can carry a store: reachable, new enough, and the role may do what is needed.
+/// Whether its settings are good is the [`doctor`](super::doctor)'s to say.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// How to connect.
+    pub connection: Config,
+    /// Its version.
+    pub version: Version,
+}
+
+/// Connects to the server at `url` and checks what no setting can mend later.
+///
+/// # Errors
+///
+/// A typed [`Error`] for each thing that is wrong. Changes nothing on the server.
+pub async fn attach(url: &str) -> Result<Attached, Error> {
+    connect_to(parse(url)?).await
+}
+
+/// [`attach`] for a connection string that was read before.
+///
+/// # Errors
+///
+/// As for [`attach`].
+pub async fn attach_to(connection: Config) -> Result<Attached, Error> {
+    connect_to(complete(connection)?).await
+}
+
+async fn connect_to(mut connection: Config) -> Result<Attached, Error> {
+    connection.connect_timeout(CONNECT_MAX);
+    // The client's own limit does not cover a server that accepts and then says nothing.
+    let client = match timeout(CONNECT_MAX, connect(&connection)).await {
+        Ok(connected) => connected.map_err(|error| refine(&connection, &error))?,
+        Err(_) => {
+            let reason = format!("no answer within {} s", CONNECT_MAX.as_secs());
+            return Err(Error::Unreachable {
+                address: address(&connection),
+                reason,
+            });
+        }
+    };
+    let version = super::doctor::require(&client, &address(&connection)).await?;
+    Ok(Attached {
+        connection,
+        version,
+    })
+}
+
+fn parse(url: &str) -> Result<Config, Error> {
+    let config = url
+        .parse()
+        .map_err(|error: tokio_postgres::Error| Error::BadUrl {
+            reason: reason(&error),
+        })?;
+    complete(config)
+}
+
+fn complete(mut config: Config) -> Result<Config, Error> {
+    if config.get_hosts().is_empty() {
+        return Err(Error::BadUrl {
+            reason: "it names no host".to_owned(),
+        });
+    }
+    if config.get_user().is_none() {
+        return Err(Error::BadUrl {
+            reason: "it names no user".to_owned(),
+        });
+    }
+    if config.get_ssl_mode() == SslMode::Require {
+        return Err(Error::TlsNeeded {
+            address: address(&config),
+        });
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("starling");
+    }
+    Ok(config)
+}
+
+/// Tells the kinds of refusal apart.
+fn refine(config: &Config, error: &tokio_postgres::Error) -> Error {
+    let address = address(config);
+    let user = config.get_user().unwrap_or_default().to_owned();
+    let Some(refusal) = error.as_db_error() else {
+        let reason = reason(error);
+        // The client gives up by itself when the server asks for a password that it has not.
+        if reason.contains("password missing") {
+            return Error::WrongPassword { address, user };
+        }
+        return Error::Unreachable { address, reason };
+    };
+    let code = refusal.code();
+    if *code == SqlState::INVALID_PASSWORD {
+        Error::WrongPassword { address, user }
+    } else if *code == SqlState::INVALID_CATALOG_NAME {
+        let database = config.get_dbname().unwrap_or(&user).to_owned();
+        Error::NoSuchDatabase { address, database }
+    } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+        && refusal.message().contains("no encryption")
+    {
+        Error::TlsNeeded { address }
+    } else {
+        Error::NotAdmitted {
+            address,
+            user,
+            reason: refusal.message().to_owned(),
+        }
+    }
+}
+
+/// Host and port, for people.
+fn address(config: &Config) -> String {
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(name)) => name.clone(),
+        Some(Host::Unix(path)) => path.display().to_string(),
+        None => String::new(),
+    };
+    format!(
+        "{host}:{}",
+        config.get_ports().first().copied().unwrap_or(5432)
+    )
+}
+
+/// The innermost cause: the outer ones repeat it.
+fn reason(error: &tokio_postgres::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn incomplete_strings_are_refused() {
+        for url in [
+            "not a url",
+            "postgresql://user@/db",
+            "postgresql://localhost/db",
+        ] {
+            assert!(matches!(parse(url), Err(Error::BadUrl { .. })), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_demand_for_tls_is_not_silently_dropped() {
+        let error = parse("postgresql://u@localhost/db?sslmode=require").unwrap_err();
+        assert!(matches!(error, Error::TlsNeeded { .. }), "{error}");
+    }
+
+    #[test]
+    fn sockets_and_hosts_are_addresses() {
+        let config = parse("postgresql://u@/db?host=/run/pg&port=7432").unwrap();
+        assert_eq!(address(&config), "/run/pg:7432");
+        let config = parse("host=db.example user=u").unwrap();
+        assert_eq!(address(&config), "db.example:5432");
+    }
+}

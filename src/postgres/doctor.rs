@@ -1,0 +1,270 @@
+//! Examines a server: is it fit to carry a store, and which command mends what is not?
+//!
+//! [`examine`] asks the server once, with reading queries only, and decides without it: each check
+//! is a pure function of what was observed. Every check gives a finding, good or bad, under a code
+//! that never changes its meaning:
+//!
+//! | code | looks at |
+//! |---|---|
+//! | SP000 | the server can be examined at all |
+//! | SP001 | version |
+//! | SP002 | `wal_level` |
+//! | SP003 | `max_replication_slots` |
+//! | SP004 | `max_wal_senders` |
+//! | SP005 | `max_logical_replication_workers` |
+//! | SP006 | `max_worker_processes` |
+//! | SP007 | `max_active_replication_origins` (from version 18) |
+//! | SP008 | `max_slot_wal_keep_size` |
+//! | SP009 | settings that wait for a restart |
+//! | SP010 | `wal_writer_delay` |
+//! | SP011 | `wal_sender_timeout` |
+//! | SP012 | `wal_receiver_timeout` |
+//! | SP013 | `wal_retrieve_retry_interval` |
+//! | SP014 | `fsync` |
+//! | SP015 | `full_page_writes` |
+//! | SP016 | `synchronous_commit` |
+//! | SP017 | `password_encryption` |
+//! | SP018 | `listen_addresses` |
+//! | SP019 | `autovacuum` |
+//! | SP020 | rights of the role |
+//! | SP021 | encoding of the database |
+//! | SP022 | the server takes writes |
+//! | SP023 | `search_path` of the database |
+//! | SP030 | replication slots of ours that nobody reads |
+//! | SP031 | replication slots of ours that lost their WAL |
+//! | SP040 | clock |
+//! | SP041 | data checksums |
+
+mod debris;
+mod observed;
+mod rights;
+mod settings;
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use self::observed::{Observed, Role};
+use super::error::Error;
+use super::version::Version;
+
+/// How bad a finding is, from good to bad.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    #[default]
+    Ok,
+    /// It could not be found out.
+    Unknown,
+    /// It works, but worse than it could, or it will not for long.
+    Warning,
+    /// The store does not work like this, or may lose data.
+    Critical,
+}
+
+impl Severity {
+    /// The exit code that monitoring systems expect of a check.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Critical => 2,
+            Self::Unknown => 3,
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Stable code, see the [module's table](self).
+    pub code: Cow<'static, str>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is the case, in one line.
+    pub summary: String,
+    /// Why it matters; empty when all is well.
+    pub detail: String,
+    /// The exact command that mends it, if one does.
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    fn ok(code: &'static str, summary: impl Into<String>) -> Self {
+        Self {
+            code: Cow::Borrowed(code),
+            severity: Severity::Ok,
+            summary: summary.into(),
+            detail: String::new(),
+            fix: None,
+        }
+    }
+
+    fn bad(
+        code: &'static str,
+        severity: Severity,
+        summary: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            detail: detail.into(),
+            ..Self::ok(code, summary)
+        }
+    }
+
+    fn mend(self, fix: impl Into<String>) -> Self {
+        Self {
+            fix: Some(fix.into()),
+            ..self
+        }
+    }
+}
+
+/// What the server is to be fit for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requirements {
+    /// Links in each direction without which the node cannot keep its neighbours: the size of its
+    /// active view. Fewer are critical.
+    pub links_min: u16,
+    /// Links in each direction that it should be sized for. Fewer are a warning.
+    pub max_links: u16,
+    /// Do peers on other machines connect to it?
+    pub remote_peers: bool,
+}
+
+impl Default for Requirements {
+    /// The paper's active view, the room that a private server gets, and peers elsewhere.
+    fn default() -> Self {
+        Self {
+            links_min: 5,
+            max_links: 32,
+            remote_peers: true,
+        }
+    }
+}
+
+/// Examines the server that `client` is connected to, as the role and in the database that it is
+/// connected with. Changes nothing. Findings come in the order of their codes.
+pub async fn examine(client: &Client, requirements: Requirements) -> Vec<Finding> {
+    match observed::observe(client).await {
+        Ok(observed) => judge(&observed, requirements),
+        Err(error) => vec![Finding::bad(
+            "SP000",
+            Severity::Unknown,
+            "the server could not be examined",
+            error
+                .as_db_error()
+                .map_or_else(|| error.to_string(), ToString::to_string),
+        )],
+    }
+}
+
+/// The worst of `findings`; good if there are none.
+#[must_use]
+pub fn worst(findings: &[Finding]) -> Severity {
+    findings
+        .iter()
+        .map(|finding| finding.severity)
+        .max()
+        .unwrap_or_default()
+}
+
+/// Fails unless the server and the role can carry a store at all.
+pub(super) async fn require(client: &Client, address: &str) -> Result<Version, Error> {
+    let failed = |source| Error::Query {
+        what: "examining the server",
+        source,
+    };
+    let found = observed::version(client).await.map_err(failed)?;
+    if found.major < Version::OLDEST_MAJOR {
+        return Err(Error::ServerTooOld {
+            found,
+            address: address.to_owned(),
+        });
+    }
+    let role = Role::observe(client, found).await.map_err(failed)?;
+    let missing = rights::missing(&role, found);
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    Err(Error::NotPermitted {
+        fix: rights::grants(&missing),
+        missing: missing
+            .into_iter()
+            .map(|right| right.name.to_owned())
+            .collect(),
+        role: role.name,
+    })
+}
+
+fn judge(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
+    let mut findings = vec![version(observed.version)];
+    findings.extend(settings::check(observed, requirements));
+    findings.extend(rights::check(observed));
+    findings.extend(debris::check(observed));
+    findings.push(clock(observed.clock_skew_seconds));
+    findings.push(checksums(observed));
+    findings.sort_by(|a, b| a.code.cmp(&b.code));
+    findings
+}
+
+fn version(version: Version) -> Finding {
+    let summary = format!("PostgreSQL {version}");
+    if version.major >= Version::OLDEST_MAJOR {
+        return Finding::ok("SP001", summary);
+    }
+    Finding::bad(
+        "SP001",
+        Severity::Critical,
+        summary,
+        format!(
+            "links need row filters, which came with version {}",
+            Version::OLDEST_MAJOR
+        ),
+    )
+    .mend("pg_upgrade")
+}
+
+/// A difference that clocks synchronised over a network do not reach.
+const SKEW_SECONDS_WARNING: f64 = 1.0;
+
+/// A difference that only an unset clock has.
+const SKEW_SECONDS_CRITICAL: f64 = 60.0;
+
+fn clock(skew_seconds: f64) -> Finding {
+    let summary = format!("the server's clock differs from ours by {skew_seconds:.3} s");
+    let severity = match skew_seconds.abs() {
+        skew if skew >= SKEW_SECONDS_CRITICAL => Severity::Critical,
+        skew if skew >= SKEW_SECONDS_WARNING => Severity::Warning,
+        _ => return Finding::ok("SP040", summary),
+    };
+    Finding::bad(
+        "SP040",
+        severity,
+        summary,
+        "of two concurrent writes the one with the later clock wins: a node whose clock is ahead \
+         wins against later writes of others",
+    )
+    .mend("timedatectl set-ntp true  # on the machine of the server and on this one")
+}
+
+fn checksums(observed: &Observed) -> Finding {
+    match observed.is_on("data_checksums") {
+        true => Finding::ok("SP041", "data checksums are on"),
+        // Not worth stopping a server for, so no warning.
+        false => Finding {
+            detail: "a page that the disk has damaged goes unnoticed".to_owned(),
+            fix: Some("pg_checksums --enable -D DATADIR  # with the server stopped".to_owned()),
+            ..Finding::ok("SP041", "data checksums are off")
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! What a server says of itself. Reads only, and only what every role may read.
+
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio_postgres::{Client, Error};
+
+use crate::postgres::version::Version;
+
+/// One setting.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Setting {
+    /// The value, in the setting's own unit.
+    pub(super) value: String,
+    /// Changed in a file, but in effect only after a restart.
+    pub(super) pending_restart: bool,
+}
+
+/// The role that we are connected as.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Role {
+    pub(super) name: String,
+    pub(super) database: String,
+    pub(super) superuser: bool,
+    pub(super) replication: bool,
+    pub(super) create_role: bool,
+    pub(super) create_subscription: bool,
+    pub(super) create_in_database: bool,
+    pub(super) owns_database: bool,
+}
+
+/// A replication slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) name: String,
+    pub(super) active: bool,
+    pub(super) lost: bool,
+    /// WAL that it keeps from being recycled.
+    pub(super) retained_bytes: i64,
+}
+
+/// The whole picture.
+#[derive(Debug, Clone)]
+pub(super) struct Observed {
+    pub(super) version: Version,
+    pub(super) settings: BTreeMap<String, Setting>,
+    pub(super) role: Role,
+    pub(super) encoding: String,
+    pub(super) in_recovery: bool,
+    /// The schema is installed, and in reach of an unqualified name.
+    pub(super) schema: Option<bool>,
+    /// Ours only.
+    pub(super) slots: Vec<Slot>,
+    /// Slots and subscriptions of others take from the same pools.
+    pub(super) other_slots: u32,
+    pub(super) other_subscriptions: u32,
+    pub(super) clock_skew_seconds: f64,
+}
+
+impl Observed {
+    /// A setting's text; empty if the server does not know it.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.settings.get(name).map_or("", |setting| &setting.value)
+    }
+
+    /// A setting's number; `None` if the server does not know it.
+    pub(super) fn number(&self, name: &str) -> Option<i64> {
+        self.settings.get(name)?.value.parse().ok()
+    }
+
+    /// A boolean setting.
+    pub(super) fn is_on(&self, name: &str) -> bool {
+        self.text(name) == "on"
+    }
+}
+
+/// Asks for everything.
+pub(super) async fn observe(client: &Client) -> Result<Observed, Error> {
+    let version = version(client).await?;
+    let database = client
+        .query_one(
+            "select pg_catalog.pg_encoding_to_char(d.encoding)::text, \
+             pg_catalog.pg_is_in_recovery(), \
+             exists (select from pg_catalog.pg_namespace where nspname = 'crdv'), \
+             'crdv' = any (pg_catalog.current_schemas(false)), \
+             (select count(*) from pg_catalog.pg_subscription \
+              where subname not like 'starling\\_%') \
+             from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()",
+            &[],
+        )
+        .await?;
+    let (installed, reachable): (bool, bool) = (database.get(2), database.get(3));
+    let (slots, other_slots) = slots(client).await?;
+    Ok(Observed {
+        version,
+        settings: settings(client).await?,
+        role: Role::observe(client, version).await?,
+        encoding: database.get(0),
+        in_recovery: database.get(1),
+        schema: installed.then_some(reachable),
+        slots,
+        other_slots,
+        other_subscriptions: u32::try_from(database.get::<_, i64>(4)).unwrap_or(u32::MAX),
+        clock_skew_seconds: clock_skew(client).await?,
+    })
+}
+
+/// Asks for the version alone.
+pub(super) async fn version(client: &Client) -> Result<Version, Error> {
+    let row = client
+        .query_one(
+            "select pg_catalog.current_setting('server_version_num')::int8",
+            &[],
+        )
+        .await?;
+    Ok(Version::from_number(
+        u32::try_from(row.get::<_, i64>(0)).unwrap_or(0),
+    ))
+}
+
+impl Role {
+    /// Asks for the rights of the current role.
+    pub(super) async fn observe(client: &Client, version: Version) -> Result<Self, Error> {
+        // The predefined role came with 16; naming it earlier is an error.
+        let create_subscription = if version.major >= 16 {
+            "pg_catalog.pg_has_role(r.oid, 'pg_create_subscription', 'usage')"
+        } else {
+            "r.rolsuper"
+        };
+        let query = format!(
+            "select r.rolname::text, d.datname::text, r.rolsuper, r.rolreplication, \
+             r.rolcreaterole, {create_subscription}, \
+             pg_catalog.has_database_privilege(d.oid, 'create'), \
+             pg_catalog.pg_has_role(r.oid, d.datdba, 'usage') \
+             from pg_catalog.pg_roles r, pg_catalog.pg_database d \
+             where r.rolname = current_user and d.datname = pg_catalog.current_database()"
+        );
+        let row = client.query_one(query.as_str(), &[]).await?;
+        Ok(Self {
+            name: row.get(0),
+            database: row.get(1),
+            superuser: row.get(2),
+            replication: row.get(3),
+            create_role: row.get(4),
+            create_subscription: row.get(5),
+            create_in_database: row.get(6),
+            owns_database: row.get(7),
+        })
+    }
+}
+
+async fn settings(client: &Client) -> Result<BTreeMap<String, Setting>, Error> {
+    let rows = client
+        .query(
+            "select name, setting, pending_restart from pg_catalog.pg_settings",
+            &[],
+        )
+        .await?;
+    let named = rows.iter().map(|row| {
+        let value = row.get::<_, Option<String>>(1).unwrap_or_default();
+        (
+            row.get(0),
+            Setting {
+                value,
+                pending_restart: row.get(2),
+            },
+        )
+    });
+    Ok(named.collect())
+}
+
+/// Our slots, and the number of others.
+async fn slots(client: &Client) -> Result<(Vec<Slot>, u32), Error> {
+    let rows = client
+        .query(
+            "select slot_name::text, active, coalesce(wal_status in ('unreserved', 'lost'), false), \
+             coalesce(case when pg_catalog.pg_is_in_recovery() then 0 else \
+             pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn) end, 0)::int8 \
+             from pg_catalog.pg_replication_slots order by slot_name",
+            &[],
+        )
+        .await?;
+    let (ours, others): (Vec<Slot>, Vec<Slot>) = rows
+        .iter()
+        .map(|row| Slot {
+            name: row.get(0),
+            active: row.get(1),
+            lost: row.get(2),
+            retained_bytes: row.get(3),
+        })
+        .partition(|slot| slot.name.starts_with("starling_"));
+    Ok((ours, u32::try_from(others.len()).unwrap_or(u32::MAX)))
+}
+
+/// How far the server's clock is ahead of ours, as exact as half a round trip.
+async fn clock_skew(client: &Client) -> Result<f64, Error> {
+    let asked = Instant::now();
+    let ours = SystemTime::now();
+    let row = client
+        .query_one(
+            "select extract(epoch from pg_catalog.clock_timestamp())::float8",
+            &[],
+        )
+        .await?;
+    let middle = ours + asked.elapsed() / 2;
+    let ours_seconds = middle
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64();
+    Ok(row.get::<_, f64>(0) - ours_seconds)
+}

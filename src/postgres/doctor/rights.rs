@@ -1,0 +1,162 @@
+//! Checks of what the role may do, and of the database.
+
+use super::observed::{Observed, Role};
+use super::{Finding, Severity};
+use crate::postgres::version::Version;
+
+/// A right that the role lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// Its name, for people.
+    pub(super) name: &'static str,
+    /// The command that grants it.
+    grant: String,
+}
+
+/// The rights that the role lacks for carrying a store.
+pub(super) fn missing(role: &Role, version: Version) -> Vec<Missing> {
+    if role.superuser {
+        return Vec::new();
+    }
+    let name = quote(&role.name);
+    let database = quote(&role.database);
+    if version.major < 16 {
+        // Up to 15 only a superuser makes subscriptions.
+        return vec![Missing {
+            name: "superuser",
+            grant: format!("alter role {name} superuser;"),
+        }];
+    }
+    let needed = [
+        (
+            role.replication,
+            "replication",
+            format!("alter role {name} replication;"),
+        ),
+        (
+            role.create_role,
+            "createrole",
+            format!("alter role {name} createrole;"),
+        ),
+        (
+            role.create_subscription,
+            "pg_create_subscription",
+            format!("grant pg_create_subscription to {name};"),
+        ),
+        (
+            role.create_in_database,
+            "create on the database",
+            format!("grant create on database {database} to {name};"),
+        ),
+    ];
+    needed
+        .into_iter()
+        .filter(|(has, ..)| !has)
+        .map(|(_, name, grant)| Missing { name, grant })
+        .collect()
+}
+
+/// The commands that grant what is missing.
+pub(super) fn grants(missing: &[Missing]) -> String {
+    missing
+        .iter()
+        .map(|right| right.grant.as_str())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// All findings about the role and the database.
+pub(super) fn check(observed: &Observed) -> Vec<Finding> {
+    vec![
+        role(&observed.role, observed.version),
+        encoding(observed),
+        writable(observed),
+        search_path(observed),
+    ]
+}
+
+fn role(role: &Role, version: Version) -> Finding {
+    let missing = missing(role, version);
+    if missing.is_empty() {
+        return Finding::ok(
+            "SP020",
+            format!("role {} has the rights it needs", role.name),
+        );
+    }
+    let names: Vec<_> = missing.iter().map(|right| right.name).collect();
+    Finding::bad(
+        "SP020",
+        Severity::Critical,
+        format!("role {} lacks: {}", role.name, names.join(", ")),
+        "the node makes publications, slots, subscriptions and a replication role of its own",
+    )
+    .mend(grants(&missing))
+}
+
+fn encoding(observed: &Observed) -> Finding {
+    let summary = format!("the database is encoded in {}", observed.encoding);
+    if observed.encoding == "UTF8" {
+        return Finding::ok("SP021", summary);
+    }
+    Finding::bad(
+        "SP021",
+        Severity::Critical,
+        summary,
+        "text of other nodes may have no place in it, and would stop the link that brings it",
+    )
+    .mend("create database NAME encoding 'UTF8' template template0;")
+}
+
+fn writable(observed: &Observed) -> Finding {
+    if observed.in_recovery {
+        return Finding::bad(
+            "SP022",
+            Severity::Critical,
+            "the server is a standby",
+            "a store must take writes; attach to the primary",
+        );
+    }
+    if observed.is_on("default_transaction_read_only") {
+        return Finding::bad(
+            "SP022",
+            Severity::Critical,
+            "default_transaction_read_only is on",
+            "a store must take writes",
+        )
+        .mend("alter system set default_transaction_read_only = 'off'; select pg_reload_conf();");
+    }
+    Finding::ok("SP022", "the server takes writes")
+}
+
+fn search_path(observed: &Observed) -> Finding {
+    match observed.schema {
+        None => Finding::ok("SP023", "the schema is not installed yet"),
+        Some(true) => Finding::ok("SP023", "the schema is in the search_path"),
+        Some(false) => {
+            let database = quote(&observed.role.database);
+            let detail = if observed.role.owns_database || observed.role.superuser {
+                "functions like mapAdd are found only as crdv.mapAdd"
+            } else {
+                "functions like mapAdd are found only as crdv.mapAdd; only the owner of the \
+                 database can change that"
+            };
+            Finding::bad(
+                "SP023",
+                Severity::Warning,
+                format!(
+                    "search_path is '{}', without crdv",
+                    observed.text("search_path")
+                ),
+                detail,
+            )
+            .mend(format!(
+                "alter database {database} set search_path = crdv, \"$user\", public;"
+            ))
+        }
+    }
+}
+
+/// A name as an identifier.
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

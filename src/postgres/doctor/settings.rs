@@ -1,0 +1,312 @@
+//! Checks of the server's settings.
+
+use super::observed::Observed;
+use super::{Finding, Requirements, Severity};
+use crate::postgres::sizing::Sizing;
+
+/// What a change needs to take effect.
+const RELOAD: &str = "select pg_reload_conf();";
+const RESTART: &str = "-- then restart the server";
+
+/// All findings about settings.
+pub(super) fn check(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
+    let mut findings = vec![wal_level(observed)];
+    findings.extend(pools(observed, requirements));
+    findings.extend([
+        slot_bound(observed),
+        pending(observed),
+        wal_writer_delay(observed),
+    ]);
+    findings.extend(timeouts(observed));
+    findings.extend(durability(observed));
+    findings.extend([
+        password_encryption(observed),
+        listen_addresses(observed, requirements),
+        autovacuum(observed),
+    ]);
+    findings
+}
+
+fn set(name: &str, value: &str, effect: &str) -> String {
+    format!("alter system set {name} = '{value}'; {effect}")
+}
+
+fn wal_level(observed: &Observed) -> Finding {
+    let value = observed.text("wal_level");
+    let summary = format!("wal_level is {value}");
+    if value == "logical" {
+        return Finding::ok("SP002", summary);
+    }
+    Finding::bad(
+        "SP002",
+        Severity::Critical,
+        summary,
+        "peers cannot subscribe: links are logical replication",
+    )
+    .mend(set("wal_level", "logical", RESTART))
+}
+
+/// A number of something that links take from.
+struct Pool {
+    code: &'static str,
+    setting: &'static str,
+    /// What one link takes.
+    each: &'static str,
+    /// Fewer than this and the node cannot keep its neighbours.
+    least: u32,
+    /// What a private server would be given.
+    good: u32,
+}
+
+fn pools(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
+    let good = Sizing::for_links(requirements.max_links);
+    let least = u32::from(requirements.links_min);
+    let (slots, subscriptions) = (observed.other_slots, observed.other_subscriptions);
+    let pool = |code, setting, each, least, good| Pool {
+        code,
+        setting,
+        each,
+        least,
+        good,
+    };
+    let mut pools = vec![
+        pool(
+            "SP003",
+            "max_replication_slots",
+            "each outgoing link takes a slot, and up to version 17 each incoming one an origin",
+            least + slots,
+            good.slots + slots,
+        ),
+        pool(
+            "SP004",
+            "max_wal_senders",
+            "each outgoing link takes a sender",
+            least + slots,
+            good.senders + slots,
+        ),
+        pool(
+            "SP005",
+            "max_logical_replication_workers",
+            "each incoming link takes an apply worker",
+            least + subscriptions,
+            good.workers + subscriptions,
+        ),
+        pool(
+            "SP006",
+            "max_worker_processes",
+            "each incoming link takes an apply worker, and the launcher takes one",
+            least + subscriptions + 1,
+            good.processes + subscriptions,
+        ),
+    ];
+    if observed.version.major >= 18 {
+        pools.push(pool(
+            "SP007",
+            "max_active_replication_origins",
+            "each incoming link takes an origin",
+            least + subscriptions,
+            good.origins + subscriptions,
+        ));
+    }
+    pools
+        .into_iter()
+        .map(|pool| check_pool(observed, &pool))
+        .collect()
+}
+
+fn check_pool(observed: &Observed, pool: &Pool) -> Finding {
+    let value = observed.number(pool.setting).unwrap_or(0);
+    let summary = format!("{} is {value}", pool.setting);
+    let severity = if value >= i64::from(pool.good) {
+        return Finding::ok(pool.code, summary);
+    } else if value < i64::from(pool.least) {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    };
+    Finding::bad(
+        pool.code,
+        severity,
+        summary,
+        format!(
+            "{}: at least {} for this node's neighbours, {} with room for changes",
+            pool.each, pool.least, pool.good
+        ),
+    )
+    .mend(set(pool.setting, &pool.good.to_string(), RESTART))
+}
+
+fn slot_bound(observed: &Observed) -> Finding {
+    match observed.number("max_slot_wal_keep_size") {
+        Some(size) if size >= 0 => {
+            Finding::ok("SP008", format!("max_slot_wal_keep_size is {size} MB"))
+        }
+        _ => Finding::bad(
+            "SP008",
+            Severity::Warning,
+            "max_slot_wal_keep_size has no bound",
+            "while the node is down, the slot of a peer that is away keeps WAL until the disk is \
+             full; a link whose slot was given up catches up without loss",
+        )
+        .mend(set("max_slot_wal_keep_size", "2GB", RELOAD)),
+    }
+}
+
+fn pending(observed: &Observed) -> Finding {
+    let waiting: Vec<_> = observed
+        .settings
+        .iter()
+        .filter(|(_, setting)| setting.pending_restart)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if waiting.is_empty() {
+        return Finding::ok("SP009", "no setting waits for a restart");
+    }
+    Finding::bad(
+        "SP009",
+        Severity::Warning,
+        format!("changed, but not in effect: {}", waiting.join(", ")),
+        "these take effect at the next start of the server",
+    )
+    .mend("pg_ctl restart -D DATADIR  # or: systemctl restart postgresql")
+}
+
+/// Above this, a hop takes noticeably longer than the network.
+const WAL_WRITER_DELAY_MS_MAX: i64 = 10;
+
+fn wal_writer_delay(observed: &Observed) -> Finding {
+    let delay = observed.number("wal_writer_delay").unwrap_or(0);
+    let summary = format!("wal_writer_delay is {delay} ms");
+    if delay <= WAL_WRITER_DELAY_MS_MAX {
+        return Finding::ok("SP010", summary);
+    }
+    Finding::bad(
+        "SP010",
+        Severity::Warning,
+        summary,
+        "what this store passes on waits for the WAL writer: each hop takes up to this long",
+    )
+    .mend(set("wal_writer_delay", "1ms", RELOAD))
+}
+
+/// Settings in milliseconds that bound how long a dead peer or a broken link stays unnoticed.
+fn timeouts(observed: &Observed) -> Vec<Finding> {
+    // Code, setting, longest good value, value to set, what happens beyond it.
+    let rules = [
+        (
+            "SP011",
+            "wal_sender_timeout",
+            60_000,
+            "15s",
+            "a subscriber that is gone keeps its sender",
+        ),
+        (
+            "SP012",
+            "wal_receiver_timeout",
+            60_000,
+            "15s",
+            "a publisher that is gone goes unnoticed",
+        ),
+        (
+            "SP013",
+            "wal_retrieve_retry_interval",
+            1_000,
+            "500ms",
+            "a broken link is tried again only after this long",
+        ),
+    ];
+    let check = |(code, name, longest, good, effect): (_, &str, i64, &str, &str)| {
+        let value = observed.number(name).unwrap_or(0);
+        let summary = format!("{name} is {value} ms");
+        if value > 0 && value <= longest {
+            return Finding::ok(code, summary);
+        }
+        Finding::bad(code, Severity::Warning, summary, effect).mend(set(name, good, RELOAD))
+    };
+    rules.into_iter().map(check).collect()
+}
+
+/// An operation that has left its store must be on that store's disk: its number would be given
+/// out a second time otherwise.
+fn durability(observed: &Observed) -> Vec<Finding> {
+    let rules = [
+        (
+            "SP014",
+            "fsync",
+            Severity::Critical,
+            "a power failure may destroy or rewind the store",
+        ),
+        (
+            "SP015",
+            "full_page_writes",
+            Severity::Critical,
+            "a power failure may destroy the store",
+        ),
+        (
+            "SP016",
+            "synchronous_commit",
+            Severity::Warning,
+            "a crash loses the last commits that clients were told of",
+        ),
+    ];
+    let check = |(code, name, severity, effect): (_, &str, Severity, &str)| {
+        let value = observed.text(name);
+        let summary = format!("{name} is {value}");
+        if value != "off" {
+            return Finding::ok(code, summary);
+        }
+        Finding::bad(code, severity, summary, effect).mend(set(name, "on", RELOAD))
+    };
+    rules.into_iter().map(check).collect()
+}
+
+fn password_encryption(observed: &Observed) -> Finding {
+    let value = observed.text("password_encryption");
+    let summary = format!("password_encryption is {value}");
+    if value == "scram-sha-256" {
+        return Finding::ok("SP017", summary);
+    }
+    Finding::bad(
+        "SP017",
+        Severity::Warning,
+        summary,
+        "the password of the replication role would be kept as a weak hash",
+    )
+    .mend(set("password_encryption", "scram-sha-256", RELOAD))
+}
+
+fn listen_addresses(observed: &Observed, requirements: Requirements) -> Finding {
+    let value = observed.text("listen_addresses");
+    let summary = format!("listen_addresses is '{value}'");
+    let mut addresses = value
+        .split(',')
+        .map(str::trim)
+        .filter(|address| !address.is_empty());
+    let is_local =
+        |address: &str| address == "localhost" || address == "::1" || address.starts_with("127.");
+    if !requirements.remote_peers || addresses.any(|address| !is_local(address)) {
+        return Finding::ok("SP018", summary);
+    }
+    Finding::bad(
+        "SP018",
+        Severity::Warning,
+        summary,
+        "peers on other machines cannot reach this store, so it gets their writes and they do not \
+         get its own",
+    )
+    .mend(set("listen_addresses", "*", RESTART))
+}
+
+fn autovacuum(observed: &Observed) -> Finding {
+    let summary = format!("autovacuum is {}", observed.text("autovacuum"));
+    if observed.is_on("autovacuum") {
+        return Finding::ok("SP019", summary);
+    }
+    Finding::bad(
+        "SP019",
+        Severity::Warning,
+        summary,
+        "covered operations are deleted all the time: the store grows without bound",
+    )
+    .mend(set("autovacuum", "on", RELOAD))
+}

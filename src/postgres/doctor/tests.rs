@@ -1,0 +1,291 @@
+use super::observed::{Setting, Slot};
+use super::*;
+
+/// A server as a private one is, with the role of a superuser.
+fn good() -> Observed {
+    let settings = [
+        ("wal_level", "logical"),
+        ("max_replication_slots", "40"),
+        ("max_wal_senders", "48"),
+        ("max_logical_replication_workers", "40"),
+        ("max_worker_processes", "48"),
+        ("max_active_replication_origins", "40"),
+        ("max_slot_wal_keep_size", "2048"),
+        ("wal_writer_delay", "1"),
+        ("wal_sender_timeout", "15000"),
+        ("wal_receiver_timeout", "15000"),
+        ("wal_retrieve_retry_interval", "500"),
+        ("fsync", "on"),
+        ("full_page_writes", "on"),
+        ("synchronous_commit", "on"),
+        ("password_encryption", "scram-sha-256"),
+        ("listen_addresses", "0.0.0.0"),
+        ("autovacuum", "on"),
+        ("data_checksums", "on"),
+    ];
+    let setting = |value: &str| Setting {
+        value: value.to_owned(),
+        pending_restart: false,
+    };
+    Observed {
+        version: Version {
+            major: 18,
+            minor: 4,
+        },
+        settings: settings
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), setting(v)))
+            .collect(),
+        role: Role {
+            name: "starling".to_owned(),
+            database: "starling".to_owned(),
+            superuser: true,
+            ..Role::default()
+        },
+        encoding: "UTF8".to_owned(),
+        in_recovery: false,
+        schema: Some(true),
+        slots: Vec::new(),
+        other_slots: 0,
+        other_subscriptions: 0,
+        clock_skew_seconds: 0.01,
+    }
+}
+
+fn with(name: &str, value: &str) -> Observed {
+    let mut observed = good();
+    let setting = observed.settings.get_mut(name).unwrap();
+    value.clone_into(&mut setting.value);
+    observed
+}
+
+/// Code and severity of everything that is not good.
+fn bad(observed: &Observed) -> Vec<(String, Severity)> {
+    judge(observed, Requirements::default())
+        .into_iter()
+        .filter(|finding| finding.severity != Severity::Ok)
+        .map(|finding| (finding.code.into_owned(), finding.severity))
+        .collect()
+}
+
+fn finding(observed: &Observed, code: &str) -> Finding {
+    judge(observed, Requirements::default())
+        .into_iter()
+        .find(|f| f.code == code)
+        .unwrap()
+}
+
+#[test]
+fn a_good_server_has_only_good_findings_each_code_once_and_in_order() {
+    assert_eq!(bad(&good()), []);
+    let findings = judge(&good(), Requirements::default());
+    let codes: Vec<_> = findings
+        .iter()
+        .map(|finding| finding.code.clone())
+        .collect();
+    assert!(codes.is_sorted_by(|a, b| a < b), "{codes:?}");
+    assert_eq!(worst(&findings), Severity::Ok);
+}
+
+#[test]
+fn each_wrong_setting_is_found_under_its_own_code() {
+    let table = [
+        ("wal_level", "replica", "SP002", Severity::Critical),
+        ("max_replication_slots", "4", "SP003", Severity::Critical),
+        ("max_replication_slots", "10", "SP003", Severity::Warning),
+        ("max_wal_senders", "4", "SP004", Severity::Critical),
+        ("max_wal_senders", "10", "SP004", Severity::Warning),
+        (
+            "max_logical_replication_workers",
+            "4",
+            "SP005",
+            Severity::Critical,
+        ),
+        ("max_worker_processes", "5", "SP006", Severity::Critical),
+        ("max_worker_processes", "8", "SP006", Severity::Warning),
+        (
+            "max_active_replication_origins",
+            "10",
+            "SP007",
+            Severity::Warning,
+        ),
+        ("max_slot_wal_keep_size", "-1", "SP008", Severity::Warning),
+        ("wal_writer_delay", "200", "SP010", Severity::Warning),
+        ("wal_sender_timeout", "0", "SP011", Severity::Warning),
+        ("wal_receiver_timeout", "600000", "SP012", Severity::Warning),
+        (
+            "wal_retrieve_retry_interval",
+            "5000",
+            "SP013",
+            Severity::Warning,
+        ),
+        ("fsync", "off", "SP014", Severity::Critical),
+        ("full_page_writes", "off", "SP015", Severity::Critical),
+        ("synchronous_commit", "off", "SP016", Severity::Warning),
+        ("password_encryption", "md5", "SP017", Severity::Warning),
+        (
+            "listen_addresses",
+            "localhost, 127.0.0.2",
+            "SP018",
+            Severity::Warning,
+        ),
+        ("listen_addresses", "", "SP018", Severity::Warning),
+        ("autovacuum", "off", "SP019", Severity::Warning),
+    ];
+    for (name, value, code, severity) in table {
+        let observed = with(name, value);
+        assert_eq!(
+            bad(&observed),
+            [(code.to_owned(), severity)],
+            "{name} = {value}"
+        );
+        let fix = finding(&observed, code).fix.unwrap();
+        assert!(
+            fix.starts_with(&format!("alter system set {name} = '")),
+            "{fix}"
+        );
+    }
+}
+
+#[test]
+fn what_others_take_is_asked_for_on_top() {
+    let mut observed = good();
+    observed.other_slots = 3;
+    assert!(finding(&observed, "SP003").fix.unwrap().contains("'43'"));
+    assert!(finding(&observed, "SP004").fix.unwrap().contains("'51'"));
+}
+
+#[test]
+fn origins_are_a_setting_of_their_own_only_from_18() {
+    let mut observed = with("max_active_replication_origins", "0");
+    observed.version.major = 17;
+    assert_eq!(bad(&observed), []);
+}
+
+#[test]
+fn a_loopback_address_is_fine_where_all_peers_are_local() {
+    let observed = with("listen_addresses", "127.0.0.1");
+    let here = Requirements {
+        remote_peers: false,
+        ..Requirements::default()
+    };
+    assert_eq!(worst(&judge(&observed, here)), Severity::Ok);
+}
+
+#[test]
+fn a_changed_setting_not_in_effect_is_named() {
+    let mut observed = good();
+    observed
+        .settings
+        .get_mut("wal_level")
+        .unwrap()
+        .pending_restart = true;
+    assert!(finding(&observed, "SP009").summary.contains("wal_level"));
+}
+
+#[test]
+fn an_old_version_is_critical() {
+    let mut observed = good();
+    observed.version = Version {
+        major: 14,
+        minor: 9,
+    };
+    assert_eq!(bad(&observed), [("SP001".to_owned(), Severity::Critical)]);
+}
+
+#[test]
+fn an_ordinary_role_is_told_what_it_lacks() {
+    let mut observed = good();
+    observed.role.superuser = false;
+    observed.role.replication = true;
+    observed.role.name = "o\"neill".to_owned();
+    assert_eq!(
+        finding(&observed, "SP020").fix.unwrap(),
+        "alter role \"o\"\"neill\" createrole; grant pg_create_subscription to \"o\"\"neill\"; \
+         grant create on database \"starling\" to \"o\"\"neill\";"
+    );
+    observed.version.major = 15;
+    assert_eq!(
+        finding(&observed, "SP020").fix.unwrap(),
+        "alter role \"o\"\"neill\" superuser;"
+    );
+}
+
+#[test]
+fn a_database_that_cannot_hold_a_store_is_critical() {
+    let mut observed = good();
+    observed.encoding = "LATIN1".to_owned();
+    observed.in_recovery = true;
+    let expected = [("SP021", Severity::Critical), ("SP022", Severity::Critical)];
+    assert_eq!(
+        bad(&observed),
+        expected.map(|(code, severity)| (code.to_owned(), severity))
+    );
+}
+
+#[test]
+fn a_schema_out_of_reach_is_a_warning() {
+    let mut observed = good();
+    observed.schema = Some(false);
+    assert_eq!(bad(&observed), [("SP023".to_owned(), Severity::Warning)]);
+    observed.schema = None;
+    assert_eq!(bad(&observed), []);
+}
+
+#[test]
+fn dead_slots_are_named_with_the_command_that_drops_them() {
+    let slot = |name: &str, active, lost| Slot {
+        name: name.to_owned(),
+        active,
+        lost,
+        retained_bytes: 16,
+    };
+    let mut observed = good();
+    observed.slots = vec![
+        slot("starling_a", true, false),
+        slot("starling_b", false, false),
+        slot("starling_c", false, true),
+    ];
+    let expected = [("SP030", Severity::Warning), ("SP031", Severity::Warning)];
+    assert_eq!(
+        bad(&observed),
+        expected.map(|(code, severity)| (code.to_owned(), severity))
+    );
+    let fix = |code| finding(&observed, code).fix.unwrap();
+    assert_eq!(
+        fix("SP030"),
+        "select pg_drop_replication_slot('starling_b');"
+    );
+    assert_eq!(
+        fix("SP031"),
+        "select pg_drop_replication_slot('starling_c');"
+    );
+}
+
+#[test]
+fn a_wrong_clock_is_found_in_both_directions() {
+    for (skew, severity) in [(1.5, Severity::Warning), (-90.0, Severity::Critical)] {
+        let mut observed = good();
+        observed.clock_skew_seconds = skew;
+        assert_eq!(bad(&observed), [("SP040".to_owned(), severity)]);
+    }
+}
+
+#[test]
+fn missing_checksums_are_said_and_are_no_reason_to_worry() {
+    let observed = with("data_checksums", "off");
+    assert_eq!(bad(&observed), []);
+    assert!(finding(&observed, "SP041").summary.contains("off"));
+}
+
+#[test]
+fn exit_codes_are_those_of_monitoring() {
+    let codes = [
+        Severity::Ok,
+        Severity::Warning,
+        Severity::Critical,
+        Severity::Unknown,
+    ]
+    .map(Severity::exit_code);
+    assert_eq!(codes, [0, 1, 2, 3]);
+}

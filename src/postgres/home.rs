@@ -1,0 +1,235 @@
+//! The folders, programs and user of one server: all that its starts share.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tokio_postgres::Config;
+use tracing::{debug, info};
+
+use super::SUPERUSER;
+use super::account::Account;
+use super::binaries::Binaries;
+use super::conf::{self, Conf};
+use super::diagnosis;
+use super::error::Error;
+use super::initdb::{self, Found};
+use super::layout::Layout;
+use super::private::{Lifecycle, PrivateConfig};
+use super::version::Version;
+
+/// A longer log is put aside. The one put aside is kept until the next.
+const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// The end of the log that is read for the reason of a failure.
+const LOG_TAIL_BYTES_MAX: u64 = 16 * 1024;
+
+/// All that the starts of one server share. Holds the lock on its folder.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) config: PrivateConfig,
+    pub(super) layout: Layout,
+    pub(super) account: Account,
+    pub(super) binaries: Binaries,
+    _lock: File,
+}
+
+/// Where it answers, and as what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) socket_dir: PathBuf,
+    pub(super) address: SocketAddr,
+    pub(super) version: Version,
+}
+
+/// A start about to be tried.
+pub(super) struct Attempt {
+    pub(super) command: Command,
+    pub(super) address: SocketAddr,
+    pub(super) log_start: u64,
+}
+
+impl Home {
+    /// Prepares folders, programs and user; makes the data directory if there is none. Blocks.
+    pub(super) fn prepare(
+        config: PrivateConfig,
+        report: impl Fn(Lifecycle),
+    ) -> Result<Self, Error> {
+        let layout = Layout::new(&config.data_dir)?;
+        let lock = layout.lock()?;
+        let account = Account::choose(config.run_as.as_deref(), &layout.base, &layout.node)?;
+        account.own_folder(&layout.base)?;
+        let found = initdb::inspect(&layout)?;
+        let data_major = match found {
+            Found::Ours(major) => Some(major),
+            Found::Nothing => None,
+        };
+        let binaries = Binaries::find(config.pg_bin.as_deref(), data_major)?;
+        account.require_access(&binaries, &layout.node, &layout.base)?;
+        let home = Self {
+            config,
+            layout,
+            account,
+            binaries,
+            _lock: lock,
+        };
+        match found {
+            Found::Ours(major) => {
+                initdb::require_same_major(&home.layout, major, &home.binaries)?;
+            }
+            Found::Nothing => {
+                info!(dir = %home.layout.data.display(), version = %home.binaries.version,
+                    user = %home.account.name, "making a postgres data directory");
+                let context = home.diagnosis_context(home.config.listen);
+                initdb::create(&home.layout, &home.binaries, &home.account, &context)?;
+            }
+        }
+        report(Lifecycle::Initialised);
+        Ok(home)
+    }
+
+    /// The configuration of a connection to `database` over the socket.
+    pub(super) fn connection(socket_dir: &Path, port: u16, database: &str) -> Config {
+        let mut config = Config::new();
+        config
+            .host_path(socket_dir)
+            .port(port)
+            .user(SUPERUSER)
+            .dbname(database)
+            .application_name("starling");
+        config
+    }
+
+    /// Puts a long log aside. The server goes on appending to the same file, so it is copied and
+    /// emptied, not renamed.
+    pub(super) fn rotate_log(&self) -> Result<(), Error> {
+        let log = &self.layout.log;
+        if fs::metadata(log).map_or(0, |meta| meta.len()) <= LOG_BYTES_MAX {
+            return Ok(());
+        }
+        fs::copy(log, &self.layout.old_log)
+            .and_then(|_| File::options().write(true).open(log)?.set_len(0))
+            .map_err(|error| Error::io("rotate", log, error))
+    }
+
+    /// Removes the socket's folder of a stopped server, if it lies outside of our own.
+    pub(super) fn remove_socket_folder(&self, endpoint: &Endpoint) {
+        if !endpoint.socket_dir.starts_with(&self.layout.base)
+            && let Err(error) = fs::remove_dir(&endpoint.socket_dir)
+        {
+            debug!(%error, dir = %endpoint.socket_dir.display(), "cannot remove the socket's folder");
+        }
+    }
+
+    /// What the server has said since its log was `start` bytes long; the end of it, if that is
+    /// much.
+    pub(super) fn log_since(&self, start: u64) -> String {
+        read_from(&self.layout.log, start).unwrap_or_default()
+    }
+
+    pub(super) fn conf<'a>(&self, listen: SocketAddr, socket_dir: &'a Path) -> Conf<'a> {
+        Conf {
+            major: self.binaries.version.major,
+            listen,
+            socket_dir,
+            max_links: self.config.max_links,
+            shared_buffers_mb: self.config.shared_buffers_mb,
+            slot_wal_max_mb: self.config.slot_wal_max_mb,
+        }
+    }
+
+    /// All that a start needs on disk; returns the command, the address it will listen on, and the
+    /// length of the log before it. Blocks.
+    pub(super) fn prepare_start(&self) -> Result<Attempt, Error> {
+        let address = choose_address(self.config.listen, conf::last_port(&self.layout.data))?;
+        self.account.own_tree(&self.layout.data)?;
+        let socket_dir = self.layout.socket_folder(&self.account)?;
+        conf::write(
+            &self.layout.data,
+            &self.conf(address, &socket_dir),
+            &self.account,
+        )?;
+        self.rotate_log()?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.layout.log)
+            .map_err(|error| Error::io("open", &self.layout.log, error))?;
+        let log_start = log.metadata().map_or(0, |meta| meta.len());
+        let errors = log
+            .try_clone()
+            .map_err(|error| Error::io("open", &self.layout.log, error))?;
+        let mut command = self
+            .account
+            .command(&self.binaries.postgres(), &self.layout.data);
+        // Its own process group: Ctrl-C in a terminal reaches us, and we stop the server in order.
+        command
+            .arg("-D")
+            .arg(&self.layout.data)
+            .stdout(log)
+            .stderr(errors)
+            .process_group(0);
+        Ok(Attempt {
+            command,
+            address,
+            log_start,
+        })
+    }
+
+    pub(super) fn diagnosis_context(&self, address: SocketAddr) -> diagnosis::Context<'_> {
+        diagnosis::Context {
+            data: &self.layout.data,
+            address,
+            shared_buffers_mb: self.config.shared_buffers_mb,
+        }
+    }
+}
+
+/// The address to listen on, if it can be bound now: better a clear error here than one in a log.
+fn choose_address(wanted: SocketAddr, last_port: Option<u16>) -> Result<SocketAddr, Error> {
+    let bind = |port| -> io::Result<SocketAddr> {
+        TcpListener::bind(SocketAddr::new(wanted.ip(), port))?.local_addr()
+    };
+    if let (0, Some(last)) = (wanted.port(), last_port)
+        && let Ok(address) = bind(last)
+    {
+        return Ok(address);
+    }
+    bind(wanted.port()).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Error::AddressInUse { address: wanted },
+        _ => Error::AddressUnusable {
+            address: wanted,
+            reason: error.to_string(),
+        },
+    })
+}
+
+/// The log from `start` on, or its end if that is long.
+fn read_from(path: &Path, start: u64) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    // A log shorter than before was rotated meanwhile: all of it is new.
+    let start = if length < start { 0 } else { start };
+    file.seek(SeekFrom::Start(
+        start.max(length.saturating_sub(LOG_TAIL_BYTES_MAX)),
+    ))?;
+    let mut bytes = Vec::new();
+    file.take(LOG_TAIL_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Runs file work beside the event loop.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Error::Stopped),
+        },
+    }
+}

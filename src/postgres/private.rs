@@ -1,0 +1,277 @@
+//! A PostgreSQL server of our own.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::SUPERUSER;
+use super::error::Error;
+use super::home::{Endpoint, Home, blocking};
+use super::launch::launch;
+use super::postmaster::Leash;
+use super::supervisor::{Command, Supervisor};
+use super::version::Version;
+
+/// Commands waiting for the supervisor: stop, restart, and one more.
+const COMMANDS_MAX: usize = 4;
+
+/// How a private server is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrivateConfig {
+    /// The node's data directory; the server lives in its folder `postgres`. Made if it does not
+    /// exist.
+    pub data_dir: PathBuf,
+    /// The folder of `initdb` and `postgres`; found if not given.
+    pub pg_bin: Option<PathBuf>,
+    /// Where it listens besides its socket. Port 0 means any free one, the same as last time if it
+    /// still is free, because peers know it. Defaults to `127.0.0.1:7432`.
+    pub listen: SocketAddr,
+    /// The database that is made. Defaults to `starling`.
+    pub database: String,
+    /// The most links in each direction that the server is sized for; a change takes a restart.
+    /// Defaults to 32: an active view of 5 in the tree's and the flood's worst moments, and room.
+    pub max_links: u16,
+    /// The system user that runs the server when root starts us. Chosen if not given.
+    pub run_as: Option<String>,
+    /// PostgreSQL's buffer pool. Defaults to 64.
+    pub shared_buffers_mb: u32,
+    /// The most WAL that a slot may hold back before its link is given up and caught up later
+    /// instead. Defaults to 2048.
+    pub slot_wal_max_mb: u32,
+    /// How long a stop may take to end sessions and write a checkpoint before it does without.
+    /// Longer than `wal_sender_timeout`, because a sender first tries to bring its peer level.
+    /// Defaults to 20 s.
+    pub stop_timeout: Duration,
+}
+
+impl PrivateConfig {
+    /// The defaults, below `data_dir`.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            pg_bin: None,
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7432),
+            database: "starling".to_owned(),
+            max_links: 32,
+            run_as: None,
+            shared_buffers_mb: 64,
+            slot_wal_max_mb: 2048,
+            stop_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// What a private server is doing. Lives in memory only: after a restart of the controller it is
+/// found out anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// There is no data directory yet, or we have not looked. Next: `Initialised`, or the start
+    /// fails.
+    Absent,
+    /// There is a data directory and no server: before the first start and after a stop. Next:
+    /// `Starting`.
+    Initialised,
+    /// A server is being started, adopted, or started again after a crash. Next: `Ready` or
+    /// `Failed`.
+    Starting,
+    /// It answers. Next: `Failed` when it crashes, `Stopping` when asked to.
+    Ready,
+    /// It was asked to stop. Next: `Initialised`.
+    Stopping,
+    /// It ended by itself or does not start; it is being tried again, with growing pauses. Next:
+    /// `Starting`.
+    Failed {
+        /// Why, for people.
+        reason: String,
+        /// Starts tried in vain since it last was ready.
+        attempts: u32,
+    },
+}
+
+/// A PostgreSQL server of our own, looked after: it is started again when it crashes.
+///
+/// [`stop`](Self::stop) it when done. When it is dropped without that, the server is cut off hard
+/// (what was committed stays committed). When this process is killed, the server runs on, and the
+/// next start on the same data directory adopts it.
+#[derive(Debug)]
+pub struct PrivateServer {
+    database: String,
+    leash: Arc<Leash>,
+    lifecycle: watch::Receiver<Lifecycle>,
+    endpoint: watch::Receiver<Endpoint>,
+    commands: mpsc::Sender<Command>,
+    supervisor: JoinHandle<()>,
+}
+
+impl PrivateServer {
+    /// Makes the data directory if there is none, adopts the server that already runs on it or
+    /// starts one, and returns when it answers and has its database.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. Nothing is left running or half made.
+    pub async fn start(config: PrivateConfig) -> Result<Self, Error> {
+        Self::start_observed(config, watch::Sender::new(Lifecycle::Absent)).await
+    }
+
+    /// Like [`start`](Self::start), telling `lifecycle` of every step from the beginning.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn start_observed(
+        config: PrivateConfig,
+        lifecycle: watch::Sender<Lifecycle>,
+    ) -> Result<Self, Error> {
+        let observer = lifecycle.clone();
+        let report = move |state| {
+            observer.send_replace(state);
+        };
+        let home = Arc::new(blocking(move || Home::prepare(config, report)).await?);
+        let leash = Arc::new(Leash::new(home.layout.pid_file()));
+        lifecycle.send_replace(Lifecycle::Starting);
+        let running = launch(&home, &leash).await.inspect_err(|error| {
+            lifecycle.send_replace(Lifecycle::Failed {
+                reason: error.to_string(),
+                attempts: 1,
+            });
+        })?;
+        lifecycle.send_replace(Lifecycle::Ready);
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let database = home.config.database.clone();
+        let supervisor = Supervisor {
+            home,
+            leash: Arc::clone(&leash),
+            lifecycle,
+            endpoint: watch::Sender::new(running.endpoint.clone()),
+            commands: receiver,
+        };
+        Ok(Self {
+            database,
+            leash,
+            lifecycle: supervisor.lifecycle.subscribe(),
+            endpoint: supervisor.endpoint.subscribe(),
+            commands,
+            supervisor: tokio::spawn(supervisor.run(running)),
+        })
+    }
+
+    /// How to connect as the superuser, over the local socket.
+    #[must_use]
+    pub fn connection(&self) -> tokio_postgres::Config {
+        let endpoint = self.endpoint.borrow();
+        Home::connection(
+            &endpoint.socket_dir,
+            endpoint.address.port(),
+            &self.database,
+        )
+    }
+
+    /// The same for `psql`: works without a password for root and for the user that runs the
+    /// server.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let endpoint = self.endpoint.borrow();
+        let folder = percent_encode(endpoint.socket_dir.as_os_str().as_encoded_bytes());
+        let database = percent_encode(self.database.as_bytes());
+        let port = endpoint.address.port();
+        format!("postgresql://{SUPERUSER}@/{database}?host={folder}&port={port}")
+    }
+
+    /// Where it listens for peers, with the real port. A free port may be another one after a
+    /// crash, if somebody took it meanwhile.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.endpoint.borrow().address
+    }
+
+    /// Its version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.endpoint.borrow().version
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Lifecycle> {
+        self.lifecycle.clone()
+    }
+
+    /// Stops the server and looking after it. Stopping twice is stopping once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StopTimeout`] when the process does not end, whatever it is sent.
+    pub async fn stop(&self) -> Result<(), Error> {
+        match self.ask(Command::Stop).await {
+            Some(result) => result,
+            None => Ok(()),
+        }
+    }
+
+    /// Stops the server and starts it again; returns when it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Down`] when it has crashed and is being started again anyway; [`Error::Stopped`]
+    /// when it was told to stop for good. A server that does not start is tried again until it
+    /// does.
+    pub async fn restart(&self) -> Result<(), Error> {
+        self.ask(Command::Restart)
+            .await
+            .unwrap_or(Err(Error::Stopped))
+    }
+
+    /// Lets the server run on without us; the next start on its data directory adopts it.
+    pub async fn detach(mut self) {
+        let _ = self.ask(Command::Detach).await;
+        // The lock on the data directory is given back when the supervisor has ended.
+        let _ = (&mut self.supervisor).await;
+    }
+
+    /// Sends a command and waits for its answer; `None` when the supervisor has ended.
+    async fn ask<T>(&self, command: fn(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (sender, answer) = oneshot::channel();
+        self.commands.send(command(sender)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+impl Drop for PrivateServer {
+    fn drop(&mut self) {
+        // First the supervisor, lest it starts the server again.
+        self.supervisor.abort();
+        self.leash.cut();
+    }
+}
+
+/// Percent-encodes all that is not plain in a URL's query; a slash is.
+fn percent_encode(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                char::from(*byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_encode;
+
+    #[test]
+    fn paths_are_encoded_for_urls() {
+        assert_eq!(
+            percent_encode("/srv/a b/ü&x".as_bytes()),
+            "/srv/a%20b/%C3%BC%26x"
+        );
+    }
+}

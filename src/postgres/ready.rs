@@ -1,0 +1,162 @@
+//! Tells whether a server answers, and what it says of itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config};
+use tracing::info;
+
+use super::connection::connect;
+use super::error::Error;
+use super::home::{Endpoint, Home};
+use super::pid_file::{PidFile, Status};
+use super::postmaster::Postmaster;
+use super::version::Version;
+
+/// Between two questions to a server that starts. A start takes about 100 ms.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often a long start is mentioned.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// One question, from connecting to the answer.
+const PROBE_MAX: Duration = Duration::from_secs(5);
+
+/// What a server says of itself when it is ready.
+pub(super) struct Answer {
+    pub(super) client: Client,
+    socket_dir: PathBuf,
+    pub(super) port: u16,
+    version: Version,
+    pub(super) data_dir: PathBuf,
+    pub(super) started: i64,
+}
+
+impl Answer {
+    pub(super) fn endpoint(&self, listen: SocketAddr) -> Endpoint {
+        Endpoint {
+            socket_dir: self.socket_dir.clone(),
+            address: SocketAddr::new(listen.ip(), self.port),
+            version: self.version,
+        }
+    }
+}
+
+/// Asks until the server answers with our database there, ends, or has been silent for too long.
+pub(super) async fn wait_ready(
+    home: &Home,
+    postmaster: &mut Postmaster,
+    silence_max: Duration,
+) -> Result<Answer, Error> {
+    let pid = postmaster.pid();
+    let mut deadline = Instant::now() + silence_max;
+    let mut next_notice = Instant::now() + NOTICE_INTERVAL;
+    loop {
+        // A time-out is silence like a refused connection.
+        match timeout(PROBE_MAX, probe(home, pid))
+            .await
+            .unwrap_or(Ok(Probe::Silent))?
+        {
+            Probe::Ready(answer) => return Ok(*answer),
+            Probe::Starting => {
+                deadline = Instant::now() + silence_max;
+                if Instant::now() >= next_notice {
+                    next_notice += NOTICE_INTERVAL;
+                    info!(pid, "postgres is still starting");
+                }
+            }
+            Probe::Silent => {}
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::StartTimeout {
+                seconds: silence_max.as_secs(),
+                log: home.layout.log.clone(),
+            });
+        }
+        tokio::select! {
+            status = postmaster.ended() => {
+                return Err(Error::Ended { status, output: String::new() });
+            }
+            () = sleep(PROBE_INTERVAL) => {}
+        }
+    }
+}
+
+enum Probe {
+    Silent,
+    Starting,
+    Ready(Box<Answer>),
+}
+
+async fn probe(home: &Home, pid: i32) -> Result<Probe, Error> {
+    let Some(file) = PidFile::read(&home.layout.pid_file()).filter(|file| file.pid == pid) else {
+        return Ok(Probe::Silent);
+    };
+    // Connecting any earlier would fail, and leave an error in the log.
+    let (Status::Ready, Some((port, socket_dir))) = (file.status, file.endpoint) else {
+        return Ok(Probe::Starting);
+    };
+    let database = &home.config.database;
+    let client = match connect(&Home::connection(&socket_dir, port, database)).await {
+        Ok(client) => client,
+        Err(error) => match error.code() {
+            None => return Ok(Probe::Silent),
+            Some(&SqlState::CANNOT_CONNECT_NOW | &SqlState::TOO_MANY_CONNECTIONS) => {
+                return Ok(Probe::Starting);
+            }
+            Some(&SqlState::INVALID_CATALOG_NAME) => {
+                let maintenance = Home::connection(&socket_dir, port, "postgres");
+                create_database(&maintenance, database)
+                    .await
+                    .map_err(|source| match source.code() {
+                        Some(&SqlState::DISK_FULL) => Error::DiskFull {
+                            dir: home.layout.base.clone(),
+                        },
+                        _ => Error::Query {
+                            what: "creating the database",
+                            source,
+                        },
+                    })?;
+                return Ok(Probe::Starting);
+            }
+            Some(_) => {
+                return Err(Error::Query {
+                    what: "connecting to our server",
+                    source: error,
+                });
+            }
+        },
+    };
+    let row = client
+        .query_one(
+            "select current_setting('server_version_num')::int8, \
+             current_setting('data_directory'), \
+             extract(epoch from pg_catalog.pg_postmaster_start_time())::int8",
+            &[],
+        )
+        .await;
+    let Ok(row) = row else {
+        return Ok(Probe::Silent);
+    };
+    let number: i64 = row.get(0);
+    Ok(Probe::Ready(Box::new(Answer {
+        client,
+        socket_dir,
+        port,
+        version: Version::from_number(u32::try_from(number).unwrap_or(0)),
+        data_dir: PathBuf::from(row.get::<_, String>(1)),
+        started: row.get(2),
+    })))
+}
+
+/// Makes our database; at the first start, or when a crash came between `initdb` and this.
+async fn create_database(config: &Config, database: &str) -> Result<(), tokio_postgres::Error> {
+    let name = database.replace('"', "\"\"");
+    connect(config)
+        .await?
+        .batch_execute(&format!("create database \"{name}\""))
+        .await
+}

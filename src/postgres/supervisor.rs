@@ -1,0 +1,201 @@
+//! Looks after a running server: starts it again when it ends, until told otherwise.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::{error, info, warn};
+
+use super::error::Error;
+use super::home::{Endpoint, Home, blocking};
+use super::launch::{Running, launch};
+use super::postmaster::Leash;
+use super::private::Lifecycle;
+
+/// Pause before the first restart after a crash; doubled up to the maximum.
+const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+
+/// Longest pause: a server whose disk was full is back this long after there is room again.
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+
+/// A server that was up for this long has recovered: its next crash is a new story.
+const STABLE_AFTER: Duration = Duration::from_secs(60);
+
+/// How often the log's length is looked at.
+const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What the owner may ask for. Each carries where the answer goes.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Stop the server, and looking after it.
+    Stop(oneshot::Sender<Result<(), Error>>),
+    /// Stop and start it.
+    Restart(oneshot::Sender<Result<(), Error>>),
+    /// Let it run on without us.
+    Detach(oneshot::Sender<()>),
+}
+
+/// The supervisor of one server. Owns the process.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    pub(super) home: Arc<Home>,
+    pub(super) leash: Arc<Leash>,
+    pub(super) lifecycle: watch::Sender<Lifecycle>,
+    pub(super) endpoint: watch::Sender<Endpoint>,
+    pub(super) commands: mpsc::Receiver<Command>,
+}
+
+/// Why watching a running server came to its end.
+enum Wake {
+    Ended(String),
+    Asked(Command),
+}
+
+impl Supervisor {
+    /// Watches `running` and its successors until stopped or detached.
+    pub(super) async fn run(mut self, running: Running) {
+        let mut current = Some(running);
+        let mut back_off = BACK_OFF_MIN;
+        while let Some(mut running) = current.take() {
+            let up_since = Instant::now();
+            match self.watch(&mut running).await {
+                Some(Wake::Ended(how)) => {
+                    self.leash.release();
+                    if up_since.elapsed() >= STABLE_AFTER {
+                        back_off = BACK_OFF_MIN;
+                    }
+                    warn!(pid = running.postmaster.pid(), %how, "postgres ended by itself");
+                    self.failed(format!("postgres ended by itself ({how})"), 0);
+                    current = self.revive(&mut back_off).await;
+                }
+                Some(Wake::Asked(Command::Restart(reply))) => {
+                    let stopped = self.stop(running).await;
+                    current = self.revive(&mut back_off).await;
+                    // The owner may have gone: nobody is left to tell.
+                    let _ = reply.send(match current {
+                        Some(_) => stopped,
+                        None => Err(Error::Stopped),
+                    });
+                }
+                Some(Wake::Asked(Command::Stop(reply))) => {
+                    let _ = reply.send(self.stop(running).await);
+                }
+                Some(Wake::Asked(Command::Detach(reply))) => {
+                    self.leash.release();
+                    let _ = reply.send(());
+                }
+                // The owner is gone and has cut the leash.
+                None => {}
+            }
+        }
+    }
+
+    /// Waits for the server's end or a command; keeps its log short.
+    async fn watch(&mut self, running: &mut Running) -> Option<Wake> {
+        let mut log_check = interval(LOG_CHECK_INTERVAL);
+        log_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => return command.map(Wake::Asked),
+                how = running.postmaster.ended() => return Some(Wake::Ended(how)),
+                _ = log_check.tick() => {
+                    let home = Arc::clone(&self.home);
+                    if let Err(error) = blocking(move || home.rotate_log()).await {
+                        warn!(%error, "cannot rotate the log of postgres");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn stop(&self, mut running: Running) -> Result<(), Error> {
+        self.lifecycle.send_replace(Lifecycle::Stopping);
+        let stopped = running.postmaster.stop(self.home.config.stop_timeout).await;
+        self.leash.release();
+        match &stopped {
+            Ok(()) => {
+                info!(pid = running.postmaster.pid(), "postgres stopped");
+                self.home.remove_socket_folder(&running.endpoint);
+                self.lifecycle.send_replace(Lifecycle::Initialised);
+            }
+            Err(error) => self.failed(error.to_string(), 0),
+        }
+        stopped
+    }
+
+    /// Starts the server again, with growing pauses, until it runs; `None` when told to end.
+    async fn revive(&mut self, back_off: &mut Duration) -> Option<Running> {
+        let (home, leash) = (Arc::clone(&self.home), Arc::clone(&self.leash));
+        let mut attempts = 0;
+        loop {
+            self.lifecycle.send_replace(Lifecycle::Starting);
+            let result = match self.unless_ended(launch(&home, &leash)).await {
+                Ok(result) => result,
+                Err(ending) => {
+                    // A server on its way up has nothing to save.
+                    let _ = tokio::task::spawn_blocking(move || leash.cut()).await;
+                    return self.end_while_down(ending);
+                }
+            };
+            match result {
+                Ok(running) => {
+                    self.endpoint.send_replace(running.endpoint.clone());
+                    self.lifecycle.send_replace(Lifecycle::Ready);
+                    return Some(running);
+                }
+                Err(error) => {
+                    attempts += 1;
+                    error!(%error, attempts, retry_in = ?back_off, "postgres does not start");
+                    self.failed(error.to_string(), attempts);
+                }
+            }
+            if let Err(ending) = self.unless_ended(sleep(*back_off)).await {
+                return self.end_while_down(ending);
+            }
+            *back_off = (*back_off * 2).min(BACK_OFF_MAX);
+        }
+    }
+
+    /// Does `work` to its end, or returns the command that ends the supervisor; `None` stands for
+    /// an owner who is gone.
+    async fn unless_ended<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Option<Command>> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(Command::Restart(reply)) => {
+                        let _ = reply.send(Err(Error::Down));
+                    }
+                    ending => return Err(ending),
+                },
+                done = &mut work => return Ok(done),
+            }
+        }
+    }
+
+    fn end_while_down(&self, ending: Option<Command>) -> Option<Running> {
+        self.lifecycle.send_replace(Lifecycle::Initialised);
+        match ending {
+            Some(Command::Stop(reply) | Command::Restart(reply)) => {
+                let _ = reply.send(Ok(()));
+            }
+            Some(Command::Detach(reply)) => {
+                let _ = reply.send(());
+            }
+            None => {}
+        }
+        None
+    }
+
+    fn failed(&self, reason: String, attempts: u32) {
+        self.lifecycle
+            .send_replace(Lifecycle::Failed { reason, attempts });
+    }
+}
