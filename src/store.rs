@@ -1,1 +1,31 @@
-//! Written next.
+//! The CRDV store: the schema `crdv` of a PostgreSQL database.
+//!
+//! Two kinds of SQL live here. `store/migrations/` holds tables and types and is append only;
+//! `store/definitions/` holds functions and views, which are applied again whenever their checksum
+//! changes. [`install()`] brings a database up to this program's version, [`identify()`] gives it an
+//! identity. Everything else happens in SQL: local writers call the functions of schema `crdv`,
+//! and logical replication brings what other stores wrote through the trigger `crdv.apply`.
+//!
+//! What replication builds on:
+//!
+//! | in schema `crdv` | does |
+//! |---|---|
+//! | `element` | the table to publish, for INSERT only, with the row filter `via <> <subscriber's site>` |
+//! | `vector` | the newest checkpoint of each site that is here |
+//! | `checkpoint_begin()`, `checkpoint_finish(upto, horizon)` | make a checkpoint, in two transactions |
+//! | `missing(sites, seqs)` | what a store with this vector may lack; needs `select` on `element` |
+//! | `begin_catch_up()`, table `catch_up`, `apply_catch_up(site)` | bring that in, in one transaction |
+//!
+//! Users get the interface with `grant usage on schema crdv`; everything else in it is closed.
+//!
+//! This module knows PostgreSQL and nothing of the network.
+
+mod error;
+mod identity;
+mod install;
+mod schema;
+
+pub use error::Error;
+pub use identity::identify;
+pub use install::{Installed, install};
+pub use schema::{Definition, Migration, Schema};

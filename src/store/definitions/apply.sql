@@ -1,0 +1,83 @@
+-- Why: what other stores wrote comes in by logical replication, over several links at once, in any
+-- order of the origins, and more than once.
+--
+-- Guarantees: equal sets of operations give equal tables, in any order, with duplicates. A row is
+-- 1. dropped when it is this store's own operation coming back (it can come back before it is
+--    visible here, and would then hit the primary key);
+-- 2. dropped when a present operation of its element covers it;
+-- 3. kept otherwise, and what it covers goes. Being in the WAL it is forwarded, once.
+--
+-- Locks, all until the end of the transaction, all in the two-key space, so that they never meet the
+-- one-key locks of applications: (1398030674, 0) shared by every apply worker and exclusive for a
+-- catch-up, and (1398030675, hash of site) for one origin at a time. The lock comes first, then the
+-- read: each statement of a volatile function sees what was committed before it.
+--
+-- Leaves out: local writers (`operation.sql`); they meet appliers on row locks only.
+
+-- The site of the publisher, from the name of the subscription this apply worker serves. Looked up
+-- once a session; 0 outside of an apply worker.
+create or replace function crdv.via() returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  via text;
+begin
+  select coalesce(max(('x' || substr(s.subname, 10, 16))::bit(64)::bigint), 0) into via
+  from pg_stat_subscription s
+  where s.pid = pg_backend_pid()
+    and s.subname ~ '^starling_[0-9a-f]{16}_[0-9a-f]{16}$';
+  perform set_config('crdv.via', via, false);
+  -- The rules above need a fresh snapshot after each lock, whatever the database's default is.
+  perform set_config('default_transaction_isolation', 'read committed', false);
+  return via;
+end $$;
+comment on function crdv.via() is 'site of the store whose changes this session applies; internal';
+revoke all on function crdv.via() from public;
+
+-- Few statements and expressions, because each is prepared again in each transaction, and a cluster
+-- pays for them at every store.
+create or replace function crdv.apply() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  locked boolean;
+begin
+  if new.site = crdv.siteid() then
+    return null;
+  end if;
+
+  -- A catch-up, and its replay at every further store, runs alone: it brings operations without
+  -- those that they cover, which may be on their way over another link. Its marker is its first row.
+  locked := case new.id
+    when '$catchup' then pg_advisory_xact_lock(1398030674, 0) is not null
+    else pg_advisory_xact_lock_shared(1398030674, 0) is not null
+  end and pg_advisory_xact_lock(1398030675, hashint8(new.site)) is not null;
+
+  delete from crdv.element e
+  where e.type = new.type and e.id = new.id and e.key = new.key
+    and (e.site = new.site and e.seq < new.seq
+         or crdv.holds(new.ctx_sites, new.ctx_seqs, e.site, e.seq));
+  -- What covers the new operation covers the earlier ones of its site as well, so they would not both
+  -- be present: when one of these was just replaced, and the context is empty, there is nothing to
+  -- look for. That is the most frequent case, an element that one site writes.
+  if not found or new.ctx_sites <> '{}' then
+    if exists (
+      select from crdv.element e
+      where e.type = new.type and e.id = new.id and e.key = new.key
+        and (e.site = new.site and e.seq >= new.seq
+             or crdv.holds(e.ctx_sites, e.ctx_seqs, new.site, new.seq)))
+    then
+      return null;
+    end if;
+  end if;
+
+  if new.type = 'i' then
+    perform crdv.watch_rules();
+  end if;
+  new.via := coalesce(nullif(current_setting('crdv.via', true), '')::bigint, crdv.via());
+  return new;
+end $$;
+comment on function crdv.apply() is 'decides about a replicated operation; internal';
+revoke all on function crdv.apply() from public;
+
+create or replace trigger apply before insert on crdv.element
+  for each row execute function crdv.apply();
+alter table crdv.element enable replica trigger apply;

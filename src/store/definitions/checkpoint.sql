@@ -1,0 +1,50 @@
+-- Why: numbers are taken before commit, so commits are out of order and aborts leave gaps. A
+-- checkpoint is a site's statement "all my operations up to N are committed before this one".
+--
+-- Guarantees: whoever has a checkpoint N of a site has that site's operations up to N, or ones that
+-- cover them, because links keep the order of commits. No lock, nobody waits, and a store where
+-- nothing is written writes no checkpoint.
+--
+-- How: read the last number, then draw a transaction id. Every writer draws its id before its
+-- numbers, so those that took a number up to N have lower ids, and are over when the oldest running
+-- transaction has reached that id. (The upper bound of a snapshot would not do: it is the successor
+-- of the last id that *ended*, and transactions beyond it may be running.)
+--
+-- Leaves out: when to make one; the controller decides.
+
+-- A checkpoint that is itself the next number vouches for itself as well, so that a level peer lacks
+-- nothing.
+create or replace view crdv.vector as
+select e.site, case e.seq when e.data::bigint + 1 then e.seq else e.data::bigint end as upto
+from crdv.element e
+where e.type = 'v' and e.id = '$site';
+comment on view crdv.vector is 'the newest checkpoint of each site that this store has';
+revoke all on crdv.vector from public;
+
+create or replace function crdv.checkpoint_begin(out upto bigint, out horizon bigint)
+returns setof record
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  select s.last_value into upto from crdv.seq s where s.is_called;
+  if upto > coalesce((select v.upto from crdv.vector v where v.site = crdv.siteid()), 0) then
+    horizon := pg_current_xact_id()::text;
+    return next;
+  end if;
+end $$;
+comment on function crdv.checkpoint_begin() is
+  'what crdv.checkpoint_finish needs; no row when nothing was written since the last checkpoint';
+revoke all on function crdv.checkpoint_begin() from public;
+
+-- To be called in a later transaction than its `checkpoint_begin`.
+create or replace function crdv.checkpoint_finish(upto_ bigint, horizon_ bigint) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if pg_snapshot_xmin(pg_current_snapshot())::text::bigint < horizon_ then
+    return false;
+  end if;
+  perform crdv.write('v', '$site', crdv.site_hex(crdv.siteid()), 'a', upto_::text);
+  return true;
+end $$;
+comment on function crdv.checkpoint_finish(bigint, bigint) is
+  'writes the checkpoint, or returns false while a transaction that it must wait for is running';
+revoke all on function crdv.checkpoint_finish(bigint, bigint) from public;

@@ -1,0 +1,217 @@
+-- Why: values under keys that stores write and remove independently.
+--
+-- Semantics: an entry is an element; adding or removing it covers what the writer sees of it, so that
+-- adding under an existing key replaces. Of concurrent operations, all present,
+--   AwMvr  (add wins, all values)     reads the values of all additions, ordered by site;
+--   AwLww  (add wins, last value)     reads the addition with the greatest clock;
+--   RwMvr  (remove wins, all values)  as AwMvr, but nothing if a removal is present;
+--   RwLww  (remove wins, last value)  as AwLww, but nothing if a removal is present;
+--   Lww    (last wins)                reads the operation with the greatest clock, if an addition.
+-- Of equal clocks that of the lowest site is the greatest. Null is a value like any other. A removal is
+-- recorded even of an entry that is not here, and `mapClear` removes the entries of which the writer
+-- sees an addition, and no other.
+--
+-- Leaves out: collecting removals that every store has seen.
+
+create or replace view crdv.mapawmvr as
+select e.id,
+       (e.key, array_agg(e.data order by e.site))::crdv.mentrymvr as data
+from crdv.element e
+where e.type = 'm' and e.op = 'a'
+group by e.id, e.key;
+comment on view crdv.mapawmvr is 'maps, add wins, all values: id, data (key, value[])';
+
+create or replace view crdv.mapawlww as
+select distinct on (e.id, e.key) e.id, (e.key, e.data)::crdv.mentry as data
+from crdv.element e
+where e.type = 'm' and e.op = 'a'
+order by e.id, e.key, e.hlc desc, e.site;
+comment on view crdv.mapawlww is 'maps, add wins, last value: id, data (key, value)';
+
+create or replace view crdv.maprwmvr as
+select e.id,
+       (e.key, array_agg(e.data order by e.site))::crdv.mentrymvr as data
+from crdv.element e
+where e.type = 'm'
+group by e.id, e.key
+having bool_and(e.op = 'a');
+comment on view crdv.maprwmvr is 'maps, remove wins, all values: id, data (key, value[])';
+
+-- A removal sorts before every addition.
+create or replace view crdv.maprwlww as
+select l.id, (l.key, l.data)::crdv.mentry as data
+from (
+  select distinct on (e.id, e.key) e.id, e.key, e.data, e.op
+  from crdv.element e
+  where e.type = 'm'
+  order by e.id, e.key, e.op desc, e.hlc desc, e.site
+) l
+where l.op = 'a';
+comment on view crdv.maprwlww is 'maps, remove wins, last value: id, data (key, value)';
+
+create or replace view crdv.maplww as
+select l.id, (l.key, l.data)::crdv.mentry as data
+from (
+  select distinct on (e.id, e.key) e.id, e.key, e.data, e.op
+  from crdv.element e
+  where e.type = 'm'
+  order by e.id, e.key, e.hlc desc, e.site
+) l
+where l.op = 'a';
+comment on view crdv.maplww is 'maps, last wins: id, data (key, value)';
+
+create or replace view crdv.mapawmvrtuple as
+select m.id, array_agg(m.data order by (m.data).key) as data from crdv.mapawmvr m group by m.id;
+comment on view crdv.mapawmvrtuple is 'maps, add wins, all values: id, data[] (key, value[])';
+
+create or replace view crdv.mapawlwwtuple as
+select m.id, array_agg(m.data order by (m.data).key) as data from crdv.mapawlww m group by m.id;
+comment on view crdv.mapawlwwtuple is 'maps, add wins, last value: id, data[] (key, value)';
+
+create or replace view crdv.maprwmvrtuple as
+select m.id, array_agg(m.data order by (m.data).key) as data from crdv.maprwmvr m group by m.id;
+comment on view crdv.maprwmvrtuple is 'maps, remove wins, all values: id, data[] (key, value[])';
+
+create or replace view crdv.maplwwtuple as
+select m.id, array_agg(m.data order by (m.data).key) as data from crdv.maplww m group by m.id;
+comment on view crdv.maplwwtuple is 'maps, last wins: id, data[] (key, value)';
+
+grant select on crdv.mapawmvr, crdv.mapawlww, crdv.maprwmvr, crdv.maprwlww, crdv.maplww,
+  crdv.mapawmvrtuple, crdv.mapawlwwtuple, crdv.maprwmvrtuple, crdv.maplwwtuple to public;
+
+create or replace function crdv.mapawmvrget(id_ varchar) returns crdv.mentrymvr[]
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (select m.data from crdv.mapawmvrtuple m where m.id = id_);
+end $$;
+comment on function crdv.mapawmvrget(varchar) is 'entries of a map, add wins, all values';
+
+create or replace function crdv.mapawlwwget(id_ varchar) returns crdv.mentry[]
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (select m.data from crdv.mapawlwwtuple m where m.id = id_);
+end $$;
+comment on function crdv.mapawlwwget(varchar) is 'entries of a map, add wins, last value';
+
+create or replace function crdv.maprwmvrget(id_ varchar) returns crdv.mentrymvr[]
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (select m.data from crdv.maprwmvrtuple m where m.id = id_);
+end $$;
+comment on function crdv.maprwmvrget(varchar) is 'entries of a map, remove wins, all values';
+
+create or replace function crdv.maplwwget(id_ varchar) returns crdv.mentry[]
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (select m.data from crdv.maplwwtuple m where m.id = id_);
+end $$;
+comment on function crdv.maplwwget(varchar) is 'entries of a map, last wins';
+
+create or replace function crdv.mapawmvrvalue(id_ varchar, key_ varchar) returns varchar[]
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select array_agg(e.data order by e.site) from crdv.element e
+    where e.type = 'm' and e.id = id_ and e.key = key_ and e.op = 'a');
+end $$;
+comment on function crdv.mapawmvrvalue(varchar, varchar) is 'value of a map entry, add wins, all values';
+
+create or replace function crdv.mapawlwwvalue(id_ varchar, key_ varchar) returns varchar
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select e.data from crdv.element e
+    where e.type = 'm' and e.id = id_ and e.key = key_ and e.op = 'a'
+    order by e.hlc desc, e.site limit 1);
+end $$;
+comment on function crdv.mapawlwwvalue(varchar, varchar) is 'value of a map entry, add wins, last value';
+
+create or replace function crdv.maprwmvrvalue(id_ varchar, key_ varchar) returns varchar[]
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select array_agg(e.data order by e.site) from crdv.element e
+    where e.type = 'm' and e.id = id_ and e.key = key_
+    having bool_and(e.op = 'a'));
+end $$;
+comment on function crdv.maprwmvrvalue(varchar, varchar) is 'value of a map entry, remove wins, all values';
+
+create or replace function crdv.maplwwvalue(id_ varchar, key_ varchar) returns varchar
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select case e.op when 'a' then e.data end from crdv.element e
+    where e.type = 'm' and e.id = id_ and e.key = key_
+    order by e.hlc desc, e.site limit 1);
+end $$;
+comment on function crdv.maplwwvalue(varchar, varchar) is 'value of a map entry, last wins';
+
+create or replace function crdv.mapawmvrcontains(id_ varchar, key_ varchar) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return exists (
+    select from crdv.element e
+    where e.type = 'm' and e.id = id_ and e.key = key_ and e.op = 'a');
+end $$;
+comment on function crdv.mapawmvrcontains(varchar, varchar) is 'whether a map has a key, add wins, all values';
+
+create or replace function crdv.mapawlwwcontains(id_ varchar, key_ varchar) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return exists (
+    select from crdv.element e
+    where e.type = 'm' and e.id = id_ and e.key = key_ and e.op = 'a');
+end $$;
+comment on function crdv.mapawlwwcontains(varchar, varchar) is 'whether a map has a key, add wins, last value';
+
+create or replace function crdv.maprwmvrcontains(id_ varchar, key_ varchar) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return coalesce((
+    select bool_and(e.op = 'a') from crdv.element e
+    where e.type = 'm' and e.id = id_ and e.key = key_), false);
+end $$;
+comment on function crdv.maprwmvrcontains(varchar, varchar) is 'whether a map has a key, remove wins, all values';
+
+create or replace function crdv.maplwwcontains(id_ varchar, key_ varchar) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return coalesce((
+    select e.op = 'a' from crdv.element e
+    where e.type = 'm' and e.id = id_ and e.key = key_
+    order by e.hlc desc, e.site limit 1), false);
+end $$;
+comment on function crdv.maplwwcontains(varchar, varchar) is 'whether a map has a key, last wins';
+
+create or replace function crdv.mapadd(id_ varchar, key_ varchar, value_ varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  number bigint;
+begin
+  number := crdv.write('m', id_, key_, 'a', value_);
+end $$;
+comment on function crdv.mapadd(varchar, varchar, varchar) is 'adds or replaces a map entry';
+
+create or replace function crdv.maprmv(id_ varchar, key_ varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  number bigint;
+begin
+  number := crdv.write('m', id_, key_, 'r', null);
+end $$;
+comment on function crdv.maprmv(varchar, varchar) is 'removes a map entry';
+
+create or replace function crdv.mapclear(id_ varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  number bigint;
+  entry text;
+begin
+  for entry in
+    select distinct e.key from crdv.element e
+    where e.type = 'm' and e.id = id_ and e.op = 'a' order by e.key
+  loop
+    number := crdv.write('m', id_, entry, 'r', null);
+  end loop;
+end $$;
+comment on function crdv.mapclear(varchar) is 'removes the entries of a map that are visible here';

@@ -1,0 +1,138 @@
+-- Why: every structure is written by operations on elements, and an operation has to be made in one
+-- way only: it covers what its writer sees, and says so in its context.
+--
+-- Guarantees:
+-- * an operation covers every operation of its element that its writer's snapshot shows, and no other;
+-- * the operations of one site on one element are totally ordered by their numbers;
+-- * a writer's transaction id is older than the numbers it takes (the checkpoint rule needs that);
+-- * two local writers of one element: the second waits for the first and covers it. Under REPEATABLE
+--   READ and SERIALIZABLE it fails with 40001 instead.
+--
+-- How: the primary key holds one operation per element and site, so a writer owns the element from
+-- its delete or its insert until it ends. No advisory lock is taken: a transaction that writes a
+-- million elements would need a million of them, and the lock table holds some thousands.
+--
+-- Leaves out: what an operation means (the file of each structure).
+
+-- `holds`: does a context contain the operation (site, seq)? Null means no.
+create or replace function crdv.holds(sites bigint[], seqs bigint[], site_ bigint, seq_ bigint)
+returns boolean language sql immutable parallel safe
+return seqs[array_position(sites, site_)] >= seq_;
+comment on function crdv.holds(bigint[], bigint[], bigint, bigint) is
+  'whether a context contains an operation';
+
+-- Adds contexts up: the highest number for each site but one's own, in the order of the sites.
+create or replace function crdv.join_context(inout sites bigint[], inout seqs bigint[])
+language sql immutable parallel safe
+begin atomic
+  select coalesce(array_agg(d.site order by d.site), '{}'),
+         coalesce(array_agg(d.seq order by d.site), '{}')
+  from (
+    select c.site, max(c.seq) as seq
+    from unnest(sites, seqs) as c (site, seq)
+    where c.site is distinct from crdv.siteid()
+    group by c.site
+  ) d;
+end;
+comment on function crdv.join_context(bigint[], bigint[]) is
+  'one context out of several that were put end to end';
+
+-- Raises the error that fits what `crdv.write` does not take at once.
+create or replace function crdv.refuse(type_ "char", id_ text, key_ text, data_ text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  if crdv.siteid() is null then
+    raise 'this store has no identity yet' using errcode = 'object_not_in_prerequisite_state',
+      hint = 'A store gets its identity when its controller starts for the first time.';
+  end if;
+  if id_ is null or key_ is null then
+    raise 'ids, keys and members must not be null' using errcode = 'null_value_not_allowed';
+  end if;
+  -- Users write through the functions of the structures, which never pass these types.
+  if starts_with(id_, '$') and type_ not in ('v', 'k', 'i') then
+    raise 'ids that start with $ are reserved: %', id_ using errcode = 'reserved_name';
+  end if;
+  -- An index entry holds at most about 2,700 bytes.
+  if octet_length(id_) + octet_length(key_) > 2000 then
+    raise 'id and key are too long: % bytes together, at most 2000',
+      octet_length(id_) + octet_length(key_) using errcode = 'program_limit_exceeded';
+  end if;
+  -- A decoded row must fit into 1 GB, or it would stop every link that carries it.
+  if octet_length(data_) > 268435456 then
+    raise 'value is too long: % bytes, at most 268435456', octet_length(data_)
+      using errcode = 'program_limit_exceeded';
+  end if;
+end $$;
+comment on function crdv.refuse("char", text, text, text) is
+  'raises an error for what cannot be written; internal';
+
+-- Writes one operation and returns its number. Users write through the functions of the structures,
+-- which run as their owner, and never into the table. PostgreSQL prepares each expression again in each
+-- transaction, so there are few of them.
+create or replace function crdv.write(type_ "char", id_ text, key_ text, op_ "char", data_ text)
+returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  me constant bigint := crdv.siteid();
+  xid constant xid8 := pg_current_xact_id();
+  sites bigint[] := '{}';
+  seqs bigint[] := '{}';
+  clock bigint;
+  gone record;
+  replaced boolean := false;
+  mixed boolean := false;
+  number bigint;
+begin
+  if me is null or id_ is null or key_ is null or starts_with(id_, '$')
+     or octet_length(id_) + octet_length(key_) > 2000 or octet_length(data_) > 268435456 then
+    perform crdv.refuse(type_, id_, key_, data_);
+  end if;
+  loop
+    for gone in
+      delete from crdv.element e
+      where e.type = type_ and e.id = id_ and e.key = key_
+      returning e.site, e.seq, e.ctx_sites, e.ctx_seqs, e.hlc
+    loop
+      clock := greatest(clock, gone.hlc);
+      sites := sites || gone.ctx_sites;
+      seqs := seqs || gone.ctx_seqs;
+      if gone.site = me then
+        replaced := true;
+      else
+        mixed := true;
+        sites := sites || gone.site;
+        seqs := seqs || gone.seq;
+      end if;
+    end loop;
+    if mixed then
+      select c.sites, c.seqs into sites, seqs from crdv.join_context(sites, seqs) c;
+    end if;
+
+    number := nextval('crdv.seq');
+    insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+    values (id_, key_, me, number, type_, op_, data_, sites, seqs,
+            greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, clock + 1))
+    on conflict do nothing;
+    -- Another local writer was first: what it wrote is visible now, and is to be covered.
+    continue when not found;
+
+    -- The number must be higher than that of each earlier operation of ours on the element. It is
+    -- when we replaced ours (we held its row before we drew), or when nobody has drawn since.
+    -- Otherwise another local writer may have drawn after us, written, and been covered by a remote
+    -- operation before our insert: then that one would cover us as well, unseen. Write again on top.
+    exit when replaced;
+    exit when pg_sequence_last_value('crdv.seq') = number;
+    exit when current_setting('transaction_isolation') = 'read committed' and not exists (
+      select from crdv.element e
+      where e.type = type_ and e.id = id_ and e.key = key_
+        and crdv.holds(e.ctx_sites, e.ctx_seqs, me, number));
+  end loop;
+
+  if op_ = 'a' and crdv.has_rules() then
+    perform crdv.keep_sources(id_);
+  end if;
+  return number;
+end $$;
+comment on function crdv.write("char", text, text, "char", text) is
+  'writes an operation (op a add, r remove) on an element and returns its number; internal';
+revoke all on function crdv.write("char", text, text, "char", text) from public;

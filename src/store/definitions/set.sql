@@ -1,0 +1,124 @@
+-- Why: members that stores add and remove independently.
+--
+-- Semantics: a member is an element; adding or removing it covers what the writer sees of it. When an
+-- addition and a removal are concurrent, both are present, and
+--   Aw   (add wins)     reads the member if any addition is present;
+--   Rw   (remove wins)  reads it if no removal is present;
+--   Lww  (last wins)    reads it if the operation with the greatest clock (of equal ones, that of the
+--                       lowest site) is an addition.
+-- So a removal is recorded even of a member that is not here: under Rw it counts against an addition
+-- that is on its way. `setClear` removes the members whose addition the writer sees, and no other.
+--
+-- Leaves out: collecting removals that every store has seen.
+
+create or replace view crdv.setaw as
+select distinct e.id, e.key as data
+from crdv.element e
+where e.type = 's' and e.op = 'a';
+comment on view crdv.setaw is 'sets, add wins: id, data; a row for each member';
+
+create or replace view crdv.setrw as
+select e.id, e.key as data
+from crdv.element e
+where e.type = 's'
+group by e.id, e.key
+having bool_and(e.op = 'a');
+comment on view crdv.setrw is 'sets, remove wins: id, data; a row for each member';
+
+create or replace view crdv.setlww as
+select l.id, l.data
+from (
+  select distinct on (e.id, e.key) e.id, e.key as data, e.op
+  from crdv.element e
+  where e.type = 's'
+  order by e.id, e.key, e.hlc desc, e.site
+) l
+where l.op = 'a';
+comment on view crdv.setlww is 'sets, last wins: id, data; a row for each member';
+
+create or replace view crdv.setawtuple as
+select s.id, array_agg(s.data order by s.data) as data from crdv.setaw s group by s.id;
+comment on view crdv.setawtuple is 'sets, add wins: id, data[]; a row for each set';
+
+create or replace view crdv.setrwtuple as
+select s.id, array_agg(s.data order by s.data) as data from crdv.setrw s group by s.id;
+comment on view crdv.setrwtuple is 'sets, remove wins: id, data[]; a row for each set';
+
+create or replace view crdv.setlwwtuple as
+select s.id, array_agg(s.data order by s.data) as data from crdv.setlww s group by s.id;
+comment on view crdv.setlwwtuple is 'sets, last wins: id, data[]; a row for each set';
+
+grant select on crdv.setaw, crdv.setrw, crdv.setlww,
+  crdv.setawtuple, crdv.setrwtuple, crdv.setlwwtuple to public;
+
+create or replace function crdv.setawget(id_ varchar) returns varchar[]
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (select s.data from crdv.setawtuple s where s.id = id_);
+end $$;
+comment on function crdv.setawget(varchar) is 'members of a set, add wins';
+
+create or replace function crdv.setrwget(id_ varchar) returns varchar[]
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (select s.data from crdv.setrwtuple s where s.id = id_);
+end $$;
+comment on function crdv.setrwget(varchar) is 'members of a set, remove wins';
+
+create or replace function crdv.setlwwget(id_ varchar) returns varchar[]
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (select s.data from crdv.setlwwtuple s where s.id = id_);
+end $$;
+comment on function crdv.setlwwget(varchar) is 'members of a set, last wins';
+
+create or replace function crdv.setawcontains(id_ varchar, elem_ varchar) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return exists (select from crdv.setaw s where s.id = id_ and s.data = elem_);
+end $$;
+comment on function crdv.setawcontains(varchar, varchar) is 'whether a set has a member, add wins';
+
+create or replace function crdv.setrwcontains(id_ varchar, elem_ varchar) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return exists (select from crdv.setrw s where s.id = id_ and s.data = elem_);
+end $$;
+comment on function crdv.setrwcontains(varchar, varchar) is 'whether a set has a member, remove wins';
+
+create or replace function crdv.setlwwcontains(id_ varchar, elem_ varchar) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return exists (select from crdv.setlww s where s.id = id_ and s.data = elem_);
+end $$;
+comment on function crdv.setlwwcontains(varchar, varchar) is 'whether a set has a member, last wins';
+
+create or replace function crdv.setadd(id_ varchar, value_ varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  number bigint;
+begin
+  number := crdv.write('s', id_, value_, 'a', null);
+end $$;
+comment on function crdv.setadd(varchar, varchar) is 'adds a member to a set';
+
+create or replace function crdv.setrmv(id_ varchar, value_ varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  number bigint;
+begin
+  number := crdv.write('s', id_, value_, 'r', null);
+end $$;
+comment on function crdv.setrmv(varchar, varchar) is 'removes a member from a set';
+
+create or replace function crdv.setclear(id_ varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  number bigint;
+  member text;
+begin
+  for member in select s.data from crdv.setaw s where s.id = id_ order by s.data loop
+    number := crdv.write('s', id_, member, 'r', null);
+  end loop;
+end $$;
+comment on function crdv.setclear(varchar) is 'removes the members of a set that are visible here';

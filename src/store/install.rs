@@ -1,0 +1,206 @@
+//! Brings a database to this program's schema, from nothing or from any earlier version.
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Transaction};
+use tracing::info;
+
+use super::{Error, Schema};
+
+/// Row filters of publications, which links are made of, appeared in this version.
+const OLDEST_SERVER: i32 = 150_000;
+
+/// Serialises installers of one database; two-key space, beside the locks of `crdv.apply`.
+const INSTALL_LOCK: &str = "select pg_catalog.pg_advisory_xact_lock(1398030676, 0)";
+
+/// What [`install()`] found and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// The schema version before; 0 for a database without a store.
+    pub from: i32,
+    /// The schema version now.
+    pub to: i32,
+    /// Whether functions and views were applied again.
+    pub definitions_applied: bool,
+}
+
+/// Installs or upgrades the store of this version. Does nothing when it is there already.
+///
+/// Each migration is a transaction of its own that moves the store's version with it, so an
+/// installation that was cut off goes on where it stopped. Two installers wait for each other.
+///
+/// # Errors
+///
+/// See [`Error`]: an unfit server or database, a store of a newer version, missing privileges, or a
+/// failed statement. The store is left at the last finished step.
+pub async fn install(client: &mut Client) -> Result<Installed, Error> {
+    Schema::current().install(client).await
+}
+
+/// What a store says about itself.
+struct Found {
+    migration: i32,
+    checksum: Option<String>,
+}
+
+impl Schema {
+    /// [`install()`] for any schema: tests use ones that fail.
+    ///
+    /// # Errors
+    ///
+    /// As for [`install()`].
+    pub async fn install(&self, client: &mut Client) -> Result<Installed, Error> {
+        check_server(client).await?;
+        let mut from = None;
+        loop {
+            let transaction = client
+                .transaction()
+                .await
+                .map_err(Error::attempt("begin a transaction"))?;
+            prepare(&transaction).await?;
+            let found = read(&transaction).await?;
+            let from = *from.get_or_insert(found.migration);
+            if found.migration > self.version() {
+                let (found, known) = (found.migration, self.version());
+                return Err(Error::NewerStore { found, known });
+            }
+            let definitions_applied = if found.migration < self.version() {
+                self.migrate(&transaction, found.migration).await?;
+                None
+            } else {
+                Some(self.define(&transaction, found.checksum.as_deref()).await?)
+            };
+            transaction
+                .commit()
+                .await
+                .map_err(Error::attempt("commit a step of the installation"))?;
+            if let Some(definitions_applied) = definitions_applied {
+                let to = self.version();
+                return Ok(Installed {
+                    from,
+                    to,
+                    definitions_applied,
+                });
+            }
+        }
+    }
+
+    /// Applies the migration after number `done`.
+    async fn migrate(&self, transaction: &Transaction<'_>, done: i32) -> Result<(), Error> {
+        let id = done + 1;
+        let migration = &self.migrations[usize::try_from(done).unwrap_or_default()];
+        let failed = |source| Error::Migration {
+            id,
+            name: migration.name.clone(),
+            source,
+        };
+        match transaction.batch_execute(&migration.sql).await {
+            Err(error) if error.code() == Some(&SqlState::DUPLICATE_SCHEMA) => {
+                return Err(Error::ForeignSchema);
+            }
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                return Err(Error::attempt("create the schema crdv")(error));
+            }
+            result => result.map_err(failed)?,
+        }
+        transaction
+            .execute("update crdv.installation set migration = $1", &[&id])
+            .await
+            .map_err(failed)?;
+        info!(migration = id, name = migration.name, "store migrated");
+        Ok(())
+    }
+
+    /// Applies functions and views if they are not these already.
+    async fn define(
+        &self,
+        transaction: &Transaction<'_>,
+        found: Option<&str>,
+    ) -> Result<bool, Error> {
+        let checksum = self.checksum();
+        if found == Some(&*checksum) {
+            return Ok(false);
+        }
+        for definition in &self.definitions {
+            transaction
+                .batch_execute(&definition.sql)
+                .await
+                .map_err(|source| Error::Definition {
+                    name: definition.name.clone(),
+                    source,
+                })?;
+        }
+        transaction
+            .execute(
+                "update crdv.installation set definitions = $1",
+                &[&checksum],
+            )
+            .await
+            .map_err(Error::attempt("record the definitions"))?;
+        info!(checksum, "store definitions applied");
+        Ok(true)
+    }
+}
+
+/// Refuses servers and databases that no store can live in.
+async fn check_server(client: &Client) -> Result<(), Error> {
+    let row = client
+        .query_one(
+            "select pg_catalog.current_setting('server_version_num')::int,
+                    pg_catalog.current_setting('server_version'),
+                    pg_catalog.current_setting('server_encoding')",
+            &[],
+        )
+        .await
+        .map_err(Error::attempt("read the server's version"))?;
+    if row.get::<_, i32>(0) < OLDEST_SERVER {
+        return Err(Error::OldServer { found: row.get(1) });
+    }
+    let encoding: String = row.get(2);
+    if encoding != "UTF8" {
+        return Err(Error::Encoding { found: encoding });
+    }
+    Ok(())
+}
+
+/// Waits for other installers, and makes the step independent of the role's and database's settings.
+async fn prepare(transaction: &Transaction<'_>) -> Result<(), Error> {
+    // The isolation level comes first: what the lock waited for must be visible after it.
+    let settings = "set transaction isolation level read committed, read write;
+        set local client_min_messages = warning;
+        set local search_path = pg_catalog, pg_temp;
+        set local check_function_bodies = on;";
+    transaction
+        .batch_execute(settings)
+        .await
+        .map_err(Error::attempt("prepare a step"))?;
+    transaction
+        .batch_execute(INSTALL_LOCK)
+        .await
+        .map_err(Error::attempt("lock the installation"))
+}
+
+/// Reads which version is installed.
+async fn read(transaction: &Transaction<'_>) -> Result<Found, Error> {
+    let table: Option<String> = transaction
+        .query_one(
+            "select pg_catalog.to_regclass('crdv.installation')::text",
+            &[],
+        )
+        .await
+        .map_err(Error::attempt("look for the store"))?
+        .get(0);
+    if table.is_none() {
+        return Ok(Found {
+            migration: 0,
+            checksum: None,
+        });
+    }
+    let row = transaction
+        .query_one("select migration, definitions from crdv.installation", &[])
+        .await
+        .map_err(Error::attempt("read the store's version"))?;
+    Ok(Found {
+        migration: row.get(0),
+        checksum: row.get(1),
+    })
+}

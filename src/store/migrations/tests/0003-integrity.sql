@@ -1,0 +1,5 @@
+-- A new store has seen no rules.
+do $$
+begin
+  assert not crdv.has_rules();
+end $$;
