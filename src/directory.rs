@@ -1,1 +1,231 @@
-//! Written next.
+//! What this node knows of every node of the cluster, by gossip with its neighbours.
+//!
+//! A pure state machine: it takes the time and messages and gives messages and views; sending is
+//! the node's work. Each node speaks for itself with a [`NodeRecord`] that carries the start of
+//! its life (`incarnation`) and a `counter`; of two records of one node the greater pair wins
+//! everywhere, so that any order of any messages, lost and repeated ones included, ends in the
+//! same directory at all nodes.
+//!
+//! Records travel only when they change. What travels every heartbeat is a [`Pulse`]: a node's
+//! name and beat, which keeps it counted as alive. So an idle cluster gossips a few bytes per
+//! node and link.
+//!
+//! What it does not do: records are not signed. A peer that was admitted to the cluster is
+//! believed when it passes on what others said; only records about ourselves are answered back.
+
+mod entry;
+mod gossip;
+mod record;
+mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+pub use gossip::{Gossip, Pulse, Rumor};
+pub use record::{Announcement, NodeRecord};
+
+use crate::identity::{NodeName, Site};
+use entry::Entry;
+use gossip::Peer;
+
+/// How often the node is expected to call [`Directory::beat`] and to exchange [`Gossip`] with
+/// each neighbour.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Bounds and deadlines of a [`Directory`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// A node is present while a new beat of it arrived within this time.
+    ///
+    /// Defaults to 4 heartbeats (20 s): beats move one hop per heartbeat at unsynchronised
+    /// times, so the gap between two that arrive can be two heartbeats without any loss.
+    pub alive_after: Duration,
+    /// A node not heard of for this long is forgotten.
+    ///
+    /// Defaults to 7 days: longer than a ship's or a shop's usual absence.
+    pub forget_after: Duration,
+    /// The most nodes remembered. When full, the one not heard of for longest makes room, unless
+    /// all are alive.
+    ///
+    /// Defaults to 4096.
+    pub nodes_max: usize,
+    /// The most bytes, roughly, of one [`Gossip`].
+    ///
+    /// Defaults to 192 KiB: well below the link protocol's bound for one request.
+    pub message_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            alive_after: HEARTBEAT * 4,
+            forget_after: Duration::from_hours(7 * 24),
+            nodes_max: 4096,
+            message_bytes_max: 192 * 1024,
+        }
+    }
+}
+
+/// The directory of one node. Times are since the start of the process.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    settings: Settings,
+    /// Names this run of the directory, so that a neighbour's acknowledgements of an earlier one
+    /// are not taken for acknowledgements of this.
+    life: u64,
+    me: NodeRecord,
+    beat: u64,
+    /// Everyone but ourselves.
+    others: BTreeMap<NodeName, Entry>,
+    peers: BTreeMap<NodeName, Peer>,
+    /// Counts changes here; what a neighbour lacks is what changed after the number it named.
+    revision: u64,
+    /// Revision at which our own record last changed.
+    my_change: u64,
+    refused: u64,
+}
+
+impl Directory {
+    /// A directory that knows only ourselves. `incarnation` is the wall clock at start in
+    /// milliseconds; should the clock have been set back since an earlier life, the first
+    /// neighbour that remembers that life makes us take a greater one. `life` is drawn at random
+    /// for each run.
+    #[must_use]
+    pub fn new(me: NodeName, incarnation: u64, life: u64, settings: Settings) -> Self {
+        Self {
+            settings,
+            life: life.max(1),
+            me: NodeRecord::blank(me, incarnation.min(record::ORDER_MAX)),
+            beat: 0,
+            others: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            revision: 1,
+            my_change: 1,
+            refused: 0,
+        }
+    }
+
+    /// What we say of ourselves from now on. Nothing travels if nothing changed.
+    pub fn announce(&mut self, announcement: Announcement) {
+        if self.me.says(&announcement) {
+            return;
+        }
+        // A store with a new site is a new member: an eviction spoke of the old one.
+        if self.me.site != announcement.site {
+            self.me.evicted = false;
+        }
+        self.me.take(announcement);
+        self.changed_myself();
+    }
+
+    /// One heartbeat: shows the others that we live, and forgets nodes not heard of for long.
+    pub fn beat(&mut self, now: Duration) {
+        self.beat += 1;
+        let forget_after = self.settings.forget_after;
+        self.others.retain(|_, entry| entry.age(now) < forget_after);
+    }
+
+    /// We leave for good: our last word.
+    pub fn leave(&mut self) {
+        if !self.me.left {
+            self.me.left = true;
+            self.changed_myself();
+        }
+    }
+
+    /// Declares a member gone for good. Its store's site stays evicted even if the node speaks
+    /// again; a return under a new site is a new member. `false` if the node is not known, is
+    /// ourselves, or was evicted before.
+    pub fn evict(&mut self, node: &NodeName) -> bool {
+        let revision = self.revision + 1;
+        match self.others.get_mut(node) {
+            Some(entry) if !entry.record.evicted => {
+                entry.record.evicted = true;
+                entry.changed = revision;
+                entry.from = None;
+                self.revision = revision;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the cluster has evicted the site that we announce: the store must take a new one
+    /// before it may speak again.
+    #[must_use]
+    pub fn am_evicted(&self) -> bool {
+        self.me.evicted
+    }
+
+    /// Our own record.
+    #[must_use]
+    pub fn me(&self) -> &NodeRecord {
+        &self.me
+    }
+
+    /// What `node` last said; ourselves included.
+    #[must_use]
+    pub fn record(&self, node: &NodeName) -> Option<&NodeRecord> {
+        if *node == self.me.node {
+            return Some(&self.me);
+        }
+        self.others.get(node).map(|entry| &entry.record)
+    }
+
+    /// The node whose store has `site`.
+    #[must_use]
+    pub fn node_of(&self, site: Site) -> Option<&NodeName> {
+        std::iter::once(&self.me)
+            .chain(self.others.values().map(|entry| &entry.record))
+            .filter(|record| record.site == Some(site))
+            .max_by_key(|record| (record.incarnation, record.counter))
+            .map(|record| &record.node)
+    }
+
+    /// The records of all members, whether heard of lately or not: neither left nor evicted.
+    /// Stability is what all of these hold.
+    pub fn members(&self) -> impl Iterator<Item = &NodeRecord> {
+        std::iter::once(&self.me)
+            .chain(self.others.values().map(|entry| &entry.record))
+            .filter(|record| !record.left && !record.evicted)
+    }
+
+    /// Nodes that are members no more: they left or were evicted.
+    #[must_use]
+    pub fn departed(&self) -> BTreeSet<NodeName> {
+        self.others
+            .iter()
+            .filter(|(_, entry)| entry.record.left || entry.record.evicted)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// The number of nodes known, ourselves included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.others.len() + 1
+    }
+
+    /// Never true: we know ourselves.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Records refused because they broke a bound or found no room.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    fn changed_myself(&mut self) {
+        self.me.counter = self.me.counter.saturating_add(1);
+        self.revision += 1;
+        self.my_change = self.revision;
+    }
+}
+
+#[cfg(test)]
+mod tests;

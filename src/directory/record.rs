@@ -1,0 +1,169 @@
+//! What one node says of itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::NodeState,
+    identity::{NodeName, Site},
+};
+
+/// Greatest incarnation, counter and beat that is believed. As milliseconds it lies 142,000 years
+/// ahead; it keeps all arithmetic on them far from overflow.
+pub(super) const ORDER_MAX: u64 = 1 << 52;
+
+/// A PeerId's text form has 52 characters for Ed25519; other key types stay below this.
+const NODE_NAME_BYTES_MAX: usize = 128;
+/// Host names end at 253.
+const NAME_BYTES_MAX: usize = 255;
+/// A host name, a colon and a port.
+const STORE_BYTES_MAX: usize = 261;
+const VERSION_BYTES_MAX: usize = 64;
+/// Active views are five by default; nobody needs hundreds.
+const NEIGHBORS_MAX: usize = 64;
+/// One per member, and as many again for former ones.
+const VECTOR_MAX: usize = 8192;
+
+/// What the node announces about itself, as often as it likes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Announcement {
+    /// Human name.
+    pub name: String,
+    /// Site of its store; `None` while the store has never been up.
+    pub site: Option<Site>,
+    /// What it is doing.
+    pub state: NodeState,
+    /// `host:port` of its store, without credentials.
+    pub store: String,
+    /// Its checkpoint vector.
+    pub vector: BTreeMap<Site, i64>,
+    /// Its neighbours.
+    pub neighbors: Vec<NodeName>,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// What is known of one node: its own words, and whether it was evicted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Who speaks.
+    pub node: NodeName,
+    /// Start of its life, Unix milliseconds by its own clock.
+    pub incarnation: u64,
+    /// Orders the records of one life.
+    pub counter: u64,
+    /// Human name.
+    pub name: String,
+    /// Site of its store; `None` while the store has never been up.
+    pub site: Option<Site>,
+    /// What it is doing.
+    pub state: NodeState,
+    /// `host:port` of its store, without credentials.
+    pub store: String,
+    /// Its checkpoint vector.
+    pub vector: BTreeMap<Site, i64>,
+    /// Its neighbours.
+    pub neighbors: Vec<NodeName>,
+    /// Version of the program.
+    pub version: String,
+    /// It left for good, by its own word.
+    #[serde(default)]
+    pub left: bool,
+    /// An operator declared it gone. Belongs to the site: holds for every record with that site.
+    #[serde(default)]
+    pub evicted: bool,
+}
+
+impl NodeRecord {
+    pub(super) fn blank(node: NodeName, incarnation: u64) -> Self {
+        Self {
+            node,
+            incarnation,
+            counter: 1,
+            name: String::new(),
+            site: None,
+            state: NodeState::Starting,
+            store: String::new(),
+            vector: BTreeMap::new(),
+            neighbors: Vec::new(),
+            version: String::new(),
+            left: false,
+            evicted: false,
+        }
+    }
+
+    pub(super) fn says(&self, announcement: &Announcement) -> bool {
+        self.name == announcement.name
+            && self.site == announcement.site
+            && self.state == announcement.state
+            && self.store == announcement.store
+            && self.vector == announcement.vector
+            && self.neighbors == announcement.neighbors
+            && self.version == announcement.version
+    }
+
+    pub(super) fn take(&mut self, announcement: Announcement) {
+        self.name = announcement.name;
+        self.site = announcement.site;
+        self.state = announcement.state;
+        self.store = announcement.store;
+        self.vector = announcement.vector;
+        self.neighbors = announcement.neighbors;
+        self.version = announcement.version;
+    }
+
+    /// Whether every part keeps its bound. Checked on what peers send; what we announce is cut
+    /// by nobody, because it comes from our own store and overlay.
+    pub(super) fn is_bounded(&self) -> bool {
+        let named = |node: &NodeName| !node.0.is_empty() && node.0.len() <= NODE_NAME_BYTES_MAX;
+        named(&self.node)
+            && self.incarnation <= ORDER_MAX
+            && self.counter <= ORDER_MAX
+            && self.name.len() <= NAME_BYTES_MAX
+            && self.store.len() <= STORE_BYTES_MAX
+            && self.version.len() <= VERSION_BYTES_MAX
+            && self.neighbors.len() <= NEIGHBORS_MAX
+            && self.neighbors.iter().all(named)
+            && self.vector.len() <= VECTOR_MAX
+            && self.site.is_none_or(|site| site.get() > 0)
+            && self.vector.keys().all(|site| site.get() > 0)
+    }
+
+    /// The one of two records of one node that holds everywhere. Commutative, associative and
+    /// idempotent as long as a node does not return to a site that it gave up.
+    ///
+    /// Equal ranks with different words only come from a liar; comparing the words keeps even
+    /// then all directories equal.
+    pub(super) fn join(mut self, mut other: Self) -> Self {
+        debug_assert_eq!(self.node, other.node);
+        let (mine, theirs) = (self.evicted, other.evicted);
+        (self.evicted, other.evicted) = (false, false);
+        let same_site = self.site == other.site;
+        let (mut winner, won, lost) = if (self.rank(), &self) >= (other.rank(), &other) {
+            (self, mine, theirs)
+        } else {
+            (other, theirs, mine)
+        };
+        winner.evicted = won || (same_site && lost);
+        winner
+    }
+
+    pub(super) fn rank(&self) -> (u64, u64) {
+        (self.incarnation, self.counter)
+    }
+
+    /// Roughly the bytes that it takes on the wire.
+    pub(super) fn weight(&self) -> usize {
+        160 + self.node.0.len()
+            + self.name.len()
+            + self.store.len()
+            + self.version.len()
+            + self.vector.len() * 18
+            + self
+                .neighbors
+                .iter()
+                .map(|node| node.0.len() + 3)
+                .sum::<usize>()
+    }
+}
