@@ -1,1 +1,38 @@
-//! Written next.
+//! The control plane's network: one libp2p swarm.
+//!
+//! It keeps the node in the overlay (HyParView, fed by [`discovery`](crate::discovery)), measures
+//! its neighbours (ping), and carries requests between nodes (the link protocol). It knows
+//! nothing of stores: what requests mean is the node's concern.
+//!
+//! [`start()`] returns a [`Handle`] and the [`Event`]s. Behind them one task owns the swarm: the
+//! event loop waits, routing says what one event means to the other parts, and everything that
+//! decides is a machine without I/O.
+
+pub(crate) mod address;
+mod behaviour;
+mod codec;
+mod counters;
+mod event_loop;
+mod handle;
+mod inbound;
+mod key;
+mod neighbors;
+mod outbox;
+mod persist;
+mod requests;
+mod routing;
+mod settings;
+mod start;
+mod swarm_key;
+mod transport;
+
+pub use codec::{REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
+pub use counters::{Counter, Counters};
+pub use handle::{Handle, RequestError};
+pub use key::{FILE_NAME as IDENTITY_FILE_NAME, KeyError, identity, node_name};
+pub use libp2p::{Multiaddr, identity::Keypair};
+pub use neighbors::{Neighbor, Overlay};
+pub use outbox::Event;
+pub use settings::Settings;
+pub use start::{Error, start};
+pub use swarm_key::{SwarmKey, SwarmKeyError};

@@ -1,0 +1,172 @@
+//! What the node holds of the network.
+
+use std::{sync::Arc, time::Duration};
+
+use libp2p::{Multiaddr, PeerId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Counters, Overlay, REQUEST_BYTES_MAX, requests::Answer};
+use crate::identity::NodeName;
+
+/// Commands that the event loop has not taken yet; whoever sends one more waits.
+pub(super) const COMMANDS_MAX: usize = 64;
+/// The event loop answers every request; if it does not, the asker is not left waiting.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the event loop is asked to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    Request {
+        peer: PeerId,
+        body: Vec<u8>,
+        answer: Answer,
+    },
+    OverlayCounters(oneshot::Sender<hyparview::Counters>),
+    Leave(oneshot::Sender<()>),
+}
+
+/// Why a request has no answer, and what is not known because of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The name is not a PeerId. Nothing was sent.
+    #[error("{0} is not the name of a node")]
+    NotANode(NodeName),
+    /// The request is above the bound. Nothing was sent.
+    #[error("the request has {size} bytes, more than {most}")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+        /// The bound.
+        most: usize,
+    },
+    /// Too many requests are under way. Nothing was sent.
+    #[error("too many requests are under way")]
+    Busy,
+    /// The peer is not connected and no address of it answers. Nothing was sent.
+    #[error("the peer cannot be reached")]
+    Unreachable,
+    /// The peer does not speak the link protocol of our cluster. Nothing was sent.
+    #[error("the peer does not speak our protocol")]
+    Unsupported,
+    /// The peer took the request and gave no reply: its node refused, or had too much to do.
+    #[error("the peer refused to answer")]
+    Refused,
+    /// The reply is above the bound. The peer did what it was asked.
+    #[error("the reply is too large")]
+    Oversized,
+    /// No reply in time. Whether the peer did what it was asked is not known.
+    #[error("no answer in time")]
+    Timeout,
+    /// The connection closed. Whether the peer did what it was asked is not known.
+    #[error("the connection closed before the answer")]
+    Closed,
+    /// The network was shut down. Whether the peer did what it was asked is not known.
+    #[error("the network is shut down")]
+    Stopped,
+}
+
+/// The way to the network. Clones are alike; when the last is dropped the network stops.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) name: NodeName,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) overlay: watch::Receiver<Overlay>,
+    pub(super) listening: watch::Receiver<Vec<Multiaddr>>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) stop: CancellationToken,
+    pub(super) stopped: CancellationToken,
+    pub(super) request_timeout: Duration,
+}
+
+impl Handle {
+    /// Our own name.
+    #[must_use]
+    pub fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// Sends a request to `peer` and waits for its reply. A peer that is not connected is
+    /// dialled if an address of it is known.
+    ///
+    /// # Errors
+    ///
+    /// See [`RequestError`]; at the latest when the request's time is over.
+    pub async fn request(&self, peer: NodeName, body: Vec<u8>) -> Result<Vec<u8>, RequestError> {
+        let Ok(id) = peer.0.parse::<PeerId>() else {
+            return Err(RequestError::NotANode(peer));
+        };
+        if body.len() > REQUEST_BYTES_MAX {
+            let (size, most) = (body.len(), REQUEST_BYTES_MAX);
+            return Err(RequestError::TooLarge { size, most });
+        }
+        let (answer, reply) = oneshot::channel();
+        let command = Command::Request {
+            peer: id,
+            body,
+            answer,
+        };
+        let exchange = async {
+            self.commands
+                .send(command)
+                .await
+                .map_err(|_| RequestError::Stopped)?;
+            reply.await.unwrap_or(Err(RequestError::Stopped))
+        };
+        tokio::time::timeout(self.request_timeout + GRACE, exchange)
+            .await
+            .unwrap_or(Err(RequestError::Timeout))
+    }
+
+    /// The node's place in the overlay, as it changes.
+    #[must_use]
+    pub fn overlay(&self) -> watch::Receiver<Overlay> {
+        self.overlay.clone()
+    }
+
+    /// The addresses we listen on, with the ports that were chosen, as they change.
+    #[must_use]
+    pub fn listening(&self) -> watch::Receiver<Vec<Multiaddr>> {
+        self.listening.clone()
+    }
+
+    /// The addresses we listen on now.
+    #[must_use]
+    pub fn listen_addresses(&self) -> Vec<Multiaddr> {
+        self.listening.borrow().clone()
+    }
+
+    /// What happened since start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What happened in the overlay protocol since start; `None` after the end.
+    pub async fn overlay_counters(&self) -> Option<hyparview::Counters> {
+        let (answer, reply) = oneshot::channel();
+        self.commands
+            .send(Command::OverlayCounters(answer))
+            .await
+            .ok()?;
+        reply.await.ok()
+    }
+
+    /// Leaves the overlay for good: the neighbours are told, and nobody is looked for any more.
+    /// Returns when they have been told, or could not be for two seconds.
+    /// [`shutdown`](Self::shutdown) is still to be called.
+    pub async fn leave(&self) {
+        let (answer, reply) = oneshot::channel();
+        if self.commands.send(Command::Leave(answer)).await.is_ok() {
+            // An error means that the loop has ended: there is nothing left to leave.
+            drop(reply.await);
+        }
+    }
+
+    /// Closes all connections, saves the address book and ends. The neighbours take it for a
+    /// failure and repair their views; this node is welcome when it comes back.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.stopped.cancelled().await;
+    }
+}

@@ -1,0 +1,473 @@
+//! What one event means to the others.
+
+use std::time::SystemTime;
+
+use libp2p::{
+    Multiaddr, PeerId, identify, mdns, ping,
+    request_response::{self, InboundFailure, Message, ResponseChannel},
+    swarm::{ConnectionId, DialError, ListenError, SwarmEvent, dial_opts::DialOpts},
+};
+use tokio::{sync::oneshot, task::JoinError};
+
+use super::{
+    Counter, Event, Neighbor, REPLY_BYTES_MAX, RequestError, address,
+    behaviour::BehaviourEvent,
+    event_loop::{Done, EventLoop, unix_seconds},
+    handle::Command,
+    neighbors::name,
+    requests::Reply,
+};
+use crate::discovery::{
+    Action, News,
+    cause::{self, Cause},
+    resolve,
+};
+
+/// Longest part of a peer's own words that is logged.
+const WORDS_MAX: usize = 64;
+
+impl EventLoop {
+    pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => {
+                self.counters.count(Counter::ConnectionsOpened);
+                let remote = endpoint.get_remote_address().clone();
+                let now = self.now();
+                self.discovery
+                    .connected(connection_id, peer_id, &remote, now, &mut self.rng);
+                self.peers.opened(peer_id, connection_id, remote);
+            }
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                connection_id,
+                num_established,
+                cause,
+                ..
+            } => {
+                tracing::debug!(peer = %peer_id, cause = ?cause, "connection closed");
+                self.counters.count(Counter::ConnectionsClosed);
+                self.peers.closed(&peer_id, connection_id);
+                if num_established == 0 {
+                    self.discovery.disconnected(&peer_id);
+                }
+            }
+            SwarmEvent::OutgoingConnectionError {
+                connection_id,
+                error,
+                ..
+            } => {
+                self.on_dial_failed(connection_id, &error);
+            }
+            SwarmEvent::IncomingConnectionError {
+                send_back_addr,
+                error,
+                ..
+            } => {
+                self.on_inbound_failed(&send_back_addr, &error);
+            }
+            SwarmEvent::NewListenAddr { .. }
+            | SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ListenerClosed { .. } => self.on_listeners_changed(),
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(%error, "trouble with listening");
+            }
+            // Candidates for external addresses are weighed by what identify tells.
+            _ => {}
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Overlay(event) => self.on_overlay_event(event),
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.on_identified(peer_id, &info);
+            }
+            BehaviourEvent::Identify(_) => {}
+            BehaviourEvent::Ping(event) => self.on_ping(event),
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
+                let now = self.now();
+                self.discovery.discovered(found, now);
+            }
+            BehaviourEvent::Mdns(mdns::Event::Expired(gone)) => self.discovery.expired(gone),
+            BehaviourEvent::Link(event) => self.on_link_event(event),
+        }
+    }
+
+    fn on_overlay_event(&mut self, event: hyparview::Event) {
+        let now = self.now();
+        match event {
+            hyparview::Event::NeighborUp { peer, addresses } => {
+                tracing::info!(%peer, "neighbour up");
+                self.counters.count(Counter::NeighborsUp);
+                self.on_neighbor_up(peer, addresses);
+            }
+            hyparview::Event::NeighborMoved { peer, addresses } => {
+                self.on_neighbor_up(peer, addresses);
+            }
+            hyparview::Event::NeighborDown { peer, reason } => {
+                tracing::info!(%peer, ?reason, "neighbour down");
+                self.counters.count(Counter::NeighborsDown);
+                self.discovery.neighbor_down(&peer, now, &mut self.rng);
+                if reason == hyparview::DownReason::Left {
+                    self.discovery.left(&peer, now);
+                }
+                self.peers.down(&peer);
+                self.outbox.push(Event::NeighborDown {
+                    peer: name(&peer),
+                    reason,
+                });
+                self.publish_overlay();
+            }
+            hyparview::Event::Isolated => {
+                tracing::debug!("no neighbour and nobody left to try");
+                self.counters.count(Counter::Isolated);
+                self.discovery.isolated(now);
+            }
+            hyparview::Event::Misbehaved { peer, what } => {
+                tracing::debug!(%peer, %what, "peer misbehaved");
+                self.counters.count(Counter::Misbehaved);
+            }
+            other => tracing::debug!(event = ?other, "overlay event of no consequence"),
+        }
+    }
+
+    fn on_neighbor_up(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let now = self.now();
+        self.discovery
+            .neighbor_up(peer, &addresses, unix_seconds(), now);
+        let Neighbor {
+            peer,
+            hosts,
+            addresses,
+            ..
+        } = self.peers.up(peer, addresses, SystemTime::now());
+        self.outbox.push(Event::NeighborUp {
+            peer,
+            hosts,
+            addresses,
+        });
+        self.publish_overlay();
+    }
+
+    pub(super) fn publish_overlay(&self) {
+        let overlay = self
+            .peers
+            .overlay(self.swarm.behaviour().overlay.passive_len());
+        self.overlay.send_if_modified(|known| {
+            let changed = *known != overlay;
+            *known = overlay;
+            changed
+        });
+    }
+
+    fn on_identified(&mut self, peer: PeerId, info: &identify::Info) {
+        let now = self.now();
+        let protocols = info.protocols.iter().map(AsRef::as_ref);
+        let describes = match info.protocol_version.strip_prefix("/starling/") {
+            Some(cluster) => format!("cluster {}", shown(cluster)),
+            None => shown(&info.agent_version),
+        };
+        if self
+            .discovery
+            .identified(peer, protocols, &describes, now, &mut self.rng)
+        {
+            let listen = self.listening.borrow().clone();
+            self.discovery.witnessed(peer, &info.observed_addr, &listen);
+        } else {
+            self.counters.count(Counter::Strangers);
+        }
+    }
+
+    fn on_ping(&mut self, event: ping::Event) {
+        match event.result {
+            Ok(rtt) => {
+                if self.peers.measured(&event.peer, event.connection, rtt) {
+                    self.publish_overlay();
+                }
+            }
+            // Somebody who does not even ping will be found out by identify.
+            Err(ping::Failure::Unsupported) => {}
+            Err(error) => {
+                tracing::info!(peer = %event.peer, %error, "peer does not answer, closing");
+                self.counters.count(Counter::PingsFailed);
+                self.swarm.close_connection(event.connection);
+            }
+        }
+    }
+
+    fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        let cause = cause::of_dial(error);
+        if let Some(cause) = &cause {
+            self.counters.count(Counter::DialsFailed);
+            match cause.kind() {
+                cause::Kind::WrongPeer => self.counters.count(Counter::WrongPeers),
+                cause::Kind::Handshake => self.counters.count(Counter::HandshakesFailed),
+                cause::Kind::Denied => self.counters.count(Counter::ConnectionsDenied),
+                cause::Kind::Unreachable | cause::Kind::Unresolved | cause::Kind::OtherCluster => {}
+            }
+            tracing::debug!(%cause, "dial failed");
+        }
+        let now = self.now();
+        self.discovery
+            .dial_failed(connection, cause, now, &mut self.rng);
+    }
+
+    fn on_inbound_failed(&mut self, from: &Multiaddr, error: &ListenError) {
+        match error {
+            ListenError::Denied { cause } => {
+                self.counters.count(Counter::ConnectionsDenied);
+                tracing::debug!(%from, %cause, "inbound connection denied");
+            }
+            ListenError::Transport(error) => {
+                let what = cause::layers(error)
+                    .last()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                tracing::debug!(%from, what, "inbound handshake failed");
+                self.counters.count(Counter::InboundFailed);
+                // QUIC has no swarm key: nothing that an operator could mend.
+                if let Some(host) = address::ip(from).filter(|_| !address::is_quic(from)) {
+                    let now = self.now();
+                    self.inbound_failures.failed(host, what, now);
+                }
+            }
+            // We met ourselves, or stopped listening.
+            ListenError::LocalPeerId { .. }
+            | ListenError::Aborted
+            | ListenError::WrongPeerId { .. } => {}
+        }
+    }
+
+    pub(super) fn tell_inbound_failures(&mut self) {
+        let now = self.now();
+        let news = self
+            .inbound_failures
+            .judge(now, |host| self.peers.connected_with(host));
+        for (host, what) in news {
+            tracing::warn!(
+                %host, error = what,
+                "handshakes with this host fail: not a node, or one with another swarm key"
+            );
+        }
+    }
+
+    fn on_listeners_changed(&mut self) {
+        let mut addresses: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
+        addresses.sort_unstable();
+        let changed = self.listening.send_if_modified(|known| {
+            let changed = *known != addresses;
+            known.clone_from(&addresses);
+            changed
+        });
+        if changed {
+            tracing::info!(addresses = ?addresses, "listening");
+            self.outbox.push(Event::Listening { addresses });
+        }
+    }
+
+    fn on_link_event(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
+        match event {
+            request_response::Event::Message { peer, message, .. } => match message {
+                Message::Request {
+                    request, channel, ..
+                } => {
+                    self.on_request(peer, request, channel);
+                }
+                Message::Response {
+                    request_id,
+                    response,
+                } => {
+                    self.requests.answered(request_id, response);
+                }
+            },
+            request_response::Event::OutboundFailure {
+                peer,
+                request_id,
+                error,
+                ..
+            } => {
+                tracing::debug!(%peer, %error, "request failed");
+                self.counters.count(Counter::RequestsFailed);
+                self.requests.failed(request_id, &error);
+            }
+            request_response::Event::InboundFailure { peer, error, .. } => {
+                // An omission is our own doing and counted where it is done.
+                if !matches!(error, InboundFailure::ResponseOmission) {
+                    tracing::debug!(%peer, %error, "reply not delivered");
+                }
+            }
+            request_response::Event::ResponseSent { .. } => {}
+        }
+    }
+
+    fn on_request(&mut self, from: PeerId, body: Vec<u8>, channel: ResponseChannel<Vec<u8>>) {
+        if !self.requests.may_serve(&from) {
+            self.counters.count(Counter::RequestsRefused);
+            return;
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = Event::Request {
+            from: name(&from),
+            body,
+            reply,
+        };
+        if self.outbox.offer(request).is_err() {
+            self.counters.count(Counter::RequestsRefused);
+            return;
+        }
+        self.counters.count(Counter::RequestsServed);
+        self.requests
+            .serving(from, channel, answer, self.request_timeout);
+    }
+
+    pub(super) fn on_reply(&mut self, reply: Reply) {
+        let Some(body) = reply.body else {
+            self.counters.count(Counter::RequestsRefused);
+            return;
+        };
+        if body.len() > REPLY_BYTES_MAX {
+            let size = body.len();
+            tracing::error!(size, most = REPLY_BYTES_MAX, "reply not sent: too large");
+            self.counters.count(Counter::Oversized);
+            return;
+        }
+        // It comes back if the peer has gone meanwhile; nobody is left to be told.
+        drop(
+            self.swarm
+                .behaviour_mut()
+                .link
+                .send_response(reply.channel, body),
+        );
+    }
+
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Request { peer, body, answer } => {
+                if !self.requests.may_send() {
+                    let _ = answer.send(Err(RequestError::Busy));
+                    return;
+                }
+                self.counters.count(Counter::RequestsSent);
+                self.dial_for_request(peer);
+                let id = self.swarm.behaviour_mut().link.send_request(&peer, body);
+                self.requests.sent(id, answer);
+            }
+            Command::OverlayCounters(answer) => {
+                // The asker may have gone.
+                let _ = answer.send(self.swarm.behaviour().overlay.counters());
+            }
+            Command::Leave(done) => self.begin_leaving(done),
+        }
+    }
+
+    /// Connects to `peer` if it is not and its addresses are known. The link behaviour finds the
+    /// dial under way and waits for it.
+    fn dial_for_request(&mut self, peer: PeerId) {
+        let addresses = self.discovery.book().addresses(&peer);
+        if addresses.is_empty() || self.swarm.is_connected(&peer) {
+            return;
+        }
+        let dial = DialOpts::peer_id(peer)
+            .addresses(addresses)
+            .allocate_new_port()
+            .build();
+        // The link behaviour hears of a failure as well and fails the request.
+        let _ = self.swarm.dial(dial);
+    }
+
+    pub(super) fn on_done(&mut self, done: Result<Done, JoinError>) {
+        match done {
+            Ok(Done::Resolved(index, addresses)) => {
+                let now = self.now();
+                if addresses.is_err() {
+                    self.counters.count(Counter::NamesUnresolved);
+                }
+                let found = self
+                    .discovery
+                    .resolved(index, addresses, now, &mut self.rng);
+                for address in found {
+                    let dial = fresh_dial(address);
+                    let connection = dial.connection_id();
+                    self.discovery.dialing(index, connection);
+                    if let Err(error) = self.swarm.dial(dial) {
+                        self.on_dial_failed(connection, &error);
+                    }
+                }
+            }
+            Ok(Done::BookWritten(written)) => self.on_book_written(written),
+            Err(error) => tracing::error!(%error, "a task of the network failed"),
+        }
+    }
+
+    /// Does what discovery wants and tells what it found.
+    pub(super) fn carry_out(&mut self) {
+        while let Some(action) = self.discovery.next_action() {
+            tracing::debug!(?action, "discovery");
+            let overlay = &mut self.swarm.behaviour_mut().overlay;
+            match action {
+                Action::Resolve(index, address) => {
+                    self.counters.count(Counter::BootstrapAttempts);
+                    self.tasks.spawn(async move {
+                        Done::Resolved(index, resolve::resolve(&address).await)
+                    });
+                }
+                Action::Join(peer, addresses) => overlay.join(peer, addresses),
+                Action::Learn(peer, addresses, permanent) => {
+                    overlay.learn(peer, addresses, permanent);
+                }
+                Action::Refuse(peer) => {
+                    // An error means that it has just closed.
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
+                Action::Advertise(address) => {
+                    tracing::info!(%address, "others see us at this address");
+                    self.swarm.add_external_address(address);
+                }
+                Action::Withdraw(address) => self.swarm.remove_external_address(&address),
+            }
+        }
+        while let Some(news) = self.discovery.next_news() {
+            tell(&news);
+        }
+    }
+}
+
+/// A dial from a port of its own, as all our dials are: if two nodes dialled each other from the
+/// ports that they listen on, the two dials could become one connection with two initiators.
+fn fresh_dial(address: Multiaddr) -> DialOpts {
+    DialOpts::unknown_peer_id()
+        .address(address)
+        .allocate_new_port()
+        .build()
+}
+
+fn tell(news: &News) {
+    match news {
+        News::Reached(address, peer) => tracing::info!(%address, %peer, "bootstrap peer reached"),
+        News::Failing(address, cause @ Cause::Unreachable(_)) => {
+            tracing::warn!(%address, %cause, "cannot join through this address yet; will keep trying");
+        }
+        News::Failing(address, cause) => {
+            tracing::error!(%address, %cause, "cannot join through this address; will keep trying");
+        }
+        News::Ourselves(address) => tracing::info!(%address, "bootstrap address is our own"),
+        News::Stranger(peer, what) => {
+            tracing::warn!(%peer, what, "refused a peer that is not of our cluster");
+        }
+    }
+}
+
+/// A peer's own words, fit for a log line.
+fn shown(words: &str) -> String {
+    words
+        .chars()
+        .take(WORDS_MAX)
+        .flat_map(char::escape_debug)
+        .collect()
+}
