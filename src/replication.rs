@@ -1,1 +1,70 @@
-//! Written next.
+//! The data plane: maps neighbours to PostgreSQL's logical replication, one subscription per link and
+//! direction.
+//!
+//! ```text
+//!   neighbours -> desired --\
+//!                            plan (pure) -> steps -> subscriber, publisher -> stores
+//!   stores -> observed -----/                            |        |
+//!        ^--------------------- reconciler <------------/        serve <- peers' requests
+//! ```
+//!
+//! A link is made by its subscriber. The publisher opens its end (role and publication, then slot);
+//! the subscriber copies what it lacks in one transaction, then subscribes to the slot, which holds
+//! everything since. At any point of a link's stream the subscriber has everything that the publisher
+//! had at that point; every guarantee of the cluster rests on that.
+//!
+//! There is one known disorder. A publisher ships a commit once it is on its disk, a moment before it
+//! is visible at home (as long as a synchronous standby keeps it waiting, if there is one). In that
+//! moment another store's answer to it can be visible at its home, and in a catch-up from there, before
+//! it is itself: at home until the moment is over, at the subscriber until its stream begins. No stream
+//! carries the two in the wrong order, and nothing is lost.
+//!
+//! Nothing that matters is remembered outside the stores: a new life of the controller looks, asks
+//! the peers, and goes on. A controller may be killed at any [`Milestone`].
+//!
+//! This module knows PostgreSQL and nothing of libp2p: peers are asked through a [`Transport`].
+
+mod bounds;
+mod catch_up;
+mod checkpoint;
+mod counters;
+mod credentials;
+mod database;
+mod desired;
+mod error;
+mod handle;
+mod leave;
+mod ledger;
+mod milestone;
+pub mod names;
+mod observed;
+mod plan;
+pub mod protocol;
+mod publisher;
+mod quote;
+mod reconciler;
+mod settings;
+mod shared;
+mod status;
+mod subscriber;
+
+pub use catch_up::Progress;
+pub use counters::{Outcome, Totals};
+pub use desired::{Departure, Neighbor};
+pub use error::{Error, TransportError};
+pub use handle::{Handle, Unfinished, start};
+pub use milestone::{Milestone, Probe};
+pub use protocol::{Reply, Request};
+pub use settings::{Advertise, Settings};
+
+use crate::identity::NodeName;
+
+/// Carries requests to the controllers of peers.
+pub trait Transport: std::fmt::Debug + Send + Sync + 'static {
+    /// Asks `peer` and waits for its answer. May take as long as it likes; the caller has a limit.
+    fn request(
+        &self,
+        peer: &NodeName,
+        request: Request,
+    ) -> impl Future<Output = Result<Reply, TransportError>> + Send;
+}

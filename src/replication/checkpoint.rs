@@ -1,0 +1,146 @@
+//! Writes this site's checkpoints and tells the vector of all sites.
+//!
+//! Costs one short query every two seconds while nothing is written anywhere, and no WAL.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Statement;
+
+use super::database::{Session, refused};
+use super::error::Error;
+use super::shared::Shared;
+use crate::identity::Site;
+
+/// The longest pause while nothing happens: a bound on how stale the vector of a quiet cluster is.
+const IDLE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Statements here wait for nothing; a server that does not answer is looked for anew.
+const ROUND_LIMIT: Duration = Duration::from_secs(10);
+
+/// Transactions that a checkpoint must wait for mostly end at once.
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+
+/// Runs until the data plane ends.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let stopped = shared.cancel.clone();
+    let work = async {
+        loop {
+            if let Err(error) = checkpoint(&shared).await {
+                tracing::debug!(%error, "no checkpoint");
+            }
+            sleep(IDLE_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = stopped.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// What `checkpoint_begin` said.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    upto: i64,
+    horizon: i64,
+}
+
+struct Checkpointer<'a> {
+    shared: &'a Shared,
+    session: Session,
+    begin: Statement,
+    finish: Statement,
+    vector: Statement,
+}
+
+/// Makes checkpoints until something goes wrong.
+async fn checkpoint(shared: &Shared) -> Result<(), Error> {
+    let checkpointer = Checkpointer::open(shared).await?;
+    let interval = shared.settings.checkpoint_interval;
+    let mut pause = interval;
+    loop {
+        let is_news = timeout(ROUND_LIMIT, checkpointer.round())
+            .await
+            .map_err(|_| Error::Timeout("a checkpoint"))??;
+        pause = if is_news {
+            interval
+        } else {
+            (pause * 2).min(IDLE_PAUSE)
+        };
+        sleep(pause).await;
+    }
+}
+
+impl<'a> Checkpointer<'a> {
+    async fn open(shared: &'a Shared) -> Result<Self, Error> {
+        let session = shared.database.session().await?;
+        super::observed::own_site(&session).await?;
+        let prepare = async |sql| session.prepare(sql).await.map_err(refused("preparing"));
+        let begin = prepare("select upto, horizon from crdv.checkpoint_begin()").await?;
+        let finish = prepare("select crdv.checkpoint_finish($1, $2)").await?;
+        let vector = prepare("select site, upto from crdv.vector").await?;
+        Ok(Self {
+            shared,
+            session,
+            begin,
+            finish,
+            vector,
+        })
+    }
+
+    /// One checkpoint if there is something new, and the vector; whether anything was news.
+    async fn round(&self) -> Result<bool, Error> {
+        let pending = self
+            .session
+            .query_opt(&self.begin, &[])
+            .await
+            .map_err(refused("beginning a checkpoint"))?
+            .map(|row| Pending {
+                upto: row.get(0),
+                horizon: row.get(1),
+            });
+        if let Some(pending) = pending {
+            self.finish(pending).await?;
+        }
+        Ok(self.tell().await? || pending.is_some())
+    }
+
+    /// A long transaction holds checkpoints up for as long as it runs; the vector is told meanwhile.
+    async fn finish(&self, pending: Pending) -> Result<(), Error> {
+        let mut wait = FIRST_WAIT;
+        while wait < self.shared.settings.checkpoint_interval * 2 {
+            let done: bool = self
+                .session
+                .query_one(&self.finish, &[&pending.upto, &pending.horizon])
+                .await
+                .map_err(refused("finishing a checkpoint"))?
+                .get(0);
+            if done {
+                self.shared.counters.checkpoint();
+                return Ok(());
+            }
+            sleep(wait).await;
+            wait *= 2;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self) -> Result<bool, Error> {
+        let rows = self
+            .session
+            .query(&self.vector, &[])
+            .await
+            .map_err(refused("telling its vector"))?;
+        let vector: BTreeMap<Site, i64> = rows
+            .iter()
+            .filter_map(|row| Some((Site::new(row.get(0))?, row.get(1))))
+            .collect();
+        Ok(self.shared.vector.send_if_modified(|told| {
+            let is_news = *told != vector;
+            *told = vector;
+            is_news
+        }))
+    }
+}

@@ -1,0 +1,119 @@
+//! Who may stream: one login role per link.
+//!
+//! A link's role lives exactly as long as its publication: both are made in one transaction and
+//! dropped in one. So there is nothing to rotate, nothing to store, and a peer that was turned away
+//! cannot come back with an old password.
+
+use super::database::{Session, refused};
+use super::error::Error;
+use super::names::{GROUP_ROLE, LinkName};
+use super::quote::{identifier, literal};
+
+/// A link needs a walsender, the catch-up's session and the server's own check when the subscription
+/// is made; the rest is room for one that is being replaced by a reconnect.
+const CONNECTIONS_MAX: u32 = 8;
+
+/// 256 random bits.
+const PASSWORD_WORDS: usize = 4;
+
+/// A new random password, in letters that need no quoting anywhere.
+pub(crate) fn password() -> String {
+    (0..PASSWORD_WORDS)
+        .map(|_| format!("{:016x}", rand::random::<u64>()))
+        .collect()
+}
+
+/// Serialises those who change the grants: two at once would fail with "tuple concurrently updated".
+/// In the two-key space, beside the store's locks.
+const GRANT_LOCK: &str = "select pg_advisory_xact_lock(1398030676, 0)";
+
+/// Makes the group role that holds what every link's role may do in this database.
+///
+/// A role belongs to the whole server and may serve other databases, so that it exists already is no
+/// error, even if it appears between the look and the attempt.
+pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
+    let is_done = session
+        .query_opt(
+            "select from pg_roles
+              where rolname = $1
+                and has_schema_privilege(oid, 'crdv', 'usage')
+                and has_table_privilege(oid, 'crdv.element', 'select')
+                and has_table_privilege(oid, 'crdv.self', 'select')
+                and has_table_privilege(oid, 'crdv.vector', 'select')
+                and has_function_privilege(oid, 'crdv.missing(bigint[], bigint[])', 'execute')",
+            &[&GROUP_ROLE],
+        )
+        .await
+        .map_err(refused("looking up the replication role"))?
+        .is_some();
+    if is_done {
+        return Ok(());
+    }
+    session
+        .batch_execute(&format!(
+            "begin; {GRANT_LOCK};
+             do $$ begin
+               create role {GROUP_ROLE} nologin;
+             exception when duplicate_object or unique_violation then null;
+             end $$;
+             grant usage on schema crdv to {GROUP_ROLE};
+             grant select on crdv.element, crdv.self, crdv.vector to {GROUP_ROLE};
+             grant execute on function crdv.missing(bigint[], bigint[]) to {GROUP_ROLE};
+             commit"
+        ))
+        .await
+        .map_err(refused("granting to the replication role"))
+}
+
+/// Takes the group role away again, unless another database still needs it.
+pub(crate) async fn drop_group(session: &Session) -> Result<(), Error> {
+    let sql = format!(
+        "do $$ begin
+           if exists (select from pg_roles where rolname = {name}) then
+             revoke all on schema crdv from {GROUP_ROLE};
+             revoke all on crdv.element, crdv.self, crdv.vector from {GROUP_ROLE};
+             revoke all on function crdv.missing(bigint[], bigint[]) from {GROUP_ROLE};
+             begin
+               drop role {GROUP_ROLE};
+             exception when dependent_objects_still_exist then null;
+             end;
+           end if;
+         end $$",
+        name = literal(GROUP_ROLE)
+    );
+    session
+        .batch_execute(&sql)
+        .await
+        .map_err(refused("dropping the replication role"))
+}
+
+/// The statements that make a link's role.
+///
+/// The server is given the SCRAM verifier, so that the password reaches neither its log nor its
+/// catalogue.
+pub(crate) fn create_role(link: &LinkName, password: &str) -> String {
+    let name = identifier(&link.to_string());
+    let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
+    format!(
+        "create role {name} login replication connection limit {CONNECTIONS_MAX} password {};
+         grant {GROUP_ROLE} to {name};",
+        literal(&verifier)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{create_role, password};
+    use crate::identity::Site;
+    use crate::replication::names::{Epoch, LinkName};
+
+    #[test]
+    fn passwords_differ_and_never_reach_the_statement() {
+        let (one, two) = (password(), password());
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 64);
+        let link = LinkName::new(Site::new(1).unwrap(), Epoch::new(2));
+        let sql = create_role(&link, &one);
+        assert!(sql.contains("SCRAM-SHA-256$") && !sql.contains(&one));
+    }
+}

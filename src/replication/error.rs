@@ -1,0 +1,152 @@
+//! What can go wrong with a link, and what that means for the next attempt.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::protocol::code;
+
+/// The other controller could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// No connection to it, or the connection broke before the answer. The peer may have acted.
+    #[error("the peer cannot be reached: {0}")]
+    Unreachable(String),
+    /// It did not answer in time. The peer may have acted, or still act.
+    #[error("the peer did not answer in time")]
+    Timeout,
+    /// It answered with something that we cannot read.
+    #[error("the peer's answer cannot be read: {0}")]
+    Garbled(String),
+}
+
+/// A step on a link failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Our store cannot be reached.
+    #[error("store unreachable: {0}")]
+    StoreUnreachable(#[source] tokio_postgres::Error),
+    /// Our store is reachable, but is not installed or not identified yet.
+    #[error("store not ready: {0}")]
+    StoreNotReady(String),
+    /// Our store refused a statement.
+    #[error("store refused {what}: {source}")]
+    Store {
+        /// What was tried.
+        what: &'static str,
+        /// The server's answer.
+        source: tokio_postgres::Error,
+    },
+    /// The publisher's store broke off or refused.
+    #[error("the publisher's store refused {what}: {source}")]
+    Publisher {
+        /// What was tried.
+        what: &'static str,
+        /// The server's answer.
+        source: tokio_postgres::Error,
+    },
+    /// None of the publisher's addresses leads to its store.
+    #[error("the peer's store cannot be reached on port {port} of {hosts}: {last}")]
+    PublisherUnreachable {
+        /// What was tried.
+        hosts: String,
+        /// Its port.
+        port: u16,
+        /// What happened at the last one.
+        last: String,
+    },
+    /// The publisher's store listens on its loopback address only.
+    #[error(
+        "the peer's store listens on loopback only and {host} is another machine: start the peer \
+         with --pg-listen ADDRESS:PORT, an address that other machines can reach"
+    )]
+    LoopbackOnly {
+        /// The peer's best address.
+        host: IpAddr,
+    },
+    /// The other controller could not be asked.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The other controller said no.
+    #[error("the peer refused ({code}): {message}")]
+    Refused {
+        /// Stable code, see [`code`].
+        code: String,
+        /// For people.
+        message: String,
+    },
+    /// The other controller answered another question.
+    #[error("the peer's answer does not fit the question")]
+    Misplaced,
+    /// A defect of ours ended the step.
+    #[error("the step ended unexpectedly: {0}")]
+    Panicked(String),
+    /// A time limit passed.
+    #[error("{0} took too long")]
+    Timeout(&'static str),
+}
+
+impl Error {
+    /// The peer has not heard yet that we are neighbours.
+    pub(crate) fn is_awaiting_acquaintance(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == code::NOT_A_NEIGHBOR)
+    }
+
+    /// How long to wait after the `failures`-th failure in a row before trying again, without
+    /// jitter.
+    ///
+    /// A peer that has not seen us as its neighbour yet will in a moment; its store that is not up
+    /// yet comes up soon, and asking costs one message; a refusing store needs somebody to act; the rest heals by itself in between.
+    #[must_use]
+    pub fn retry_after(&self, failures: u32) -> Duration {
+        let (first, longest) = match self {
+            Self::Refused { code, .. } if code == code::NOT_A_NEIGHBOR => (100, 5_000),
+            Self::Refused { code, .. } if code == code::BUSY => (500, 2_000),
+            Self::Refused { code, .. } if code == code::STORE_DOWN => (200, 1_000),
+            Self::Store { .. } | Self::Refused { .. } | Self::LoopbackOnly { .. } => {
+                (1_000, 60_000)
+            }
+            Self::StoreUnreachable(_) | Self::StoreNotReady(_) => (200, 2_000),
+            Self::Publisher { .. }
+            | Self::PublisherUnreachable { .. }
+            | Self::Transport(_)
+            | Self::Misplaced
+            | Self::Panicked(_)
+            | Self::Timeout(_) => (200, 15_000),
+        };
+        let doubled = 2_u64
+            .saturating_pow(failures.saturating_sub(1))
+            .saturating_mul(first);
+        Duration::from_millis(doubled.min(longest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Error, code};
+
+    #[test]
+    fn back_off_doubles_up_to_a_bound() {
+        let waits: Vec<_> = (1..=9)
+            .map(|n| Error::Misplaced.retry_after(n).as_millis())
+            .collect();
+        assert_eq!(
+            waits,
+            [200, 400, 800, 1_600, 3_200, 6_400, 12_800, 15_000, 15_000]
+        );
+        assert_eq!(
+            Error::Misplaced.retry_after(u32::MAX),
+            Duration::from_secs(15)
+        );
+    }
+
+    #[test]
+    fn a_neighbour_that_is_about_to_know_us_is_asked_again_soon() {
+        let refused = Error::Refused {
+            code: code::NOT_A_NEIGHBOR.to_owned(),
+            message: String::new(),
+        };
+        assert_eq!(refused.retry_after(1), Duration::from_millis(100));
+    }
+}

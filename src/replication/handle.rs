@@ -1,0 +1,233 @@
+//! The data plane as the node sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use super::Transport;
+use super::catch_up::Progress;
+use super::checkpoint;
+use super::counters::Totals;
+use super::desired::{Departure, Neighbor, Phase, Wish};
+use super::names::{Epoch, LinkName};
+use super::observed::Observed;
+use super::protocol::{Reply, Request, code};
+use super::publisher::Publisher;
+use super::reconciler::Reconciler;
+use super::settings::Settings;
+use super::shared::Shared;
+use super::subscriber::Subscriber;
+use crate::api::LinkStatus;
+use crate::identity::{NodeName, Site};
+
+/// Of two that become neighbours one hears of it first; its request waits so long for the other.
+const ACQUAINTANCE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Taking down the links with one peer: a walsender to end, a worker to stop, a peer to tell.
+const PARTING_LIMIT: Duration = Duration::from_secs(40);
+
+/// Draining, farewells and tear-down, each with its own limit, plus slack.
+const LEAVE_LIMIT: Duration = Duration::from_secs(100);
+
+/// Links could not be taken down in time: the store or a walsender does not answer. The work goes on
+/// as long as the data plane runs, and the next life finds what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("links could not be taken down in time")]
+pub struct Unfinished;
+
+/// A running data plane.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    publisher: Arc<Publisher>,
+    tasks: TaskTracker,
+}
+
+/// Starts the data plane. The store need not be up: work begins when it is.
+#[must_use]
+pub fn start<T: Transport>(settings: Settings, transport: T) -> Handle {
+    let shared = Shared::new(settings);
+    let publisher = Publisher::new(Arc::clone(&shared));
+    let subscriber = Subscriber::new(Arc::clone(&shared), transport);
+    let tasks = TaskTracker::new();
+    let Settings { node, cluster, .. } = &shared.settings;
+    let span = tracing::info_span!("replication", %node, cluster);
+    let reconciler = Reconciler::new(Arc::clone(&shared), subscriber, Arc::clone(&publisher));
+    tasks.spawn(reconciler.run().instrument(span.clone()));
+    tasks.spawn(checkpoint::run(Arc::clone(&shared)).instrument(span));
+    tasks.close();
+    Handle {
+        shared,
+        publisher,
+        tasks,
+    }
+}
+
+impl Handle {
+    /// A peer is a neighbour: link with it, both ways. To be called again when its addresses change.
+    pub fn neighbor_up(&self, neighbor: Neighbor) {
+        if !self.shared.met.swap(true, Ordering::Relaxed) {
+            self.shared.level.send_replace(false);
+        }
+        self.shared
+            .desired
+            .send_modify(|desired| desired.up(neighbor));
+    }
+
+    /// A peer is no neighbour any more.
+    pub fn neighbor_down(&self, peer: &NodeName, departure: Departure) {
+        let now = self.shared.now();
+        self.shared
+            .desired
+            .send_modify(|desired| desired.down(peer, departure, now));
+    }
+
+    /// The store is to be found elsewhere from now on, for example on another port after a restart.
+    pub fn store_moved(&self, store: tokio_postgres::Config) {
+        self.shared.database.relocate(store);
+        self.shared.wake.notify_one();
+    }
+
+    /// Answers a request of `from`, who must have been authenticated.
+    pub async fn serve(&self, from: &NodeName, request: Request) -> Reply {
+        let reply = tokio::select! {
+            () = self.shared.cancel.cancelled() => {
+                Reply::refused(code::STOPPING, "the node is stopping")
+            }
+            reply = self.answer(from, request) => reply,
+        };
+        if let Reply::Refused { code, message } = &reply {
+            self.shared.counters.refused(code);
+            tracing::debug!(%from, code, message, "request refused");
+        }
+        reply
+    }
+
+    async fn answer(&self, from: &NodeName, request: Request) -> Reply {
+        // The wire may carry numbers that are no sites.
+        let link = |site: Site, epoch: Epoch| Some(LinkName::new(Site::new(site.get())?, epoch));
+        let answer = match request {
+            Request::Leave => return self.part(from).await,
+            Request::Open { site } => match Site::new(site.get()) {
+                Some(_) if !self.admits(from).await => None,
+                Some(site) => Some(self.publisher.open(from, site).await),
+                None => return Reply::refused(code::STORE_REFUSED, "not a site"),
+            },
+            Request::Resume {
+                site,
+                publisher,
+                epoch,
+            } => match link(site, epoch) {
+                Some(_) if !self.admits(from).await => None,
+                Some(link) => Some(self.publisher.resume(from, link, publisher).await),
+                None => return Reply::refused(code::NO_SUCH_LINK, "not a link"),
+            },
+            // What a peer owns it may close, neighbour or not.
+            Request::Close { site, epoch } => match link(site, epoch) {
+                Some(link) => Some(self.publisher.close(from, link).await),
+                None => return Reply::refused(code::NO_SUCH_LINK, "not a link"),
+            },
+        };
+        answer.unwrap_or_else(|| Reply::refused(code::NOT_A_NEIGHBOR, "you are not a neighbour"))
+    }
+
+    async fn admits(&self, from: &NodeName) -> bool {
+        let grace = self.shared.settings.link_grace;
+        let mut desired = self.shared.desired.subscribe();
+        let admitted = desired.wait_for(|desired| desired.admits(from, self.shared.now(), grace));
+        let is_admitted = matches!(timeout(ACQUAINTANCE_LIMIT, admitted).await, Ok(Ok(_)));
+        is_admitted && self.shared.is_serving()
+    }
+
+    async fn part(&self, from: &NodeName) -> Reply {
+        match self.forget(from).await {
+            Ok(()) => Reply::Left,
+            Err(error) => Reply::refused(code::BUSY, error.to_string()),
+        }
+    }
+
+    /// Takes down all links with `peer`, now, whether it can be reached or not. It may become a
+    /// neighbour again.
+    ///
+    /// # Errors
+    ///
+    /// [`Unfinished`] when that takes too long; it is still being done then.
+    pub async fn forget(&self, peer: &NodeName) -> Result<(), Unfinished> {
+        self.neighbor_down(peer, Departure::Deliberate);
+        let is_gone = |observed: &Observed| {
+            matches!(observed, Observed::Known(inventory) if inventory.is_free_of(peer))
+                && !matches!(
+                    self.shared.desired.borrow().peers.get(peer),
+                    Some(Wish::Unwanted)
+                )
+        };
+        self.shared.wake.notify_one();
+        timeout(PARTING_LIMIT, self.shared.until(is_gone))
+            .await
+            .map_err(|_| Unfinished)
+    }
+
+    /// Leaves the cluster: waits until peers have what only we have, has every neighbour take down
+    /// its side, and takes down ours. To be called while peers can still be asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Unfinished`] when something of ours is left.
+    pub async fn leave(&self) -> Result<(), Unfinished> {
+        self.shared.desired.send_modify(|desired| {
+            desired.phase = desired.phase.max(Phase::Draining);
+        });
+        let mut left = self.shared.left.subscribe();
+        let done = timeout(LEAVE_LIMIT, left.wait_for(|left| *left)).await;
+        let is_clear = matches!(&**self.shared.observed.borrow(),
+            Observed::Known(inventory) if inventory.is_empty());
+        if done.is_ok() && is_clear {
+            Ok(())
+        } else {
+            Err(Unfinished)
+        }
+    }
+
+    /// Stops at once. Links are left as they are and go on replicating; the next life resumes them.
+    pub async fn shutdown(&self) {
+        self.shared.cancel.cancel();
+        self.tasks.wait().await;
+    }
+
+    /// All links, both directions.
+    #[must_use]
+    pub fn links(&self) -> watch::Receiver<Vec<LinkStatus>> {
+        self.shared.links.subscribe()
+    }
+
+    /// Checkpoint of each site: everything of that site up to the number is here.
+    #[must_use]
+    pub fn vector(&self) -> watch::Receiver<BTreeMap<Site, i64>> {
+        self.shared.vector.subscribe()
+    }
+
+    /// Whether what this store shows is as new as some neighbour's when this life began. True as
+    /// long as there never was a neighbour.
+    #[must_use]
+    pub fn level(&self) -> watch::Receiver<bool> {
+        self.shared.level.subscribe()
+    }
+
+    /// Catch-ups that are going on.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<BTreeMap<NodeName, Progress>> {
+        self.shared.progress.subscribe()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.shared.counters.totals()
+    }
+}

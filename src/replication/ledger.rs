@@ -1,0 +1,202 @@
+//! What the reconciler remembers between two looks: since when something has been so, what the peer
+//! confirmed, what is being done, and when to try again.
+//!
+//! All of it may be lost at any time; a new life starts from what the stores show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::database::Lsn;
+use super::names::LinkName;
+use super::observed::{Inventory, Observed};
+use super::plan::Key;
+use crate::identity::NodeName;
+
+/// So many errors of one apply worker within [`CRASH_WINDOW`] are a crash loop. A publisher that
+/// restarts costs one or two.
+const CRASHES_MAX: i64 = 8;
+const CRASH_WINDOW: Duration = Duration::from_secs(60);
+
+/// A link that has streamed for so long has earned a clean record: its next failure is retried soon.
+const PROBATION: Duration = Duration::from_secs(60);
+
+/// A subscriber lags once more than this is unconfirmed: less than that is the server's own
+/// chatter (snapshots of running transactions), which nobody waits for.
+const LEVEL_SLACK_BYTES: i64 = 16 * 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) incoming: BTreeMap<LinkName, InNote>,
+    pub(crate) outgoing: BTreeMap<LinkName, OutNote>,
+    /// Links whose publisher's end is being opened by a task of its own.
+    pub(crate) opening: BTreeSet<LinkName>,
+    /// What is being worked on.
+    pub(crate) busy: BTreeSet<Key>,
+    /// When which kind of step may be tried again.
+    pub(crate) retries: BTreeMap<(Key, &'static str), Retry>,
+}
+
+/// About a subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct InNote {
+    pub(crate) first_seen: Duration,
+    /// The generation of the neighbour in which it said that the link is whole, and when.
+    pub(crate) verified: Option<(u64, Duration)>,
+    /// It is not worth resuming.
+    pub(crate) condemned: bool,
+    /// Not streaming since.
+    pub(crate) down_since: Option<Duration>,
+    /// How often the publisher found the link whole while nothing streamed.
+    pub(crate) vain_checks: u32,
+    /// Errors at the start of the present window.
+    errors: Option<(i64, Duration)>,
+    /// How far its worker has got in this life of the server.
+    pub(crate) heard: Lsn,
+    /// Once so much has arrived, we have all that the publisher had when it confirmed the link.
+    pub(crate) level_at: Option<Lsn>,
+}
+
+/// About a publisher's end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct OutNote {
+    pub(crate) first_seen: Duration,
+    /// Nobody streams since.
+    pub(crate) inactive_since: Option<Duration>,
+    /// Slot or publication missing since.
+    pub(crate) half_since: Option<Duration>,
+    /// The subscriber had confirmed nearly everything at.
+    pub(crate) level_at: Duration,
+}
+
+/// When a failed action may be tried again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Retry {
+    pub(crate) failures: u32,
+    pub(crate) not_before: Duration,
+    /// What went wrong, so that it is logged once.
+    pub(crate) error: String,
+}
+
+impl Ledger {
+    /// Takes note of a look at `now`.
+    pub(crate) fn note(&mut self, observed: &Observed, now: Duration) {
+        match observed {
+            Observed::Known(inventory) => {
+                self.note_incoming(inventory, now);
+                self.note_outgoing(inventory, now);
+            }
+            Observed::Unknown => self.forget_volatile(),
+        }
+    }
+
+    /// A store that was away may have crashed and lost what was applied and not yet durable.
+    fn forget_volatile(&mut self) {
+        for note in self.incoming.values_mut() {
+            note.heard = Lsn::default();
+        }
+    }
+
+    fn note_incoming(&mut self, inventory: &Inventory, now: Duration) {
+        self.incoming
+            .retain(|name, _| inventory.incoming.contains_key(name));
+        for (name, link) in &inventory.incoming {
+            let note = self.incoming.entry(*name).or_insert_with(|| InNote {
+                first_seen: now,
+                ..InNote::default()
+            });
+            note.heard = note.heard.max(link.heard);
+            if link.streaming {
+                note.down_since = None;
+                note.vain_checks = 0;
+            } else {
+                note.down_since.get_or_insert(now);
+            }
+            let (errors, since) = *note.errors.get_or_insert((link.errors, now));
+            if link.errors - errors >= CRASHES_MAX {
+                note.condemned = true;
+            } else if now > since + CRASH_WINDOW || link.errors < errors {
+                note.errors = Some((link.errors, now));
+            }
+            if let (true, Some(peer)) = (link.streaming, &link.peer)
+                && now > note.first_seen + PROBATION
+            {
+                let key = Key::In(peer.clone());
+                self.retries.retain(|(of, _), _| *of != key);
+            }
+        }
+    }
+
+    fn note_outgoing(&mut self, inventory: &Inventory, now: Duration) {
+        self.outgoing
+            .retain(|name, _| inventory.outgoing.contains_key(name));
+        for (name, link) in &inventory.outgoing {
+            let note = self.outgoing.entry(*name).or_insert_with(|| OutNote {
+                first_seen: now,
+                level_at: now,
+                ..OutNote::default()
+            });
+            let slot = link.slot.unwrap_or_default();
+            set_since(&mut note.inactive_since, !slot.active, now);
+            set_since(
+                &mut note.half_since,
+                !link.published || link.slot.is_none(),
+                now,
+            );
+            if slot.active && slot.lag_bytes <= LEVEL_SLACK_BYTES {
+                note.level_at = now;
+            }
+        }
+    }
+
+    /// The publisher found the link whole.
+    pub(crate) fn verified(&mut self, link: &LinkName, generation: u64, end: Lsn, now: Duration) {
+        if let Some(note) = self.incoming.get_mut(link) {
+            note.verified = Some((generation, now));
+            note.level_at = Some(end);
+            if note.down_since.is_some() {
+                note.vain_checks += 1;
+            }
+        }
+    }
+
+    /// We made the link ourselves a moment ago.
+    pub(crate) fn opened(&mut self, link: LinkName, generation: u64, now: Duration) {
+        let note = InNote {
+            first_seen: now,
+            verified: Some((generation, now)),
+            level_at: Some(Lsn::default()),
+            ..InNote::default()
+        };
+        self.incoming.insert(link, note);
+    }
+
+    /// Some link has brought all that its publisher had.
+    pub(crate) fn is_level(&self, inventory: &Inventory) -> bool {
+        self.incoming.iter().any(|(name, note)| {
+            let received = inventory.incoming.get(name).map(|link| link.received);
+            note.level_at
+                .is_some_and(|end| received.is_some_and(|received| received >= end))
+        })
+    }
+
+    /// The link is to be replaced.
+    pub(crate) fn condemn(&mut self, link: &LinkName) {
+        if let Some(note) = self.incoming.get_mut(link) {
+            note.condemned = true;
+        }
+    }
+
+    /// Has new reason to hope: whatever failed for `peer` may be tried at once.
+    pub(crate) fn encourage(&mut self, peer: &NodeName) {
+        let key = Key::In(peer.clone());
+        self.retries.retain(|(of, _), _| *of != key);
+    }
+}
+
+fn set_since(since: &mut Option<Duration>, holds: bool, now: Duration) {
+    if holds {
+        since.get_or_insert(now);
+    } else {
+        *since = None;
+    }
+}

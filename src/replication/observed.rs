@@ -1,0 +1,254 @@
+//! What is there: the links as the local store shows them.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::PgLsn;
+use tokio_postgres::{Row, Statement};
+
+use super::database::{Database, Lsn, Session, refused};
+use super::error::Error;
+use super::names::{LINK_PATTERN, LinkName};
+use crate::identity::{NodeName, Site};
+
+/// What we believe about the links of the local store.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Observed {
+    /// Nothing: the store could not be asked. Certainly not "no links".
+    Unknown,
+    /// This, a moment ago.
+    Known(Inventory),
+}
+
+/// All links of a store, and half-made ones.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Inventory {
+    /// The store's own site.
+    pub(crate) own: Site,
+    /// Subscriptions.
+    pub(crate) incoming: BTreeMap<LinkName, Incoming>,
+    /// Publications and slots, joined by name.
+    pub(crate) outgoing: BTreeMap<LinkName, Outgoing>,
+}
+
+/// A subscription of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Incoming {
+    /// Who publishes, as noted when it was made.
+    pub(crate) peer: Option<NodeName>,
+    /// Disabled ones are half-made: we enable last and drop in one transaction.
+    pub(crate) enabled: bool,
+    /// The slot it reads from, which names the site that we had then.
+    pub(crate) slot: Option<LinkName>,
+    /// Its apply worker is connected and has heard from the publisher.
+    pub(crate) streaming: bool,
+    /// How far the publisher's WAL is applied and durable here, by the origin.
+    pub(crate) applied: Lsn,
+    /// How far it has arrived.
+    pub(crate) received: Lsn,
+    /// How far it is processed, as told to the publisher by the running worker.
+    pub(crate) heard: Lsn,
+    /// Errors of its apply workers so far.
+    pub(crate) errors: i64,
+}
+
+/// The publisher's end of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Outgoing {
+    /// Who subscribes, as noted when it was made.
+    pub(crate) peer: Option<NodeName>,
+    /// The publication exists, and with it the link's role.
+    pub(crate) published: bool,
+    /// The slot, if it exists.
+    pub(crate) slot: Option<Slot>,
+}
+
+/// A replication slot of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Slot {
+    /// A walsender streams from it.
+    pub(crate) active: bool,
+    /// The server has given up the WAL it needs.
+    pub(crate) lost: bool,
+    /// Where it would go on.
+    pub(crate) confirmed: Lsn,
+    /// WAL that the subscriber has not confirmed.
+    pub(crate) lag_bytes: i64,
+    /// WAL that the server keeps for it.
+    pub(crate) retained_bytes: i64,
+}
+
+impl Inventory {
+    pub(crate) fn incoming_of<'a>(
+        &'a self,
+        peer: &'a NodeName,
+    ) -> impl Iterator<Item = (&'a LinkName, &'a Incoming)> {
+        self.incoming
+            .iter()
+            .filter(move |(_, link)| link.peer.as_ref() == Some(peer))
+    }
+
+    pub(crate) fn outgoing_of<'a>(
+        &'a self,
+        peer: &'a NodeName,
+    ) -> impl Iterator<Item = (&'a LinkName, &'a Outgoing)> {
+        self.outgoing
+            .iter()
+            .filter(move |(_, link)| link.peer.as_ref() == Some(peer))
+    }
+
+    /// Nothing is left of any link with `peer`.
+    pub(crate) fn is_free_of(&self, peer: &NodeName) -> bool {
+        self.incoming_of(peer).next().is_none() && self.outgoing_of(peer).next().is_none()
+    }
+
+    /// There are no links at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.incoming.is_empty() && self.outgoing.is_empty()
+    }
+}
+
+/// The comment of a subscription or publication names the peer. A worker for the main table has no
+/// `relid`; `leader_pid` of later versions is only set with parallel streaming, which we switch off.
+const INCOMING: &str = "\
+select s.subname::text, obj_description(s.oid, 'pg_subscription'), s.subenabled,
+       s.subslotname::text, w.pid is not null and w.received_lsn is not null,
+       o.remote_lsn, w.received_lsn, w.latest_end_lsn, coalesce(e.apply_error_count, 0)
+  from pg_subscription s
+  left join pg_stat_subscription w on w.subid = s.oid and w.relid is null
+  left join pg_stat_subscription_stats e on e.subid = s.oid
+  left join pg_replication_origin_status o on o.external_id = 'pg_' || s.oid
+ where s.subname ~ $1
+   and s.subdbid = (select oid from pg_database where datname = current_database())";
+
+const OUTGOING: &str = "\
+select coalesce(p.pubname, s.slot_name)::text, obj_description(p.oid, 'pg_publication'),
+       p.oid is not null, s.slot_name is not null, coalesce(s.active, false),
+       coalesce(s.wal_status = 'lost', false), s.confirmed_flush_lsn,
+       (pg_current_wal_lsn() - s.confirmed_flush_lsn)::bigint,
+       (pg_current_wal_lsn() - s.restart_lsn)::bigint
+  from (select oid, pubname from pg_publication where pubname ~ $1) p
+  full join (select * from pg_replication_slots
+              where slot_name ~ $1 and database = current_database()) s
+    on s.slot_name = p.pubname";
+
+/// A session that looks again and again, with its statements prepared.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    session: Session,
+    own: Statement,
+    incoming: Statement,
+    outgoing: Statement,
+}
+
+impl Observer {
+    pub(crate) async fn open(database: &Database) -> Result<Self, Error> {
+        let session = database.session().await?;
+        // First, because it is the one that fails while nothing is installed.
+        let own = session.prepare(OWN_SITE).await.map_err(site_unknown)?;
+        let prepare = async |sql| session.prepare(sql).await.map_err(refused("preparing"));
+        let (incoming, outgoing) = (prepare(INCOMING).await?, prepare(OUTGOING).await?);
+        Ok(Self {
+            session,
+            own,
+            incoming,
+            outgoing,
+        })
+    }
+
+    /// Looks: three statements in one round trip.
+    pub(crate) async fn look(&self) -> Result<Inventory, Error> {
+        let own = async {
+            let row = self.session.query_opt(&self.own, &[]).await;
+            site(row.map_err(site_unknown)?)
+        };
+        let (own, subscriptions, slots) = tokio::try_join!(
+            own,
+            self.list(&self.incoming, "listing its subscriptions"),
+            self.list(&self.outgoing, "listing its slots"),
+        )?;
+        Ok(Inventory {
+            own,
+            incoming: subscriptions.iter().filter_map(incoming).collect(),
+            outgoing: slots.iter().filter_map(outgoing).collect(),
+        })
+    }
+
+    async fn list(&self, statement: &Statement, what: &'static str) -> Result<Vec<Row>, Error> {
+        self.session
+            .query(statement, &[&LINK_PATTERN])
+            .await
+            .map_err(refused(what))
+    }
+}
+
+const OWN_SITE: &str = "select site from crdv.self";
+
+/// The site of the store at the other end of `session`.
+pub(crate) async fn own_site(session: &Session) -> Result<Site, Error> {
+    let row = session.query_opt(OWN_SITE, &[]).await;
+    site(row.map_err(site_unknown)?)
+}
+
+fn site(row: Option<Row>) -> Result<Site, Error> {
+    row.and_then(|row| Site::new(row.get(0)))
+        .ok_or_else(|| Error::StoreNotReady("the store has no site yet".to_owned()))
+}
+
+fn site_unknown(error: tokio_postgres::Error) -> Error {
+    let is_missing = error.code().is_some_and(|code| {
+        *code == SqlState::UNDEFINED_TABLE || *code == SqlState::INVALID_SCHEMA_NAME
+    });
+    if is_missing {
+        Error::StoreNotReady("the schema is not installed".to_owned())
+    } else {
+        refused("reading its site")(error)
+    }
+}
+
+fn incoming(row: &Row) -> Option<(LinkName, Incoming)> {
+    let name = row.get::<_, &str>(0).parse().ok()?;
+    let slot = row
+        .get::<_, Option<&str>>(3)
+        .and_then(|slot| slot.parse().ok());
+    let link = Incoming {
+        peer: peer(row, 1),
+        enabled: row.get(2),
+        slot,
+        streaming: row.get(4),
+        applied: lsn(row, 5),
+        received: lsn(row, 6),
+        heard: lsn(row, 7),
+        errors: row.get(8),
+    };
+    Some((name, link))
+}
+
+fn outgoing(row: &Row) -> Option<(LinkName, Outgoing)> {
+    let name = row.get::<_, &str>(0).parse().ok()?;
+    let slot = row.get::<_, bool>(3).then(|| Slot {
+        active: row.get(4),
+        lost: row.get(5),
+        confirmed: lsn(row, 6),
+        lag_bytes: row.get::<_, Option<i64>>(7).unwrap_or_default(),
+        retained_bytes: row.get::<_, Option<i64>>(8).unwrap_or_default(),
+    });
+    Some((
+        name,
+        Outgoing {
+            peer: peer(row, 1),
+            published: row.get(2),
+            slot,
+        },
+    ))
+}
+
+fn peer(row: &Row, column: usize) -> Option<NodeName> {
+    row.get::<_, Option<String>>(column).map(NodeName)
+}
+
+fn lsn(row: &Row, column: usize) -> Lsn {
+    row.get::<_, Option<PgLsn>>(column)
+        .map(Lsn::from)
+        .unwrap_or_default()
+}

@@ -1,0 +1,302 @@
+//! What to do next: a pure function of what is wanted, what is there and what is remembered.
+//!
+//! It is asked again after every event, every finished step and every tick, and never keeps a plan:
+//! a step that is no longer needed is not taken, one that failed comes up again by itself.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use super::bounds::{Bounds, Excess};
+use super::desired::{Desired, Phase, Wish};
+use super::ledger::{InNote, Ledger, OutNote};
+use super::names::LinkName;
+use super::observed::{Incoming, Inventory, Observed, Outgoing};
+use crate::identity::NodeName;
+
+#[cfg(test)]
+mod tests;
+
+/// A link that does not stream for so long is looked into; the server restarts a failed apply worker
+/// every half second.
+pub(crate) const STALL: Duration = Duration::from_secs(5);
+
+/// So often the publisher may find a link whole that does not stream, before it is replaced. All of
+/// it takes longer than a publisher's server needs to find out that a broken connection is broken
+/// (`wal_sender_timeout`): until then the slot is in use.
+const VAIN_CHECKS_MAX: u32 = 4;
+
+/// A slot without publication, or the reverse, may be about to become whole for so long.
+const HALF_MADE_MAX: Duration = Duration::from_secs(10);
+
+/// One indivisible piece of work on links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Look at the store again: nothing is known of it.
+    Inspect,
+    /// Make a new link from `peer`. Those it replaces go once it streams.
+    Open { peer: NodeName },
+    /// Ask `peer` whether the link is whole.
+    Resume { peer: NodeName, link: LinkName },
+    /// Drop a subscription, and tell the publisher.
+    Unsubscribe {
+        peer: Option<NodeName>,
+        link: LinkName,
+        why: Why,
+    },
+    /// Drop a slot, its publication and its role.
+    Unpublish { link: LinkName, why: Why },
+}
+
+/// Why a link goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The peer is no neighbour any more.
+    Departed,
+    /// The peer is lost and its grace is over.
+    GraceOver,
+    /// Found on the server, and nobody claimed it.
+    Debris,
+    /// The peer is lost, and the link could not be resumed if it came back.
+    Dead,
+    /// Another link to the same peer took its place.
+    Superseded,
+    /// It was never finished.
+    HalfMade,
+    /// Its slot cost too much.
+    Bounds(Excess),
+    /// We leave.
+    Leaving,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Departed => "the peer is no neighbour any more",
+            Self::GraceOver => "the peer was lost and did not come back",
+            Self::Debris => "nobody claimed it",
+            Self::Dead => "the peer is lost and the link broken",
+            Self::Superseded => "another link took its place",
+            Self::HalfMade => "it was never finished",
+            Self::Bounds(Excess::Lost) => "the server let its WAL go",
+            Self::Bounds(Excess::Bytes) => "it held back too much WAL",
+            Self::Bounds(Excess::Inactive) => "nobody streamed from it for too long",
+            Self::Leaving => "this node leaves",
+        })
+    }
+}
+
+/// Things that are worked on one step at a time; different ones go on side by side.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    /// The store as a whole.
+    Store,
+    /// Our subscriptions to a peer.
+    In(NodeName),
+    /// A subscription to nobody we know.
+    Stray(LinkName),
+    /// A publisher's end.
+    Out(LinkName),
+}
+
+impl Step {
+    pub(crate) fn key(&self) -> Key {
+        match self {
+            Self::Inspect => Key::Store,
+            Self::Open { peer }
+            | Self::Resume { peer, .. }
+            | Self::Unsubscribe {
+                peer: Some(peer), ..
+            } => Key::In(peer.clone()),
+            Self::Unsubscribe {
+                peer: None, link, ..
+            } => Key::Stray(*link),
+            Self::Unpublish { link, .. } => Key::Out(*link),
+        }
+    }
+
+    /// A stable name, for logs and metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Inspect => "inspect",
+            Self::Open { .. } => "open",
+            Self::Resume { .. } => "resume",
+            Self::Unsubscribe { .. } => "unsubscribe",
+            Self::Unpublish { .. } => "unpublish",
+        }
+    }
+}
+
+/// The planner's limits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) grace: Duration,
+    pub(crate) bounds: Bounds,
+}
+
+/// All that the planner sees.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) desired: &'a Desired,
+    pub(crate) observed: &'a Observed,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) limits: Limits,
+    pub(crate) now: Duration,
+}
+
+/// All steps that are due, whether or not their key is busy or backing off; at most one per key.
+pub(crate) fn plan(view: View<'_>) -> Vec<Step> {
+    let inventory = match view.observed {
+        Observed::Unknown => return vec![Step::Inspect],
+        Observed::Known(inventory) => inventory,
+    };
+    let mut steps = Vec::new();
+    if view.desired.phase == Phase::Serving {
+        steps.extend(
+            view.desired
+                .linked()
+                .filter_map(|peer| view.subscribe(inventory, &peer.name)),
+        );
+    }
+    for (name, link) in &inventory.incoming {
+        steps.extend(view.unsubscribe(*name, link));
+    }
+    for (name, link) in &inventory.outgoing {
+        let unpublish = |why| Step::Unpublish { link: *name, why };
+        steps.extend(view.unpublish(inventory, name, link).map(unpublish));
+    }
+    let mut planned = BTreeSet::new();
+    steps.retain(|step| planned.insert(step.key()));
+    steps
+}
+
+impl View<'_> {
+    /// What a neighbour's link to us needs.
+    fn subscribe(&self, inventory: &Inventory, peer: &NodeName) -> Option<Step> {
+        let (_, generation) = self.desired.neighbor(peer)?;
+        let usable = |(name, link): &(&LinkName, &Incoming)| {
+            let ours = Some(LinkName::new(inventory.own, name.epoch));
+            link.enabled && link.slot == ours && !self.about(name).is_some_and(|n| n.condemned)
+        };
+        let newest = inventory
+            .incoming_of(peer)
+            .filter(usable)
+            .max_by_key(|(name, _)| name.epoch);
+        let Some((name, link)) = newest else {
+            return Some(Step::Open { peer: peer.clone() });
+        };
+        let resume = Step::Resume {
+            peer: peer.clone(),
+            link: *name,
+        };
+        let Some(verified) = self.about(name).and_then(|note| note.verified) else {
+            return Some(resume);
+        };
+        let note = self.about(name)?;
+        if verified.0 != generation || self.is_stalled(note, verified.1) {
+            return Some(resume);
+        }
+        if note.vain_checks >= VAIN_CHECKS_MAX {
+            return Some(Step::Open { peer: peer.clone() });
+        }
+        let other = inventory
+            .incoming_of(peer)
+            .map(|(other, _)| *other)
+            .find(|o| o != name)?;
+        let why = Why::Superseded;
+        link.streaming.then(|| Step::Unsubscribe {
+            peer: Some(peer.clone()),
+            link: other,
+            why,
+        })
+    }
+
+    fn about(&self, link: &LinkName) -> Option<&InNote> {
+        self.ledger.incoming.get(link)
+    }
+
+    /// Down for a while, and not asked about for a while.
+    fn is_stalled(&self, note: &InNote, verified_at: Duration) -> bool {
+        note.vain_checks < VAIN_CHECKS_MAX
+            && note
+                .down_since
+                .is_some_and(|since| self.now >= since.max(verified_at) + STALL)
+    }
+
+    fn unsubscribe(&self, name: LinkName, link: &Incoming) -> Option<Step> {
+        let note = self.about(&name)?;
+        let why = self
+            .unwanted(link.peer.as_ref(), note.first_seen)
+            .or_else(|| self.is_dead(link.peer.as_ref()?, note).then_some(Why::Dead))?;
+        Some(Step::Unsubscribe {
+            peer: link.peer.clone(),
+            link: name,
+            why,
+        })
+    }
+
+    /// The grace period of a lost peer is there for links that can go on.
+    fn is_dead(&self, peer: &NodeName, note: &InNote) -> bool {
+        note.condemned && matches!(self.desired.peers.get(peer), Some(Wish::Lingering { .. }))
+    }
+
+    fn unpublish(&self, inventory: &Inventory, name: &LinkName, link: &Outgoing) -> Option<Why> {
+        if self.ledger.opening.contains(name) {
+            return None;
+        }
+        let note = self.ledger.outgoing.get(name)?;
+        self.unwanted(link.peer.as_ref(), note.first_seen)
+            .or_else(|| self.out_of_bounds(note, link))
+            .or_else(|| self.half_made(note))
+            .or_else(|| self.superseded(inventory, name, note, link))
+    }
+
+    /// Why no link with this peer should be, if so.
+    fn unwanted(&self, peer: Option<&NodeName>, first_seen: Duration) -> Option<Why> {
+        if self.desired.phase == Phase::Gone {
+            return Some(Why::Leaving);
+        }
+        let over = |since: Duration| self.now >= since + self.limits.grace;
+        match peer.and_then(|peer| self.desired.peers.get(peer)) {
+            Some(Wish::Linked { .. }) => None,
+            Some(Wish::Lingering { since }) => over(*since).then_some(Why::GraceOver),
+            Some(Wish::Unwanted) => Some(Why::Departed),
+            None => over(first_seen).then_some(Why::Debris),
+        }
+    }
+
+    fn out_of_bounds(&self, note: &OutNote, link: &Outgoing) -> Option<Why> {
+        let inactive = note
+            .inactive_since
+            .map_or(Duration::ZERO, |since| self.now - since);
+        self.limits
+            .bounds
+            .judge(&link.slot?, inactive)
+            .map(Why::Bounds)
+    }
+
+    fn half_made(&self, note: &OutNote) -> Option<Why> {
+        let longest = HALF_MADE_MAX.min(self.limits.grace);
+        note.half_since
+            .filter(|since| self.now >= *since + longest)
+            .map(|_| Why::HalfMade)
+    }
+
+    /// Nobody streams from it, while the same peer has a newer one.
+    fn superseded(
+        &self,
+        inventory: &Inventory,
+        name: &LinkName,
+        note: &OutNote,
+        link: &Outgoing,
+    ) -> Option<Why> {
+        let peer = link.peer.as_ref()?;
+        let idle = note
+            .inactive_since
+            .is_some_and(|since| self.now >= since + self.limits.grace);
+        let newer = inventory
+            .outgoing_of(peer)
+            .any(|(other, _)| other.epoch > name.epoch);
+        (idle && newer).then_some(Why::Superseded)
+    }
+}

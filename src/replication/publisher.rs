@@ -1,0 +1,365 @@
+//! The publisher's end of links: serves the requests of subscribers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::types::PgLsn;
+
+use super::credentials;
+use super::database::{Lsn, Session, refused};
+use super::error::Error;
+use super::milestone::Milestone;
+use super::names::{Epoch, LinkName};
+use super::observed::{Observer, Outgoing};
+use super::protocol::{Offer, Reply, code};
+use super::quote::{identifier, literal};
+use super::shared::Shared;
+use crate::identity::{NodeName, Site};
+
+mod slot;
+
+use slot::{await_visibility, drop_slot};
+
+/// An `Open` is answered within this, with "ask again" if need be. Well below the time for which a
+/// subscriber waits.
+const OPEN_REPLY_LIMIT: Duration = Duration::from_secs(8);
+
+/// Making a slot waits for every transaction that writes; longer than this is hardly worth it.
+const SLOT_LIMIT: Duration = Duration::from_secs(600);
+
+/// A dropped walsender is gone in milliseconds unless its server is drowned.
+const DROP_LIMIT: Duration = Duration::from_secs(15);
+
+/// Serves the publisher's ends of all links of this store.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    shared: Arc<Shared>,
+    /// One opening per peer at a time.
+    openings: Mutex<BTreeMap<NodeName, Arc<tokio::sync::Mutex<Option<Opening>>>>>,
+    /// Links that are being made right now, so that nobody takes them for debris.
+    making: Mutex<BTreeSet<LinkName>>,
+}
+
+/// The making of one end, which outlives the request that began it.
+#[derive(Debug)]
+struct Opening {
+    site: Site,
+    task: JoinHandle<Result<Offer, Error>>,
+}
+
+impl Publisher {
+    pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            openings: Mutex::default(),
+            making: Mutex::default(),
+        })
+    }
+
+    /// Links that are being made right now.
+    pub(crate) fn making(&self) -> BTreeSet<LinkName> {
+        self.making
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Opens an end for `peer`, or waits for the one that is being opened for it.
+    pub(crate) async fn open(self: &Arc<Self>, peer: &NodeName, site: Site) -> Reply {
+        let entry = {
+            let mut openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
+            openings.retain(|_, entry| Arc::strong_count(entry) > 1 || !is_idle(entry));
+            Arc::clone(openings.entry(peer.clone()).or_default())
+        };
+        let Ok(mut pending) = entry.try_lock() else {
+            return Reply::refused(code::BUSY, "another request of yours is being served");
+        };
+        let mut opening = match pending.take() {
+            Some(opening) if opening.site == site => opening,
+            other => {
+                if let Some(stale) = other {
+                    stale.task.abort();
+                }
+                self.begin(peer, site)
+            }
+        };
+        match timeout(OPEN_REPLY_LIMIT, &mut opening.task).await {
+            Err(_) => {
+                *pending = Some(opening);
+                Reply::refused(code::BUSY, "waiting for transactions that write; ask again")
+            }
+            Ok(Ok(Ok(offer))) => Reply::Opened(offer),
+            Ok(Ok(Err(error))) => refusal(&error),
+            Ok(Err(_)) => Reply::refused(code::STOPPING, "the node is stopping"),
+        }
+    }
+
+    fn begin(self: &Arc<Self>, peer: &NodeName, site: Site) -> Opening {
+        let (publisher, peer) = (Arc::clone(self), peer.clone());
+        let stopped = self.shared.cancel.clone();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => Err(Error::Timeout("the life of this node")),
+                made = publisher.make(&peer, site) => made,
+            }
+        });
+        Opening { site, task }
+    }
+
+    /// Role and publication, then slot: decoding looks the publication up in the catalogue of the
+    /// moment that it decodes.
+    async fn make(&self, peer: &NodeName, site: Site) -> Result<Offer, Error> {
+        self.drop_abandoned(peer).await?;
+        let link = LinkName::new(site, Epoch::draw());
+        let _making = Making::new(self, link);
+        let session = self.shared.database.patient(SLOT_LIMIT).await?;
+        let publisher = super::observed::own_site(&session).await?;
+        credentials::ensure_group(&session).await?;
+        let password = credentials::password();
+        session
+            .batch_execute(&format!(
+                "begin; {role}
+                 create publication {name} for table crdv.element where (via <> {site})
+                   with (publish = 'insert');
+                 comment on publication {name} is {peer};
+                 commit",
+                role = credentials::create_role(&link, &password),
+                name = identifier(&link.to_string()),
+                peer = literal(&peer.0),
+            ))
+            .await
+            .map_err(refused("creating a publication"))?;
+        self.shared.pass(Milestone::Published).await;
+        match self.make_slot(&session, link, publisher, password).await {
+            Ok(offer) => Ok(offer),
+            Err(error) => {
+                if let Err(error) = self.unpublish(link).await {
+                    tracing::debug!(%link, %error, "half-made link left for later");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn make_slot(
+        &self,
+        session: &Session,
+        link: LinkName,
+        publisher: Site,
+        password: String,
+    ) -> Result<Offer, Error> {
+        let name = link.to_string();
+        // It waits for others' transactions as for a lock.
+        session
+            .batch_execute("set lock_timeout = 0")
+            .await
+            .map_err(refused("lifting a time limit"))?;
+        let row = session
+            .query_one(
+                "select lsn, current_setting('listen_addresses'), current_setting('port')::int
+                   from pg_create_logical_replication_slot($1, 'pgoutput')",
+                &[&name],
+            )
+            .await
+            .map_err(refused("creating a slot"))?;
+        self.shared.pass(Milestone::SlotCreated).await;
+        await_visibility(session).await?;
+        let advertise = &self.shared.settings.advertise;
+        Ok(Offer {
+            publisher,
+            epoch: link.epoch,
+            start: Lsn::from(row.get::<_, PgLsn>(0)).0,
+            host: advertise.host.clone(),
+            port: if advertise.port == 0 {
+                own_port(row.get(2))
+            } else {
+                advertise.port
+            },
+            loopback_only: advertise.host.is_none() && is_loopback(row.get(1)),
+            database: self.shared.database.name(),
+            user: name,
+            password,
+        })
+    }
+
+    /// A peer that opens a link has given up those of its others that it does not stream from.
+    async fn drop_abandoned(&self, peer: &NodeName) -> Result<(), Error> {
+        let inventory = Observer::open(&self.shared.database).await?.look().await?;
+        let making = self.making();
+        let idle = |link: &Outgoing| !link.slot.is_some_and(|slot| slot.active);
+        for (name, link) in inventory.outgoing_of(peer) {
+            if idle(link) && !making.contains(name) {
+                self.unpublish(*name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how a link stands.
+    pub(crate) async fn resume(&self, peer: &NodeName, link: LinkName, publisher: Site) -> Reply {
+        self.find(peer, link, publisher)
+            .await
+            .unwrap_or_else(|error| refusal(&error))
+    }
+
+    async fn find(&self, peer: &NodeName, name: LinkName, publisher: Site) -> Result<Reply, Error> {
+        let inventory = Observer::open(&self.shared.database).await?.look().await?;
+        let Some(link) = inventory
+            .outgoing
+            .get(&name)
+            .filter(|_| inventory.own == publisher)
+        else {
+            return Ok(Reply::refused(code::NO_SUCH_LINK, "no such link"));
+        };
+        if link.peer.as_ref() != Some(peer) {
+            return Ok(Reply::refused(
+                code::NOT_YOURS,
+                "the link belongs to another peer",
+            ));
+        }
+        Ok(
+            match link.slot.filter(|slot| link.published && !slot.lost) {
+                Some(slot) => Reply::Resumed {
+                    confirmed: slot.confirmed.0,
+                    active: slot.active,
+                    end: slot.confirmed.0.saturating_add_signed(slot.lag_bytes),
+                },
+                None => Reply::refused(code::NO_SUCH_LINK, "the link is not whole"),
+            },
+        )
+    }
+
+    /// Drops an end whose subscriber has dropped its own.
+    pub(crate) async fn close(&self, peer: &NodeName, link: LinkName) -> Reply {
+        self.close_own(peer, link)
+            .await
+            .unwrap_or_else(|error| refusal(&error))
+    }
+
+    async fn close_own(&self, peer: &NodeName, name: LinkName) -> Result<Reply, Error> {
+        let inventory = Observer::open(&self.shared.database).await?.look().await?;
+        match inventory.outgoing.get(&name) {
+            None => Ok(Reply::Closed),
+            // A slot without its publication has no owner's name on it; the reconciler drops it.
+            Some(link) if link.peer.as_ref() != Some(peer) => Ok(Reply::refused(
+                code::NOT_YOURS,
+                "the link belongs to another peer",
+            )),
+            Some(_) => {
+                self.unpublish(name).await?;
+                self.shared.wake.notify_one();
+                Ok(Reply::Closed)
+            }
+        }
+    }
+
+    /// Drops slot, publication and role, whatever of them is there.
+    pub(crate) async fn unpublish(&self, link: LinkName) -> Result<(), Error> {
+        let session = self.shared.database.session().await?;
+        timeout(DROP_LIMIT, drop_slot(&session, &link.to_string()))
+            .await
+            .map_err(|_| Error::Timeout("dropping a slot in use"))??;
+        self.shared.pass(Milestone::SlotDropped).await;
+        let name = identifier(&link.to_string());
+        session
+            .batch_execute(&format!(
+                "begin; drop publication if exists {name}; drop role if exists {name}; commit"
+            ))
+            .await
+            .map_err(refused("dropping a publication"))?;
+        self.shared.pass(Milestone::Unpublished).await;
+        Ok(())
+    }
+}
+
+/// Marks a link as being made for as long as it lives.
+struct Making<'a> {
+    publisher: &'a Publisher,
+    link: LinkName,
+}
+
+impl<'a> Making<'a> {
+    fn new(publisher: &'a Publisher, link: LinkName) -> Self {
+        publisher
+            .making
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(link);
+        Self { publisher, link }
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        let mut making = self
+            .publisher
+            .making
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        making.remove(&self.link);
+    }
+}
+
+fn is_idle(entry: &tokio::sync::Mutex<Option<Opening>>) -> bool {
+    entry.try_lock().is_ok_and(|opening| opening.is_none())
+}
+
+/// The server has checked it already.
+fn own_port(port: i32) -> u16 {
+    u16::try_from(port).unwrap_or_default()
+}
+
+/// Does a server with these `listen_addresses` hear its own machine only?
+fn is_loopback(listen_addresses: &str) -> bool {
+    let local = |address: &str| {
+        address == "localhost"
+            || address
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    };
+    listen_addresses
+        .split(',')
+        .map(str::trim)
+        .filter(|a| !a.is_empty())
+        .all(local)
+}
+
+fn refusal(error: &Error) -> Reply {
+    let code = match error {
+        Error::StoreUnreachable(_) | Error::StoreNotReady(_) => code::STORE_DOWN,
+        Error::Timeout(_) => code::BUSY,
+        Error::Store { .. }
+        | Error::Publisher { .. }
+        | Error::PublisherUnreachable { .. }
+        | Error::LoopbackOnly { .. }
+        | Error::Transport(_)
+        | Error::Refused { .. }
+        | Error::Misplaced
+        | Error::Panicked(_) => code::STORE_REFUSED,
+    };
+    Reply::refused(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn loopback_is_recognised() {
+        for local in ["localhost", "127.0.0.1", "::1", "127.0.0.1, ::1", ""] {
+            assert!(is_loopback(local), "{local:?}");
+        }
+        for public in [
+            "*",
+            "0.0.0.0",
+            "::",
+            "localhost, 10.0.0.1",
+            "db.example.org",
+        ] {
+            assert!(!is_loopback(public), "{public:?}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The statements about slots.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_postgres::error::SqlState;
+
+use crate::replication::database::{Session, refused};
+use crate::replication::error::Error;
+
+const DROP_PAUSE: Duration = Duration::from_millis(30);
+
+/// Transactions that were committing when the slot was made end within milliseconds.
+const BARRIER_PAUSE: Duration = Duration::from_millis(3);
+
+/// Returns once everything that committed before the slot's start is visible to new snapshots.
+///
+/// A commit is in the WAL a moment before it is visible. A transaction in that moment when the slot
+/// was made is neither streamed by the slot (it committed before) nor seen by the catch-up (it is not
+/// visible yet). So wait until all transactions that run now have ended: those are the ones with a
+/// lower id than a new one. (The upper bound of a snapshot would not do: it is the successor of the
+/// last id that ended, and the transaction in question may be beyond it.)
+pub(super) async fn await_visibility(session: &Session) -> Result<(), Error> {
+    let read = |sql: &'static str| async move {
+        let row = session
+            .query_one(sql, &[])
+            .await
+            .map_err(refused("reading a snapshot"))?;
+        Ok::<i64, Error>(row.get(0))
+    };
+    let horizon = read("select pg_current_xact_id()::text::bigint").await?;
+    while read("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint").await? < horizon {
+        sleep(BARRIER_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Its walsender may hold on to it, and its subscriber come back before we get there.
+pub(super) async fn drop_slot(session: &Session, name: &str) -> Result<(), Error> {
+    loop {
+        let slot = session
+            .query_opt(
+                "select active_pid from pg_replication_slots
+                  where slot_name = $1 and database = current_database()",
+                &[&name],
+            )
+            .await
+            .map_err(refused("looking up a slot"))?;
+        let Some(slot) = slot else { return Ok(()) };
+        if let Some(pid) = slot.get::<_, Option<i32>>(0)
+            && let Err(error) = session
+                .query("select pg_terminate_backend($1)", &[&pid])
+                .await
+        {
+            // Without the right to do so we wait until the subscriber lets go.
+            tracing::debug!(slot = name, %error, "walsender not terminated");
+        }
+        match session
+            .query("select pg_drop_replication_slot($1)", &[&name])
+            .await
+        {
+            Ok(_) => return Ok(()),
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
+            Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) => {
+                sleep(DROP_PAUSE).await;
+            }
+            Err(error) => return Err(refused("dropping a slot")(error)),
+        }
+    }
+}

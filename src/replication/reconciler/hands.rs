@@ -1,0 +1,151 @@
+//! Carries out one step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::identity::NodeName;
+use crate::replication::Transport;
+use crate::replication::database::Lsn;
+use crate::replication::desired::{Desired, Phase, Wish};
+use crate::replication::error::Error;
+use crate::replication::names::LinkName;
+use crate::replication::observed::Observed;
+use crate::replication::plan::Step;
+use crate::replication::publisher::Publisher;
+use crate::replication::shared::Shared;
+use crate::replication::subscriber::{Standing, Subscriber};
+
+/// No step takes longer, but for a catch-up, each part of which has its own limit.
+const STEP_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a step brought.
+#[derive(Debug)]
+pub(super) enum Done {
+    Nothing,
+    Opened {
+        link: LinkName,
+        generation: u64,
+    },
+    Checked {
+        link: LinkName,
+        generation: u64,
+        standing: Standing,
+    },
+}
+
+/// Those who do the work.
+pub(super) struct Hands<T> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) subscriber: Arc<Subscriber<T>>,
+    pub(super) publisher: Arc<Publisher>,
+}
+
+impl<T> Clone for Hands<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            subscriber: Arc::clone(&self.subscriber),
+            publisher: Arc::clone(&self.publisher),
+        }
+    }
+}
+
+impl<T: Transport> Hands<T> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        subscriber: Arc<Subscriber<T>>,
+        publisher: Arc<Publisher>,
+    ) -> Self {
+        Self {
+            shared,
+            subscriber,
+            publisher,
+        }
+    }
+
+    /// Takes `step`, which was planned from `observed`; `heard` is how far the link in question has
+    /// got, as far as we remember.
+    pub(super) async fn perform(
+        self,
+        step: Step,
+        observed: Arc<Observed>,
+        heard: Lsn,
+    ) -> Result<Done, Error> {
+        match step {
+            Step::Inspect => Ok(Done::Nothing),
+            Step::Open { peer } => self.open(&peer).await,
+            Step::Resume { peer, link } => {
+                timeout(STEP_LIMIT, self.resume(&observed, &peer, link, heard))
+                    .await
+                    .map_err(|_| Error::Timeout("resuming a link"))?
+            }
+            Step::Unsubscribe { peer, link, why } => {
+                tracing::info!(%link, peer = ?peer, %why, "dropping a subscription");
+                timeout(STEP_LIMIT, self.subscriber.unsubscribe(peer.as_ref(), link))
+                    .await
+                    .map_err(|_| Error::Timeout("dropping a subscription"))??;
+                Ok(Done::Nothing)
+            }
+            Step::Unpublish { link, why } => {
+                tracing::info!(%link, %why, "dropping a publication");
+                timeout(STEP_LIMIT, self.publisher.unpublish(link))
+                    .await
+                    .map_err(|_| Error::Timeout("dropping a publication"))??;
+                Ok(Done::Nothing)
+            }
+        }
+    }
+
+    /// A long catch-up ends when nobody wants it any more; what it leaves is half-made, and goes.
+    async fn open(&self, peer: &NodeName) -> Result<Done, Error> {
+        let wanted = self
+            .shared
+            .desired
+            .borrow()
+            .neighbor(peer)
+            .map(|(n, g)| (n.clone(), g));
+        let Some((neighbor, generation)) = wanted else {
+            return Ok(Done::Nothing);
+        };
+        let mut desired = self.shared.desired.subscribe();
+        tokio::select! {
+            opened = self.subscriber.open(&neighbor) => {
+                Ok(Done::Opened { link: opened?, generation })
+            }
+            _ = desired.wait_for(|desired| is_given_up(desired, peer)) => Ok(Done::Nothing),
+        }
+    }
+
+    async fn resume(
+        &self,
+        observed: &Observed,
+        peer: &NodeName,
+        link: LinkName,
+        heard: Lsn,
+    ) -> Result<Done, Error> {
+        let wanted = self.shared.desired.borrow().neighbor(peer).map(|(_, g)| g);
+        let (Observed::Known(inventory), Some(generation)) = (observed, wanted) else {
+            return Ok(Done::Nothing);
+        };
+        let Some(found) = inventory.incoming.get(&link) else {
+            return Ok(Done::Nothing);
+        };
+        let standing = self.subscriber.resume(peer, link, found, heard).await?;
+        Ok(Done::Checked {
+            link,
+            generation,
+            standing,
+        })
+    }
+}
+
+/// A lost peer may come back, and its store may be there all the while.
+fn is_given_up(desired: &Desired, peer: &NodeName) -> bool {
+    desired.phase != Phase::Serving
+        || !matches!(
+            desired.peers.get(peer),
+            Some(Wish::Linked { .. } | Wish::Lingering { .. })
+        )
+}

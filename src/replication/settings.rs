@@ -1,0 +1,67 @@
+//! What the data plane needs to be told.
+
+use std::time::Duration;
+
+use super::milestone::Probe;
+use crate::identity::NodeName;
+
+/// Settings of the data plane of one node.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This node.
+    pub node: NodeName,
+    /// Its cluster.
+    pub cluster: String,
+    /// How to reach the local store as its administrator: the only privileged role ever used.
+    pub store: tokio_postgres::Config,
+    /// Where other stores reach this store.
+    pub advertise: Advertise,
+    /// How long the links of a lost peer stay as they are. Long enough for a controller to be
+    /// restarted, short enough that a dead peer's slot holds little WAL. Default 30 s.
+    pub link_grace: Duration,
+    /// A slot that holds back more WAL than this is dropped; its link is opened again and caught up
+    /// by vector, which costs what is missing, not what was written. Default 1 GiB.
+    pub slot_bytes_max: u64,
+    /// A slot that nobody streams from for longer is dropped. Default 10 minutes.
+    pub slot_inactive_max: Duration,
+    /// How often the links are looked at while nothing happens. Default 3 s: two short queries.
+    pub tick: Duration,
+    /// How often a checkpoint is tried while there is something new to say. Default 250 ms.
+    pub checkpoint_interval: Duration,
+    /// Sees every milestone pass; does nothing unless a test sets it.
+    pub probe: Probe,
+}
+
+impl Settings {
+    /// Settings with the defaults.
+    #[must_use]
+    pub fn new(
+        node: NodeName,
+        cluster: String,
+        store: tokio_postgres::Config,
+        advertise: Advertise,
+    ) -> Self {
+        Self {
+            node,
+            cluster,
+            store,
+            advertise,
+            link_grace: Duration::from_secs(30),
+            slot_bytes_max: 1 << 30,
+            slot_inactive_max: Duration::from_secs(600),
+            tick: Duration::from_secs(3),
+            checkpoint_interval: Duration::from_millis(250),
+            probe: Probe::default(),
+        }
+    }
+}
+
+/// Where other stores reach this store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertise {
+    /// Name or address; `None` leaves it to the subscriber to use the address by which its
+    /// controller knows ours.
+    pub host: Option<String>,
+    /// Port; 0 leaves it to the store to say what it listens on.
+    pub port: u16,
+}

@@ -1,0 +1,83 @@
+//! What the tasks of one data plane share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::catch_up::Progress;
+use super::counters::Counters;
+use super::database::Database;
+use super::desired::{Desired, Phase};
+use super::milestone::Milestone;
+use super::observed::Observed;
+use super::settings::Settings;
+use crate::api::LinkStatus;
+use crate::identity::{NodeName, Site};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) database: Database,
+    pub(crate) counters: Counters,
+    /// Ends all tasks at their next await, whatever they are doing.
+    pub(crate) cancel: CancellationToken,
+    /// Asks the reconciler to look at once.
+    pub(crate) wake: Notify,
+    pub(crate) desired: watch::Sender<Desired>,
+    pub(crate) observed: watch::Sender<Arc<Observed>>,
+    pub(crate) links: watch::Sender<Vec<LinkStatus>>,
+    pub(crate) vector: watch::Sender<BTreeMap<Site, i64>>,
+    pub(crate) level: watch::Sender<bool>,
+    /// There has been a neighbour in this life.
+    pub(crate) met: AtomicBool,
+    pub(crate) progress: watch::Sender<BTreeMap<NodeName, Progress>>,
+    /// The farewells are said and nothing is left.
+    pub(crate) left: watch::Sender<bool>,
+    started: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            database: Database::new(settings.store.clone()),
+            settings,
+            counters: Counters::default(),
+            cancel: CancellationToken::new(),
+            wake: Notify::new(),
+            desired: watch::Sender::default(),
+            observed: watch::Sender::new(Arc::new(Observed::Unknown)),
+            links: watch::Sender::default(),
+            vector: watch::Sender::default(),
+            level: watch::Sender::new(true),
+            met: AtomicBool::new(false),
+            progress: watch::Sender::default(),
+            left: watch::Sender::new(false),
+            started: Instant::now(),
+        })
+    }
+
+    /// Time since this life began: the only clock of the planner.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) async fn pass(&self, milestone: Milestone) {
+        self.settings.probe.pass(milestone).await;
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.desired.borrow().phase == Phase::Serving
+    }
+
+    /// Returns once a look at the store showed what `fits` wants.
+    pub(crate) async fn until(&self, mut fits: impl FnMut(&Observed) -> bool) {
+        let mut observed = self.observed.subscribe();
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = observed.wait_for(|observed| fits(observed)).await;
+    }
+}

@@ -1,0 +1,320 @@
+//! The subscriber's end of links: drives their set-up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tokio_postgres::types::PgLsn;
+
+use super::Transport;
+use super::catch_up::{CatchUp, CaughtUp, Progress};
+use super::database::{Lsn, Session, refused};
+use super::desired::Neighbor;
+use super::error::{Error, TransportError};
+use super::milestone::Milestone;
+use super::names::LinkName;
+use super::observed::{Incoming, own_site};
+use super::protocol::{Offer, Reply, Request, code};
+use super::quote::identifier;
+use super::shared::Shared;
+use crate::identity::{NodeName, Site};
+
+mod reach;
+mod subscription;
+
+use reach::reach;
+use subscription::{await_streaming, create_subscription, drop_subscription, hush};
+
+/// A publisher answers within 8 s even if it has to wait.
+const REQUEST_LIMIT: Duration = Duration::from_secs(12);
+
+/// Telling a peer that may be gone is a courtesy.
+const COURTESY_LIMIT: Duration = Duration::from_secs(4);
+
+/// A catch-up that waits for another gives up waiting once that one makes no progress for so long.
+const GATE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How a long catch-up is logged.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How a link that we found in our store stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It goes on where it was. Once so much has arrived, we are level.
+    Whole { end: Lsn },
+    /// It is gone, or would go on with a hole.
+    Broken,
+}
+
+/// Makes, checks and drops our subscriptions.
+#[derive(Debug)]
+pub(crate) struct Subscriber<T> {
+    shared: Arc<Shared>,
+    transport: T,
+    /// Two catch-ups at once would mostly copy the same rows.
+    gate: Semaphore,
+}
+
+impl<T: Transport> Subscriber<T> {
+    pub(crate) fn new(shared: Arc<Shared>, transport: T) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            transport,
+            gate: Semaphore::new(1),
+        })
+    }
+
+    /// Makes a new link from `neighbor`.
+    pub(crate) async fn open(&self, neighbor: &Neighbor) -> Result<LinkName, Error> {
+        let session = self.shared.database.session().await?;
+        let own = own_site(&session).await?;
+        let offer = match self
+            .ask(&neighbor.name, Request::Open { site: own })
+            .await?
+        {
+            Reply::Opened(offer) => offer,
+            other => return Err(unexpected(other)),
+        };
+        self.shared.pass(Milestone::OfferReceived).await;
+        let joined = self.join(&session, own, neighbor, &offer).await;
+        if joined.is_err() {
+            self.tell_closed(&neighbor.name, own, offer.subscription())
+                .await;
+        }
+        joined.map(|()| offer.subscription())
+    }
+
+    async fn join(
+        &self,
+        session: &Session,
+        own: Site,
+        neighbor: &Neighbor,
+        offer: &Offer,
+    ) -> Result<(), Error> {
+        let (host, remote) = reach(neighbor, offer).await?;
+        let caught_up = self.catch_up(own, &neighbor.name, offer, &remote).await?;
+        drop(remote);
+        self.shared.pass(Milestone::CaughtUp).await;
+        self.shared.counters.caught_up(caught_up.rows);
+        tracing::info!(
+            peer = %neighbor.name, link = %offer.subscription(), rows = caught_up.rows,
+            kept = caught_up.kept, "caught up"
+        );
+        self.subscribe(session, own, neighbor, offer, &host).await?;
+        await_streaming(session, &offer.subscription()).await
+    }
+
+    async fn catch_up(
+        &self,
+        own: Site,
+        peer: &NodeName,
+        offer: &Offer,
+        remote: &Session,
+    ) -> Result<CaughtUp, Error> {
+        let _turn = self.turn().await;
+        let _reported = Reported {
+            shared: &self.shared,
+            peer,
+        };
+        // Without a statement limit: rows may come for hours, and each has its own limit.
+        let local = self.shared.database.patient(Duration::ZERO).await?;
+        let catch_up = CatchUp {
+            local: &local,
+            remote,
+            own,
+            publisher: offer.publisher,
+        };
+        let mut logged = Instant::now();
+        let rows = catch_up
+            .copy(|progress| {
+                self.report(peer, progress);
+                if logged.elapsed() > REPORT_INTERVAL {
+                    logged = Instant::now();
+                    let Progress { rows, estimate, .. } = progress;
+                    tracing::info!(%peer, rows, estimate, "catching up");
+                }
+            })
+            .await?;
+        self.shared.pass(Milestone::RowsCopied).await;
+        catch_up.apply(rows).await
+    }
+
+    /// Every thousandth row is told: a watch is cheap, but not free.
+    fn report(&self, peer: &NodeName, progress: Progress) {
+        if progress.rows.is_multiple_of(1_000) || progress.applying {
+            self.shared.progress.send_modify(|all| {
+                all.insert(peer.clone(), progress);
+            });
+        }
+    }
+
+    /// Waits for its turn to catch up, as long as whoever has it gets on.
+    async fn turn(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        let mut seen = self.shared.progress.borrow().clone();
+        loop {
+            match timeout(GATE_PATIENCE, self.gate.acquire()).await {
+                Ok(permit) => return permit.ok(),
+                Err(_) => {
+                    let now = self.shared.progress.borrow().clone();
+                    // An applying transaction shows no progress; it ends within its own limit.
+                    let is_applying = now.values().any(|progress| progress.applying);
+                    if now == seen && !is_applying {
+                        return None;
+                    }
+                    seen = now;
+                }
+            }
+        }
+    }
+
+    /// Creates the subscription disabled, puts its origin where the slot starts, and lets it run.
+    ///
+    /// With the origin in place even a link that never carried anything can be judged after a
+    /// restart; a disabled subscription is one that was never finished.
+    async fn subscribe(
+        &self,
+        session: &Session,
+        own: Site,
+        neighbor: &Neighbor,
+        offer: &Offer,
+        host: &str,
+    ) -> Result<(), Error> {
+        let name = offer.subscription().to_string();
+        hush(session).await;
+        session
+            .batch_execute(&create_subscription(own, neighbor, offer, host))
+            .await
+            .map_err(refused("creating a subscription"))?;
+        self.shared.pass(Milestone::Subscribed).await;
+        session
+            .query_one(
+                "select pg_replication_origin_advance('pg_' || oid, $2) from pg_subscription
+                  where subname = $1
+                    and subdbid = (select oid from pg_database where datname = current_database())",
+                &[&name, &PgLsn::from(offer.start)],
+            )
+            .await
+            .map_err(refused("placing an origin"))?;
+        self.shared.pass(Milestone::Positioned).await;
+        session
+            .batch_execute(&format!("alter subscription {} enable", identifier(&name)))
+            .await
+            .map_err(refused("enabling a subscription"))?;
+        self.shared.pass(Milestone::Enabled).await;
+        Ok(())
+    }
+
+    /// Asks the publisher how a link stands that we found in our store.
+    pub(crate) async fn resume(
+        &self,
+        peer: &NodeName,
+        name: LinkName,
+        link: &Incoming,
+        heard: Lsn,
+    ) -> Result<Standing, Error> {
+        let Some(slot) = link.slot else {
+            return Ok(Standing::Broken);
+        };
+        let request = Request::Resume {
+            site: slot.site,
+            publisher: name.site,
+            epoch: name.epoch,
+        };
+        match self.ask(peer, request).await? {
+            Reply::Resumed {
+                confirmed,
+                active,
+                end,
+            } => Ok(judge(link, heard, Lsn(confirmed), active, Lsn(end))),
+            Reply::Refused { code, .. }
+                if code == code::NO_SUCH_LINK || code == code::NOT_YOURS =>
+            {
+                Ok(Standing::Broken)
+            }
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Drops a subscription, then tells the publisher if there is somebody to tell.
+    pub(crate) async fn unsubscribe(
+        &self,
+        peer: Option<&NodeName>,
+        link: LinkName,
+    ) -> Result<(), Error> {
+        let session = self.shared.database.session().await?;
+        let slot = drop_subscription(&session, &link.to_string()).await?;
+        self.shared.pass(Milestone::Unsubscribed).await;
+        let own = slot.and_then(|slot| slot.parse::<LinkName>().ok());
+        if let (Some(peer), Some(own)) = (peer, own) {
+            self.tell_closed(peer, own.site, link).await;
+        }
+        Ok(())
+    }
+
+    /// A publisher that does not hear it finds an idle slot and drops it by itself.
+    async fn tell_closed(&self, peer: &NodeName, own: Site, link: LinkName) {
+        let close = Request::Close {
+            site: own,
+            epoch: link.epoch,
+        };
+        match timeout(COURTESY_LIMIT, self.ask(peer, close)).await {
+            Ok(Ok(Reply::Closed)) => {}
+            Ok(Ok(reply)) => tracing::debug!(%peer, %link, ?reply, "publisher did not close"),
+            Ok(Err(error)) => tracing::debug!(%peer, %link, %error, "publisher not told"),
+            Err(_) => tracing::debug!(%peer, %link, "publisher not told in time"),
+        }
+    }
+
+    /// Says good-bye for good.
+    pub(crate) async fn say_farewell(&self, peer: &NodeName) -> Result<(), Error> {
+        match self.ask(peer, Request::Leave).await? {
+            Reply::Left => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn ask(&self, peer: &NodeName, request: Request) -> Result<Reply, Error> {
+        timeout(REQUEST_LIMIT, self.transport.request(peer, request))
+            .await
+            .map_err(|_| TransportError::Timeout)?
+            .map_err(Error::from)
+    }
+}
+
+/// Takes a peer's progress off the list when its catch-up ends, however it ends.
+struct Reported<'a> {
+    shared: &'a Shared,
+    peer: &'a NodeName,
+}
+
+impl Drop for Reported<'_> {
+    fn drop(&mut self) {
+        self.shared.progress.send_modify(|all| {
+            all.remove(self.peer);
+        });
+    }
+}
+
+fn unexpected(reply: Reply) -> Error {
+    match reply {
+        Reply::Refused { code, message } => Error::Refused { code, message },
+        Reply::Opened(_) | Reply::Resumed { .. } | Reply::Closed | Reply::Left => Error::Misplaced,
+    }
+}
+
+/// A walsender goes on at the later of the slot's position and what the subscriber asks for, and says
+/// nothing of what it skips. So a slot that stands beyond all we have processed has a hole before it;
+/// and a WAL that ends before what we have applied is another history.
+fn judge(link: &Incoming, heard: Lsn, confirmed: Lsn, active: bool, end: Lsn) -> Standing {
+    let processed = link.applied.max(heard);
+    let is_running = link.streaming && active;
+    if end < link.applied || (!is_running && confirmed > processed) {
+        Standing::Broken
+    } else {
+        Standing::Whole { end }
+    }
+}
+
+#[cfg(test)]
+mod tests;
