@@ -1,1 +1,130 @@
-//! Written next.
+//! Logs and metric names.
+
+use std::{borrow::Cow, io::IsTerminal};
+
+use prometheus_client::{metrics::info::Info, registry::Registry};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Names of the metrics, without the prefix `starling_`, the unit that a [`Registry`] appends, and
+/// the `_total` of counters.
+pub mod metric {
+    /// Gauge: 1 while the process runs.
+    pub const UP: &str = "up";
+    /// Info: version of the program.
+    pub const BUILD: &str = "build";
+    /// Gauge: 1 for the state the node is in, 0 for the others.
+    pub const NODE_STATE: &str = "node_state";
+    /// Gauge: 1 while the store accepts connections and is migrated.
+    pub const STORE_READY: &str = "store_ready";
+    /// Gauge: members of the active view.
+    pub const ACTIVE_VIEW_SIZE: &str = "active_view_size";
+    /// Gauge: members of the passive view.
+    pub const PASSIVE_VIEW_SIZE: &str = "passive_view_size";
+    /// Gauge, seconds: last round trip to each neighbour.
+    pub const NEIGHBOR_ROUND_TRIP: &str = "neighbor_round_trip";
+    /// Gauge: nodes known, by whether they are alive.
+    pub const MEMBERS: &str = "members";
+    /// Gauge: data links by direction and state.
+    pub const LINKS: &str = "links";
+    /// Gauge, bytes: WAL that the subscriber of a link has not confirmed.
+    pub const LINK_LAG_BYTES: &str = "link_lag";
+    /// Gauge, seconds: time since a link last was level or heard of its peer.
+    pub const LINK_LAG_SECONDS: &str = "link_lag";
+    /// Gauge: checkpoint by site.
+    pub const CHECKPOINT: &str = "checkpoint";
+}
+
+/// Names of the metrics' labels.
+pub mod label {
+    /// Constant: the cluster's name.
+    pub const CLUSTER: &str = "cluster";
+    /// Constant: the node's name.
+    pub const NODE: &str = "node";
+    /// PeerId at the other end.
+    pub const PEER: &str = "peer";
+    /// `in` or `out`.
+    pub const DIRECTION: &str = "direction";
+    /// State of the thing counted.
+    pub const STATE: &str = "state";
+    /// Number of a site.
+    pub const SITE: &str = "site";
+    /// Version of the program.
+    pub const VERSION: &str = "version";
+}
+
+/// Logs cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The level is no list of directives; [`crate::config::load`] would have refused it.
+    #[error("log level `{level}`: {source}")]
+    Level {
+        /// What was given.
+        level: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Something in this process set up logs before.
+    #[error("logs are set up already")]
+    Twice,
+}
+
+/// Sends logs to standard error from here on, for the whole process.
+///
+/// # Errors
+///
+/// A level that cannot be read, or logs that are set up already; nothing is changed then.
+pub fn init(log: &Log) -> Result<(), Error> {
+    let filter = EnvFilter::builder()
+        .parse(&log.level)
+        .map_err(|source| Error::Level {
+            level: log.level.clone(),
+            source,
+        })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let set = match log.format {
+        LogFormat::Text => builder
+            .with_ansi(wants_colour(&std::io::stderr()))
+            .try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    set.map_err(|_| Error::Twice)
+}
+
+/// A terminal whose user did not ask for `NO_COLOR`.
+#[must_use]
+pub fn wants_colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty())
+}
+
+/// An empty registry for the metrics of one node: prefix, constant labels, build information.
+///
+/// Parts register their own metrics in it, under names from [`metric`] or a sub-registry with
+/// their own prefix, before it goes into [`crate::http::View`].
+#[must_use]
+pub fn registry(cluster: &str, node: &str) -> Registry {
+    let labels = [
+        (Cow::from(label::CLUSTER), Cow::from(cluster.to_owned())),
+        (Cow::from(label::NODE), Cow::from(node.to_owned())),
+    ];
+    let mut registry = Registry::with_prefix_and_labels("starling", labels.into_iter());
+    let build = Info::new(vec![(label::VERSION, env!("CARGO_PKG_VERSION"))]);
+    registry.register(metric::BUILD, "The program", build);
+    registry
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_metric_carries_the_cluster_and_the_node() {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &super::registry("c", "n")).unwrap();
+        let version = env!("CARGO_PKG_VERSION");
+        let line =
+            format!("starling_build_info{{cluster=\"c\",node=\"n\",version=\"{version}\"}} 1");
+        assert!(text.contains(&line), "{text}");
+    }
+}

@@ -1,0 +1,169 @@
+//! `[network]`: how the node finds and reaches its peers.
+
+use std::{net::Ipv4Addr, path::PathBuf};
+
+use libp2p::{Multiaddr, multiaddr::Protocol};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::{check::Check, switch};
+
+/// The port of the default listen addresses.
+const DEFAULT_PORT: u16 = 7400;
+
+/// How the node finds and reaches its peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Where the node listens: TCP and QUIC addresses. Defaults to port 7400 of every IPv4
+    /// interface over both; over TCP alone when a `swarm_key` is set, which QUIC cannot honour.
+    #[serde(deserialize_with = "addresses")]
+    pub listen: Vec<Multiaddr>,
+    /// Addresses at which others reach us besides those, where a router or a container host
+    /// translates. What two peers see alike is found out without this. Defaults to none.
+    #[serde(deserialize_with = "addresses")]
+    pub external: Vec<Multiaddr>,
+    /// Peers to join through, with or without `/p2p/<PeerId>`. Defaults to none.
+    #[serde(deserialize_with = "addresses")]
+    pub bootstrap: Vec<Multiaddr>,
+    /// Find peers on the local network. Defaults to on.
+    #[serde(deserialize_with = "switch::deserialize")]
+    pub mdns: bool,
+    /// File with the pre-shared key that admits to the network. Defaults to none.
+    pub swarm_key: Option<PathBuf>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        let ip = || Multiaddr::from(Ipv4Addr::UNSPECIFIED);
+        Self {
+            listen: vec![
+                ip().with(Protocol::Tcp(DEFAULT_PORT)),
+                ip().with(Protocol::Udp(DEFAULT_PORT))
+                    .with(Protocol::QuicV1),
+            ],
+            external: Vec::new(),
+            bootstrap: Vec::new(),
+            mdns: true,
+            swarm_key: None,
+        }
+    }
+}
+
+impl Network {
+    /// Drops QUIC from the *default* addresses when a swarm key is set; addresses that somebody
+    /// wrote down are left for [`Network::check`] to refuse.
+    pub(super) fn resolve(&mut self) {
+        if self.swarm_key.is_some() && self.listen == Self::default().listen {
+            self.listen.retain(|address| !is_quic(address));
+        }
+    }
+
+    pub(super) fn check(&self, check: &mut Check<'_>) {
+        if self.listen.is_empty() {
+            check.fail(
+                "network.listen",
+                "a node has to listen somewhere",
+                "give one address, for example /ip4/0.0.0.0/tcp/7400",
+            );
+        }
+        for address in &self.listen {
+            if !is_listenable(address) {
+                check.fail(
+                    "network.listen",
+                    format!("`{address}` is not an address to listen on"),
+                    "use /ip4/<IP>/tcp/<port> or /ip4/<IP>/udp/<port>/quic-v1 (or ip6)",
+                );
+            } else if self.swarm_key.is_some() && is_quic(address) {
+                check.fail(
+                    "network.listen",
+                    format!("`{address}` would let peers in without the swarm key"),
+                    "listen on TCP only, or do without network.swarm_key: QUIC has no \
+                     pre-shared keys",
+                );
+            }
+        }
+        let external = self
+            .external
+            .iter()
+            .map(|address| ("network.external", address));
+        let bootstrap = self
+            .bootstrap
+            .iter()
+            .map(|address| ("network.bootstrap", address));
+        for (key, address) in external.chain(bootstrap) {
+            if !is_dialable(address) {
+                check.fail(
+                    key,
+                    format!("`{address}` cannot be dialled"),
+                    "use /ip4/<IP>/tcp/<port>, /dns/<name>/tcp/<port> or the same with \
+                     /udp/<port>/quic-v1, and /p2p/<PeerId> behind it if you like",
+                );
+            }
+        }
+        if let Some(file) = &self.swarm_key
+            && let Err(error) = std::fs::File::open(file)
+        {
+            check.fail(
+                "network.swarm_key",
+                format!("cannot read `{}`: {error}", file.display()),
+                "name a readable file in the swarm key format",
+            );
+        }
+    }
+}
+
+/// Names the one that cannot be read.
+fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Multiaddr>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    let read = |text: &String| {
+        text.parse().map_err(|error| {
+            de::Error::custom(format!(
+                "`{}` is not a multiaddr: {error}",
+                text.escape_debug()
+            ))
+        })
+    };
+    texts.iter().map(read).collect()
+}
+
+fn is_quic(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::QuicV1))
+}
+
+fn is_listenable(address: &Multiaddr) -> bool {
+    let parts: Vec<_> = address.iter().collect();
+    matches!(
+        parts.as_slice(),
+        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)]
+            | [
+                Protocol::Ip4(_) | Protocol::Ip6(_),
+                Protocol::Udp(_),
+                Protocol::QuicV1
+            ]
+    )
+}
+
+fn is_dialable(address: &Multiaddr) -> bool {
+    let mut parts: Vec<_> = address.iter().collect();
+    if matches!(parts.last(), Some(Protocol::P2p(_))) {
+        parts.pop();
+    }
+    let host = |part: &Protocol<'_>| {
+        matches!(
+            part,
+            Protocol::Ip4(_)
+                | Protocol::Ip6(_)
+                | Protocol::Dns(_)
+                | Protocol::Dns4(_)
+                | Protocol::Dns6(_)
+        )
+    };
+    match parts.as_slice() {
+        [first, Protocol::Tcp(port)] | [first, Protocol::Udp(port), Protocol::QuicV1] => {
+            host(first) && *port != 0
+        }
+        // `/dnsaddr/<name>` resolves to whole addresses.
+        [Protocol::Dnsaddr(_)] => true,
+        _ => false,
+    }
+}

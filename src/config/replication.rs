@@ -1,0 +1,105 @@
+//! `[replication]`: the data plane.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{check::Check, duration, layers::Origins, size};
+
+/// Less would drop a slot for a burst of writes.
+const SLOT_BYTES_MIN: u64 = 16 << 20;
+
+/// The data plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replication {
+    /// Which neighbours carry data. Defaults to `flood`.
+    pub dissemination: Dissemination,
+    /// How long the link to a lost neighbour is kept, so that a short break costs nothing.
+    /// At most `slot_inactive_max`. Defaults to 30 s.
+    #[serde(with = "duration")]
+    pub link_grace: Duration,
+    /// WAL that one link may hold back; beyond it the slot is dropped and the link is later caught
+    /// up by vector. Nothing is lost. Defaults to 1 GiB: size it to the free disk divided by the
+    /// neighbours.
+    #[serde(with = "size")]
+    pub slot_bytes_max: u64,
+    /// How long a slot may go unused before it is dropped. Defaults to 10 minutes.
+    #[serde(with = "duration")]
+    pub slot_inactive_max: Duration,
+    /// How often the node states up to where its writes are complete; also how finely lag is
+    /// measured. An idle store writes none. Defaults to 1 s.
+    #[serde(with = "duration")]
+    pub checkpoint_interval: Duration,
+}
+
+/// Which neighbours carry data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dissemination {
+    /// All of them.
+    Flood,
+    /// Those on the broadcast tree. Not offered yet: the check of the configuration refuses it.
+    Tree,
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        Self {
+            dissemination: Dissemination::Flood,
+            link_grace: Duration::from_secs(30),
+            slot_bytes_max: 1 << 30,
+            slot_inactive_max: Duration::from_secs(600),
+            checkpoint_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Replication {
+    /// A default never contradicts what somebody set: it is lowered to fit.
+    pub(super) fn resolve(&mut self, origins: &Origins) {
+        if !origins.contains_key("replication.link_grace") {
+            self.link_grace = self.link_grace.min(self.slot_inactive_max);
+        }
+    }
+
+    pub(super) fn check(&self, check: &mut Check<'_>) {
+        if self.dissemination == Dissemination::Tree {
+            check.fail(
+                "replication.dissemination",
+                "this version does not offer `tree`",
+                "use flood",
+            );
+        }
+        let day = Duration::from_secs(86_400);
+        check.lasting(
+            "replication.link_grace",
+            self.link_grace,
+            Duration::ZERO..=day,
+        );
+        check.lasting(
+            "replication.slot_inactive_max",
+            self.slot_inactive_max,
+            Duration::from_secs(1)..=day * 30,
+        );
+        if self.link_grace > self.slot_inactive_max {
+            check.fail(
+                "replication.link_grace",
+                "a link cannot be kept longer than its slot",
+                "make it at most replication.slot_inactive_max",
+            );
+        }
+        check.lasting(
+            "replication.checkpoint_interval",
+            self.checkpoint_interval,
+            Duration::from_millis(10)..=Duration::from_secs(60),
+        );
+        if self.slot_bytes_max < SLOT_BYTES_MIN {
+            check.fail(
+                "replication.slot_bytes_max",
+                "a slot needs at least 16MiB, or a burst of writes would drop it",
+                "give a size such as 1GiB",
+            );
+        }
+    }
+}
