@@ -1,3 +1,7 @@
 //! The `starling` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    starling::cli::main()
+}

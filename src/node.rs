@@ -1,1 +1,121 @@
-//! Written next.
+//! The node: start and stop order of its parts, and the wiring between them.
+//!
+//! The network says who is a neighbour; the data plane keeps a link to each; the directory tells
+//! everybody about everybody; the HTTP API shows it. Each part runs by itself; this module only
+//! carries words from one to another, in one loop that never waits for a peer or a server.
+
+mod core;
+mod data_dir;
+mod departed;
+mod envelope;
+mod gossip;
+mod metrics;
+mod open_store;
+mod picture;
+mod plane;
+pub mod runtime_file;
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::{
+    core::{Core, Inputs},
+    data_dir::DataDir,
+    runtime_file::RuntimeFile,
+};
+use crate::{config::Config, http, network};
+
+/// Commands of the HTTP API waiting for the loop; more are answered with 503.
+const COMMANDS_MAX: usize = 8;
+
+/// How a node that ran came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop; its place in the cluster is kept.
+    Stopped,
+    /// It left the cluster for good.
+    Left,
+}
+
+/// Runs a node until `shutdown` or until it has left the cluster, and stops everything it started.
+///
+/// `started` is sent what was also written to `<data>/node.json`, once: when the HTTP API and the
+/// network listen and the store is up. Dropping it unsent means that the start failed.
+///
+/// # Errors
+///
+/// A part cannot be started, or one that the node cannot do without broke.
+pub async fn run(
+    config: Config,
+    shutdown: CancellationToken,
+    started: oneshot::Sender<RuntimeFile>,
+) -> anyhow::Result<Ended> {
+    // The order: first what fails at once and costs nothing, then the overlay, so that peers find
+    // this node while its store comes up, then the store.
+    let data = DataDir::open(&config.node.data_dir)?;
+    let key = network::identity(data.path())?;
+    let me = network::node_name(&key);
+    let listener = http::bind(config.http.listen).await?;
+    let address = listener.local_addr().context("http address")?;
+    let (network, events) = network::start(network_settings(&config, data.path())?, key).await?;
+    info!(peer = %me, cluster = %config.node.cluster, name = %config.node.name, "node starting");
+
+    let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
+    let core = Core::new(config.clone(), me, network.clone());
+    let registry = metrics::registry(
+        &config,
+        &core.picture,
+        network.clone(),
+        Arc::clone(&core.late_plane),
+    );
+    let stop_http = CancellationToken::new();
+    let server = tokio::spawn(http::serve(
+        listener,
+        core.picture.view(registry, commands_in),
+        http::Settings {
+            hosts: config.http.hosts.clone(),
+        },
+        stop_http.clone(),
+    ));
+
+    let inputs = Inputs {
+        data,
+        http: address,
+        events,
+        commands,
+        started: Some(started),
+        shutdown,
+    };
+    let ended = Box::pin(core.run(inputs)).await;
+
+    stop_http.cancel();
+    if let Err(error) = server
+        .await
+        .context("http api")
+        .and_then(|r| r.context("http api"))
+    {
+        warn!(
+            error = format!("{error:#}"),
+            "the http api ended with an error"
+        );
+    }
+    network.shutdown().await;
+    ended
+}
+
+fn network_settings(config: &Config, data_dir: &Path) -> anyhow::Result<network::Settings> {
+    let mut settings = network::Settings::new(config.node.cluster.clone(), data_dir);
+    settings.listen.clone_from(&config.network.listen);
+    settings.bootstrap.clone_from(&config.network.bootstrap);
+    settings.external.clone_from(&config.network.external);
+    settings.mdns = config.network.mdns;
+    if let Some(path) = &config.network.swarm_key {
+        settings.swarm_key = Some(network::SwarmKey::load(path)?);
+    }
+    settings.overlay = config.overlay.hyparview()?;
+    Ok(settings)
+}

@@ -1,0 +1,43 @@
+//! Which node a command asks.
+
+use super::output::Format;
+use crate::{config::Config, http::Client};
+
+/// Which node to ask.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct NodeArgs {
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        help = "HTTP API of the running node [env: STARLING_HTTP] [default: 127.0.0.1:7480]"
+    )]
+    pub(super) http: Option<String>,
+}
+
+/// Which node to ask, and how to print its answer.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct AskArgs {
+    #[command(flatten)]
+    pub(super) node: NodeArgs,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(super) output: Format,
+}
+
+impl NodeArgs {
+    /// The node that the flag, the environment or the default names.
+    pub(super) fn client(&self) -> Client {
+        let variable = |name| {
+            std::env::var(name)
+                .ok()
+                .filter(|text: &String| !text.is_empty())
+        };
+        let address = self
+            .http
+            .clone()
+            .or_else(|| variable("STARLING_HTTP__LISTEN"))
+            .or_else(|| variable("STARLING_HTTP"))
+            .unwrap_or_else(|| Config::default().http.listen.to_string());
+        Client::new(&address)
+    }
+}

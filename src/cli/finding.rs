@@ -1,0 +1,148 @@
+//! What a check found, in one form for everything that is checked.
+
+use std::{borrow::Cow, process::ExitCode};
+
+use super::table::{Cell, Table, Tone};
+use crate::{
+    api::{Direction, LinkStatus, NodeState, Status},
+    postgres::doctor::{Finding, Severity, worst},
+};
+
+/// WAL held back by one link that deserves a look, and that is urgent.
+const LAG_BYTES: (i64, i64) = (16 << 20, 256 << 20);
+
+/// 0 ok, 1 warning, 2 critical, 3 unknown.
+pub(super) fn exit_code(findings: &[Finding]) -> ExitCode {
+    ExitCode::from(worst(findings).exit_code())
+}
+
+/// A finding about a node; its codes begin with `SN` as those about a server do with `SP`.
+pub(super) fn finding(
+    code: &'static str,
+    severity: Severity,
+    summary: impl Into<String>,
+    fix: Option<&str>,
+) -> Finding {
+    Finding {
+        code: Cow::Borrowed(code),
+        severity,
+        summary: summary.into(),
+        detail: String::new(),
+        fix: fix.map(str::to_owned),
+    }
+}
+
+/// The findings as a table; below it, why the bad ones matter and what mends them.
+pub(super) fn render(findings: &[Finding]) -> String {
+    let mut table = Table::new(&["code", "result", "what"]);
+    for finding in findings {
+        let (name, tone) = match finding.severity {
+            Severity::Ok => ("ok", Tone::Good),
+            Severity::Unknown => ("unknown", Tone::Warning),
+            Severity::Warning => ("warning", Tone::Warning),
+            Severity::Critical => ("critical", Tone::Bad),
+        };
+        table.row([
+            Cell::from(&*finding.code),
+            Cell::new(name, tone),
+            Cell::from(finding.summary.as_str()),
+        ]);
+    }
+    let mut text = table.for_stdout();
+    for finding in findings
+        .iter()
+        .filter(|finding| finding.severity != Severity::Ok)
+    {
+        let mut lines = Vec::new();
+        if !finding.detail.is_empty() {
+            lines.push(finding.detail.clone());
+        }
+        if let Some(fix) = &finding.fix {
+            lines.push(format!("mend: {fix}"));
+        }
+        if !lines.is_empty() {
+            let advice = lines.join("\n").replace('\n', "\n  ");
+            text.push_str(&format!(
+                "\n{}: {}\n  {advice}\n",
+                finding.code, finding.summary
+            ));
+        }
+    }
+    text
+}
+
+/// What a node's own status tells about its health.
+pub(super) fn judge(status: &Status) -> Vec<Finding> {
+    let mut findings = vec![judge_state(status), judge_neighbors(status)];
+    findings.extend(status.links.iter().filter_map(judge_link));
+    if status.links.iter().all(|link| judge_link(link).is_none()) {
+        let what = format!("{} data links are up and level", status.links.len());
+        findings.push(finding("SN003", Severity::Ok, what, None));
+    }
+    findings
+}
+
+fn judge_state(status: &Status) -> Finding {
+    let (severity, what, fix) = match status.node.state {
+        NodeState::Ready if status.store.ready => (Severity::Ok, "the node serves", None),
+        NodeState::Ready | NodeState::Degraded => (
+            Severity::Critical,
+            "the store is down; the node stays in the overlay",
+            Some("see the node's log and <data-dir>/postgres/server.log"),
+        ),
+        NodeState::Starting => (Severity::Warning, "the store is not up yet", None),
+        NodeState::Joining => (Severity::Warning, "the node joins and catches up", None),
+        NodeState::Leaving => (Severity::Warning, "the node leaves the cluster", None),
+    };
+    finding("SN001", severity, what, fix)
+}
+
+fn judge_neighbors(status: &Status) -> Finding {
+    let overlay = &status.overlay;
+    match (overlay.active.len(), overlay.passive) {
+        (0, 0) => finding(
+            "SN002",
+            Severity::Ok,
+            "the node is alone and knows nobody",
+            None,
+        ),
+        (0, known) => finding(
+            "SN002",
+            Severity::Critical,
+            format!("no neighbour left; {known} known peers are being tried"),
+            Some("check that the peers' addresses in `starling nodes` can be reached from here"),
+        ),
+        (active, _) => finding("SN002", Severity::Ok, format!("{active} neighbours"), None),
+    }
+}
+
+/// `None` when nothing is wrong with the link.
+fn judge_link(link: &LinkStatus) -> Option<Finding> {
+    let way = match link.direction {
+        Direction::In => "from",
+        Direction::Out => "to",
+    };
+    let name = format!("link {way} {}", super::output::short(&link.peer_id));
+    let lag = link.lag_bytes.unwrap_or(0);
+    let (severity, what, fix) = if link.state == "down" {
+        let fix = "`starling links` shows it again in a moment; if it stays, run `starling doctor` \
+                   on both nodes";
+        (Severity::Warning, format!("{name} is down"), fix)
+    } else if lag >= LAG_BYTES.0 {
+        let severity = if lag >= LAG_BYTES.1 {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
+        let fix = "look at the subscriber's load; beyond replication.slot_bytes_max the slot is \
+                   dropped and the link is caught up anew";
+        (
+            severity,
+            format!("{name} holds back {} MiB of WAL", lag >> 20),
+            fix,
+        )
+    } else {
+        return None;
+    };
+    Some(finding("SN003", severity, what, Some(fix)))
+}

@@ -1,0 +1,65 @@
+//! `starling nodes`
+
+use std::process::ExitCode;
+
+use super::{
+    ask::AskArgs,
+    output::{Format, print, print_json, short},
+    status::state_name,
+    table::{Cell, Table, Tone},
+};
+use crate::api::{NodeInfo, NodeState};
+
+/// List the nodes of the cluster as this node knows them
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    ask: AskArgs,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut nodes = args.ask.node.client().nodes()?;
+    nodes.sort_by(|a, b| (&a.name, &a.peer_id).cmp(&(&b.name, &b.peer_id)));
+    match args.ask.output {
+        Format::Json => print_json(&nodes)?,
+        Format::Table => print(&describe(&nodes))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(nodes: &[NodeInfo]) -> String {
+    let mut table = Table::new(&[
+        "name",
+        "state",
+        "store",
+        ">neighbours",
+        "last seen",
+        "site",
+        "peer",
+    ]);
+    for node in nodes {
+        let state = match (node.alive, node.state) {
+            (_, None) => Cell::new("gone", Tone::Bad),
+            (false, Some(_)) => Cell::new("silent", Tone::Bad),
+            (true, Some(state)) => Cell::new(state_name(state), tone(state)),
+        };
+        table.row([
+            node.name.as_str().into(),
+            state,
+            node.store.as_str().into(),
+            node.neighbors.len().to_string().into(),
+            node.last_seen.as_str().into(),
+            node.site.to_string().into(),
+            short(&node.peer_id).into(),
+        ]);
+    }
+    table.for_stdout()
+}
+
+fn tone(state: NodeState) -> Tone {
+    match state {
+        NodeState::Ready => Tone::Good,
+        NodeState::Starting | NodeState::Joining | NodeState::Leaving => Tone::Warning,
+        NodeState::Degraded => Tone::Bad,
+    }
+}

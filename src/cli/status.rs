@@ -1,0 +1,113 @@
+//! `starling status`
+
+use std::process::ExitCode;
+
+use super::{
+    ask::AskArgs,
+    finding::{exit_code, judge, render},
+    output::{Format, complain, harmless, print, print_json},
+};
+use crate::{
+    api::{Direction, NodeState, Status},
+    http::ClientError,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  starling status
+  starling status -o json | jq -r .node.state
+  psql \"$(starling status -o json | jq -r .store.url)\"
+
+Exit code: 0 ok, 1 warning, 2 critical (also when no node answers), 3 unknown.";
+
+/// Show this node as it sees itself, and whether it is well
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    ask: AskArgs,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let status = match args.ask.node.client().status() {
+        Ok(status) => status,
+        Err(error) => {
+            complain(&format!("error: {error}"));
+            let down = matches!(error, ClientError::NoNode(_) | ClientError::Silent(_));
+            return Ok(ExitCode::from(if down { 2 } else { 3 }));
+        }
+    };
+    let findings = judge(&status);
+    match args.ask.output {
+        Format::Json => print_json(&status)?,
+        Format::Table => print(&format!("{}\n{}", describe(&status), render(&findings)))?,
+    }
+    Ok(exit_code(&findings))
+}
+
+fn describe(status: &Status) -> String {
+    let node = &status.node;
+    let store = match (status.store.ready, status.store.version.as_str()) {
+        (_, "") => "not up yet".to_owned(),
+        (true, version) => format!("ready, PostgreSQL {version}"),
+        (false, version) => format!("down, PostgreSQL {version}"),
+    };
+    let count = |direction: Direction| {
+        let links = || {
+            status
+                .links
+                .iter()
+                .filter(|link| link.direction == direction)
+        };
+        let streaming = links().filter(|link| link.state == "streaming").count();
+        format!("{streaming} of {}", links().count())
+    };
+    let mut lines = vec![
+        ("node", node.name.clone()),
+        ("state", state_name(node.state).to_owned()),
+        ("cluster", node.cluster.clone()),
+        ("peer", node.peer_id.clone()),
+        ("site", node.site.to_string()),
+        ("version", node.version.clone()),
+    ];
+    lines.extend(
+        node.listen
+            .iter()
+            .map(|address| ("listen", address.clone())),
+    );
+    lines.extend([
+        ("store", store),
+        ("shell", format!("psql '{}'", status.store.url)),
+        (
+            "neighbours",
+            format!(
+                "{} active, {} passive",
+                status.overlay.active.len(),
+                status.overlay.passive
+            ),
+        ),
+        (
+            "streaming",
+            format!(
+                "{} links in, {} out",
+                count(Direction::In),
+                count(Direction::Out)
+            ),
+        ),
+    ]);
+    lines
+        .into_iter()
+        .fold(String::new(), |text, (name, value)| {
+            text + &format!("{name:<11} {}\n", harmless(&value))
+        })
+}
+
+pub(super) fn state_name(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Starting => "starting",
+        NodeState::Joining => "joining",
+        NodeState::Ready => "ready",
+        NodeState::Degraded => "degraded",
+        NodeState::Leaving => "leaving",
+    }
+}

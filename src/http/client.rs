@@ -1,0 +1,195 @@
+//! The other side of the API: asks a running node.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use serde::de::DeserializeOwned;
+
+use crate::api::{NodeInfo, Problem, Status, Topology};
+
+/// A node answers a read from memory.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// More than the server's own limit for a command, so that its word is heard.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(75);
+/// More than a status of a very large cluster.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error(
+        "no node answers at {0}: start one with `starling up`, or name another address with \
+         --http ADDR:PORT or STARLING_HTTP"
+    )]
+    NoNode(String),
+    /// Somebody listens and says nothing. What was asked for may have been done.
+    #[error("the node at {0} does not answer in time")]
+    Silent(String),
+    /// The node answered with a problem.
+    #[error("{} ({}, from {address})", problem.detail, problem.code)]
+    Refused {
+        /// Where.
+        address: String,
+        /// What it said.
+        problem: Box<Problem>,
+    },
+    /// The answer is not one of ours.
+    #[error(
+        "what answers at {address} is no Starling node of this version: {reason}; name another \
+         address with --http ADDR:PORT"
+    )]
+    Stranger {
+        /// Where.
+        address: String,
+        /// What is odd about it.
+        reason: String,
+    },
+}
+
+/// A node's HTTP API.
+#[derive(Debug, Clone)]
+pub struct Client {
+    address: String,
+}
+
+impl Client {
+    /// The node at `address`: `HOST:PORT`, with or without `http://`.
+    #[must_use]
+    pub fn new(address: &str) -> Self {
+        let address = address.trim_start_matches("http://").trim_end_matches('/');
+        // A node that listens on every address is asked on the loopback one.
+        let address = match address.parse::<SocketAddr>() {
+            Ok(every) if every.ip().is_unspecified() && every.is_ipv4() => {
+                format!("127.0.0.1:{}", every.port())
+            }
+            Ok(every) if every.ip().is_unspecified() => format!("[::1]:{}", every.port()),
+            _ => address.to_owned(),
+        };
+        Self { address }
+    }
+
+    /// What the node says of itself.
+    ///
+    /// # Errors
+    ///
+    /// No node, no answer in time, or an answer that is a refusal.
+    pub fn status(&self) -> Result<Status, ClientError> {
+        self.get("/v1/status")
+    }
+
+    /// The nodes it knows.
+    ///
+    /// # Errors
+    ///
+    /// No node, no answer in time, or an answer that is a refusal.
+    pub fn nodes(&self) -> Result<Vec<NodeInfo>, ClientError> {
+        self.get("/v1/nodes")
+    }
+
+    /// The overlay as it knows it.
+    ///
+    /// # Errors
+    ///
+    /// No node, no answer in time, or an answer that is a refusal.
+    pub fn topology(&self) -> Result<Topology, ClientError> {
+        self.get("/v1/topology")
+    }
+
+    /// Makes it leave the cluster; returns when it has.
+    ///
+    /// # Errors
+    ///
+    /// No node, no answer in time, or an answer that is a refusal.
+    pub fn leave(&self) -> Result<(), ClientError> {
+        self.post("/v1/leave")
+    }
+
+    /// Makes it declare `peer_id` gone for good.
+    ///
+    /// # Errors
+    ///
+    /// No node, no answer in time, or an answer that is a refusal.
+    pub fn evict(&self, peer_id: &str) -> Result<(), ClientError> {
+        self.post(&format!("/v1/evict/{peer_id}"))
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let answer = agent(READ_TIMEOUT).get(self.url(path)).call();
+        self.read(answer)
+    }
+
+    fn post(&self, path: &str) -> Result<(), ClientError> {
+        let answer = agent(COMMAND_TIMEOUT).post(self.url(path)).send_empty();
+        self.read::<serde_json::Value>(answer).map(drop)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<T, ClientError> {
+        let address = || self.address.clone();
+        let stranger = |reason: String| ClientError::Stranger {
+            address: address(),
+            reason,
+        };
+        let mut answer = answer.map_err(|error| match error {
+            ureq::Error::Timeout(_) => ClientError::Silent(address()),
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+                ClientError::Silent(address())
+            }
+            ureq::Error::Io(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
+                ClientError::NoNode(address())
+            }
+            other => stranger(other.to_string()),
+        })?;
+        let text = answer
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_string()
+            .map_err(|error| stranger(error.to_string()))?;
+        if answer.status().is_success() {
+            return serde_json::from_str(&text).map_err(|error| stranger(error.to_string()));
+        }
+        match serde_json::from_str(&text) {
+            Ok(problem) => Err(ClientError::Refused {
+                address: address(),
+                problem,
+            }),
+            Err(_) => Err(stranger(format!("it says {}", answer.status()))),
+        }
+    }
+}
+
+fn agent(timeout: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        // The node is near; a proxy of the environment is for the web.
+        .proxy(None)
+        .build()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Client;
+
+    #[test]
+    fn a_node_on_every_address_is_asked_on_the_loopback_one() {
+        for (given, asked) in [
+            ("0.0.0.0:7480", "127.0.0.1:7480"),
+            ("[::]:7480", "[::1]:7480"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("node-1:7480", "node-1:7480"),
+            ("http://127.0.0.1:7480/", "127.0.0.1:7480"),
+        ] {
+            assert_eq!(Client::new(given).address, asked);
+        }
+    }
+}

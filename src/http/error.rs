@@ -1,0 +1,143 @@
+//! Errors as problem documents (RFC 9457), each with a stable code.
+
+use std::time::Duration;
+
+use axum::{
+    extract::rejection::QueryRejection,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::view::CommandError;
+use crate::api::{NodeState, Problem};
+
+/// Why a request was not answered with what it asked for.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ApiError {
+    /// There is no such path.
+    #[error("there is nothing at {0}; see /, /healthz, /readyz, /metrics and /v1/status")]
+    NotFound(String),
+    /// The path exists, for another method.
+    #[error("{path} does not take {method}")]
+    MethodNotAllowed {
+        /// The method tried.
+        method: String,
+        /// The path.
+        path: String,
+    },
+    /// The query string cannot be read.
+    #[error("{0}")]
+    BadQuery(String),
+    /// The text in the path is no PeerId.
+    #[error("`{0}` is not a PeerId; `starling nodes` lists them")]
+    BadPeer(String),
+    /// The body is larger than any that we read.
+    #[error("the body is larger than {0} bytes; send none")]
+    BodyTooLarge(usize),
+    /// A command came under a host name that is not known to be ours.
+    #[error(
+        "commands are not taken under the host name `{0}`: address the node as localhost or by \
+         its IP address, or add the name to http.hosts"
+    )]
+    HostRefused(String),
+    /// A command came from a web page of another origin.
+    #[error("commands are not taken from pages of {0}")]
+    OriginRefused(String),
+    /// The node is up and not ready to serve.
+    #[error("{reason}")]
+    NotReady {
+        /// What it is doing instead.
+        state: NodeState,
+        /// What it waits for.
+        reason: String,
+    },
+    /// Too many commands wait already.
+    #[error("too many commands are waiting; try again in a moment")]
+    Busy,
+    /// The node is stopping and takes no more commands.
+    #[error("the node is stopping")]
+    Stopping,
+    /// The answer did not come in time. A command goes on, and may be asked for again.
+    #[error("no answer within {} s; `starling status` shows how far it is", .0.as_secs())]
+    Timeout(Duration),
+    /// The node refused or failed to do what it was asked.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// Our own fault.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ApiError {
+    /// Status, stable code and title of this kind of error.
+    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+            Self::MethodNotAllowed { .. } => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "Method not allowed",
+            ),
+            Self::BadQuery(_) => (StatusCode::BAD_REQUEST, "bad_query", "Bad query"),
+            Self::BadPeer(_) => (StatusCode::BAD_REQUEST, "bad_peer", "Bad PeerId"),
+            Self::BodyTooLarge(_) => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "Body too large",
+            ),
+            Self::HostRefused(_) => (StatusCode::FORBIDDEN, "host_refused", "Host refused"),
+            Self::OriginRefused(_) => (StatusCode::FORBIDDEN, "origin_refused", "Origin refused"),
+            Self::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy"),
+            Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping", "Stopping"),
+            Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout", "Timed out"),
+            Self::Command(error) => command_kind(error),
+            Self::Internal(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Internal error",
+            ),
+        }
+    }
+
+    /// The document that describes it.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let (status, code, title) = self.kind();
+        Problem {
+            kind: "about:blank".to_owned(),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.to_string(),
+            code: code.to_owned(),
+        }
+    }
+}
+
+fn command_kind(error: &CommandError) -> (StatusCode, &'static str, &'static str) {
+    match error {
+        CommandError::UnknownPeer(_) => (StatusCode::NOT_FOUND, "unknown_peer", "Unknown peer"),
+        CommandError::Myself(_) => (StatusCode::CONFLICT, "myself", "That is this node"),
+        CommandError::Alive(_) => (StatusCode::CONFLICT, "peer_alive", "The peer is alive"),
+        CommandError::NotNow(_) => (StatusCode::CONFLICT, "not_now", "Not now"),
+        CommandError::Failed(_) => (StatusCode::BAD_GATEWAY, "failed", "Failed"),
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::BadQuery(rejection.body_text())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, ..) = self.kind();
+        let mut response = (status, axum::Json(self.problem())).into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        response
+    }
+}

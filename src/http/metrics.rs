@@ -1,0 +1,218 @@
+//! `/metrics`, and the gauges that follow from the node's status.
+
+use std::{collections::BTreeMap, fmt};
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric, text::encode},
+    metrics::{MetricType, gauge::ConstGauge},
+    registry::Unit,
+};
+use tokio::sync::watch;
+
+use super::{error::ApiError, view::View};
+use crate::{
+    api::{Direction, LinkStatus, NodeInfo, NodeState, Status},
+    telemetry::{label, metric},
+};
+
+/// What [`encode`] writes.
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) async fn text(State(view): State<View>) -> Result<Response, ApiError> {
+    let mut text = String::new();
+    encode(&mut text, &view.metrics)
+        .map_err(|error| ApiError::Internal(format!("metrics cannot be written: {error}")))?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}
+
+/// Gauges taken from the node's status and the nodes it knows, at each scrape.
+#[derive(Debug)]
+pub struct StatusCollector {
+    status: watch::Receiver<Status>,
+    nodes: watch::Receiver<Vec<NodeInfo>>,
+}
+
+impl StatusCollector {
+    /// Reads these at each scrape; the same ones as in the [`View`].
+    #[must_use]
+    pub fn new(status: watch::Receiver<Status>, nodes: watch::Receiver<Vec<NodeInfo>>) -> Self {
+        Self { status, nodes }
+    }
+}
+
+/// A sample: its labels and its value.
+type Sample<V> = (Vec<(&'static str, String)>, V);
+
+impl Collector for StatusCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        // Copies, so that a slow scraper never holds up whoever feeds the channels.
+        let status = self.status.borrow().clone();
+        let nodes = self.nodes.borrow().clone();
+        encode_node(&mut encoder, &status)?;
+        encode_overlay(&mut encoder, &status)?;
+        encode_links(&mut encoder, &status.links)?;
+
+        let mut members = BTreeMap::from([("alive", 0_i64), ("gone", 0)]);
+        for node in &nodes {
+            let state = if node.alive { "alive" } else { "gone" };
+            members.entry(state).and_modify(|count| *count += 1);
+        }
+        let members = members
+            .into_iter()
+            .map(|(state, count)| (vec![(label::STATE, state.to_owned())], count));
+        gauge(&mut encoder, metric::MEMBERS, "Nodes known", None, members)?;
+
+        let vector = status
+            .vector
+            .into_iter()
+            .map(|(site, upto)| (vec![(label::SITE, site)], upto));
+        let help = "Everything of the site up to this number is here";
+        gauge(&mut encoder, metric::CHECKPOINT, help, None, vector)
+    }
+}
+
+fn encode_node(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), fmt::Error> {
+    plain(encoder, metric::UP, "The process runs", 1)?;
+    let states = [
+        (NodeState::Starting, "starting"),
+        (NodeState::Joining, "joining"),
+        (NodeState::Ready, "ready"),
+        (NodeState::Degraded, "degraded"),
+        (NodeState::Leaving, "leaving"),
+    ]
+    .map(|(state, name)| {
+        (
+            vec![(label::STATE, name.to_owned())],
+            i64::from(state == status.node.state),
+        )
+    });
+    gauge(
+        encoder,
+        metric::NODE_STATE,
+        "1 for the state the node is in",
+        None,
+        states,
+    )?;
+    plain(
+        encoder,
+        metric::STORE_READY,
+        "The store serves",
+        usize::from(status.store.ready),
+    )
+}
+
+fn encode_overlay(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), fmt::Error> {
+    let overlay = &status.overlay;
+    plain(
+        encoder,
+        metric::ACTIVE_VIEW_SIZE,
+        "Neighbours",
+        overlay.active.len(),
+    )?;
+    plain(
+        encoder,
+        metric::PASSIVE_VIEW_SIZE,
+        "Spare peers",
+        overlay.passive,
+    )?;
+    let round_trips = overlay.active.iter().filter_map(|neighbor| {
+        Some((
+            vec![(label::PEER, neighbor.peer_id.clone())],
+            neighbor.rtt_ms? / 1_000.0,
+        ))
+    });
+    let help = "Last round trip to a neighbour";
+    gauge(
+        encoder,
+        metric::NEIGHBOR_ROUND_TRIP,
+        help,
+        Some(&Unit::Seconds),
+        round_trips,
+    )
+}
+
+fn encode_links(
+    encoder: &mut DescriptorEncoder<'_>,
+    links: &[LinkStatus],
+) -> Result<(), fmt::Error> {
+    let mut counts: BTreeMap<(Direction, &str), i64> = BTreeMap::new();
+    for link in links {
+        *counts.entry((link.direction, &link.state)).or_default() += 1;
+    }
+    let counts = counts.into_iter().map(|((direction, state), count)| {
+        let labels = vec![
+            (label::DIRECTION, name(direction)),
+            (label::STATE, state.to_owned()),
+        ];
+        (labels, count)
+    });
+    gauge(encoder, metric::LINKS, "Data links", None, counts)?;
+    let bytes = links
+        .iter()
+        .filter_map(|link| Some((ends(link), link.lag_bytes?)));
+    let help = "WAL that the subscriber has not confirmed";
+    gauge(
+        encoder,
+        metric::LINK_LAG_BYTES,
+        help,
+        Some(&Unit::Bytes),
+        bytes,
+    )?;
+    let seconds = links
+        .iter()
+        .filter_map(|link| Some((ends(link), link.lag_seconds?)));
+    let help = "Time since the link last was level";
+    gauge(
+        encoder,
+        metric::LINK_LAG_SECONDS,
+        help,
+        Some(&Unit::Seconds),
+        seconds,
+    )
+}
+
+fn ends(link: &LinkStatus) -> Vec<(&'static str, String)> {
+    vec![
+        (label::PEER, link.peer_id.clone()),
+        (label::DIRECTION, name(link.direction)),
+    ]
+}
+
+fn name(direction: Direction) -> String {
+    match direction {
+        Direction::In => "in".to_owned(),
+        Direction::Out => "out".to_owned(),
+    }
+}
+
+/// A gauge with the constant labels only.
+fn plain(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: usize,
+) -> Result<(), fmt::Error> {
+    let gauge = ConstGauge::new(value);
+    gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+}
+
+/// A gauge with labels of its own in every sample.
+fn gauge<V: EncodeGaugeValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    samples: impl IntoIterator<Item = Sample<V>>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    for (labels, value) in samples {
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What the API sees of the node.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    api::{NodeInfo, Status, Topology},
+    identity::NodeName,
+};
+
+/// What the API sees of the node: always the latest value, and a way to ask for something.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The node as seen by itself. Whoever feeds it sets `node.state` to `ready` only when the
+    /// store is up, the node has joined (or is alone by choice) and catch-up is done: `/readyz`
+    /// says no more than that.
+    pub status: watch::Receiver<Status>,
+    /// The nodes known in the cluster, this one too.
+    pub nodes: watch::Receiver<Vec<NodeInfo>>,
+    /// The overlay as known here.
+    pub topology: watch::Receiver<Topology>,
+    /// All metrics; the status ones come with a [`super::StatusCollector`] registered in it.
+    pub metrics: Arc<Registry>,
+    /// Where commands go. A full queue is answered with 503 at once.
+    pub commands: mpsc::Sender<Command>,
+}
+
+/// How the API behaves.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Host names by which a command may address this node, beside `localhost` and IP addresses.
+    pub hosts: Vec<String>,
+}
+
+/// Something the node is asked to do. The answer goes to `reply`; dropping it means the node is
+/// stopping.
+#[derive(Debug)]
+pub enum Command {
+    /// Leave the cluster for good, then stop. Answered when nothing of this node is left with its
+    /// neighbours, before the process ends.
+    Leave {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+    /// Declare `peer` gone for good.
+    Evict {
+        /// Whom.
+        peer: NodeName,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+}
+
+/// A command that was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// Nobody of that name is known. Nothing was changed.
+    #[error("no node {0} is known here; `starling nodes` lists the known ones")]
+    UnknownPeer(NodeName),
+    /// A node does not evict itself. Nothing was changed.
+    #[error("{0} is this node itself; `starling leave` takes it out of the cluster")]
+    Myself(NodeName),
+    /// The peer is present, and would come back at once. Nothing was changed.
+    #[error("{0} is alive: stop it first, or let it leave")]
+    Alive(NodeName),
+    /// The node's state does not allow it now. Nothing was changed.
+    #[error("not now: {0}")]
+    NotNow(String),
+    /// It was begun and did not end well; it may be tried again.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,71 @@
+//! What travels on the link protocol: a request of the data plane or a round of gossip, in CBOR.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{directory::Gossip, replication};
+
+/// A question to a neighbour.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// About links; the data plane answers.
+    Link(replication::Request),
+    /// What we know of the nodes; answered with what the neighbour knows.
+    Status(Gossip),
+}
+
+/// Its answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// Answer to [`Request::Link`].
+    Link(replication::Reply),
+    /// Answer to [`Request::Status`].
+    Status(Gossip),
+    /// The request made no sense to this version.
+    Unknown,
+}
+
+impl Reply {
+    /// The answer to questions about links while there is no data plane yet.
+    pub(super) fn not_ready() -> Self {
+        Self::Link(replication::Reply::Refused {
+            code: replication::protocol::code::STORE_DOWN.to_owned(),
+            message: "the store is not up yet".to_owned(),
+        })
+    }
+}
+
+/// The bytes of a message. Encoding into memory cannot fail for these types; should it, the peer
+/// gets an empty body, which it refuses.
+pub(super) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    cbor4ii::serde::to_vec(Vec::new(), message).unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot encode a message");
+        Vec::new()
+    })
+}
+
+/// The message in `body`, if it is one that this version knows.
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    cbor4ii::serde::from_slice(body).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reply, Request, decode, encode};
+
+    #[test]
+    fn a_message_comes_back_as_it_went() {
+        let request = Request::Link(crate::replication::Request::Leave);
+        assert!(matches!(
+            decode(&encode(&request)),
+            Some(Request::Link(crate::replication::Request::Leave))
+        ));
+    }
+
+    #[test]
+    fn garbage_is_no_message() {
+        for body in [&b""[..], b"\xff", b"\xa1\x64Link\x01", &[0x9b; 64]] {
+            assert!(decode::<Request>(body).is_none());
+            assert!(decode::<Reply>(body).is_none());
+        }
+    }
+}

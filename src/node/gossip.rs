@@ -1,0 +1,140 @@
+//! Rounds of gossip with the neighbours: when, with whom, and what came of it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tracing::debug;
+
+use super::envelope::{self, Reply, Request};
+use crate::{
+    directory::{Directory, Gossip, HEARTBEAT},
+    identity::NodeName,
+    network,
+};
+
+/// News wait this long for company, so that a change at many nodes is one round and not many.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// How long the last round may take: a neighbour that does not answer hears of it from others.
+const LAST_ROUND_MAX: Duration = Duration::from_secs(3);
+
+/// Answers waiting to be taken in. One round at a time runs with each neighbour, and there are few.
+const ANSWERS_MAX: usize = 64;
+
+/// What a round with one neighbour brought.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// With whom.
+    pub(super) peer: NodeName,
+    /// What it said; `None` when it did not answer.
+    pub(super) gossip: Option<Gossip>,
+}
+
+/// Runs rounds of gossip. Owns no knowledge: that is the [`Directory`]'s.
+#[derive(Debug)]
+pub(super) struct Gossiper {
+    network: network::Handle,
+    /// When the next round with everybody is due.
+    due: Instant,
+    /// Neighbours with a round under way.
+    busy: BTreeSet<NodeName>,
+    tasks: JoinSet<()>,
+    sender: mpsc::Sender<Answer>,
+    answers: mpsc::Receiver<Answer>,
+}
+
+/// Something for the node to do about gossip.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// A round is due.
+    Due,
+    /// An answer came.
+    Answered(Answer),
+}
+
+impl Gossiper {
+    pub(super) fn new(network: network::Handle) -> Self {
+        let (sender, answers) = mpsc::channel(ANSWERS_MAX);
+        let due = Instant::now();
+        Self {
+            network,
+            due,
+            busy: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            sender,
+            answers,
+        }
+    }
+
+    /// There is news: a round with everybody soon.
+    pub(super) fn hurry(&mut self) {
+        self.due = self.due.min(Instant::now() + DEBOUNCE);
+    }
+
+    /// The next thing to do. Safe to drop and call again.
+    pub(super) async fn next(&mut self) -> Turn {
+        tokio::select! {
+            Some(answer) = self.answers.recv() => {
+                self.busy.remove(&answer.peer);
+                Turn::Answered(answer)
+            }
+            () = tokio::time::sleep_until(self.due) => {
+                self.due = Instant::now() + HEARTBEAT;
+                Turn::Due
+            }
+        }
+    }
+
+    /// Starts a round with each neighbour that has none under way.
+    pub(super) fn round<'a>(
+        &mut self,
+        directory: &mut Directory,
+        neighbors: impl Iterator<Item = &'a NodeName>,
+        now: Duration,
+    ) {
+        while self.tasks.try_join_next().is_some() {}
+        for peer in neighbors {
+            if !self.busy.insert(peer.clone()) {
+                continue;
+            }
+            let request = Request::Status(directory.gossip_for(peer, now));
+            let (network, sender, peer) = (self.network.clone(), self.sender.clone(), peer.clone());
+            self.tasks.spawn(async move {
+                let gossip = exchange(&network, &peer, &request).await;
+                let _ = sender.send(Answer { peer, gossip }).await;
+            });
+        }
+    }
+
+    /// One more round with everybody, and its end.
+    pub(super) async fn last_round<'a>(
+        &mut self,
+        directory: &mut Directory,
+        neighbors: impl Iterator<Item = &'a NodeName>,
+        now: Duration,
+    ) {
+        self.busy.clear();
+        self.round(directory, neighbors, now);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_ROUND_MAX, all).await;
+    }
+}
+
+async fn exchange(network: &network::Handle, peer: &NodeName, request: &Request) -> Option<Gossip> {
+    match network
+        .request(peer.clone(), envelope::encode(request))
+        .await
+    {
+        Ok(body) => match envelope::decode(&body) {
+            Some(Reply::Status(gossip)) => Some(gossip),
+            other => {
+                debug!(%peer, ?other, "answer to gossip makes no sense");
+                None
+            }
+        },
+        Err(error) => {
+            debug!(%peer, %error, "gossip was not answered");
+            None
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The picture that others have of this node: the status, the cluster, and what it says of itself.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+
+use super::{open_store::OpenStore, plane::Plane};
+use crate::{
+    api::{
+        NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus, Status, StoreStatus,
+        Topology, timestamp,
+    },
+    config::Config,
+    directory::{Announcement, Directory},
+    http,
+    identity::{NodeName, Site},
+    network,
+};
+
+/// All that the picture is drawn from, at one moment.
+#[derive(Debug)]
+pub(super) struct Glance<'a> {
+    pub(super) store_ready: bool,
+    pub(super) overlay: &'a network::Overlay,
+    pub(super) plane: Option<&'a Plane>,
+    pub(super) directory: &'a Directory,
+    pub(super) listen: &'a [String],
+    pub(super) now: Duration,
+}
+
+/// The latest picture, and who looks at it.
+#[derive(Debug)]
+pub(super) struct Picture {
+    /// Whether the node was told of peers to join; if not, it is alone by choice.
+    wants_peers: bool,
+    /// A neighbour was seen in this life.
+    met: bool,
+    leaving: bool,
+    site: Option<Site>,
+    store_address: String,
+    status: watch::Sender<Status>,
+    nodes: watch::Sender<Vec<NodeInfo>>,
+    topology: watch::Sender<Topology>,
+}
+
+impl Picture {
+    pub(super) fn new(config: &Config, me: &NodeName) -> Self {
+        let status = Status {
+            node: NodeStatus {
+                peer_id: me.0.clone(),
+                site: 0,
+                name: config.node.name.clone(),
+                cluster: config.node.cluster.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                state: NodeState::Starting,
+                listen: Vec::new(),
+            },
+            store: StoreStatus {
+                url: String::new(),
+                version: String::new(),
+                ready: false,
+            },
+            overlay: OverlayStatus::default(),
+            links: Vec::new(),
+            vector: BTreeMap::new(),
+        };
+        Self {
+            wants_peers: !config.network.bootstrap.is_empty(),
+            met: false,
+            leaving: false,
+            site: None,
+            store_address: String::new(),
+            status: watch::Sender::new(status),
+            nodes: watch::Sender::new(Vec::new()),
+            topology: watch::Sender::new(Topology::default()),
+        }
+    }
+
+    /// What the HTTP API looks at.
+    pub(super) fn view(
+        &self,
+        metrics: Registry,
+        commands: mpsc::Sender<http::Command>,
+    ) -> http::View {
+        http::View {
+            status: self.status.subscribe(),
+            nodes: self.nodes.subscribe(),
+            topology: self.topology.subscribe(),
+            metrics: Arc::new(metrics),
+            commands,
+        }
+    }
+
+    pub(super) fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    pub(super) fn nodes(&self) -> watch::Receiver<Vec<NodeInfo>> {
+        self.nodes.subscribe()
+    }
+
+    /// The store is up for the first time.
+    pub(super) fn store(&mut self, store: &OpenStore) {
+        self.site = Some(store.site);
+        let host = store.server.advertise.host.as_deref().unwrap_or("*");
+        self.store_address = format!("{host}:{}", store.server.advertise.port);
+        self.status.send_modify(|status| {
+            status.node.site = store.site.get();
+            status.store.url.clone_from(&store.server.url);
+            status.store.version.clone_from(&store.server.version);
+        });
+    }
+
+    /// The node was told to leave.
+    pub(super) fn leaving(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Draws the picture anew. Returns whether the node has something new to say of itself that
+    /// cannot wait for the next heartbeat.
+    pub(super) fn refresh(&mut self, glance: &Glance<'_>) -> bool {
+        self.met |= !glance.overlay.active.is_empty();
+        let state = self.state(glance);
+        let mut status = self.status.borrow().clone();
+        status.node.state = state;
+        status.node.listen = glance.listen.to_vec();
+        status.store.ready = glance.store_ready;
+        status.overlay = overlay_status(glance);
+        if let Some(plane) = glance.plane {
+            status.links.clone_from(&plane.links.borrow());
+            status.vector = plane
+                .vector
+                .borrow()
+                .iter()
+                .map(|(s, n)| (s.to_string(), *n))
+                .collect();
+        }
+        let is_urgent = {
+            let old = self.status.borrow();
+            old.node.state != state || names(&old.overlay).ne(names(&status.overlay))
+        };
+        set(&self.status, status);
+        set(
+            &self.nodes,
+            glance.directory.nodes(glance.now, SystemTime::now()),
+        );
+        set(&self.topology, glance.directory.topology(glance.now));
+        is_urgent
+    }
+
+    fn state(&self, glance: &Glance<'_>) -> NodeState {
+        let Some(plane) = glance.plane else {
+            return NodeState::Starting;
+        };
+        // A store that holds what others wrote was in the cluster before: it may go on alone.
+        let was_in = plane
+            .vector
+            .borrow()
+            .keys()
+            .any(|site| Some(*site) != self.site);
+        if self.leaving {
+            NodeState::Leaving
+        } else if !glance.store_ready {
+            NodeState::Degraded
+        } else if !*plane.level.borrow() || (self.wants_peers && !self.met && !was_in) {
+            NodeState::Joining
+        } else {
+            NodeState::Ready
+        }
+    }
+
+    /// What the node says of itself to the others.
+    pub(super) fn announcement(&self, vector: BTreeMap<Site, i64>) -> Announcement {
+        let status = self.status.borrow();
+        Announcement {
+            name: status.node.name.clone(),
+            site: self.site,
+            state: status.node.state,
+            store: self.store_address.clone(),
+            vector,
+            neighbors: names(&status.overlay)
+                .map(|name| NodeName(name.to_owned()))
+                .collect(),
+            version: status.node.version.clone(),
+        }
+    }
+}
+
+fn overlay_status(glance: &Glance<'_>) -> OverlayStatus {
+    let active = glance.overlay.active.iter().map(|neighbor| NeighborStatus {
+        peer_id: neighbor.peer.0.clone(),
+        name: glance
+            .directory
+            .record(&neighbor.peer)
+            .map(|r| r.name.clone())
+            .unwrap_or_default(),
+        addresses: neighbor.addresses.iter().map(ToString::to_string).collect(),
+        since: timestamp(neighbor.since),
+        rtt_ms: neighbor.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+    });
+    OverlayStatus {
+        active: active.collect(),
+        passive: glance.overlay.passive,
+    }
+}
+
+fn names(overlay: &OverlayStatus) -> impl Iterator<Item = &str> {
+    overlay
+        .active
+        .iter()
+        .map(|neighbor| neighbor.peer_id.as_str())
+}
+
+fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
+    sender.send_if_modified(|old| {
+        let is_new = *old != value;
+        if is_new {
+            *old = value;
+        }
+        is_new
+    });
+}

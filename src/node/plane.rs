@@ -1,0 +1,137 @@
+//! The data plane as the node uses it.
+
+use std::collections::BTreeMap;
+
+use hyparview::DownReason;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+use tracing::warn;
+
+use super::{
+    envelope::{self, Reply, Request},
+    open_store::Server,
+};
+use crate::{
+    api::LinkStatus,
+    config::Config,
+    identity::{NodeName, Site},
+    network,
+    replication::{self, Departure, Settings, Transport, TransportError, Unfinished},
+};
+
+/// Carries the data plane's requests over the link protocol.
+#[derive(Debug)]
+struct OverNetwork(network::Handle);
+
+impl Transport for OverNetwork {
+    async fn request(
+        &self,
+        peer: &NodeName,
+        request: replication::Request,
+    ) -> Result<replication::Reply, TransportError> {
+        let body = envelope::encode(&Request::Link(request));
+        let sent = self.0.request(peer.clone(), body).await;
+        let answer = sent.map_err(|error| TransportError::Unreachable(error.to_string()))?;
+        match envelope::decode(&answer) {
+            Some(Reply::Link(reply)) => Ok(reply),
+            _ => Err(TransportError::Garbled(
+                "not an answer about links".to_owned(),
+            )),
+        }
+    }
+}
+
+/// A running data plane.
+#[derive(Debug, Clone)]
+pub(super) struct Plane {
+    pub(super) handle: replication::Handle,
+    pub(super) links: watch::Receiver<Vec<LinkStatus>>,
+    pub(super) vector: watch::Receiver<BTreeMap<Site, i64>>,
+    pub(super) level: watch::Receiver<bool>,
+}
+
+impl Plane {
+    pub(super) fn start(
+        config: &Config,
+        me: &NodeName,
+        network: &network::Handle,
+        server: &Server,
+    ) -> Self {
+        let mut settings = Settings::new(
+            me.clone(),
+            config.node.cluster.clone(),
+            server.connection(),
+            server.advertise.clone(),
+        );
+        settings.link_grace = config.replication.link_grace;
+        settings.slot_bytes_max = config.replication.slot_bytes_max;
+        settings.slot_inactive_max = config.replication.slot_inactive_max;
+        settings.checkpoint_interval = config.replication.checkpoint_interval;
+        let handle = replication::start(settings, OverNetwork(network.clone()));
+        Self {
+            links: handle.links(),
+            vector: handle.vector(),
+            level: handle.level(),
+            handle,
+        }
+    }
+
+    /// Waits until something of it looks different.
+    pub(super) async fn changed(&mut self) {
+        let changed = tokio::select! {
+            changed = self.links.changed() => changed,
+            changed = self.vector.changed() => changed,
+            changed = self.level.changed() => changed,
+        };
+        if changed.is_err() {
+            // The data plane has ended: nothing will change any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Answers a peer's request, however long it takes.
+    pub(super) fn serve(
+        &self,
+        from: NodeName,
+        request: replication::Request,
+        reply: oneshot::Sender<Vec<u8>>,
+    ) {
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            let answer = handle.serve(&from, request).await;
+            let _ = reply.send(envelope::encode(&Reply::Link(answer)));
+        });
+    }
+
+    /// Takes down whatever is left of the links with a member that is gone for good.
+    pub(super) fn forget(&self, peer: NodeName) {
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            if let Err(error) = handle.forget(&peer).await {
+                warn!(%peer, %error, "links of a member that is gone are still there");
+            }
+        });
+    }
+
+    /// Starts leaving: peers are to have all that only we have, and to drop what is ours.
+    pub(super) fn leave(&self) -> JoinHandle<Result<(), Unfinished>> {
+        let handle = self.handle.clone();
+        tokio::spawn(async move { handle.leave().await })
+    }
+}
+
+/// What the end of a neighbour relation means for its links.
+///
+/// A relation that either side ended in words ends its links; one that broke may be whole underneath.
+pub(super) fn departure(reason: DownReason) -> Departure {
+    match reason {
+        DownReason::Evicted
+        | DownReason::Dropped
+        | DownReason::Left
+        | DownReason::Switched
+        | DownReason::Misbehaved => Departure::Deliberate,
+        DownReason::Closed | DownReason::Silent | DownReason::Slow => Departure::Lost,
+    }
+}
