@@ -1,0 +1,39 @@
+//! Integration tests: one binary, a module per topic.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on says so by panicking, and what it measured by printing"
+)]
+
+#[path = "main/chaos.rs"]
+mod chaos;
+#[path = "main/cli.rs"]
+mod cli;
+#[path = "main/cluster.rs"]
+mod cluster;
+#[path = "main/config.rs"]
+mod config;
+#[path = "main/engines.rs"]
+mod engines;
+#[path = "main/http.rs"]
+mod http;
+#[path = "main/network.rs"]
+mod network;
+#[path = "main/postgres.rs"]
+mod postgres;
+#[path = "main/postgres_doctor.rs"]
+mod postgres_doctor;
+#[path = "main/postgres_trouble.rs"]
+mod postgres_trouble;
+#[path = "main/process.rs"]
+mod process;
+#[path = "main/replication.rs"]
+mod replication;
+#[path = "main/replication_crash.rs"]
+mod replication_crash;
+#[path = "main/store.rs"]
+mod store;
+#[path = "main/support.rs"]
+mod support;

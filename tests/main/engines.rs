@@ -1,0 +1,393 @@
+//! Data planes with real servers, joined by an in-process network that can be cut.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use starling::identity::{NodeName, Site};
+use starling::postgres::{self, PrivateConfig, PrivateServer};
+use starling::replication::{
+    self, Advertise, Departure, Handle, Neighbor, Reply, Request, Settings, Transport,
+    TransportError,
+};
+use starling::store;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+
+/// Longer than anything waited for takes on a slow and busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What the tests grant a lost peer: long enough to see it last, short enough to see it end.
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
+
+/// Waits until `check` gives something.
+pub(crate) async fn until<T, F>(what: &str, mut check: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The network between the engines.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Router(Arc<Mutex<Fabric>>);
+
+#[derive(Debug, Default)]
+struct Fabric {
+    engines: BTreeMap<NodeName, Handle>,
+    /// Requests from one to the other are not delivered.
+    cut: BTreeSet<(NodeName, NodeName)>,
+    /// Requests to these are delivered and never answered.
+    mute: BTreeSet<NodeName>,
+    delay: Duration,
+}
+
+impl Router {
+    pub(crate) fn cut(&self, a: &Node, b: &Node) {
+        let pairs = [
+            (a.name.clone(), b.name.clone()),
+            (b.name.clone(), a.name.clone()),
+        ];
+        self.0.lock().unwrap().cut.extend(pairs);
+    }
+
+    /// Requests of `a` do not reach `b`.
+    pub(crate) fn cut_one_way(&self, a: &Node, b: &Node) {
+        let pair = (a.name.clone(), b.name.clone());
+        self.0.lock().unwrap().cut.insert(pair);
+    }
+
+    pub(crate) fn mend(&self) {
+        let mut fabric = self.0.lock().unwrap();
+        fabric.cut.clear();
+        fabric.mute.clear();
+    }
+
+    pub(crate) fn mute(&self, node: &Node) {
+        self.0.lock().unwrap().mute.insert(node.name.clone());
+    }
+
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.0.lock().unwrap().delay = delay;
+    }
+}
+
+/// One engine's access to the network.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    from: NodeName,
+    router: Router,
+}
+
+impl Transport for Wire {
+    async fn request(&self, peer: &NodeName, request: Request) -> Result<Reply, TransportError> {
+        let (engine, is_mute, delay) = {
+            let fabric = self.router.0.lock().unwrap();
+            let is_cut = fabric.cut.contains(&(self.from.clone(), peer.clone()));
+            let engine = fabric.engines.get(peer).filter(|_| !is_cut).cloned();
+            (engine, fabric.mute.contains(peer), fabric.delay)
+        };
+        let engine = engine.ok_or_else(|| TransportError::Unreachable("cut off".to_owned()))?;
+        sleep(delay).await;
+        let reply = engine.serve(&self.from, request).await;
+        if is_mute {
+            std::future::pending::<()>().await;
+        }
+        Ok(reply)
+    }
+}
+
+fn config(dir: &Path) -> PrivateConfig {
+    PrivateConfig {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        shared_buffers_mb: 32,
+        ..PrivateConfig::new(dir)
+    }
+}
+
+/// A store with its engine.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) site: Site,
+    pub(crate) server: Arc<PrivateServer>,
+    pub(crate) engine: Option<Handle>,
+    dir: TempDir,
+}
+
+impl Node {
+    async fn new(number: usize) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("starling-test-")
+            .tempdir()
+            .unwrap();
+        let server = Arc::new(PrivateServer::start(config(dir.path())).await.unwrap());
+        let mut client = postgres::connect(&server.connection()).await.unwrap();
+        store::install(&mut client).await.unwrap();
+        let name = NodeName(format!("node-{number}"));
+        let site = store::identify(&mut client, &name, "test").await.unwrap();
+        Self {
+            name,
+            site,
+            server,
+            engine: None,
+            dir,
+        }
+    }
+
+    /// Starts the store again after it was stopped.
+    pub(crate) async fn start_store(&mut self) {
+        self.server = Arc::new(PrivateServer::start(config(self.dir.path())).await.unwrap());
+        if let Some(engine) = &self.engine {
+            engine.store_moved(self.server.connection());
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Handle {
+        self.engine.as_ref().unwrap()
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        postgres::connect(&self.server.connection()).await.unwrap()
+    }
+
+    /// Runs statements; only for when the store is up.
+    pub(crate) async fn run(&self, sql: &str) {
+        self.client().await.batch_execute(sql).await.unwrap();
+    }
+
+    /// The first column of the first row as text; `None` when the store is down.
+    pub(crate) async fn try_text(&self, sql: &str) -> Option<String> {
+        let client = postgres::connect(&self.server.connection()).await.ok()?;
+        let row = client
+            .query_one(&format!("select ({sql})::text"), &[])
+            .await
+            .ok()?;
+        Some(row.get::<_, Option<String>>(0).unwrap_or_default())
+    }
+
+    pub(crate) async fn text(&self, sql: &str) -> String {
+        self.try_text(sql).await.unwrap()
+    }
+
+    pub(crate) fn neighbor(&self) -> Neighbor {
+        Neighbor {
+            name: self.name.clone(),
+            hosts: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        }
+    }
+
+    /// What an immediate stop does: the server is gone, and recovers when it comes back.
+    pub(crate) async fn crash(&self) {
+        quit(&self.data_dir());
+        sleep(Duration::from_millis(50)).await;
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("postgres/data")
+    }
+
+    pub(crate) async fn await_up(&self) {
+        until("the store is back", || self.try_text("1")).await;
+        if let Some(engine) = &self.engine {
+            engine.store_moved(self.server.connection());
+        }
+    }
+
+    /// All that the server has said.
+    pub(crate) fn log(&self) -> String {
+        let read = |name| std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
+        read("postgres/server.log.1") + &read("postgres/server.log")
+    }
+
+    /// Names of our links on the server and of what hangs on them, one per line.
+    pub(crate) async fn links(&self) -> String {
+        self.text(
+            "select string_agg(kind || ' ' || name, e'\\n' order by kind, name) from (
+               select 'subscription', subname::text from pg_subscription
+               union all select 'slot', slot_name from pg_replication_slots
+               union all select 'publication', pubname from pg_publication
+               union all select 'role', rolname from pg_roles
+                where rolname ~ '^starling_[0-9a-f]{16}_'
+               union all select 'origin', coalesce(s.subname, o.roname)
+                 from pg_replication_origin o
+                 left join pg_subscription s on 'pg_' || s.oid = o.roname
+             ) as t (kind, name)",
+        )
+        .await
+    }
+}
+
+/// Stops the server of a data directory at once, if it runs.
+pub(crate) fn quit(data_dir: &Path) {
+    let Ok(text) = std::fs::read_to_string(data_dir.join("postmaster.pid")) else {
+        return;
+    };
+    let pid = text.lines().next().unwrap().parse().unwrap();
+    // It may be on its way down already.
+    let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
+}
+
+/// Some nodes.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) router: Router,
+}
+
+impl Cluster {
+    /// Servers only.
+    pub(crate) async fn stores(count: usize) -> Self {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
+        let nodes = futures::future::join_all((0..count).map(Node::new)).await;
+        Self {
+            nodes,
+            router: Router::default(),
+        }
+    }
+
+    /// Servers with engines.
+    pub(crate) async fn start(count: usize) -> Self {
+        let mut cluster = Self::stores(count).await;
+        for node in 0..count {
+            cluster.start_engine(node);
+        }
+        cluster
+    }
+
+    pub(crate) fn settings(&self, node: usize) -> Settings {
+        let node = &self.nodes[node];
+        let advertise = Advertise {
+            host: None,
+            port: 0,
+        };
+        Settings {
+            link_grace: GRACE,
+            ..Settings::new(
+                node.name.clone(),
+                "test".to_owned(),
+                node.server.connection(),
+                advertise,
+            )
+        }
+    }
+
+    pub(crate) fn start_engine(&mut self, node: usize) {
+        self.start_engine_with(node, self.settings(node));
+    }
+
+    pub(crate) fn start_engine_with(&mut self, node: usize, settings: Settings) {
+        let name = settings.node.clone();
+        let wire = Wire {
+            from: name.clone(),
+            router: self.router.clone(),
+        };
+        let engine = replication::start(settings, wire);
+        self.router
+            .0
+            .lock()
+            .unwrap()
+            .engines
+            .insert(name, engine.clone());
+        self.nodes[node].engine = Some(engine);
+    }
+
+    /// As `kill -9` does, as far as anybody can tell: every task ends where it is.
+    pub(crate) async fn kill_engine(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        self.router.0.lock().unwrap().engines.remove(&node.name);
+        if let Some(engine) = node.engine.take() {
+            engine.shutdown().await;
+        }
+    }
+
+    /// Tells both that they are neighbours.
+    pub(crate) fn link(&self, a: usize, b: usize) {
+        for (one, other) in [(a, b), (b, a)] {
+            if let Some(engine) = &self.nodes[one].engine {
+                engine.neighbor_up(self.nodes[other].neighbor());
+            }
+        }
+    }
+
+    pub(crate) fn unlink(&self, a: usize, b: usize, departure: Departure) {
+        for (one, other) in [(a, b), (b, a)] {
+            if let Some(engine) = &self.nodes[one].engine {
+                engine.neighbor_down(&self.nodes[other].name, departure);
+            }
+        }
+    }
+
+    /// Waits until both directions between the two stream, and nothing else of them is left.
+    pub(crate) async fn await_linked(&self, a: usize, b: usize) {
+        for (subscriber, publisher) in [(a, b), (b, a)] {
+            until("a link streams", || self.is_linked(subscriber, publisher)).await;
+        }
+    }
+
+    async fn is_linked(&self, subscriber: usize, publisher: usize) -> Option<()> {
+        let (subscriber, publisher) = (&self.nodes[subscriber], &self.nodes[publisher]);
+        let count = |table: &str, site: Site| {
+            format!(
+                "select count(*) from {table} ~ '^starling_{:016x}_'",
+                site.get()
+            )
+        };
+        let streaming = count(
+            "pg_stat_subscription where pid is not null and subname",
+            publisher.site,
+        );
+        let subscriptions = count("pg_subscription where subname", publisher.site);
+        let active = count(
+            "pg_replication_slots where active and slot_name",
+            subscriber.site,
+        );
+        let slots = count("pg_replication_slots where slot_name", subscriber.site);
+        let publications = count("pg_publication where pubname", subscriber.site);
+        let roles = count("pg_roles where rolname", subscriber.site);
+        let sums = [
+            subscriber
+                .try_text(&format!("({streaming}) || ',' || ({subscriptions})"))
+                .await?,
+            publisher
+                .try_text(&format!(
+                    "({active}) || ',' || ({slots}) || ',' || ({publications}) || ',' || ({roles})"
+                ))
+                .await?,
+        ];
+        (sums == ["1,1", "1,1,1,1"]).then_some(())
+    }
+
+    /// Waits until `sql` gives `expected` on a node.
+    pub(crate) async fn await_text(&self, node: usize, sql: &str, expected: &str) {
+        let what = format!("{sql} = {expected} on node {node}");
+        until(&what, || async {
+            (self.nodes[node].try_text(sql).await? == expected).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn stop(mut self) {
+        for node in 0..self.nodes.len() {
+            self.kill_engine(node).await;
+        }
+        futures::future::join_all(self.nodes.iter().map(|node| node.server.stop())).await;
+    }
+}

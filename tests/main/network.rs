@@ -1,0 +1,158 @@
+//! The network over real sockets of this machine.
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, though not every function is one"
+)]
+
+#[path = "network/joining.rs"]
+mod joining;
+#[path = "network/local_network.rs"]
+mod local_network;
+#[path = "network/refusing.rs"]
+mod refusing;
+#[path = "network/requests.rs"]
+mod requests;
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use starling::{
+    identity::NodeName,
+    network::{self, Counter, Event, Handle, Multiaddr, Overlay, Settings},
+};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+
+/// Far above what anything here takes on a busy machine, and short enough to end a run.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node's network, with a node behind it that answers each request with the request.
+struct Node {
+    handle: Handle,
+    /// Neighbour events, in order.
+    neighbors: mpsc::Receiver<Event>,
+    node: JoinHandle<()>,
+}
+
+impl Node {
+    async fn start(settings: Settings) -> Self {
+        drop(
+            tracing_subscriber::fmt()
+                .with_test_writer()
+                .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+                .try_init(),
+        );
+        let keypair = network::identity(&settings.data_dir).unwrap();
+        let (handle, events) = network::start(settings, keypair).await.unwrap();
+        let (sender, neighbors) = mpsc::channel(1000);
+        Self {
+            handle,
+            neighbors,
+            node: tokio::spawn(serve(events, sender)),
+        }
+    }
+
+    fn name(&self) -> NodeName {
+        self.handle.name().clone()
+    }
+
+    fn address(&self) -> Multiaddr {
+        self.handle.listen_addresses()[0].clone()
+    }
+
+    fn count(&self, counter: Counter) -> u64 {
+        self.handle.counters().get(counter)
+    }
+
+    async fn overlay(&self, what: &str, holds: impl FnMut(&Overlay) -> bool) -> Overlay {
+        let mut overlay = self.handle.overlay();
+        let reached = timeout(PATIENCE, overlay.wait_for(holds)).await;
+        let Ok(reached) = reached else {
+            panic!(
+                "{}: not {what}: {:?}",
+                self.name(),
+                *self.handle.overlay().borrow()
+            );
+        };
+        reached.unwrap().clone()
+    }
+
+    async fn has_neighbors(&self, count: usize) {
+        let what = format!("neighbour of {count}");
+        self.overlay(&what, |overlay| overlay.active.len() == count)
+            .await;
+    }
+
+    async fn counts(&self, counter: Counter, least: u64) {
+        eventually(&format!("{} of {least}", counter.name()), || {
+            self.count(counter) >= least
+        })
+        .await;
+    }
+
+    /// The next neighbour event, as a word and a name.
+    async fn next(&mut self) -> (&'static str, NodeName) {
+        match timeout(PATIENCE, self.neighbors.recv())
+            .await
+            .unwrap()
+            .unwrap()
+        {
+            Event::NeighborUp { peer, .. } => ("up", peer),
+            Event::NeighborDown { peer, .. } => ("down", peer),
+            other => panic!("not a neighbour event: {other:?}"),
+        }
+    }
+
+    async fn stop(self) {
+        self.handle.shutdown().await;
+        self.node.await.unwrap();
+    }
+}
+
+async fn serve(mut events: mpsc::Receiver<Event>, neighbors: mpsc::Sender<Event>) {
+    let mut kept = Vec::new();
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Request { body, reply, .. } if body == b"refuse" => drop((body, reply)),
+            Event::Request { body, reply, .. } if body == b"never answer" => kept.push(reply),
+            Event::Request { body, reply, .. } => drop(reply.send(body)),
+            Event::Listening { .. } => {}
+            event => neighbors.try_send(event).unwrap(),
+        }
+    }
+}
+
+/// Waits for a condition that has no event of its own.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let poll = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, poll).await.is_ok(), "never: {what}");
+}
+
+/// Settings for a node on loopback that finds nobody by itself.
+fn settings(data_dir: &Path) -> Settings {
+    std::fs::create_dir_all(data_dir).unwrap();
+    let mut settings = Settings::new("test", data_dir);
+    settings.listen = vec![address("/ip4/127.0.0.1/tcp/0")];
+    settings.mdns = false;
+    settings
+}
+
+fn joining(data_dir: &Path, bootstrap: &[Multiaddr]) -> Settings {
+    let mut settings = settings(data_dir);
+    settings.bootstrap = bootstrap.to_vec();
+    settings
+}
+
+fn address(text: &str) -> Multiaddr {
+    text.parse().unwrap()
+}
+
+fn names(overlay: &Overlay) -> BTreeSet<NodeName> {
+    overlay
+        .active
+        .iter()
+        .map(|neighbor| neighbor.peer.clone())
+        .collect()
+}

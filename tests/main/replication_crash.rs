@@ -1,0 +1,136 @@
+//! A controller is killed at every milestone of a link's life, and the next one finds its way.
+#![allow(clippy::print_stdout, reason = "tells which milestone it stopped at")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use starling::replication::{Departure, Milestone, Probe};
+use tokio::sync::Notify;
+
+use crate::engines::{Cluster, PATIENCE, until};
+
+/// Stops whoever reaches the milestone first, and tells.
+fn trap(milestone: Milestone) -> (Probe, Arc<Notify>) {
+    let reached = Arc::new(Notify::new());
+    let (told, is_armed) = (Arc::clone(&reached), Arc::new(AtomicBool::new(true)));
+    let probe = Probe::new(move |passed| {
+        let is_caught = passed == milestone && is_armed.swap(false, Ordering::Relaxed);
+        let told = Arc::clone(&told);
+        Box::pin(async move {
+            if is_caught {
+                told.notify_one();
+                std::future::pending::<()>().await;
+            }
+        })
+    });
+    (probe, reached)
+}
+
+/// Milestones that tearing down reaches, the rest is reached by setting up.
+fn is_of_tear_down(milestone: Milestone) -> bool {
+    matches!(
+        milestone,
+        Milestone::Unsubscribed | Milestone::SlotDropped | Milestone::Unpublished
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_may_be_killed_at_any_milestone() {
+    let mut cluster = Cluster::start(2).await;
+    for (round, milestone) in Milestone::ALL.into_iter().enumerate() {
+        println!("{milestone:?}");
+        let (probe, reached) = trap(milestone);
+        cluster.kill_engine(0).await;
+        let mut settings = cluster.settings(0);
+        settings.probe = probe;
+        cluster.start_engine_with(0, settings);
+        // Something to catch up with, both ways.
+        for node in 0..2 {
+            cluster.nodes[node]
+                .run("select crdv.counterinc('x', 1)")
+                .await;
+        }
+        cluster.link(0, 1);
+        if is_of_tear_down(milestone) {
+            cluster.await_linked(0, 1).await;
+            cluster.unlink(0, 1, Departure::Deliberate);
+        }
+        tokio::time::timeout(PATIENCE, reached.notified())
+            .await
+            .unwrap();
+        cluster.kill_engine(0).await;
+
+        cluster.start_engine(0);
+        cluster.link(0, 1);
+        let expected = ((round + 1) * 2).to_string();
+        for node in 0..2 {
+            cluster
+                .await_text(node, "select crdv.counterget('x')", &expected)
+                .await;
+        }
+        cluster.await_linked(0, 1).await;
+        cluster.unlink(0, 1, Departure::Deliberate);
+        for node in &cluster.nodes {
+            until("nothing is left", || async {
+                node.links().await.is_empty().then_some(())
+            })
+            .await;
+        }
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_and_its_store_may_be_killed_together() {
+    let mut cluster = Cluster::start(2).await;
+    let set_up = Milestone::ALL
+        .into_iter()
+        .filter(|milestone| !is_of_tear_down(*milestone));
+    for (round, milestone) in set_up.enumerate() {
+        println!("{milestone:?}");
+        let (probe, reached) = trap(milestone);
+        cluster.kill_engine(0).await;
+        let mut settings = cluster.settings(0);
+        settings.probe = probe;
+        cluster.start_engine_with(0, settings);
+        for node in 0..2 {
+            cluster.nodes[node]
+                .run("select crdv.counterinc('x', 1)")
+                .await;
+        }
+        cluster.link(0, 1);
+        tokio::time::timeout(PATIENCE, reached.notified())
+            .await
+            .unwrap();
+        cluster.nodes[0].crash().await;
+        cluster.kill_engine(0).await;
+
+        // Nobody comes back for what was begun: it is debris, here and at the peer.
+        cluster.start_engine(0);
+        cluster.unlink(0, 1, Departure::Lost);
+        cluster.nodes[0].await_up().await;
+        for node in &cluster.nodes {
+            until("nothing is left", || async {
+                node.try_text("1").await?;
+                node.links().await.is_empty().then_some(())
+            })
+            .await;
+        }
+        cluster.link(0, 1);
+        let expected = ((round + 1) * 2).to_string();
+        for node in 0..2 {
+            cluster
+                .await_text(node, "select crdv.counterget('x')", &expected)
+                .await;
+        }
+        cluster.await_linked(0, 1).await;
+        cluster.unlink(0, 1, Departure::Deliberate);
+        for node in &cluster.nodes {
+            until("nothing is left", || async {
+                node.links().await.is_empty().then_some(())
+            })
+            .await;
+        }
+    }
+    cluster.stop().await;
+}

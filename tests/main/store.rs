@@ -1,0 +1,23 @@
+//! The CRDV store on a real PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+
+#[path = "store/bad_input.rs"]
+mod bad_input;
+#[path = "store/catch_up.rs"]
+mod catch_up;
+#[path = "store/checkpoint.rs"]
+mod checkpoint;
+#[path = "store/concurrency.rs"]
+mod concurrency;
+#[path = "store/convergence.rs"]
+mod convergence;
+#[path = "store/install.rs"]
+mod install;
+#[path = "store/model.rs"]
+mod model;
+#[path = "store/nesting.rs"]
+mod nesting;
+#[path = "store/operation.rs"]
+mod operation;
+#[path = "store/structures.rs"]
+mod structures;

@@ -1,0 +1,335 @@
+//! Installing, upgrading, and the identity of a store.
+
+use std::fs;
+use std::path::Path;
+
+use starling::identity::NodeName;
+use starling::store::{self, Definition, Error, Schema};
+use tokio_postgres::Client;
+
+use crate::support::Server;
+
+fn node(name: &str) -> NodeName {
+    NodeName(name.to_owned())
+}
+
+async fn text(client: &Client, query: &str) -> String {
+    client.query_one(query, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn installing_again_changes_nothing() {
+    let database = Server::shared().database("").await;
+    let mut client = database.connect().await;
+    let version = Schema::current().version();
+    let first = store::install(&mut client).await.unwrap();
+    assert_eq!(
+        (first.from, first.to, first.definitions_applied),
+        (0, version, true)
+    );
+    // The transactions that made the functions and the record.
+    let written = "select md5(string_agg(p.xmin::text, ' ' order by p.oid))
+          || (select xmin from crdv.installation)
+        from pg_proc p where p.pronamespace = 'crdv'::regnamespace";
+    let before = text(&client, written).await;
+    let second = store::install(&mut client).await.unwrap();
+    assert_eq!(
+        (second.from, second.to, second.definitions_applied),
+        (version, version, false)
+    );
+    assert_eq!(
+        text(&client, written).await,
+        before,
+        "installing again wrote something"
+    );
+}
+
+#[tokio::test]
+async fn two_installers_make_one_store() {
+    let database = Server::shared().database("").await;
+    let (mut a, mut b) = (database.connect().await, database.connect().await);
+    let (a, b) = tokio::join!(store::install(&mut a), store::install(&mut b));
+    let applied = [
+        a.unwrap().definitions_applied,
+        b.unwrap().definitions_applied,
+    ];
+    assert_ne!(
+        applied[0], applied[1],
+        "both or neither applied the definitions"
+    );
+}
+
+#[tokio::test]
+async fn each_migration_can_fail_and_be_done_again() {
+    let server = Server::shared();
+    let current = Schema::current();
+    for broken in 0..current.migrations.len() {
+        let database = server.database("").await;
+        let mut client = database.connect().await;
+        let mut schema = current.clone();
+        schema.migrations[broken].sql.push_str("; select 1 / 0;");
+        let error = schema.install(&mut client).await.unwrap_err();
+        let expected = i32::try_from(broken).unwrap() + 1;
+        assert!(
+            matches!(error, Error::Migration { id, .. } if id == expected),
+            "{error:?}"
+        );
+        let installed = store::install(&mut client).await.unwrap();
+        assert_eq!(
+            installed.from,
+            expected - 1,
+            "a failed step left something behind"
+        );
+        assert_eq!(installed.to, current.version());
+    }
+}
+
+#[tokio::test]
+async fn each_migration_does_what_its_twin_says() {
+    let database = Server::shared().database("").await;
+    let mut client = database.connect().await;
+    let current = Schema::current();
+    let twins = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations/tests");
+    for count in 1..=current.migrations.len() {
+        let schema = Schema {
+            migrations: current.migrations[..count].to_vec(),
+            definitions: Vec::new(),
+        };
+        schema.install(&mut client).await.unwrap();
+        let twin = twins.join(format!("{}.sql", current.migrations[count - 1].name));
+        client
+            .batch_execute(&fs::read_to_string(twin).unwrap())
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        fs::read_dir(twins).unwrap().count(),
+        current.migrations.len()
+    );
+}
+
+#[tokio::test]
+async fn changed_definitions_are_applied_and_broken_ones_are_not() {
+    let database = Server::shared().database("").await;
+    let mut client = database.connect().await;
+    store::install(&mut client).await.unwrap();
+    let answer = |sql: &str| Definition {
+        name: "answer".to_owned(),
+        sql: sql.to_owned(),
+    };
+    let mut schema = Schema::current();
+    schema.definitions.push(answer(
+        "create function crdv.answer() returns int return 42",
+    ));
+    assert!(
+        schema
+            .install(&mut client)
+            .await
+            .unwrap()
+            .definitions_applied
+    );
+    assert_eq!(text(&client, "select crdv.answer()::text").await, "42");
+    schema.definitions.push(answer(
+        "create or replace function crdv.answer() returns int return 1; x",
+    ));
+    let error = schema.install(&mut client).await.unwrap_err();
+    assert!(matches!(error, Error::Definition { .. }), "{error:?}");
+    assert_eq!(text(&client, "select crdv.answer()::text").await, "42");
+}
+
+#[tokio::test]
+async fn unfit_databases_are_refused_and_left_alone() {
+    let server = Server::shared();
+
+    let newer = server.database("").await;
+    let mut client = newer.connect().await;
+    store::install(&mut client).await.unwrap();
+    client
+        .batch_execute("update crdv.installation set migration = 1000")
+        .await
+        .unwrap();
+    let error = store::install(&mut client).await.unwrap_err();
+    assert!(
+        matches!(error, Error::NewerStore { found: 1000, .. }),
+        "{error:?}"
+    );
+
+    let foreign = server.database("").await;
+    let mut client = foreign.connect().await;
+    client
+        .batch_execute("create schema crdv; create table crdv.mine ()")
+        .await
+        .unwrap();
+    let error = store::install(&mut client).await.unwrap_err();
+    assert!(matches!(error, Error::ForeignSchema), "{error:?}");
+    assert_eq!(
+        text(&client, "select to_regclass('crdv.mine')::text").await,
+        "crdv.mine"
+    );
+
+    let latin = server
+        .database("encoding latin1 locale 'C' template template0")
+        .await;
+    let error = store::install(&mut latin.connect().await)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Encoding { found } if found == "LATIN1"),
+        "{error:?}"
+    );
+
+    let empty = server.database("").await;
+    let error = store::identify(&mut empty.connect().await, &node("n"), "c")
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NotInstalled), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_ordinary_role_installs_into_its_own_database_only() {
+    let server = Server::shared();
+    let database = server.database("").await;
+    let admin = database.connect().await;
+    let role = format!("owner_of_{}", database.name);
+    let setup = format!("create role {role}; set role {role}");
+    admin.batch_execute(&setup).await.unwrap();
+    let mut client = admin;
+    let error = store::install(&mut client).await.unwrap_err();
+    assert!(matches!(error, Error::Privilege { .. }), "{error:?}");
+
+    let grant = format!(
+        "reset role; alter database {} owner to {role}; set role {role}",
+        database.name
+    );
+    client.batch_execute(&grant).await.unwrap();
+    store::install(&mut client).await.unwrap();
+    store::identify(&mut client, &node("n"), "c").await.unwrap();
+    client
+        .batch_execute("select crdv.setAdd('s', 'm')")
+        .await
+        .unwrap();
+    client
+        .batch_execute(&format!("reset role; drop owned by {role} cascade"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_store_keeps_its_identity_and_serves_one_node_of_one_cluster() {
+    let database = Server::shared().database("").await;
+    let mut client = database.connect().await;
+    store::install(&mut client).await.unwrap();
+    let error = client
+        .batch_execute("select crdv.counterInc('c', 1)")
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .as_db_error()
+            .unwrap()
+            .message()
+            .contains("no identity"),
+        "{error:?}"
+    );
+
+    let site = store::identify(&mut client, &node("a"), "birds")
+        .await
+        .unwrap();
+    assert_eq!(
+        store::identify(&mut client, &node("a"), "birds")
+            .await
+            .unwrap(),
+        site
+    );
+    let own: i64 = client
+        .query_one("select crdv.siteId()", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(own, site.get());
+    client
+        .batch_execute("select crdv.counterInc('c', 1)")
+        .await
+        .unwrap();
+
+    let error = store::identify(&mut client, &node("b"), "birds")
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::OtherNode { .. }), "{error:?}");
+    let error = store::identify(&mut client, &node("a"), "fish")
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::OtherCluster { .. }), "{error:?}");
+
+    // A plain session finds the functions.
+    let plain = database.connect().await;
+    assert_eq!(text(&plain, "select counterGet('c')::text").await, "1");
+    // An upgrade does not take the identity away.
+    let mut schema = Schema::current();
+    schema.definitions.push(Definition {
+        name: "more".to_owned(),
+        sql: "select 1".to_owned(),
+    });
+    schema.install(&mut client).await.unwrap();
+    assert_eq!(
+        store::identify(&mut client, &node("a"), "birds")
+            .await
+            .unwrap(),
+        site
+    );
+    assert_eq!(
+        text(&plain, "select siteId()::text").await,
+        site.to_string()
+    );
+}
+
+#[tokio::test]
+async fn two_controllers_draw_one_identity() {
+    let database = Server::shared().database("").await;
+    let (mut a, mut b) = (database.connect().await, database.connect().await);
+    store::install(&mut a).await.unwrap();
+    let name = node("n");
+    let (a, b) = tokio::join!(
+        store::identify(&mut a, &name, "c"),
+        store::identify(&mut b, &name, "c")
+    );
+    assert_eq!(a.unwrap(), b.unwrap());
+}
+
+/// Unqualified names in a function mean whatever the caller's `search_path` says, which in an apply
+/// worker is nothing. A SQL body is resolved when it is defined.
+#[tokio::test]
+async fn everything_is_described_and_every_function_knows_its_names() {
+    let store = Server::shared().store("n").await;
+    let client = store.connect().await;
+    for (rule, sql) in [
+        (
+            "functions without a search_path",
+            "select p.oid::regprocedure::text from pg_proc p join pg_language l on l.oid = p.prolang
+             where p.pronamespace = 'crdv'::regnamespace and l.lanname <> 'sql'
+               and not coalesce(p.proconfig::text ~ 'search_path=pg_catalog, pg_temp', false)",
+        ),
+        (
+            "SQL functions whose body is a string",
+            "select p.oid::regprocedure::text from pg_proc p join pg_language l on l.oid = p.prolang
+             where p.pronamespace = 'crdv'::regnamespace and l.lanname = 'sql'
+               and p.prosqlbody is null",
+        ),
+        (
+            "functions without a comment",
+            "select p.oid::regprocedure::text from pg_proc p
+             where p.pronamespace = 'crdv'::regnamespace
+               and obj_description(p.oid, 'pg_proc') is null",
+        ),
+        (
+            "tables, views, sequences and types without a comment",
+            "select c.oid::regclass::text from pg_class c
+             where c.relnamespace = 'crdv'::regnamespace and c.relkind in ('r', 'v', 'S')
+               and obj_description(c.oid, 'pg_class') is null",
+        ),
+    ] {
+        let rows = client.query(sql, &[]).await.unwrap();
+        let found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(found, [""; 0], "{rule}");
+    }
+}
