@@ -1,0 +1,53 @@
+# `make` lists the targets. `verify` never writes to the tree, `fix` does.
+
+CARGO ?= cargo
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+STARLING = $(TARGET_DIR)/debug/starling
+SCRIPTS = .ci/run $(wildcard tests/*.sh deployment/*.sh deployment/*/*.sh)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test build verify fix bench smoke-docker clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+demo: ## set up what is missing, then show a whole cluster on this machine (DEMO='--nodes 5 --once')
+	@deployment/setup.sh linker postgresql
+	$(CARGO) run --locked --package starling -- demo $(DEMO)
+
+test: ## set up what is missing, then run every check and every test
+	@deployment/setup.sh linker postgresql nextest netns
+	@$(MAKE) --no-print-directory verify
+	$(CARGO) build --locked --package starling
+	tests/netns.sh $(STARLING)
+
+build: ## build the program
+	$(CARGO) build --locked --package starling
+
+verify: ## formatting, lints, documentation, tests: reads only
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; $(CARGO) deny --locked check bans licenses sources; \
+	else echo 'cargo deny is not installed: licences and sources are not checked'; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); \
+	else echo 'shellcheck is not installed: the scripts are not checked'; fi
+	$(CARGO) test --locked --workspace --doc
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked --workspace; \
+	else echo 'cargo-nextest is not installed: the tests run with cargo test'; set -x; \
+	$(CARGO) test --locked --workspace --lib --bins --tests --examples; fi
+
+fix: ## format, and apply the lints that mend themselves
+	$(CARGO) clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --all
+
+bench: ## what the data plane takes, as a table of one run (BENCH=--json)
+	@deployment/setup.sh linker postgresql
+	$(CARGO) bench --locked --bench data_plane -- $(BENCH)
+
+smoke-docker: ## three nodes in containers; one is cut off while writes go on (needs a Docker engine)
+	deployment/compose/smoke.sh
+
+clean: ## remove what was built
+	$(CARGO) clean
