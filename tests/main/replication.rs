@@ -707,3 +707,68 @@ async fn an_operation_that_comes_back_before_it_is_visible_is_dropped() {
     assert!(!origin.log().contains("duplicate key"));
     cluster.stop().await;
 }
+
+/// What came over one link is dropped when it comes over another. The second link may be told that it
+/// has arrived only once it is on the disk: a crash would undo the one and keep the other's position.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_is_confirmed_only_once_the_first_is_on_disk() {
+    let mut cluster = Cluster::stores(3).await;
+    let (first, second, subscriber) = (0, 1, 2);
+    for node in [first, second, subscriber] {
+        let mut settings = cluster.settings(node);
+        settings.checkpoint_interval = Duration::from_secs(3_600);
+        cluster.start_engine_with(node, settings);
+    }
+    let all = [(first, second), (first, subscriber), (second, subscriber)];
+    for (a, b) in all {
+        cluster.link(a, b);
+    }
+    for (a, b) in all {
+        cluster.await_linked(a, b).await;
+    }
+    let node = &cluster.nodes[subscriber];
+    let slot = format!("slot_name ~ '^starling_{:016x}_'", node.site.get());
+    let sender = format!("select active_pid from pg_replication_slots where {slot}");
+    let signal = async |node: usize, signal| {
+        let pid = cluster.nodes[node].text(&sender).await.parse().unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    };
+    signal(second, Signal::SIGSTOP).await;
+    // From now on nothing flushes the subscriber's WAL: not its writer, which goes to its slow pace
+    // once it had something to do.
+    node.run("alter system set wal_writer_delay = '10s'").await;
+    node.run("select pg_reload_conf()").await;
+    until("what is applied stays off the disk", || async {
+        cluster.nodes[first].run(&increment("warm up", 1)).await;
+        sleep(Duration::from_millis(300)).await;
+        let lags = "select pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()";
+        (node.text(lags).await == "true").then_some(())
+    })
+    .await;
+
+    // The write comes by the first link, and then by the second.
+    cluster.nodes[first].run(&increment("x", 1)).await;
+    cluster.await_text(second, &counter("x"), "1").await;
+    cluster.await_text(subscriber, &counter("x"), "1").await;
+    let end = cluster.nodes[second]
+        .text("select pg_current_wal_flush_lsn()")
+        .await;
+    signal(first, Signal::SIGSTOP).await;
+    signal(second, Signal::SIGCONT).await;
+    let is_confirmed =
+        format!("select confirmed_flush_lsn >= '{end}' from pg_replication_slots where {slot}");
+    let confirmed = cluster.await_text(second, &is_confirmed, "true");
+    let is_confirmed = tokio::time::timeout(Duration::from_secs(2), confirmed)
+        .await
+        .is_ok();
+
+    // After the crash the first link does not come back for a while.
+    cluster.nodes[subscriber].crash().await;
+    cluster.nodes[subscriber].await_up().await;
+    cluster.nodes[second].run(&increment("later", 1)).await;
+    cluster.await_text(subscriber, &counter("later"), "1").await;
+    let kept = cluster.nodes[subscriber].text(&counter("x")).await;
+    signal(first, Signal::SIGCONT).await;
+    assert_eq!(kept, "1", "confirmed before the crash: {is_confirmed}");
+    cluster.stop().await;
+}

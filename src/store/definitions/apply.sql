@@ -65,6 +65,11 @@ begin
         and (e.site = new.site and e.seq >= new.seq
              or crdv.holds(e.ctx_sites, e.ctx_seqs, new.site, new.seq)))
     then
+      -- What made it known may be visible and not yet on the disk. A transaction that writes nothing is
+      -- confirmed to the publisher at once; one with an id is confirmed when its commit is on the disk,
+      -- and with it all that was visible before. Without that a crash would undo what came over the
+      -- one link, and the other would go on behind it.
+      perform pg_current_xact_id();
       return null;
     end if;
   end if;
