@@ -741,7 +741,7 @@ async fn a_duplicate_is_confirmed_only_once_the_first_is_on_disk() {
     until("what is applied stays off the disk", || async {
         cluster.nodes[first].run(&increment("warm up", 1)).await;
         sleep(Duration::from_millis(300)).await;
-        let lags = "select pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()";
+        let lags = "select pg_current_wal_insert_lsn() > pg_current_wal_lsn()";
         (node.text(lags).await == "true").then_some(())
     })
     .await;
