@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(wildcard tests/*.sh deployment/*.sh deployment/*/*.sh)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build verify fix bench smoke-docker clean
+.PHONY: help demo test build verify fix bench bench-store smoke-docker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -42,9 +42,12 @@ fix: ## format, and apply the lints that mend themselves
 	$(CARGO) clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
 	$(CARGO) fmt --all
 
-bench: ## what the data plane takes, as a table of one run (BENCH=--json)
-	@deployment/setup.sh linker postgresql
+bench: bench-store ## what the store and the data plane take, as tables of one run (BENCH=--json)
 	$(CARGO) bench --locked --bench data_plane -- $(BENCH)
+
+bench-store: ## what the store alone takes, beside plain tables (BENCH='--quick --json')
+	@deployment/setup.sh linker postgresql
+	$(CARGO) bench --locked --bench store -- $(BENCH)
 
 smoke-docker: ## three nodes in containers; one is cut off while writes go on (needs a Docker engine)
 	deployment/compose/smoke.sh

@@ -79,31 +79,54 @@ comment on view crdv.maplwwtuple is 'maps, last wins: id, data[] (key, value)';
 grant select on crdv.mapawmvr, crdv.mapawlww, crdv.maprwmvr, crdv.maprwlww, crdv.maplww,
   crdv.mapawmvrtuple, crdv.mapawlwwtuple, crdv.maprwmvrtuple, crdv.maplwwtuple to public;
 
+-- Not through the views, whose rows hide the key: the index gives the entries in the order of their
+-- keys, and nothing has to be sorted again.
 create or replace function crdv.mapawmvrget(id_ varchar) returns crdv.mentrymvr[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  return (select m.data from crdv.mapawmvrtuple m where m.id = id_);
+  return nullif(array(
+    select (e.key, array_agg(e.data order by e.site))::crdv.mentrymvr from crdv.element e
+    where e.type = 'm' and e.id = id_ and e.op = 'a'
+    group by e.key order by e.key), '{}');
 end $$;
 comment on function crdv.mapawmvrget(varchar) is 'entries of a map, add wins, all values';
 
 create or replace function crdv.mapawlwwget(id_ varchar) returns crdv.mentry[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  return (select m.data from crdv.mapawlwwtuple m where m.id = id_);
+  return nullif(array(
+    select (l.key, l.data)::crdv.mentry
+    from (
+      select distinct on (e.key) e.key, e.data from crdv.element e
+      where e.type = 'm' and e.id = id_ and e.op = 'a'
+      order by e.key, e.hlc desc, e.site
+    ) l
+    order by l.key), '{}');
 end $$;
 comment on function crdv.mapawlwwget(varchar) is 'entries of a map, add wins, last value';
 
 create or replace function crdv.maprwmvrget(id_ varchar) returns crdv.mentrymvr[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  return (select m.data from crdv.maprwmvrtuple m where m.id = id_);
+  return nullif(array(
+    select (e.key, array_agg(e.data order by e.site))::crdv.mentrymvr from crdv.element e
+    where e.type = 'm' and e.id = id_
+    group by e.key having bool_and(e.op = 'a') order by e.key), '{}');
 end $$;
 comment on function crdv.maprwmvrget(varchar) is 'entries of a map, remove wins, all values';
 
 create or replace function crdv.maplwwget(id_ varchar) returns crdv.mentry[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  return (select m.data from crdv.maplwwtuple m where m.id = id_);
+  return nullif(array(
+    select (l.key, l.data)::crdv.mentry
+    from (
+      select distinct on (e.key) e.key, e.data, e.op from crdv.element e
+      where e.type = 'm' and e.id = id_
+      order by e.key, e.hlc desc, e.site
+    ) l
+    where l.op = 'a'
+    order by l.key), '{}');
 end $$;
 comment on function crdv.maplwwget(varchar) is 'entries of a map, last wins';
 

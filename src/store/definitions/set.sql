@@ -51,24 +51,25 @@ comment on view crdv.setlwwtuple is 'sets, last wins: id, data[]; a row for each
 grant select on crdv.setaw, crdv.setrw, crdv.setlww,
   crdv.setawtuple, crdv.setrwtuple, crdv.setlwwtuple to public;
 
+-- The index gives the members in their order, so nothing is sorted here; it would be for the tuples.
 create or replace function crdv.setawget(id_ varchar) returns varchar[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  return (select s.data from crdv.setawtuple s where s.id = id_);
+  return nullif(array(select s.data from crdv.setaw s where s.id = id_ order by s.data), '{}');
 end $$;
 comment on function crdv.setawget(varchar) is 'members of a set, add wins';
 
 create or replace function crdv.setrwget(id_ varchar) returns varchar[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  return (select s.data from crdv.setrwtuple s where s.id = id_);
+  return nullif(array(select s.data from crdv.setrw s where s.id = id_ order by s.data), '{}');
 end $$;
 comment on function crdv.setrwget(varchar) is 'members of a set, remove wins';
 
 create or replace function crdv.setlwwget(id_ varchar) returns varchar[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  return (select s.data from crdv.setlwwtuple s where s.id = id_);
+  return nullif(array(select s.data from crdv.setlww s where s.id = id_ order by s.data), '{}');
 end $$;
 comment on function crdv.setlwwget(varchar) is 'members of a set, last wins';
 

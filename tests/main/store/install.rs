@@ -307,7 +307,15 @@ async fn everything_is_described_and_every_function_knows_its_names() {
             "functions without a search_path",
             "select p.oid::regprocedure::text from pg_proc p join pg_language l on l.oid = p.prolang
              where p.pronamespace = 'crdv'::regnamespace and l.lanname <> 'sql'
+               and p.proname not in ('write', 'apply')
                and not coalesce(p.proconfig::text ~ 'search_path=pg_catalog, pg_temp', false)",
+        ),
+        (
+            "functions without a search_path that users can call, or that do more than users may",
+            "select p.oid::regprocedure::text from pg_proc p join pg_language l on l.oid = p.prolang
+             where p.pronamespace = 'crdv'::regnamespace and l.lanname <> 'sql'
+               and p.proconfig is null
+               and (p.prosecdef or has_function_privilege('public', p.oid, 'execute'))",
         ),
         (
             "SQL functions whose body is a string",
