@@ -37,16 +37,11 @@ const KINDS: [(&str, &str, &str); 3] = [
 ];
 
 /// Links a copy of the store to it, lets a backlog grow, and watches how it is worked off.
-pub async fn measure(
-    server: &Server,
-    store: &Store,
-    elements: i64,
-    scale: Scale,
-    report: &mut Report,
-) {
+pub async fn measure(server: &Server, store: &Store, scale: Scale, report: &mut Report) {
+    let elements = store.elements;
     let copy = server.copy(store).await;
     let (publisher, subscriber) = (store.client().await, copy.client().await);
-    subscribe(&publisher, &subscriber, store, elements).await;
+    subscribe(&publisher, &subscriber, store).await;
     for (name, call, end) in KINDS {
         let mut rounds = Vec::new();
         for round in 0..scale.rounds.min(3) {
@@ -73,7 +68,8 @@ pub async fn measure(
         .unwrap();
 }
 
-async fn subscribe(publisher: &Client, subscriber: &Client, store: &Store, elements: i64) {
+async fn subscribe(publisher: &Client, subscriber: &Client, store: &Store) {
+    let slot = format!("benchmark_{}", store.elements);
     publisher
         .batch_execute(&format!(
             "create publication benchmark for table crdv.element where (via <> {SUBSCRIBER})
@@ -84,7 +80,7 @@ async fn subscribe(publisher: &Client, subscriber: &Client, store: &Store, eleme
     // Made here: within one server, `create subscription` would wait for itself.
     publisher
         .batch_execute(&format!(
-            "select pg_create_logical_replication_slot('benchmark_{elements}', 'pgoutput')"
+            "select pg_create_logical_replication_slot('{slot}', 'pgoutput')"
         ))
         .await
         .unwrap();
@@ -97,7 +93,7 @@ async fn subscribe(publisher: &Client, subscriber: &Client, store: &Store, eleme
     subscriber
         .batch_execute(&format!(
             "create subscription {LINK} connection '{}' publication benchmark
-               with (slot_name = 'benchmark_{elements}', create_slot = false, copy_data = false,
+               with (slot_name = '{slot}', create_slot = false, copy_data = false,
                      enabled = false, binary = true, streaming = false, synchronous_commit = 'off')",
             store.connection_string()
         ))

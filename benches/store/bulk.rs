@@ -59,11 +59,12 @@ fn statement(name: &str) -> (String, String) {
     (format!("select count({ours}) from i"), plain)
 }
 
-pub async fn measure(store: &Store, elements: i64, scale: Scale, report: &mut Report) {
+pub async fn measure(store: &Store, scale: Scale, report: &mut Report) {
     let client = store.client().await;
     let pid: i32 = (client.query_one("select pg_backend_pid()", &[]).await)
         .unwrap()
         .get(0);
+    let elements = store.elements;
     let each = elements / STRUCTURES;
     for call in WRITES {
         let (ours, plain) = statement(call.name);

@@ -196,7 +196,7 @@ pub const READS: [Call; 17] = [
         list,
     ),
     read(
-        "listGet (20 entries and more)",
+        "listGet (20 entries)",
         "select crdv.listget($1)",
         "select plain.list($1)",
         list,

@@ -73,9 +73,9 @@ end $$;
 "#;
 
 /// Fills an empty store and makes the plain tables beside it.
-pub async fn fill(store: &Store, elements: i64) {
+pub async fn fill(store: &Store) {
     let sql = FILL
-        .replace("$each", &(elements / STRUCTURES).to_string())
+        .replace("$each", &(store.elements / STRUCTURES).to_string())
         .replace("$entries", &ENTRIES.to_string());
     let client = store.client().await;
     client.batch_execute(&sql).await.unwrap();

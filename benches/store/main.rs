@@ -76,34 +76,25 @@ async fn main() {
     for elements in scale.sizes {
         eprintln!("{elements} elements: filling");
         let store = server.store(elements).await;
-        fill::fill(&store, elements).await;
-        space::measure(&store, elements, "filled", &mut report).await;
+        fill::fill(&store).await;
+        space::measure(&store, "filled", &mut report).await;
         eprintln!("{elements} elements: applying");
-        apply::measure(&server, &store, elements, scale, &mut report).await;
+        apply::measure(&server, &store, scale, &mut report).await;
+        eprintln!("{elements} elements: reading");
+        for call in calls::READS {
+            rounds::measure(&store, call, "reads", 4, scale, &mut report).await;
+        }
         eprintln!("{elements} elements: writing");
         for &clients in scale.clients {
             for call in calls::WRITES {
-                rounds::measure(
-                    &store,
-                    call,
-                    "writes",
-                    elements,
-                    clients,
-                    scale,
-                    &mut report,
-                )
-                .await;
+                rounds::measure(&store, call, "writes", clients, scale, &mut report).await;
             }
         }
         eprintln!("{elements} elements: writing in bulk");
-        bulk::measure(&store, elements, scale, &mut report).await;
-        space::measure(&store, elements, "churned", &mut report).await;
+        bulk::measure(&store, scale, &mut report).await;
+        space::measure(&store, "churned", &mut report).await;
         fill::vacuum(&store).await;
-        space::measure(&store, elements, "vacuumed", &mut report).await;
-        eprintln!("{elements} elements: reading");
-        for call in calls::READS {
-            rounds::measure(&store, call, "reads", elements, 4, scale, &mut report).await;
-        }
+        space::measure(&store, "vacuumed", &mut report).await;
     }
     server.stop().await;
     if has("--json") {

@@ -76,11 +76,11 @@ pub async fn measure(
     store: &Store,
     call: Call,
     section: &'static str,
-    elements: i64,
     clients: usize,
     scale: Scale,
     report: &mut Report,
 ) {
+    let elements = store.elements;
     let mut sessions = Vec::new();
     for _ in 0..clients {
         sessions.push(Session::new(store, call).await);
@@ -97,7 +97,8 @@ pub async fn measure(
         for (number, side) in sides.iter_mut().enumerate() {
             let (before, started) = (cpu::of_server(store.postmaster), Instant::now());
             let mut tasks = JoinSet::new();
-            for session in sessions.iter().cloned() {
+            for session in &sessions {
+                let session = Arc::clone(session);
                 let until = started + scale.round;
                 tasks.spawn(async move { session.run(number, call, elements, until).await });
             }
@@ -119,6 +120,7 @@ pub async fn measure(
         vec![
             ("ratio", median(ratios.collect())),
             ("target", call.target),
+            ("cpu ratio", plain.cpu_us() / ours.cpu_us()),
             ("per s", median(ours.rates.clone())),
             ("plain per s", median(plain.rates.clone())),
             ("p50 ms", ours.percentile(50)),

@@ -1,11 +1,14 @@
 //! A private server with stores in it.
 
 use std::fs;
+use std::time::Duration;
 
 use starling::identity::NodeName;
 use starling::postgres::{self, PrivateConfig, PrivateServer};
 use starling::store;
 use tempfile::TempDir;
+use tokio::time::sleep;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
 /// Checkpoints would fall on the one side or on the other.
@@ -26,6 +29,8 @@ pub struct Server {
 pub struct Store {
     config: Config,
     pub name: String,
+    /// In it, and in the plain tables as well.
+    pub elements: i64,
     pub postmaster: i32,
 }
 
@@ -56,7 +61,7 @@ impl Server {
 
     /// A new store.
     pub async fn store(&self, elements: i64) -> Store {
-        let store = self.create(format!("store_{elements}"), "").await;
+        let store = self.create(format!("store_{elements}"), elements, "").await;
         let mut client = store.client().await;
         store::install(&mut client).await.unwrap();
         let node = NodeName("benchmark".to_owned());
@@ -69,26 +74,24 @@ impl Server {
     /// A database like another, to which nobody is connected.
     pub async fn copy(&self, of: &Store) -> Store {
         let options = format!("template {} strategy file_copy", of.name);
-        self.create(format!("{}_copy", of.name), &options).await
+        self.create(format!("{}_copy", of.name), of.elements, &options)
+            .await
     }
 
-    async fn create(&self, name: String, options: &str) -> Store {
+    async fn create(&self, name: String, elements: i64, options: &str) -> Store {
         let admin = postgres::connect(&self.server.connection()).await.unwrap();
         let create = format!("create database {name} {options}");
         // Sessions take a moment to end.
         while let Err(error) = admin.batch_execute(&create).await {
-            assert!(
-                error.to_string().contains("being accessed")
-                    || format!("{error:?}").contains("being accessed"),
-                "{error:?}"
-            );
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            assert_eq!(error.code(), Some(&SqlState::OBJECT_IN_USE), "{error:?}");
+            sleep(Duration::from_millis(20)).await;
         }
         let mut config = self.server.connection();
         config.dbname(&name);
         Store {
             config,
             name,
+            elements,
             postmaster: self.postmaster,
         }
     }

@@ -21,7 +21,7 @@ const SIZES: &str = "
   from rows r, plain p";
 
 /// Reports the space that an element takes, on average over the structures.
-pub async fn measure(store: &Store, elements: i64, when: &str, report: &mut Report) {
+pub async fn measure(store: &Store, when: &str, report: &mut Report) {
     let client = store.client().await;
     let row = client.query_one(SIZES, &[]).await.unwrap();
     let names = [
@@ -35,7 +35,7 @@ pub async fn measure(store: &Store, elements: i64, when: &str, report: &mut Repo
     let figures = names.into_iter().zip((0..).map(|column| row.get(column)));
     report.add(
         "space per element",
-        format!("{elements} / {when}"),
+        format!("{} / {when}", store.elements),
         figures.collect(),
     );
 }

@@ -178,13 +178,10 @@ begin
 end $$;
 comment on function crdv.mapawmvrcontains(varchar, varchar) is 'whether a map has a key, add wins, all values';
 
+-- Which values there are does not matter here. The planner puts the other call in the place of this one.
 create or replace function crdv.mapawlwwcontains(id_ varchar, key_ varchar) returns boolean
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
-begin
-  return exists (
-    select from crdv.element e
-    where e.type = 'm' and e.id = id_ and e.key = key_ and e.op = 'a');
-end $$;
+language sql stable
+return crdv.mapawmvrcontains(id_, key_);
 comment on function crdv.mapawlwwcontains(varchar, varchar) is 'whether a map has a key, add wins, last value';
 
 create or replace function crdv.maprwmvrcontains(id_ varchar, key_ varchar) returns boolean

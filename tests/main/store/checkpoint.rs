@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use starling::identity::Site;
 use tokio_postgres::Client;
 
-use super::operation::PATIENCE;
+use super::operation::{PATIENCE, backend, until_blocked};
 use crate::support::Server;
 
 async fn begin(client: &Client) -> Option<(i64, i64)> {
@@ -104,6 +104,48 @@ async fn a_checkpoint_waits_for_writers_that_took_lower_numbers() {
     let pending = begin(&client).await.unwrap();
     finish_soon(&client, pending).await;
     assert_eq!(upto(&client, store.site).await, Some(last(&client).await));
+}
+
+/// Drawing a number mostly gives a transaction no id, and neither does an insert before the row is made:
+/// a function that does not ask for the id could be overtaken by a checkpoint that vouches for its number.
+#[tokio::test]
+async fn a_writer_that_has_a_number_and_no_row_yet_is_waited_for() {
+    let store = Server::shared().store("n").await;
+    let (client, slow) = (store.connect().await, store.connect().await);
+    // The first number is one that does give an id: numbers are logged ahead, 32 at a time.
+    let stop = "select counterInc('first', 1);
+        create function public.stop() returns trigger language plpgsql as
+          $$ begin perform pg_advisory_xact_lock(42); return new; end $$;
+        create trigger stop before insert on crdv.element for each row
+          when (new.data = '4242') execute function public.stop()";
+    client.batch_execute(stop).await.unwrap();
+    let pid = backend(&slow).await;
+    for call in [
+        "mapAdd('m', 'k', '4242')",
+        "counterInc('c', 4242)",
+        "listAppend('l', '4242')",
+    ] {
+        client
+            .batch_execute("select pg_advisory_lock(42)")
+            .await
+            .unwrap();
+        let write = format!("select {call}");
+        let check = async {
+            until_blocked(&client, pid).await;
+            let pending = begin(&client).await.unwrap();
+            assert_eq!(pending.0, last(&client).await);
+            assert!(!finish(&client, pending).await, "{call}");
+            client
+                .batch_execute("select pg_advisory_unlock(42)")
+                .await
+                .unwrap();
+            pending
+        };
+        let (written, pending) = tokio::join!(slow.batch_execute(&write), check);
+        written.unwrap();
+        finish_soon(&client, pending).await;
+        assert!(upto(&client, store.site).await >= Some(pending.0));
+    }
 }
 
 /// The writer is the newest transaction of the server and no later one has ended, so the upper bound
