@@ -36,7 +36,7 @@ revoke all on function crdv.via() from public;
 -- Few statements and expressions, because each is prepared again in each transaction, and a cluster
 -- pays for them at every store. For the same reason there is no `set search_path`, a tenth of the cost:
 -- an apply worker's path is empty, which means pg_catalog. Whoever else may write in session role
--- `replica` is a superuser; the casts to text keep to pg_catalog's operators under any usual path.
+-- `replica` is a superuser; casts and a qualified operator keep to pg_catalog under such a path, too.
 create or replace function crdv.apply() returns trigger
 language plpgsql as $$
 begin
@@ -57,7 +57,7 @@ begin
   -- What covers the new operation covers the earlier ones of its site as well, so they would not both
   -- be present: when one of these was just replaced, and the context is empty, there is nothing to
   -- look for. That is the most frequent case, an element that one site writes.
-  if not found or new.ctx_sites <> '{}' then
+  if not found or new.ctx_sites operator(pg_catalog.<>) '{}' then
     if exists (
       select from crdv.element e
       where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text

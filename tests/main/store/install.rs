@@ -341,3 +341,42 @@ async fn everything_is_described_and_every_function_knows_its_names() {
         assert_eq!(found, [""; 0], "{rule}");
     }
 }
+
+/// Whoever calls has a path on which operators wait that fit better than PostgreSQL's own. Functions pin
+/// their path; those that do not, because a pin is paid for by every operation, cannot be led astray
+/// either: by their callers' path, or by what is written in them.
+#[tokio::test]
+async fn operators_on_the_callers_path_are_not_used() {
+    let store = Server::shared().store("n").await;
+    let client = store.connect().await;
+    let mut hostile = "create schema hostile".to_owned();
+    for (operator, left, right) in [
+        ("=", "varchar", "varchar"),
+        ("=", "varchar", "text"),
+        ("=", "text", "varchar"),
+        ("<>", "bigint[]", "bigint[]"),
+        ("||", "bigint[]", "bigint[]"),
+    ] {
+        let result = if operator == "||" { left } else { "boolean" };
+        hostile += &format!(
+            "; create function hostile.trap({left}, {right}) returns {result} language plpgsql as
+                 $$ begin raise 'trapped'; end $$;
+               create operator hostile.{operator}
+                 (leftarg = {left}, rightarg = {right}, function = hostile.trap);
+               set search_path = hostile"
+        );
+    }
+    client.batch_execute(&hostile).await.unwrap();
+    let trapped = client.query_one("select 'a'::varchar = 'a'::varchar", &[]);
+    assert!(trapped.await.is_err(), "the trap works");
+    let apply = "set session_replication_role = replica;
+        insert into crdv.element values
+          ('m', 'k', 8, 1, 'm', 'a', 'v', '{}', '{}', 1), ('m', 'k', 8, 2, 'm', 'a', 'v', '{9}', '{1}', 1);
+        set session_replication_role = origin";
+    client.batch_execute(apply).await.unwrap();
+    let users = "select crdv.mapadd('m', 'k', 'v'), crdv.mapadd('m', 'k', 'w'), crdv.setadd('s', 'm'),
+               crdv.registerset('r', 'v'), crdv.counterinc('c', 1), crdv.listappend('l', 'v');
+        select crdv.mapawlwwget('m'), crdv.setawget('s'), crdv.registerlwwget('r'), crdv.counterget('c'),
+               crdv.listget('l'), crdv.mapawlwwcontains('m', 'k')";
+    client.batch_execute(users).await.unwrap();
+}
