@@ -350,19 +350,22 @@ async fn operators_on_the_callers_path_are_not_used() {
     let store = Server::shared().store("n").await;
     let client = store.connect().await;
     let mut hostile = "create schema hostile".to_owned();
-    for (operator, left, right) in [
+    for (number, (operator, left, right)) in [
         ("=", "varchar", "varchar"),
         ("=", "varchar", "text"),
         ("=", "text", "varchar"),
         ("<>", "bigint[]", "bigint[]"),
         ("||", "bigint[]", "bigint[]"),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let result = if operator == "||" { left } else { "boolean" };
         hostile += &format!(
-            "; create function hostile.trap({left}, {right}) returns {result} language plpgsql as
+            "; create function hostile.trap_{number}({left}, {right}) returns {result} language plpgsql as
                  $$ begin raise 'trapped'; end $$;
                create operator hostile.{operator}
-                 (leftarg = {left}, rightarg = {right}, function = hostile.trap);
+                 (leftarg = {left}, rightarg = {right}, function = hostile.trap_{number});
                set search_path = hostile"
         );
     }
