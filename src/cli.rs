@@ -9,6 +9,7 @@ mod finding;
 mod id;
 mod links;
 mod members;
+mod nested;
 mod nodes;
 mod output;
 mod settings;
@@ -55,6 +56,7 @@ enum Verb {
     Leave(members::LeaveArgs),
     Evict(members::EvictArgs),
     Config(config::Args),
+    Nested(nested::Args),
     Completions(completions::Args),
 }
 
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Verb::Leave(args) => members::leave(&args),
         Verb::Evict(args) => members::evict(&args),
         Verb::Config(args) => config::run(args),
+        Verb::Nested(args) => nested::run(&args),
         Verb::Completions(args) => completions::run(&args),
     };
     match result {

@@ -23,9 +23,11 @@
 mod error;
 mod identity;
 mod install;
+mod nested;
 mod schema;
 
 pub use error::Error;
 pub use identity::identify;
 pub use install::{Installed, install};
+pub use nested::{NestedError, nested_query};
 pub use schema::{Definition, Migration, Schema};

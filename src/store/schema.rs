@@ -55,6 +55,7 @@ impl Schema {
                 "0001-element",
                 "0002-entry",
                 "0003-integrity",
+                "0004-clock-types",
             ),
             definitions: files!(
                 Definition,
@@ -71,6 +72,8 @@ impl Schema {
                 "list",
                 "integrity",
                 "nested",
+                "data",
+                "operations",
             ),
         }
     }

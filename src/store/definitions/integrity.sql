@@ -5,7 +5,8 @@
 -- Semantics: while a rule says that `src` holds `dst`, a local addition to `dst` also adds `dst` to
 -- `src` again, in the same transaction; where additions win, the entry stays. Rules are operations like
 -- any other: made at one store, they hold at all, and of a concurrent making and removal the making
--- wins. The addition to `src` counts for the rules above it in turn.
+-- wins. The addition to `src` counts for the rules above it in turn. In a list, the first entry that holds
+-- `dst` is written again at its place; only where there is none is one inserted, at the rule's index.
 --
 -- Leaves out: removing what hangs below an entry that is removed.
 
@@ -38,6 +39,7 @@ create or replace function crdv.keep_sources(dst_ text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   rule record;
+  place text;
   number bigint;
 begin
   if current_setting('crdv.keeping_sources', true) = 'on' then
@@ -56,6 +58,14 @@ begin
       when 'mapadd' then number := crdv.write('m', rule.src, rule.src_key, 'a', rule.dst);
       when 'setadd' then number := crdv.write('s', rule.src, rule.dst, 'a', null);
       when 'registerset' then number := crdv.write('r', rule.src, '', 'a', rule.dst);
+      when 'listadd' then
+        select min(e.key) into place from crdv.element e
+        where e.type = 'l' and e.op = 'a' and e.id = rule.src and e.data = rule.dst;
+        if place is null then
+          perform crdv.listadd(rule.src, rule.src_key::bigint, rule.dst);
+        else
+          number := crdv.write('l', rule.src, place, 'a', rule.dst);
+        end if;
     end case;
   end loop;
   perform set_config('crdv.keeping_sources', 'off', true);
@@ -76,17 +86,21 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   add_function constant text := lower(addfunc);
   parts constant integer := case add_function
-    when 'mapadd' then 2 when 'setadd' then 1 when 'registerset' then 1 end;
+    when 'mapadd' then 2 when 'listadd' then 2 when 'setadd' then 1 when 'registerset' then 1 end;
   number bigint;
 begin
   perform crdv.refuse('m', src[1], dst, null);
   if parts is null then
-    raise 'integrity can be kept by mapAdd, setAdd or registerSet, not by %', addfunc
+    raise 'integrity can be kept by mapAdd, setAdd, listAdd or registerSet, not by %', addfunc
       using errcode = 'invalid_parameter_value';
   end if;
   if cardinality(src) <> parts or array_position(src, null) is not null then
     raise '% needs a source of % parts', addfunc, parts using errcode = 'invalid_parameter_value',
-      detail = 'A map''s entry is its id and its key; a set or a register is its id.';
+      detail = 'A map''s entry is its id and its key, a list''s its id and an index; a set or a register '
+               'is its id.';
+  end if;
+  if add_function = 'listadd' and src[2] !~ '^[0-9]{1,18}$' then
+    raise 'not a list index: %', src[2] using errcode = 'invalid_parameter_value';
   end if;
   if exists (
     with recursive above (id) as (
@@ -102,7 +116,7 @@ begin
   perform crdv.watch_rules();
 end $$;
 comment on function crdv.add_referential_integrity(varchar[], varchar, varchar) is
-  'makes additions to dst add it to src (id, or id and key) again, by mapAdd, setAdd or registerSet';
+  'makes additions to dst add it to src (id, or id and key or index) again, by mapAdd, setAdd, listAdd or registerSet';
 
 create or replace function crdv.rmv_referential_integrity(src varchar[], dst varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -6,17 +6,23 @@
 -- does nothing; `listClear` removes the entries that the writer sees, and no other. Null is a value
 -- like any other; a list without entries reads as null.
 --
--- Positions: path '.' origin. A path is a sequence of integers, written so that the order of the text
--- (collation "C") is the order of the numbers. The origin is the site and a number that it draws, which
--- make the position unique and order equal paths by site.
--- * After the last entry the path's last integer goes up by one, before the first it goes down: a
---   position grows with the logarithm of the number of appends or prepends.
--- * Between two entries the same is tried with the left one, then with the right one, and only when
---   both fail does the path get one integer longer. Typing at one spot, in either direction, therefore
---   grows with a logarithm as well. Only splitting the newest gap again and again, left and right in
---   turn, costs a character for each insertion, and ends after some 1,900 at the length limit of keys.
+-- Positions: path '.' origin. The order of the text (collation "C") is the order of the list. The origin
+-- is the site and the operation's number, which make the position unique and order equal paths by site.
+-- A path is a head, an integer, and below it any number of steps, each of which is one of, in order:
+--     ':' run   an integer that counts down    for entries put before the last one again and again
+--     a symbol  one of 63, in the middle       for a gap that is split
+--     '~' run   an integer that counts up      for entries put after the last one again and again
+-- A path sorts before everything below it: '.' is less than every symbol.
+-- * After the last entry the head goes up by one, before the first it goes down: a position grows with
+--   the logarithm of the number of appends or prepends.
+-- * In between, a new step starts with the middle symbol; a gap between symbols is halved, and beyond
+--   the first or last symbol a run begins. So typing at one spot, in either direction, grows with the
+--   logarithm as well, and splitting the newest gap, left and right in turn, costs one character for
+--   six insertions: n bits for n of them are needed, whatever the scheme.
 -- * Between two entries of one path (inserted concurrently) the whole left position is the start of the
 --   new path: the origin is a part of it, so nothing ever needs to be moved.
+-- Each candidate is compared with both neighbours before it is taken, so that no position, whoever
+-- made it, leads to a wrong order.
 --
 -- Leaves out: moving entries; keeping runs that two sites type at one spot from interleaving.
 
@@ -31,26 +37,74 @@ return case when n >= 0
 end;
 comment on function crdv.position_digits(bigint) is 'an integer of a list position; internal';
 
--- The path next to a position's: its last integer changed by `step`.
-create or replace function crdv.position_step(position_ text, step integer) returns text
+-- The head of a position, changed by `change`: a path after, or before, everything below that head.
+create or replace function crdv.position_head(position_ text, change integer) returns text
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
-  part text[];
-  n bigint;
+  head constant text := substring(position_ collate "C" from '^[g-v][0-9a-f]+|^[G-V][0-9a-f]+');
+  size constant integer := case when head >= 'g' then ascii(head) - 102 else 87 - ascii(head) end;
+  digits constant text := substr(head, 2, size);
 begin
-  part := regexp_match(position_ collate "C", '^(.*)([G-Vg-v])([0-9a-f]+)\.[^.]*$');
-  if part is null then
+  if digits is null or length(digits) < size then
     raise 'not a list position: %', position_ using errcode = 'data_corrupted';
   end if;
-  if part[2] >= 'g' then
-    n := ('x' || lpad(part[3], 16, '0'))::bit(64)::bigint;
-  else
-    n := -1 - ('x' || lpad(translate(part[3], 'fedcba9876543210', '0123456789abcdef'), 16, '0'))
-              ::bit(64)::bigint;
-  end if;
-  return part[1] || crdv.position_digits(n + step);
+  return crdv.position_digits(change + case when head >= 'g'
+    then ('x' || lpad(digits, 16, '0'))::bit(64)::bigint
+    else -1 - ('x' || lpad(translate(digits, 'fedcba9876543210', '0123456789abcdef'), 16, '0'))
+              ::bit(64)::bigint
+  end);
 end $$;
-comment on function crdv.position_step(text, integer) is
+comment on function crdv.position_head(text, integer) is
+  'the head of a list position, or of one beside it; internal';
+
+-- A run: how many digits, and the digits; counting down, both as complements.
+create or replace function crdv.position_run(up boolean, n bigint) returns text
+language sql immutable parallel safe
+return case when n > 999999999 then null when up then '~' || length(n::text) || n
+  else ':' || translate(length(n::text) || n::text, '0123456789', '9876543210') end;
+comment on function crdv.position_run(boolean, bigint) is 'a run of a list position; internal';
+
+-- The path beside `near_` with the same steps but the last, in the direction of `far_`, which is null at
+-- the end of the list. Null if there is none.
+create or replace function crdv.position_beside(near_ text, far_ text, up boolean) returns text
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+declare
+  symbols constant text := ';<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz';
+  path text;
+  letter integer;
+  last text;
+  -- Places of symbols; 0 and 64 are beyond the ends.
+  here integer;
+  there integer;
+begin
+  path := left(near_, - strpos(reverse(near_), '.'));
+  letter := ascii(near_);
+  if far_ is null
+     or length(path) = (case when letter >= 103 then letter - 101 else 88 - letter end) then
+    return crdv.position_head(near_, case when up then 1 else -1 end);
+  end if;
+  last := right(path, 1);
+  here := strpos(symbols, last);
+  if here = 0 then
+    last := substring(path from '[:~][0-9]+$');
+    if (last like '~%') = up or last <> crdv.position_run(not up, 0) then
+      return left(path, - length(last)) || crdv.position_run(last like '~%',
+        translate(substr(last, 3), '0123456789',
+                  case when last like '~%' then '0123456789' else '9876543210' end)::bigint
+        + case when (last like '~%') = up then 1 else -1 end);
+    end if;
+    here := case when up then 0 else 64 end;
+  end if;
+  path := left(path, - length(last));
+  there := case when starts_with(far_, path)
+    then nullif(strpos(symbols, nullif(substr(far_, length(path) + 1, 1), '')), 0) end;
+  there := coalesce(there, case when up then 64 else 0 end);
+  return path || case
+    when abs(there - here) > 1 then substr(symbols, (here + there) / 2, 1)
+    when there in (0, 64) then crdv.position_run(up, 0)
+  end;
+end $$;
+comment on function crdv.position_beside(text, text, boolean) is
   'the path beside a list position; internal';
 
 -- A path between two neighbours; null means the end of the list on that side.
@@ -63,21 +117,25 @@ begin
     return crdv.position_digits(0);
   end if;
   if before_ is not null then
-    path := crdv.position_step(before_, 1);
+    path := crdv.position_beside(before_, after_, true);
     -- '/' is the successor of '.': all positions with this path must be below.
-    if after_ is null or (path || '/') collate "C" <= after_ then
+    if after_ is null or before_ < path collate "C" and (path || '/') collate "C" <= after_ then
       return path;
     end if;
   end if;
-  path := crdv.position_step(after_, -1);
-  if before_ is null or before_ collate "C" < path then
+  path := crdv.position_beside(after_, before_, false);
+  if before_ is null or before_ collate "C" < path and (path || '/') collate "C" <= after_ then
     return path;
   end if;
-  path := substr(before_, 1, length(before_) - strpos(reverse(before_), '.'));
-  if starts_with(after_, path || '.') then
-    return before_ || crdv.position_digits(0);
+  path := left(before_, - strpos(reverse(before_), '.')) || 'Z';
+  if (path || '/') collate "C" <= after_ then
+    return path;
   end if;
-  return path || crdv.position_digits(0);
+  path := before_ || 'Z';
+  if (path || '/') collate "C" <= after_ then
+    return path;
+  end if;
+  raise 'there is no position between % and %', before_, after_ using errcode = 'data_corrupted';
 end $$;
 comment on function crdv.position_between(text, text) is
   'path of a list position between two others; internal';
@@ -114,7 +172,7 @@ begin
   return (
     select e.data from crdv.element e
     where e.type = 'l' and e.op = 'a' and e.id = id_
-    order by e.key offset index_ limit 1);
+    order by e.key, e.site offset index_ limit 1);
 end $$;
 comment on function crdv.listgetat(varchar, bigint) is 'entry of a list at an index, from 0';
 
@@ -124,7 +182,7 @@ begin
   return (
     select e.data from crdv.element e
     where e.type = 'l' and e.op = 'a' and e.id = id_
-    order by e.key limit 1);
+    order by e.key, e.site limit 1);
 end $$;
 comment on function crdv.listgetfirst(varchar) is 'first entry of a list';
 
@@ -134,28 +192,106 @@ begin
   return (
     select e.data from crdv.element e
     where e.type = 'l' and e.op = 'a' and e.id = id_
-    order by e.key desc limit 1);
+    order by e.key desc, e.site desc limit 1);
 end $$;
 comment on function crdv.listgetlast(varchar) is 'last entry of a list';
 
--- Writes an entry between two positions.
+-- Writes an entry between two of the list. Its key is new, so nothing of its element can be there to be
+-- covered, and a write is an insert. As everywhere, the transaction has its id before the number is drawn.
 create or replace function crdv.list_insert(id_ text, before_ text, after_ text, elem_ text)
-returns bigint
+returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  origin constant text := crdv.site_hex(crdv.siteid()) || crdv.position_digits(nextval('crdv.seq'));
+  position_ text;
 begin
-  return crdv.write(
-    'l', id_, crdv.position_between(before_, after_) || '.' || origin, 'a', elem_);
+  if octet_length(elem_) > 268435456 then
+    perform crdv.refuse('l', id_, before_, elem_);
+  end if;
+  insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+  select id_, p.path || '.' || crdv.site_hex(crdv.siteid()) || crdv.position_digits(n.number),
+         crdv.siteid(), n.number, 'l', 'a', elem_, '{}', '{}',
+         (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16
+  from nextval(case when pg_current_xact_id() is not null then 'crdv.seq'::regclass end) n (number),
+       crdv.position_between(before_, after_) p (path)
+  returning key into position_;
+  if octet_length(id_) + octet_length(position_) > 2000 then
+    raise 'list % has no room left at this spot: id and position would have % bytes, at most 2000',
+      id_, octet_length(id_) + octet_length(position_) using errcode = 'program_limit_exceeded',
+      hint = 'Write the list anew in one transaction: read it by listGet, empty it by listClear, '
+             'and add its entries by listAppend.';
+  end if;
+  if crdv.has_rules() then
+    perform crdv.keep_sources(id_);
+  end if;
 end $$;
 comment on function crdv.list_insert(text, text, text, text) is 'writes a list entry; internal';
 revoke all on function crdv.list_insert(text, text, text, text) from public;
+
+-- At the ends, which are the most frequent places, in one statement.
+create or replace function crdv.listappend(id_ varchar, elem_ varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if crdv.siteid() is null or id_ is null or starts_with(id_, '$') or octet_length(id_) > 1900
+     or octet_length(elem_) > 268435456 then
+    perform crdv.refuse('l', id_, repeat(' ', 100), elem_);
+  end if;
+  insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+  select id_,
+         case when near.key is null then 'g0' when near.key >= 'g' then
+           chr(102 + length(to_hex(near.head + 1))) || to_hex(near.head + 1)
+         else crdv.position_head(near.key, 1) end
+         || '.' || crdv.site_hex(crdv.siteid()) || chr(102 + length(to_hex(n.number))) || to_hex(n.number),
+         crdv.siteid(), n.number, 'l', 'a', elem_, '{}', '{}',
+         (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16
+  from nextval(case when pg_current_xact_id() is not null then 'crdv.seq'::regclass end) n (number)
+  left join (
+    select e.key, ('x' || lpad(substr(e.key, 2, greatest(ascii(e.key) - 102, 0)), 16, '0'))
+                  ::bit(64)::bigint as head
+    from crdv.element e
+    where e.type = 'l' and e.op = 'a' and e.id = id_
+    order by e.key desc limit 1
+  ) near on true;
+  if crdv.has_rules() then
+    perform crdv.keep_sources(id_);
+  end if;
+end $$;
+comment on function crdv.listappend(varchar, varchar) is 'appends to a list';
+
+create or replace function crdv.listprepend(id_ varchar, elem_ varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if crdv.siteid() is null or id_ is null or starts_with(id_, '$') or octet_length(id_) > 1900
+     or octet_length(elem_) > 268435456 then
+    perform crdv.refuse('l', id_, repeat(' ', 100), elem_);
+  end if;
+  insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+  select id_,
+         case when near.key is null then 'g0' when near.key < 'W' then
+           chr(87 - length(to_hex(near.below + 1)))
+           || translate(to_hex(near.below + 1), '0123456789abcdef', 'fedcba9876543210')
+         else crdv.position_head(near.key, -1) end
+         || '.' || crdv.site_hex(crdv.siteid()) || chr(102 + length(to_hex(n.number))) || to_hex(n.number),
+         crdv.siteid(), n.number, 'l', 'a', elem_, '{}', '{}',
+         (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16
+  from nextval(case when pg_current_xact_id() is not null then 'crdv.seq'::regclass end) n (number)
+  left join (
+    select e.key, ('x' || lpad(translate(substr(e.key, 2, greatest(87 - ascii(e.key), 0)),
+                                        'fedcba9876543210', '0123456789abcdef'), 16, '0'))
+                  ::bit(64)::bigint as below
+    from crdv.element e
+    where e.type = 'l' and e.op = 'a' and e.id = id_
+    order by e.key limit 1
+  ) near on true;
+  if crdv.has_rules() then
+    perform crdv.keep_sources(id_);
+  end if;
+end $$;
+comment on function crdv.listprepend(varchar, varchar) is 'inserts at the start of a list';
 
 create or replace function crdv.listadd(id_ varchar, index_ bigint, elem_ varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   near text[];
-  number bigint;
 begin
   if index_ is null or index_ < 0 then
     raise 'a list index must not be null or negative' using errcode = 'invalid_parameter_value';
@@ -167,41 +303,22 @@ begin
   near := array(
     select e.key from crdv.element e
     where e.type = 'l' and e.op = 'a' and e.id = id_
-    order by e.key offset index_ - 1 limit 2);
-  if near[1] is null then
+    order by e.key, e.site offset index_ - 1 limit 2);
+  -- Two values at one position: it was written again concurrently.
+  if near[1] = near[2] then
+    near[2] := (
+      select e.key from crdv.element e
+      where e.type = 'l' and e.op = 'a' and e.id = id_ and e.key > near[1]
+      order by e.key limit 1);
+  end if;
+  if near[2] is null then
     perform crdv.listappend(id_, elem_);
   else
-    number := crdv.list_insert(id_, near[1], near[2], elem_);
+    perform crdv.list_insert(id_, near[1], near[2], elem_);
   end if;
 end $$;
 comment on function crdv.listadd(varchar, bigint, varchar) is
   'inserts before the entry at an index, from 0; beyond the end, appends';
-
-create or replace function crdv.listappend(id_ varchar, elem_ varchar) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  last text;
-  number bigint;
-begin
-  select e.key into last from crdv.element e
-  where e.type = 'l' and e.op = 'a' and e.id = id_
-  order by e.key desc limit 1;
-  number := crdv.list_insert(id_, last, null, elem_);
-end $$;
-comment on function crdv.listappend(varchar, varchar) is 'appends to a list';
-
-create or replace function crdv.listprepend(id_ varchar, elem_ varchar) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  first text;
-  number bigint;
-begin
-  select e.key into first from crdv.element e
-  where e.type = 'l' and e.op = 'a' and e.id = id_
-  order by e.key limit 1;
-  number := crdv.list_insert(id_, null, first, elem_);
-end $$;
-comment on function crdv.listprepend(varchar, varchar) is 'inserts at the start of a list';
 
 create or replace function crdv.listrmv(id_ varchar, index_ bigint) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -214,7 +331,7 @@ begin
   end if;
   select e.key into position_ from crdv.element e
   where e.type = 'l' and e.op = 'a' and e.id = id_
-  order by e.key offset index_ limit 1;
+  order by e.key, e.site offset index_ limit 1;
   if found then
     number := crdv.write('l', id_, position_, 'r', null);
   end if;
@@ -232,7 +349,7 @@ declare
 begin
   select e.key, e.data into entry from crdv.element e
   where e.type = 'l' and e.op = 'a' and e.id = id_
-  order by e.key limit 1 for update;
+  order by e.key, e.site limit 1 for update;
   if found then
     number := crdv.write('l', id_, entry.key, 'r', null);
     return entry.data;
@@ -249,7 +366,7 @@ declare
 begin
   select e.key, e.data into entry from crdv.element e
   where e.type = 'l' and e.op = 'a' and e.id = id_
-  order by e.key desc limit 1 for update;
+  order by e.key desc, e.site desc limit 1 for update;
   if found then
     number := crdv.write('l', id_, entry.key, 'r', null);
     return entry.data;
@@ -265,7 +382,7 @@ declare
   number bigint;
 begin
   for position_ in
-    select e.key from crdv.element e
+    select distinct e.key from crdv.element e
     where e.type = 'l' and e.op = 'a' and e.id = id_
     order by e.key
   loop

@@ -4,6 +4,8 @@
 -- concurrent values become arrays, a counter a number, a value a string; what an id of the next level
 -- leads to stands in its place, null where it leads nowhere.
 --
+-- `starling nested` prints the same text without a store; a test holds both generators to each other.
+--
 -- Leaves out: structures of mixed types on one level.
 
 -- The expression for the structure whose id `id_` is an expression for, read through the views from
@@ -26,11 +28,14 @@ begin
     when view in ('setaw', 'setrw', 'setlww', 'registerlww', 'list', 'counter') then row_ || '.data'
   end;
   if value is null then
-    raise 'not a view of a structure: %', chain[level] using errcode = 'invalid_parameter_value',
-      hint = 'Use the views with a row for each entry, for instance MapAwLww or SetAw.';
+    raise 'not a view that can be nested: %', coalesce(chain[level], 'null')
+      using errcode = 'invalid_parameter_value',
+      hint = 'These can: RegisterMvr, RegisterLww, SetAw, SetRw, SetLww, MapAwMvr, MapAwLww, MapRwMvr, '
+             'MapRwLww, MapLww, List, and Counter at the end.';
   end if;
   if view = 'counter' and level < cardinality(chain) then
-    raise 'a counter holds no ids' using errcode = 'invalid_parameter_value';
+    raise 'a counter holds no ids: % cannot follow Counter', chain[level + 1]
+      using errcode = 'invalid_parameter_value';
   end if;
   inner_ := crdv.nested_value(chain, level + 1, value);
   aggregate := case
@@ -44,18 +49,27 @@ begin
     when view = 'list' then format('jsonb_agg(%s order by %s.pos)', inner_, row_)
     else format('jsonb_agg(%s order by %s.data)', inner_, row_)
   end;
-  return format('(select %s from crdv.%I %s where %s.id = %s)', aggregate, view, row_, row_, id_);
+  return format('(select %s from crdv.%s %s where %s.id = %s)', aggregate, view, row_, row_, id_);
 end $$;
 comment on function crdv.nested_value(varchar[], integer, text) is
   'expression that reads a nested structure; internal';
 
+create or replace function crdv.nested_query(variadic chain varchar[]) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  if cardinality(chain) = 0 then
+    raise 'no view was given' using errcode = 'invalid_parameter_value';
+  end if;
+  return format('select l0.id, %s as data from (select distinct id from crdv.%s) l0',
+                crdv.nested_value(chain, 1, 'l0.id'), lower(chain[1]));
+end $$;
+comment on function crdv.nested_query(varchar[]) is
+  'query (id, data jsonb) of nested structures, outermost first, for instance nested_query(''MapAwLww'', ''SetAw'')';
+
 create or replace function crdv.nested_view(name varchar, variadic chain varchar[]) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-  value constant text := crdv.nested_value(chain, 1, 'l0.id');
 begin
-  return format('create or replace view %I as select l0.id, %s as data from (select distinct id from crdv.%I) l0;',
-                name, value, lower(chain[1]));
+  return format('create or replace view %I as %s;', name, crdv.nested_query(variadic chain));
 end $$;
 comment on function crdv.nested_view(varchar, varchar[]) is
   'statement that makes a view (id, data jsonb) of nested structures, outermost first, for instance nested_view(''carts'', ''MapAwLww'', ''SetAw'')';
