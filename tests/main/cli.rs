@@ -71,6 +71,7 @@ fn help_lists_every_command_of_the_interface() {
         "leave",
         "evict",
         "config",
+        "nested",
         "completions",
     ] {
         assert!(
@@ -127,6 +128,41 @@ fn the_help_of_up_shows_every_flag_of_the_interface_with_its_default() {
         !short.contains("--arwl"),
         "-h is for the flags that people need"
     );
+}
+
+#[test]
+fn a_chain_of_views_becomes_a_query_without_a_node() {
+    let (query, err) = text(&starling(&["nested", "MapAwLww", "SetAw"]).output().unwrap());
+    assert!(
+        query.starts_with("select l0.id, ") && query.contains("crdv.setaw"),
+        "{query}{err}"
+    );
+    let named = starling(&["nested", "--name", "my \"view", "Counter"])
+        .output()
+        .unwrap();
+    let (statement, _) = text(&named);
+    assert!(
+        statement.starts_with("create or replace view \"my \"\"view\" as select"),
+        "{statement}"
+    );
+    for (chain, reason) in [
+        (
+            &["SetAwTuple"][..],
+            "not a view that can be nested: SetAwTuple; these can: RegisterMvr",
+        ),
+        (&["Counter", "SetAw"], "SetAw cannot follow Counter"),
+    ] {
+        let output = starling(&[&["nested"], chain].concat()).output().unwrap();
+        let (out, err) = text(&output);
+        assert_eq!(
+            (output.status.code(), out.as_str()),
+            (Some(1), ""),
+            "{chain:?}"
+        );
+        assert!(err.contains(reason), "{err}");
+    }
+    let (_, err) = text(&starling(&["nested"]).output().unwrap());
+    assert!(err.contains("<VIEW>"), "{err}");
 }
 
 #[test]

@@ -13,6 +13,10 @@ mod concurrency;
 mod convergence;
 #[path = "store/install.rs"]
 mod install;
+#[path = "store/interface.rs"]
+mod interface;
+#[path = "store/list.rs"]
+mod list;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/nesting.rs"]

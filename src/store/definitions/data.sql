@@ -17,7 +17,7 @@
 -- Leaves out: changing and deleting operations. What was said is covered, never taken back.
 
 -- Hops over the index from site to site, and adds those that links are named after, who may not have
--- written anything yet.
+-- written anything yet: a subscription is named after its publisher, a publication after its subscriber.
 create or replace view crdv.known_site as
 with recursive origin (site) as (
   select min(e.site) from crdv.element e
@@ -29,11 +29,14 @@ select o.site from origin o where o.site is not null
 union
 select crdv.siteid() where crdv.siteid() is not null
 union
-select ('x' || n.digits)::bit(64)::bigint
-from pg_catalog.pg_subscription s
-join pg_catalog.pg_database d on d.oid = s.subdbid and d.datname = current_database()
-cross join lateral regexp_split_to_table(substr(s.subname, 10), '_') n (digits)
-where s.subname ~ '^starling_[0-9a-f]{16}_[0-9a-f]{16}$';
+select ('x' || substr(l.name, 10, 16))::bit(64)::bigint
+from (
+  select s.subname from pg_catalog.pg_subscription s
+  join pg_catalog.pg_database d on d.oid = s.subdbid and d.datname = current_database()
+  union all
+  select p.pubname from pg_catalog.pg_publication p
+) l (name)
+where l.name ~ '^starling_[0-9a-f]{16}_[0-9a-f]{16}$';
 comment on view crdv.known_site is 'sites that this store has heard of; internal';
 revoke all on crdv.known_site from public;
 
@@ -103,13 +106,14 @@ begin
       end if;
       select e.data into share from crdv.element e
       where e.type = 'c' and e.id = new.id and e.key = me::text and e.site = me for update;
-      -- The change may be twice as large as one call can make.
       change := case when removal then 0 else new.data::bigint end - coalesce(share, 0)::numeric;
-      part := greatest(least(change, 9223372036854775807), -9223372036854775807);
-      perform crdv.counterinc(new.id, part);
-      if part <> change then
-        perform crdv.counterinc(new.id, (change - part)::bigint);
-      end if;
+      -- More than twice what one call can add, at the most.
+      loop
+        part := greatest(least(change, 9223372036854775807), -9223372036854775807);
+        perform crdv.counterinc(new.id, part);
+        change := change - part;
+        exit when change = 0;
+      end loop;
     else
       raise 'no such type: %', coalesce(quote_literal(new.type::text), 'null')
         using errcode = 'invalid_parameter_value',

@@ -92,11 +92,11 @@ create or replace function crdv.merge(
   id_ varchar, key_ varchar, type_ "char", data_ varchar, site_ bigint,
   lts_ crdv.vclock, pts_ crdv.hlc, op_ "char"
 ) returns void
-language sql volatile
-begin atomic
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
   insert into crdv.data (id, key, type, data, site, lts, pts, op)
   values (id_, key_, type_, data_, site_, lts_, pts_, op_);
-end;
+end $$;
 comment on function crdv.merge(
   varchar, varchar, "char", varchar, bigint, crdv.vclock, crdv.hlc, "char"
 ) is 'an insert into Data';

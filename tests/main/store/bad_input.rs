@@ -18,7 +18,7 @@ const RESERVED: SqlState = SqlState::RESERVED_NAME;
 const TOO_LONG: SqlState = SqlState::PROGRAM_LIMIT_EXCEEDED;
 
 /// Calls, their SQLSTATE and a part of their message.
-const BAD: [(&str, SqlState, &str); 22] = [
+const BAD: [(&str, SqlState, &str); 28] = [
     ("registerSet(null, 'v')", NULL, "must not be null"),
     ("setAdd(null, 'm')", NULL, "must not be null"),
     ("setAdd('s', null)", NULL, "must not be null"),
@@ -31,6 +31,28 @@ const BAD: [(&str, SqlState, &str); 22] = [
     ("listAppend(null, 'v')", NULL, "must not be null"),
     ("listAdd('l', null, 'v')", PARAMETER, "index"),
     ("listAdd('l', -1, 'v')", PARAMETER, "index"),
+    (
+        "switch_read_mode('mine')",
+        PARAMETER,
+        "no such read mode: mine",
+    ),
+    (
+        "switch_read_mode(null)",
+        PARAMETER,
+        "no such read mode: null",
+    ),
+    (
+        "switch_write_mode('local')",
+        PARAMETER,
+        "no such write mode: local",
+    ),
+    ("switch_list_id_generation('')", PARAMETER, "no such way"),
+    (
+        "nested_query('Data')",
+        PARAMETER,
+        "not a view that can be nested: Data",
+    ),
+    ("listAppend(repeat('l', 1901), 'v')", TOO_LONG, "2001 bytes"),
     ("registerSet('$site', 'v')", RESERVED, "reserved: $site"),
     ("setAdd('$', 'm')", RESERVED, "reserved"),
     ("counterInc('$catchup', 1)", RESERVED, "reserved"),
@@ -71,6 +93,101 @@ async fn bad_arguments_get_a_clear_error_and_leave_nothing() {
             "{call}: {message}"
         );
     }
+    let left: i64 = client
+        .query_one("select count(*) from crdv.element", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(left, 0);
+}
+
+/// What is inserted into `Data` (id, key, type, data, site, op), SQLSTATEs and a part of the messages.
+const BAD_DATA: [(&str, SqlState, &str); 16] = [
+    (
+        "'r', '', 'r', 'v', 1, 'a'",
+        PARAMETER,
+        "operations of site 1 come by replication",
+    ),
+    (
+        "'r', '', 'x', 'v', null, 'a'",
+        PARAMETER,
+        "no such type: 'x'",
+    ),
+    (
+        "'r', '', null, 'v', null, 'a'",
+        PARAMETER,
+        "no such type: null",
+    ),
+    (
+        "'v', '', 'v', '1', null, 'a'",
+        PARAMETER,
+        "no such type: 'v'",
+    ),
+    (
+        "'r', '', 'r', 'v', null, 'u'",
+        PARAMETER,
+        "no such operation: 'u'",
+    ),
+    (
+        "'r', '', 'r', 'v', null, null",
+        PARAMETER,
+        "no such operation: null",
+    ),
+    ("'$r', '', 'r', 'v', null, 'a'", RESERVED, "reserved: $r"),
+    ("'$c', '', 'c', '1', null, 'a'", RESERVED, "reserved: $c"),
+    ("null, '', 'r', 'v', null, 'a'", NULL, "must not be null"),
+    ("'s', null, 's', null, null, 'a'", NULL, "must not be null"),
+    (
+        "'m', repeat('k', 2000), 'm', null, null, 'a'",
+        TOO_LONG,
+        "2001 bytes",
+    ),
+    (
+        "'l', '3', 'l', 'v', null, 'a'",
+        PARAMETER,
+        "not a list position: 3",
+    ),
+    (
+        "'l', 'h1.0000000000000001g1', 'l', 'v', null, 'a'",
+        SqlState::DATA_CORRUPTED,
+        "not a list position",
+    ),
+    (
+        "'c', '1', 'c', '1', null, 'a'",
+        PARAMETER,
+        "a site counts for itself only",
+    ),
+    ("'c', '', 'c', null, null, 'a'", NULL, "must not be null"),
+    (
+        "'c', '', 'c', 'many', null, 'a'",
+        SqlState::INVALID_TEXT_REPRESENTATION,
+        "many",
+    ),
+];
+
+#[tokio::test]
+async fn bad_inserts_into_data_get_a_clear_error_and_leave_nothing() {
+    let store = Server::shared().store("n").await;
+    let client = store.connect().await;
+    for (values, state, text) in BAD_DATA {
+        let columns = "id, key, type, data, site, op";
+        let insert = format!("insert into Data ({columns}) values ({values})");
+        let (code, message) = refusal(&client, &insert).await;
+        assert_eq!(
+            (code, message.contains(text)),
+            (state.clone(), true),
+            "{values}: {message}"
+        );
+    }
+    for change in [
+        "update Data set data = 'x'",
+        "delete from Data where id = 'none'",
+    ] {
+        let (code, message) = refusal(&client, change).await;
+        assert_eq!(code, SqlState::FEATURE_NOT_SUPPORTED, "{change}: {message}");
+    }
+    let merge = "select merge('r', '', 'r', 'v', 1, null, null, 'a')";
+    assert_eq!(refusal(&client, merge).await.0, PARAMETER);
     let left: i64 = client
         .query_one("select count(*) from crdv.element", &[])
         .await
@@ -126,7 +243,10 @@ async fn a_role_with_usage_of_the_schema_has_the_interface_and_nothing_else() {
         select registerLwwGet('r'), setAwGet('s'), mapLwwGet('m'), counterGet('c'), listGet('l');
         select from registerMvr, registerLww, setAw, setRw, setLww, setAwTuple, setRwTuple, setLwwTuple,
           mapAwMvr, mapAwLww, mapRwMvr, mapRwLww, mapLww, mapAwMvrTuple, mapAwLwwTuple, mapRwMvrTuple,
-          mapLwwTuple, counter, list, listTuple";
+          mapLwwTuple, counter, list, listTuple, Data;
+        insert into Data (id, type, data, op) values ('r', 'r', 'w', 'a');
+        select nextTimestamp('r'), nSites(), initialLogicalTime(), nested_query('SetAw'), merge(),
+          wait_for_replication(), reset_data()";
     client.batch_execute(interface).await.unwrap();
     for statement in [
         "select * from crdv.element",
@@ -143,6 +263,8 @@ async fn a_role_with_usage_of_the_schema_has_the_interface_and_nothing_else() {
         "select * from crdv.vector",
         "select crdv.via()",
         "select crdv.list_insert('l', null, null, 'v')",
+        "select crdv.incoming()",
+        "select * from crdv.known_site",
     ] {
         let (code, message) = refusal(&client, statement).await;
         assert_eq!(

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use super::operation::{Operation, present};
 use crate::support::{Server, Store};
 
-async fn text(client: &Client, expression: &str) -> Option<String> {
+pub(super) async fn text(client: &Client, expression: &str) -> Option<String> {
     let sql = format!("select ({expression})::text");
     client.query_one(&sql, &[]).await.unwrap().get(0)
 }
@@ -237,83 +237,4 @@ async fn clearing_removes_what_the_writer_sees_and_only_that() {
         ];
         check(client, &reads).await;
     }
-}
-
-#[tokio::test]
-async fn concurrent_list_inserts_at_one_index_are_ordered_by_site_and_have_room_between_them() {
-    let (clients, _stores) = concurrently(
-        "select listAppend('l', 'first'), listAppend('l', 'last')",
-        "select listAdd('l', 1, 'low')",
-        "select listAdd('l', 1, 'high')",
-    )
-    .await;
-    for client in &clients {
-        check(client, &[("listGet('l')", Some("{first,low,high,last}"))]).await;
-        client
-            .batch_execute("select listAdd('l', 2, 'x'), listAdd('l', 3, 'y')")
-            .await
-            .unwrap();
-        check(
-            client,
-            &[("listGet('l')", Some("{first,low,x,y,high,last}"))],
-        )
-        .await;
-        client
-            .batch_execute("select listRmv('l', 1)")
-            .await
-            .unwrap();
-        check(client, &[("listGet('l')", Some("{first,x,y,high,last}"))]).await;
-    }
-}
-
-async fn longest_position(client: &Client, id: &str) -> i32 {
-    let sql = "select max(length(pos)) from list where id = $1";
-    client.query_one(sql, &[&id]).await.unwrap().get(0)
-}
-
-#[tokio::test]
-async fn list_positions_grow_slowly_at_the_ends_and_at_one_spot() {
-    let store = Server::shared().store("n").await;
-    let client = store.connect().await;
-    let spots = [
-        ("append", "listAppend('append', n::text)"),
-        ("prepend", "listPrepend('prepend', n::text)"),
-        // Always before the same entry, and always after the same one.
-        ("forwards", "listAdd('forwards', n, n::text)"),
-        ("backwards", "listAdd('backwards', 1, n::text)"),
-    ];
-    for (id, call) in spots {
-        let fill = format!(
-            "select listAppend('{id}', 'first'), listAppend('{id}', 'last');
-             select {call} from generate_series(1, 1000) n"
-        );
-        client.batch_execute(&fill).await.unwrap();
-        let numbers = "select string_agg(n::text, ' ' order by n) from generate_series(1, 1000) n";
-        let descending = numbers.replace("by n)", "by n desc)");
-        let (before, order, after) = match id {
-            "append" => ("first last ", numbers, ""),
-            "prepend" => ("", &*descending, " first last"),
-            "forwards" => ("first ", numbers, " last"),
-            _ => ("first ", &*descending, " last"),
-        };
-        let same =
-            format!("array_to_string(listGet('{id}'), ' ') = '{before}' || ({order}) || '{after}'");
-        assert_eq!(text(&client, &same).await.as_deref(), Some("true"), "{id}");
-        let longest = longest_position(&client, id).await;
-        assert!(longest <= 32, "{id}: positions of {longest} characters");
-    }
-}
-
-/// The newest gap split again and again, left and right in turn: the one way to long positions.
-#[tokio::test]
-async fn list_positions_allow_a_thousand_splits_of_the_newest_gap() {
-    let store = Server::shared().store("n").await;
-    let client = store.connect().await;
-    let fill = "select listAppend('l', 'first'), listAppend('l', 'last');
-        select listAdd('l', (n + 1) / 2, n::text) from generate_series(1, 1000) n";
-    client.batch_execute(fill).await.unwrap();
-    let longest = longest_position(&client, "l").await;
-    assert!(longest <= 1100, "positions of {longest} characters");
-    let next = "listGetAt('l', 500)";
-    assert_eq!(text(&client, next).await.as_deref(), Some("1000"));
 }
