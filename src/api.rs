@@ -65,6 +65,25 @@ pub struct StoreStatus {
     pub version: String,
     /// Accepts connections and is migrated.
     pub ready: bool,
+    /// It waits for a peer to confirm that it is not an older copy of itself, and takes no writes.
+    #[serde(default)]
+    pub unconfirmed: bool,
+    /// The last times that it went on as another site, oldest first.
+    #[serde(default)]
+    pub renewals: Vec<Renewal>,
+}
+
+/// A store went on as another site: it was restored, cloned or wiped, or its node was evicted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// When, RFC 3339 UTC.
+    pub at: String,
+    /// The site before; 0 if unknown.
+    pub from: i64,
+    /// The site since.
+    pub to: i64,
+    /// What showed that it had to.
+    pub why: String,
 }
 
 /// A node's overlay views.

@@ -18,7 +18,7 @@ mod inbound;
 mod key;
 mod neighbors;
 mod outbox;
-mod persist;
+pub(crate) mod persist;
 mod requests;
 mod routing;
 mod settings;

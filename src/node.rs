@@ -4,6 +4,7 @@
 //! everybody about everybody; the HTTP API shows it. Each part runs by itself; this module only
 //! carries words from one to another, in one loop that never waits for a peer or a server.
 
+mod continuity;
 mod core;
 mod data_dir;
 mod departed;
@@ -14,6 +15,7 @@ mod open_store;
 mod picture;
 mod plane;
 pub mod runtime_file;
+mod store_record;
 
 use std::{path::Path, sync::Arc};
 
@@ -26,6 +28,7 @@ use self::{
     core::{Core, Inputs},
     data_dir::DataDir,
     runtime_file::RuntimeFile,
+    store_record::StoreRecord,
 };
 use crate::{config::Config, http, network};
 
@@ -65,7 +68,10 @@ pub async fn run(
     info!(peer = %me, cluster = %config.node.cluster, name = %config.node.name, "node starting");
 
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
-    let core = Core::new(config.clone(), me, network.clone());
+    let mut core = Core::new(config.clone(), me, network.clone());
+    if let Some(record) = StoreRecord::read(data.path()) {
+        core.picture.remember(record.site);
+    }
     let registry = metrics::registry(
         &config,
         &core.picture,

@@ -27,6 +27,7 @@
 mod bounds;
 mod catch_up;
 mod checkpoint;
+mod clear;
 mod counters;
 mod credentials;
 mod database;
@@ -47,8 +48,10 @@ mod settings;
 mod shared;
 mod status;
 mod subscriber;
+mod witness;
 
 pub use catch_up::Progress;
+pub use clear::clear;
 pub use counters::{Outcome, Totals};
 pub use desired::{Departure, Neighbor};
 pub use error::{Error, TransportError};
@@ -56,6 +59,7 @@ pub use handle::{Handle, Unfinished, start};
 pub use milestone::{Milestone, Probe};
 pub use protocol::{Reply, Request};
 pub use settings::{Advertise, Settings};
+pub use witness::Standing;
 
 use crate::identity::NodeName;
 

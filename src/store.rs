@@ -14,6 +14,7 @@
 //! | `vector` | the newest checkpoint of each site that is here |
 //! | `checkpoint_begin()`, `checkpoint_finish(upto, horizon)` | make a checkpoint, in two transactions |
 //! | `missing(sites, seqs)` | what a store with this vector may lack; needs `select` on `element` |
+//! | `close_to_writers()`, `open_to_writers()` | refuse local writes while the store may be an older copy of itself |
 //! | `begin_catch_up()`, table `catch_up`, `apply_catch_up(site)` | bring that in, in one transaction |
 //!
 //! Users get the interface with `grant usage on schema crdv`; everything else in it is closed.
@@ -24,10 +25,12 @@ mod error;
 mod identity;
 mod install;
 mod nested;
+mod position;
 mod schema;
 
 pub use error::Error;
-pub use identity::identify;
+pub use identity::{Owner, close, identify, open, owner, renew};
 pub use install::{Installed, install};
 pub use nested::{NestedError, nested_query};
+pub use position::{Break, Position, position};
 pub use schema::{Definition, Migration, Schema};

@@ -18,6 +18,8 @@ pub mod metric {
     pub const NODE_STATE: &str = "node_state";
     /// Gauge: 1 while the store accepts connections and is migrated.
     pub const STORE_READY: &str = "store_ready";
+    /// Counter: times that the store went on as another site.
+    pub const STORE_RENEWALS: &str = "store_renewals";
     /// Gauge: members of the active view.
     pub const ACTIVE_VIEW_SIZE: &str = "active_view_size";
     /// Gauge: members of the passive view.

@@ -33,6 +33,8 @@ mod process;
 mod replication;
 #[path = "main/replication_crash.rs"]
 mod replication_crash;
+#[path = "main/restore.rs"]
+mod restore;
 #[path = "main/store.rs"]
 mod store;
 #[path = "main/support.rs"]

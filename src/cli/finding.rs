@@ -74,6 +74,7 @@ pub(super) fn render(findings: &[Finding]) -> String {
 /// What a node's own status tells about its health.
 pub(super) fn judge(status: &Status) -> Vec<Finding> {
     let mut findings = vec![judge_state(status), judge_neighbors(status)];
+    findings.extend(judge_identity(status));
     findings.extend(status.links.iter().filter_map(judge_link));
     if status.links.iter().all(|link| judge_link(link).is_none()) {
         let what = format!("{} data links are up and level", status.links.len());
@@ -95,6 +96,26 @@ fn judge_state(status: &Status) -> Finding {
         NodeState::Leaving => (Severity::Warning, "the node leaves the cluster", None),
     };
     finding("SN001", severity, what, fix)
+}
+
+/// `None` for a store that always was what it is.
+fn judge_identity(status: &Status) -> Option<Finding> {
+    if status.store.unconfirmed {
+        let fix = "start another node of the cluster, or wait: after replication.confirm_within the \
+                   store goes on as another site by itself";
+        return Some(finding(
+            "SN004",
+            Severity::Warning,
+            "the store takes no writes until a peer confirms that it is not an older copy",
+            Some(fix),
+        ));
+    }
+    let last = status.store.renewals.last()?;
+    let what = format!(
+        "the store is site {} since {}: {}",
+        last.to, last.at, last.why
+    );
+    Some(finding("SN004", Severity::Ok, what, None))
 }
 
 fn judge_neighbors(status: &Status) -> Finding {

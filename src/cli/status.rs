@@ -49,6 +49,9 @@ fn describe(status: &Status) -> String {
     let node = &status.node;
     let store = match (status.store.ready, status.store.version.as_str()) {
         (_, "") => "not up yet".to_owned(),
+        (true, version) if status.store.unconfirmed => {
+            format!("waits for a peer to confirm it, takes no writes, PostgreSQL {version}")
+        }
         (true, version) => format!("ready, PostgreSQL {version}"),
         (false, version) => format!("down, PostgreSQL {version}"),
     };
@@ -70,6 +73,13 @@ fn describe(status: &Status) -> String {
         ("site", node.site.to_string()),
         ("version", node.version.clone()),
     ];
+    if let Some(renewal) = status.store.renewals.last() {
+        let before = match renewal.from {
+            0 => String::new(),
+            from => format!(", site {from} before"),
+        };
+        lines.push(("since", format!("{}{before}: {}", renewal.at, renewal.why)));
+    }
     lines.extend(
         node.listen
             .iter()

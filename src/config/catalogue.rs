@@ -253,6 +253,12 @@ pub const SETTINGS: &[Setting] = &[
         "Private server's page cache",
     ),
     setting(
+        "store.adopt",
+        Switch,
+        ("adopt-store", "on|off"),
+        "Take over an attached store that is a copy of another node's",
+    ),
+    setting(
         "replication.dissemination",
         Text,
         ("dissemination", "flood|tree"),
@@ -281,6 +287,12 @@ pub const SETTINGS: &[Setting] = &[
         Text,
         ("checkpoint-interval", "TIME"),
         "How often the node states how far its writes are complete",
+    ),
+    setting(
+        "replication.confirm_within",
+        Text,
+        ("confirm-within", "TIME"),
+        "How long a restarted store waits for a peer to confirm it",
     ),
     setting("http.listen", Text, ("http", "ADDR:PORT"), "HTTP API"),
     setting(

@@ -31,6 +31,11 @@ pub struct Replication {
     /// measured. An idle store writes none. Defaults to 1 s.
     #[serde(with = "duration")]
     pub checkpoint_interval: Duration,
+    /// How long a store that was started again waits for a peer to confirm that it is not an older
+    /// copy of itself, before it goes on as another site. It takes no writes meanwhile. Only a node
+    /// that has had neighbours waits. Defaults to 15 s: with a peer there it takes about one.
+    #[serde(with = "duration")]
+    pub confirm_within: Duration,
 }
 
 /// Which neighbours carry data.
@@ -51,6 +56,7 @@ impl Default for Replication {
             slot_bytes_max: 1 << 30,
             slot_inactive_max: Duration::from_secs(600),
             checkpoint_interval: Duration::from_secs(1),
+            confirm_within: Duration::from_secs(15),
         }
     }
 }
@@ -93,6 +99,11 @@ impl Replication {
             "replication.checkpoint_interval",
             self.checkpoint_interval,
             Duration::from_millis(10)..=Duration::from_secs(60),
+        );
+        check.lasting(
+            "replication.confirm_within",
+            self.confirm_within,
+            Duration::ZERO..=Duration::from_secs(3_600),
         );
         if self.slot_bytes_max < SLOT_BYTES_MIN {
             check.fail(

@@ -8,7 +8,7 @@ use super::{
     PasswordSources,
     check::Check,
     secret::{PostgresUrl, Secret},
-    size,
+    size, switch,
 };
 
 /// Eight times PostgreSQL's own minimum; below it every query waits for the disk.
@@ -36,6 +36,11 @@ pub struct Store {
     /// The private server's page cache. Defaults to 64 MiB: an edge box should not notice it.
     #[serde(with = "size")]
     pub shared_buffers: u64,
+    /// Takes over an attached store that belongs to another node: it is a copy of that node's, which
+    /// nobody else uses. It goes on as a site of its own. Defaults to off; a private server's needs it
+    /// not.
+    #[serde(deserialize_with = "switch::deserialize")]
+    pub adopt: bool,
 }
 
 impl Default for Store {
@@ -48,6 +53,7 @@ impl Default for Store {
             pg_advertise: None,
             run_as: None,
             shared_buffers: 64 << 20,
+            adopt: false,
         }
     }
 }

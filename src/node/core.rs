@@ -1,27 +1,30 @@
 //! The node's loop.
 
+mod commands;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     pin::pin,
+    sync::PoisonError,
     time::{Instant, SystemTime},
 };
 
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use commands::{Leaving, left, refuse};
+
 use super::{
     Ended,
+    continuity::Why,
     data_dir::DataDir,
     departed::Departed,
     envelope::{self, Reply, Request},
     gossip::{Answer, Gossiper, Turn},
     metrics::LatePlane,
-    open_store::{self, OpenStore, Server},
+    open_store::{self, OpenStore},
     picture::{Glance, Picture},
     plane::{Plane, departure},
     runtime_file::RuntimeFile,
@@ -29,10 +32,10 @@ use super::{
 use crate::{
     config::Config,
     directory::{self, Directory},
-    http::{Command, CommandError},
+    http::Command,
     identity::NodeName,
     network,
-    replication::{Neighbor, Unfinished},
+    replication::Neighbor,
 };
 
 /// What the loop listens to.
@@ -43,6 +46,12 @@ pub(super) struct Inputs {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) started: Option<oneshot::Sender<RuntimeFile>>,
     pub(super) shutdown: CancellationToken,
+}
+
+/// Why serving came to an end.
+enum Next {
+    End(Ended),
+    Renew(Why),
 }
 
 /// The parts, and what the loop knows.
@@ -59,14 +68,6 @@ pub(super) struct Core {
     /// The same for the metrics.
     pub(super) late_plane: LatePlane,
     pub(super) picture: Picture,
-}
-
-type LeaveReply = oneshot::Sender<Result<(), CommandError>>;
-
-/// A leave under way: the data plane's part, and who waits for the end of it.
-struct Leaving {
-    links: JoinHandle<Result<(), Unfinished>>,
-    reply: LeaveReply,
 }
 
 impl Core {
@@ -94,48 +95,99 @@ impl Core {
 
     /// Runs until shutdown or leave, and stops the store.
     pub(super) async fn run(mut self, mut inputs: Inputs) -> anyhow::Result<Ended> {
-        let Some(store) = self.open(&mut inputs).await? else {
+        let Some(mut store) = self.open(&mut inputs).await? else {
             return Ok(Ended::Stopped);
         };
         let store_ready = store.server.ready();
-        let plane = Plane::start(&self.config, &self.me, &self.network, &store.server);
-        let _ = self.late_plane.set(plane.handle.clone());
-        self.plane = Some(plane.clone());
+        let ended = loop {
+            let plane = self.start_plane(&store);
+            let runtime = self.runtime_file(inputs.http, &store);
+            runtime.write(inputs.data.path())?;
+            self.refresh(*store_ready.borrow());
+            if let Some(started) = inputs.started.take() {
+                let _ = started.send(runtime);
+            }
+            let next = self
+                .serve(&mut inputs, &store, plane.clone(), store_ready.clone())
+                .await;
+            plane.handle.shutdown().await;
+            match next {
+                Next::End(ended) => break ended,
+                Next::Renew(why) => {
+                    self.hold_plane(None);
+                    if self.renew(&mut inputs, &mut store, &why).await.is_none() {
+                        break Ended::Stopped;
+                    }
+                }
+            }
+        };
+        store.close().await;
+        Ok(ended)
+    }
+
+    /// Starts the data plane for the store's present site.
+    fn start_plane(&mut self, store: &OpenStore) -> Plane {
+        let plane = Plane::start(&self.config, &self.me, &self.network, store);
+        self.hold_plane(Some(plane.clone()));
+        if !self.neighbors.is_empty() {
+            store.continuity.met_a_peer();
+        }
         for (name, hosts) in self.neighbors.clone() {
             self.link(name, hosts);
         }
-        let runtime = self.runtime_file(inputs.http, &store);
-        runtime.write(inputs.data.path())?;
-        self.refresh(*store_ready.borrow());
-        if let Some(started) = inputs.started.take() {
-            let _ = started.send(runtime);
-        }
+        plane
+    }
 
-        let ended = self
-            .serve(&mut inputs, &store.server, plane.clone(), store_ready)
-            .await;
-        plane.handle.shutdown().await;
-        store.server.stop().await;
-        Ok(ended)
+    fn hold_plane(&mut self, plane: Option<Plane>) {
+        // A handle is whole even after a panic elsewhere.
+        *self
+            .late_plane
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) =
+            plane.as_ref().map(|plane| plane.handle.clone());
+        self.plane = plane;
+    }
+
+    /// Has the store go on as another site; `None` when told to stop meanwhile.
+    async fn renew(&mut self, inputs: &mut Inputs, store: &mut OpenStore, why: &Why) -> Option<()> {
+        let waiting = "the store is being given a new incarnation";
+        self.attend(inputs, store.renew(why), waiting).await?;
+        self.picture.store(store);
+        self.announce();
+        self.gossiper.hurry();
+        Some(())
     }
 
     /// Brings the store up while neighbours come and go; `None` when told to stop meanwhile.
     async fn open(&mut self, inputs: &mut Inputs) -> anyhow::Result<Option<OpenStore>> {
         let (config, me) = (self.config.clone(), self.me.clone());
-        let mut opening = pin!(open_store::open(&config, inputs.data.path(), &me));
+        let data_dir = inputs.data.path().to_path_buf();
+        let opening = open_store::open(&config, &data_dir, &me);
+        let opened = self
+            .attend(inputs, opening, "the store is not up yet")
+            .await;
+        let store = opened.transpose()?;
+        if let Some(store) = &store {
+            self.picture.store(store);
+        }
+        Ok(store)
+    }
+
+    /// Waits for `work` while neighbours come and go; `None` when told to stop meanwhile.
+    async fn attend<T>(
+        &mut self,
+        inputs: &mut Inputs,
+        work: impl Future<Output = T>,
+        waiting: &str,
+    ) -> Option<T> {
+        let mut work = pin!(work);
         loop {
             tokio::select! {
                 biased;
-                () = inputs.shutdown.cancelled() => return Ok(None),
-                store = &mut opening => {
-                    let store = store?;
-                    self.picture.store(&store);
-                    return Ok(Some(store));
-                }
+                () = inputs.shutdown.cancelled() => return None,
+                done = &mut work => return Some(done),
                 Some(event) = inputs.events.recv() => self.on_network(event),
-                Some(command) = inputs.commands.recv() => {
-                    refuse(command, "the store is not up yet");
-                }
+                Some(command) = inputs.commands.recv() => refuse(command, waiting),
                 turn = self.gossiper.next() => self.on_gossip(turn),
             }
             self.refresh(false);
@@ -145,16 +197,17 @@ impl Core {
     async fn serve(
         &mut self,
         inputs: &mut Inputs,
-        server: &Server,
+        store: &OpenStore,
         mut plane: Plane,
         mut store_ready: watch::Receiver<bool>,
-    ) -> Ended {
+    ) -> Next {
+        let mut record = store.keep_record();
         let mut leaving: Option<Leaving> = None;
         let mut overlay = self.network.overlay();
         loop {
             tokio::select! {
                 biased;
-                () = inputs.shutdown.cancelled() => return Ended::Stopped,
+                () = inputs.shutdown.cancelled() => return Next::End(Ended::Stopped),
                 result = left(leaving.as_mut()), if leaving.is_some() => {
                     self.say_farewell().await;
                     if let Err(error) = &result {
@@ -163,20 +216,33 @@ impl Core {
                     if let Some(leaving) = leaving.take() {
                         let _ = leaving.reply.send(result);
                     }
-                    return Ended::Left;
+                    return Next::End(Ended::Left);
                 }
                 Some(command) = inputs.commands.recv() => self.on_command(command, &mut leaving),
-                Some(event) = inputs.events.recv() => self.on_network(event),
+                Some(event) = inputs.events.recv() => {
+                    if matches!(event, network::Event::NeighborUp { .. }) {
+                        store.continuity.met_a_peer();
+                    }
+                    self.on_network(event);
+                }
                 turn = self.gossiper.next() => self.on_gossip(turn),
+                why = record.trouble() => return Next::Renew(Why::Behind(why)),
                 Ok(()) = store_ready.changed() => {
                     if *store_ready.borrow() {
-                        plane.handle.store_moved(server.connection());
+                        plane.handle.store_moved(store.server.connection());
+                        record.store_moved(store.server.connection());
                     }
                 }
                 Ok(()) = overlay.changed() => {}
                 () = plane.changed() => {}
             }
             self.refresh(*store_ready.borrow());
+            if let Some(why) = plane.is_behind() {
+                return Next::Renew(Why::Behind(why));
+            }
+            if self.directory.am_evicted() && leaving.is_none() {
+                return Next::Renew(Why::Evicted);
+            }
         }
     }
 
@@ -249,67 +315,20 @@ impl Core {
             }
             Turn::Answered(Answer { gossip: None, .. }) => {}
         }
-        for gone in self.departed.news(&self.directory) {
+        let news = self.departed.news(&self.directory);
+        for gone in news.gone {
             info!(node = %gone, "a member is gone for good");
             if let Some(plane) = &self.plane {
                 plane.forget(gone);
             }
         }
-    }
-
-    fn on_command(&mut self, command: Command, leaving: &mut Option<Leaving>) {
-        match command {
-            Command::Leave { reply } if leaving.is_some() => {
-                let _ = reply.send(Err(CommandError::NotNow(
-                    "the node is leaving already".to_owned(),
-                )));
-            }
-            Command::Leave { reply } => {
-                info!("leaving the cluster");
-                self.picture.leaving();
-                if let Some(plane) = &self.plane {
-                    *leaving = Some(Leaving {
-                        links: plane.leave(),
-                        reply,
-                    });
-                }
-            }
-            Command::Evict { peer, reply } => {
-                let _ = reply.send(self.evict(&peer));
+        for back in news.back {
+            info!(node = %back, "a member that was gone is back");
+            // It may have been a neighbour all the while, with links that were refused.
+            if let Some(hosts) = self.neighbors.get(&back) {
+                self.link(back.clone(), hosts.clone());
             }
         }
-    }
-
-    fn evict(&mut self, peer: &NodeName) -> Result<(), CommandError> {
-        if *peer == self.me {
-            return Err(CommandError::Myself(peer.clone()));
-        }
-        if self.directory.record(peer).is_none() {
-            return Err(CommandError::UnknownPeer(peer.clone()));
-        }
-        if self.neighbors.contains_key(peer) || self.directory.is_alive(peer, self.born.elapsed()) {
-            return Err(CommandError::Alive(peer.clone()));
-        }
-        if self.directory.evict(peer) {
-            self.gossiper.hurry();
-        }
-        if let Some(plane) = &self.plane {
-            plane.forget(peer.clone());
-        }
-        Ok(())
-    }
-
-    /// The last words: the directory's to the neighbours, then the overlay's.
-    async fn say_farewell(&mut self) {
-        self.directory.leave();
-        self.gossiper
-            .last_round(
-                &mut self.directory,
-                self.neighbors.keys(),
-                self.born.elapsed(),
-            )
-            .await;
-        self.network.leave().await;
     }
 
     fn announce(&mut self) {
@@ -351,7 +370,7 @@ impl Core {
         RuntimeFile {
             pid: std::process::id(),
             peer_id: self.me.0.clone(),
-            site: store.site.get(),
+            site: store.continuity.site().get(),
             name: self.config.node.name.clone(),
             cluster: self.config.node.cluster.clone(),
             http,
@@ -359,23 +378,6 @@ impl Core {
             store_url: store.server.url.clone(),
         }
     }
-}
-
-/// Ends when the data plane has left, with what came of it.
-async fn left(leaving: Option<&mut Leaving>) -> Result<(), CommandError> {
-    let Some(leaving) = leaving else {
-        return Ok(());
-    };
-    match (&mut leaving.links).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(CommandError::Failed(error.to_string())),
-        Err(error) => Err(CommandError::Failed(format!("leaving broke off: {error}"))),
-    }
-}
-
-fn refuse(command: Command, why: &str) {
-    let (Command::Leave { reply } | Command::Evict { reply, .. }) = command;
-    let _ = reply.send(Err(CommandError::NotNow(why.to_owned())));
 }
 
 /// The start of this life, as the directory orders lives.

@@ -1,8 +1,17 @@
-//! Members that are gone for good, noticed once each.
+//! Members that are gone for good, and members that came back, noticed once each.
 
 use std::collections::BTreeSet;
 
 use crate::{directory::Directory, identity::NodeName};
+
+/// Who went and who came.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// They left, or were evicted. A node that came back counts anew.
+    pub(super) gone: Vec<NodeName>,
+    /// They were gone, and are members again: after an eviction, as another site.
+    pub(super) back: Vec<NodeName>,
+}
 
 /// Remembers whose departure was acted upon.
 #[derive(Debug, Default)]
@@ -11,11 +20,14 @@ pub(super) struct Departed {
 }
 
 impl Departed {
-    /// Who has left or was evicted since the last call. A node that came back counts anew.
-    pub(super) fn news(&mut self, directory: &Directory) -> Vec<NodeName> {
-        let gone = directory.departed();
-        let news = gone.difference(&self.known).cloned().collect();
-        self.known = gone;
+    /// What has changed since the last call.
+    pub(super) fn news(&mut self, directory: &Directory) -> News {
+        let departed = directory.departed();
+        let news = News {
+            gone: departed.difference(&self.known).cloned().collect(),
+            back: self.known.difference(&departed).cloned().collect(),
+        };
+        self.known = departed;
         news
     }
 }

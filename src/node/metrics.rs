@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use prometheus_client::{
@@ -11,17 +11,20 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter},
     registry::Registry,
 };
+use tokio::sync::watch;
 
 use super::picture::Picture;
 use crate::{
+    api::Status,
     config::Config,
     http::StatusCollector,
     network::{self, Counter},
-    replication, telemetry,
+    replication,
+    telemetry::{self, metric},
 };
 
-/// The data plane, once there is one.
-pub(super) type LatePlane = Arc<OnceLock<replication::Handle>>;
+/// The data plane, while there is one.
+pub(super) type LatePlane = Arc<Mutex<Option<replication::Handle>>>;
 
 /// All metrics of a node.
 pub(super) fn registry(
@@ -33,7 +36,12 @@ pub(super) fn registry(
     let mut registry = telemetry::registry(&config.node.cluster, &config.node.name);
     let status = StatusCollector::new(picture.status(), picture.nodes());
     registry.register_collector(Box::new(status));
-    registry.register_collector(Box::new(Totals { network, plane }));
+    let status = picture.status();
+    registry.register_collector(Box::new(Totals {
+        network,
+        plane,
+        status,
+    }));
     registry
 }
 
@@ -42,6 +50,7 @@ pub(super) fn registry(
 struct Totals {
     network: network::Handle,
     plane: LatePlane,
+    status: watch::Receiver<Status>,
 }
 
 impl Collector for Totals {
@@ -51,7 +60,20 @@ impl Collector for Totals {
             let name = format!("network_{}", counter.name());
             plain(&mut encoder, &name, "Counted by the network", value)?;
         }
-        let Some(plane) = self.plane.get() else {
+        let renewals = self.status.borrow().store.renewals.len();
+        plain(
+            &mut encoder,
+            metric::STORE_RENEWALS,
+            "Times that the store went on as another site, of those on record (16 at most)",
+            u64::try_from(renewals).unwrap_or(u64::MAX),
+        )?;
+        // A handle is whole even after a panic elsewhere.
+        let plane = self
+            .plane
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Some(plane) = plane else {
             return Ok(());
         };
         let totals = plane.totals();

@@ -3,12 +3,13 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Context;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
+use super::continuity::{Continuity, Owned, Why};
 use crate::{
     config::{self, Config, PasswordSources},
-    identity::{NodeName, Site},
+    identity::NodeName,
     postgres::{self, Lifecycle, PrivateConfig, PrivateServer},
     replication::Advertise,
     store,
@@ -23,11 +24,14 @@ const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Durat
 /// PostgreSQL's own port, for foreign servers whose URL names none.
 const DEFAULT_PORT: u16 = 5432;
 
+/// What `initdb` leaves in a private server's folder: there is a store already.
+const DATA_VERSION: &str = "postgres/data/PG_VERSION";
+
 /// A store that is up, migrated and ours.
 #[derive(Debug)]
 pub(super) struct OpenStore {
-    /// Its site.
-    pub(super) site: Site,
+    /// Its identity, and the record of it.
+    pub(super) continuity: Continuity,
     /// Where it is and how to reach it.
     pub(super) server: Server,
 }
@@ -51,19 +55,85 @@ pub(super) async fn open(
     data_dir: &Path,
     me: &NodeName,
 ) -> anyhow::Result<OpenStore> {
-    let server = match config
-        .store
-        .connection(&PasswordSources::from_environment())
-    {
-        None => private(config, data_dir).await?,
-        Some(connection) => attached(config, connection).await?,
+    let owned = |may_adopt| Owned {
+        me: me.clone(),
+        cluster: config.node.cluster.clone(),
+        may_adopt,
     };
-    match prepare(&server.connection(), me, &config.node.cluster).await {
-        Ok(site) => Ok(OpenStore { site, server }),
-        Err(error) => {
-            server.stop().await;
-            Err(error)
+    let passwords = PasswordSources::from_environment();
+    match config.store.connection(&passwords) {
+        // It serves nobody but us, so another node's store in it can only be a copy.
+        None => private(config, data_dir, owned(true)).await,
+        Some(connection) => {
+            let server = attached(config, connection).await?;
+            let owned = owned(config.store.adopt);
+            let continuity = prepare(&server.connection(), owned, data_dir).await?;
+            Ok(OpenStore { continuity, server })
         }
+    }
+}
+
+impl OpenStore {
+    /// Gives the store another site, however long its server takes to allow it.
+    pub(super) async fn renew(&mut self, why: &Why) {
+        let mut pause = *RETRY.start();
+        loop {
+            let renewed = self.continuity.renew(&self.server.connection(), why).await;
+            let Err(error) = renewed else { return };
+            let error = format!("{error:#}");
+            warn!(%why, error, retry_in = ?pause, "the store cannot be given a new incarnation yet");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(*RETRY.end());
+        }
+    }
+
+    /// Keeps the record of the store up to date for as long as the result lives.
+    pub(super) fn keep_record(&self) -> RecordKeeper {
+        let (server, receiver) = watch::channel(self.server.connection());
+        let (task, trouble) = self.continuity.keep(receiver);
+        RecordKeeper {
+            server,
+            task,
+            trouble,
+        }
+    }
+
+    /// Makes the last entry in the record, and stops a private server.
+    pub(super) async fn close(self) {
+        self.continuity.close(&self.server.connection()).await;
+        self.server.stop().await;
+    }
+}
+
+/// Keeps the record of a store up to date until it is dropped.
+#[derive(Debug)]
+pub(super) struct RecordKeeper {
+    server: watch::Sender<tokio_postgres::Config>,
+    task: JoinHandle<()>,
+    trouble: watch::Receiver<Option<String>>,
+}
+
+impl RecordKeeper {
+    /// The store is to be found elsewhere from now on.
+    pub(super) fn store_moved(&self, server: tokio_postgres::Config) {
+        self.server.send_replace(server);
+    }
+
+    /// Returns why the store is not the one that it was any more, once that is so. Safe to drop and call
+    /// again.
+    pub(super) async fn trouble(&mut self) -> String {
+        let told = self.trouble.wait_for(Option::is_some).await;
+        match told.ok().and_then(|why| why.clone()) {
+            Some(why) => why,
+            // The task has ended without an answer: there will be none.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for RecordKeeper {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -130,7 +200,7 @@ async fn ask(admin: tokio_postgres::Config, ready: watch::Sender<bool>) {
     }
 }
 
-async fn private(config: &Config, data_dir: &Path) -> anyhow::Result<Server> {
+async fn private(config: &Config, data_dir: &Path, owned: Owned) -> anyhow::Result<OpenStore> {
     let mut wanted = PrivateConfig::new(data_dir);
     wanted.pg_bin.clone_from(&config.store.pg_bin);
     wanted.run_as.clone_from(&config.store.run_as);
@@ -138,14 +208,32 @@ async fn private(config: &Config, data_dir: &Path) -> anyhow::Result<Server> {
     wanted.shared_buffers_mb = u32::try_from(config.store.shared_buffers >> 20)
         .unwrap_or(u32::MAX)
         .max(1);
-    let server = PrivateServer::start(wanted).await?;
-    Ok(Server {
+    // A store that exists is looked into before anybody can write to it.
+    let server = if data_dir.join(DATA_VERSION).exists() {
+        PrivateServer::start_secluded(wanted).await?
+    } else {
+        PrivateServer::start(wanted).await?
+    };
+    let opened = async {
+        let continuity = prepare(&server.connection(), owned, data_dir).await?;
+        server.reveal().await?;
+        anyhow::Ok(continuity)
+    };
+    let opened = opened.await;
+    let server = Server {
         admin: server.connection(),
         url: server.url(),
         version: server.version().to_string(),
         advertise: advertise(config.store.pg_advertise.as_ref(), server.address().port()),
         private: Some(server),
-    })
+    };
+    match opened {
+        Ok(continuity) => Ok(OpenStore { continuity, server }),
+        Err(error) => {
+            server.stop().await;
+            Err(error)
+        }
+    }
 }
 
 async fn attached(config: &Config, connection: tokio_postgres::Config) -> anyhow::Result<Server> {
@@ -183,15 +271,16 @@ async fn attached(config: &Config, connection: tokio_postgres::Config) -> anyhow
 
 async fn prepare(
     admin: &tokio_postgres::Config,
-    me: &NodeName,
-    cluster: &str,
-) -> anyhow::Result<Site> {
+    owned: Owned,
+    data_dir: &Path,
+) -> anyhow::Result<Continuity> {
     let mut client = postgres::connect(admin)
         .await
         .context("cannot connect to the store")?;
     let installed = store::install(&mut client).await?;
     info!(?installed, "store schema is in place");
-    Ok(store::identify(&mut client, me, cluster).await?)
+    drop(client);
+    Continuity::establish(admin, owned, data_dir).await
 }
 
 fn advertise(wanted: Option<&config::Advertise>, port: u16) -> Advertise {

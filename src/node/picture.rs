@@ -64,6 +64,8 @@ impl Picture {
                 url: String::new(),
                 version: String::new(),
                 ready: false,
+                unconfirmed: false,
+                renewals: Vec::new(),
             },
             overlay: OverlayStatus::default(),
             links: Vec::new(),
@@ -104,16 +106,24 @@ impl Picture {
         self.nodes.subscribe()
     }
 
-    /// The store is up for the first time.
+    /// The store is up for the first time, or goes on as another site.
     pub(super) fn store(&mut self, store: &OpenStore) {
-        self.site = Some(store.site);
+        let site = store.continuity.site();
+        self.site = Some(site);
         let host = store.server.advertise.host.as_deref().unwrap_or("*");
         self.store_address = format!("{host}:{}", store.server.advertise.port);
         self.status.send_modify(|status| {
-            status.node.site = store.site.get();
+            status.node.site = site.get();
+            status.store.renewals = store.continuity.renewals();
             status.store.url.clone_from(&store.server.url);
             status.store.version.clone_from(&store.server.version);
         });
+    }
+
+    /// The site that the store had at last, until it is up: an eviction speaks of a site, and has to
+    /// find it in what the node says of itself.
+    pub(super) fn remember(&mut self, site: Site) {
+        self.site = Some(site);
     }
 
     /// The node was told to leave.
@@ -131,6 +141,7 @@ impl Picture {
         status.node.listen = glance.listen.to_vec();
         status.store.ready = glance.store_ready;
         status.overlay = overlay_status(glance);
+        status.store.unconfirmed = glance.plane.is_some_and(Plane::is_unconfirmed);
         if let Some(plane) = glance.plane {
             status.links.clone_from(&plane.links.borrow());
             status.vector = plane
@@ -167,7 +178,10 @@ impl Picture {
             NodeState::Leaving
         } else if !glance.store_ready {
             NodeState::Degraded
-        } else if !*plane.level.borrow() || (self.wants_peers && !self.met && !was_in) {
+        } else if plane.is_unconfirmed()
+            || !*plane.level.borrow()
+            || (self.wants_peers && !self.met && !was_in)
+        {
             NodeState::Joining
         } else {
             NodeState::Ready

@@ -11,14 +11,14 @@ use tracing::warn;
 
 use super::{
     envelope::{self, Reply, Request},
-    open_store::Server,
+    open_store::OpenStore,
 };
 use crate::{
     api::LinkStatus,
     config::Config,
     identity::{NodeName, Site},
     network,
-    replication::{self, Departure, Settings, Transport, TransportError, Unfinished},
+    replication::{self, Departure, Settings, Standing, Transport, TransportError, Unfinished},
 };
 
 /// Carries the data plane's requests over the link protocol.
@@ -50,6 +50,7 @@ pub(super) struct Plane {
     pub(super) links: watch::Receiver<Vec<LinkStatus>>,
     pub(super) vector: watch::Receiver<BTreeMap<Site, i64>>,
     pub(super) level: watch::Receiver<bool>,
+    standing: watch::Receiver<Standing>,
 }
 
 impl Plane {
@@ -57,8 +58,9 @@ impl Plane {
         config: &Config,
         me: &NodeName,
         network: &network::Handle,
-        server: &Server,
+        store: &OpenStore,
     ) -> Self {
+        let server = &store.server;
         let mut settings = Settings::new(
             me.clone(),
             config.node.cluster.clone(),
@@ -69,11 +71,16 @@ impl Plane {
         settings.slot_bytes_max = config.replication.slot_bytes_max;
         settings.slot_inactive_max = config.replication.slot_inactive_max;
         settings.checkpoint_interval = config.replication.checkpoint_interval;
+        settings.confirm_within = store
+            .continuity
+            .is_unproven
+            .then_some(config.replication.confirm_within);
         let handle = replication::start(settings, OverNetwork(network.clone()));
         Self {
             links: handle.links(),
             vector: handle.vector(),
             level: handle.level(),
+            standing: handle.standing(),
             handle,
         }
     }
@@ -84,10 +91,24 @@ impl Plane {
             changed = self.links.changed() => changed,
             changed = self.vector.changed() => changed,
             changed = self.level.changed() => changed,
+            changed = self.standing.changed() => changed,
         };
         if changed.is_err() {
             // The data plane has ended: nothing will change any more.
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// The store takes no writes until a peer has confirmed it.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        *self.standing.borrow() == Standing::Unconfirmed
+    }
+
+    /// Why the store must go on as another site, if it must.
+    pub(super) fn is_behind(&self) -> Option<String> {
+        match &*self.standing.borrow() {
+            Standing::Behind(why) => Some(why.clone()),
+            Standing::Unconfirmed | Standing::Confirmed => None,
         }
     }
 

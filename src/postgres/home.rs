@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_postgres::Config;
 use tracing::{debug, info};
@@ -27,6 +29,9 @@ const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// The end of the log that is read for the reason of a failure.
 const LOG_TAIL_BYTES_MAX: u64 = 16 * 1024;
 
+/// Names the socket of a secluded server. Nobody listens on it: such a server has no other address.
+pub(super) const SECLUDED_PORT: u16 = 1;
+
 /// All that the starts of one server share. Holds the lock on its folder.
 #[derive(Debug)]
 pub(super) struct Home {
@@ -34,6 +39,8 @@ pub(super) struct Home {
     pub(super) layout: Layout,
     pub(super) account: Account,
     pub(super) binaries: Binaries,
+    /// Whether the next start is to be a secluded one.
+    pub(super) seclusion: Arc<AtomicBool>,
     _lock: File,
 }
 
@@ -74,6 +81,7 @@ impl Home {
             layout,
             account,
             binaries,
+            seclusion: Arc::default(),
             _lock: lock,
         };
         match found {
@@ -172,6 +180,17 @@ impl Home {
             .stdout(log)
             .stderr(errors)
             .process_group(0);
+        if self.seclusion.load(Ordering::Relaxed) {
+            // The command line wins over all files, `alter system` included.
+            let port = format!("port={SECLUDED_PORT}");
+            for setting in [
+                &port,
+                "listen_addresses=",
+                "max_logical_replication_workers=0",
+            ] {
+                command.args(["-c", setting]);
+            }
+        }
         Ok(Attempt {
             command,
             address,

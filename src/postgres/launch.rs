@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::conf;
 use super::diagnosis;
 use super::error::Error;
-use super::home::{Attempt, Endpoint, Home, blocking};
+use super::home::{Attempt, Endpoint, Home, SECLUDED_PORT, blocking};
 use super::pid_file::{Occupant, PidFile, Status, occupant};
 use super::postmaster::{Leash, Postmaster};
 use super::ready::{Answer, wait_ready};
@@ -153,6 +153,15 @@ async fn adopt(home: &Arc<Home>, leash: &Leash) -> Result<Option<Running>, Error
             dir: home.layout.data.clone(),
             pid: file.pid,
         });
+    }
+    // Left by a controller that was killed before it let the server be found.
+    if answer.port == SECLUDED_PORT {
+        info!(
+            pid = file.pid,
+            "restarting a postgres that was found secluded"
+        );
+        postmaster.stop(home.config.stop_timeout).await?;
+        return Ok(None);
     }
     if !reconfigure(home, &answer).await? {
         info!(

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::SUPERUSER;
 use super::error::Error;
-use super::home::{Endpoint, Home, blocking};
+use super::home::{Endpoint, Home, SECLUDED_PORT, blocking};
 use super::launch::launch;
 use super::postmaster::Leash;
 use super::supervisor::{Command, Supervisor};
@@ -100,6 +101,8 @@ pub enum Lifecycle {
 /// next start on the same data directory adopts it.
 #[derive(Debug)]
 pub struct PrivateServer {
+    /// Whether the next start is to be a secluded one.
+    seclusion: Arc<AtomicBool>,
     database: String,
     leash: Arc<Leash>,
     lifecycle: watch::Receiver<Lifecycle>,
@@ -128,11 +131,32 @@ impl PrivateServer {
         config: PrivateConfig,
         lifecycle: watch::Sender<Lifecycle>,
     ) -> Result<Self, Error> {
+        Self::launch(config, lifecycle, false).await
+    }
+
+    /// Like [`start`](Self::start), but a server that has to be started runs secluded: it listens
+    /// nowhere but on a socket that nobody knows, and takes up no subscription, until
+    /// [`reveal`](Self::reveal). A server that runs already is as it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn start_secluded(config: PrivateConfig) -> Result<Self, Error> {
+        Self::launch(config, watch::Sender::new(Lifecycle::Absent), true).await
+    }
+
+    async fn launch(
+        config: PrivateConfig,
+        lifecycle: watch::Sender<Lifecycle>,
+        is_secluded: bool,
+    ) -> Result<Self, Error> {
         let observer = lifecycle.clone();
         let report = move |state| {
             observer.send_replace(state);
         };
         let home = Arc::new(blocking(move || Home::prepare(config, report)).await?);
+        let seclusion = Arc::clone(&home.seclusion);
+        seclusion.store(is_secluded, Ordering::Relaxed);
         let leash = Arc::new(Leash::new(home.layout.pid_file()));
         lifecycle.send_replace(Lifecycle::Starting);
         let running = launch(&home, &leash).await.inspect_err(|error| {
@@ -152,6 +176,7 @@ impl PrivateServer {
             commands: receiver,
         };
         Ok(Self {
+            seclusion,
             database,
             leash,
             lifecycle: supervisor.lifecycle.subscribe(),
@@ -225,6 +250,19 @@ impl PrivateServer {
         self.ask(Command::Restart)
             .await
             .unwrap_or(Err(Error::Stopped))
+    }
+
+    /// Lets a secluded server be found: starts it again in its place. Does nothing to any other.
+    ///
+    /// # Errors
+    ///
+    /// As for [`restart`](Self::restart).
+    pub async fn reveal(&self) -> Result<(), Error> {
+        self.seclusion.store(false, Ordering::Relaxed);
+        if self.address().port() == SECLUDED_PORT {
+            self.restart().await?;
+        }
+        Ok(())
     }
 
     /// Lets the server run on without us; the next start on its data directory adopts it.

@@ -23,6 +23,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const APPLY_BASE: Duration = Duration::from_secs(60);
 const APPLY_PER_ROW: Duration = Duration::from_millis(1);
 
+/// What `crdv.apply_catch_up` says then.
+const BEHIND: &str = "SL001";
+
 /// How far a catch-up is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -150,7 +153,7 @@ impl CatchUp<'_> {
             .local
             .query_one("select crdv.apply_catch_up($1)", &[&self.publisher.get()])
             .await
-            .map_err(refused("applying a catch-up"))?;
+            .map_err(applying)?;
         self.local
             .batch_execute("commit")
             .await
@@ -228,6 +231,14 @@ fn missing(held: &BTreeMap<i64, i64>, own: Site) -> String {
         let _ = write!(seqs, "{comma}{seq}");
     }
     format!("crdv.missing('{{{sites}}}'::bigint[], '{{{seqs}}}'::bigint[])")
+}
+
+/// The store knows itself for an older copy when others have seen numbers that it never gave out.
+fn applying(error: tokio_postgres::Error) -> Error {
+    match error.as_db_error() {
+        Some(told) if told.code().code() == BEHIND => Error::Behind(told.message().to_owned()),
+        _ => refused("applying a catch-up")(error),
+    }
 }
 
 fn broke(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {

@@ -12,6 +12,7 @@ use tokio_postgres::Statement;
 use super::database::{Session, refused};
 use super::error::Error;
 use super::shared::Shared;
+use super::witness::Standing;
 use crate::identity::Site;
 
 /// The longest pause while nothing happens: a bound on how stale the vector of a quiet cluster is.
@@ -27,6 +28,11 @@ const FIRST_WAIT: Duration = Duration::from_millis(5);
 pub(crate) async fn run(shared: Arc<Shared>) {
     let stopped = shared.cancel.clone();
     let work = async {
+        let mut standing = shared.standing.subscribe();
+        // The sender lives in `shared`, so waiting cannot fail.
+        let _ = standing
+            .wait_for(|standing| *standing == Standing::Confirmed)
+            .await;
         loop {
             if let Err(error) = checkpoint(&shared).await {
                 tracing::debug!(%error, "no checkpoint");

@@ -77,6 +77,9 @@ pub enum Error {
     /// The other controller answered another question.
     #[error("the peer's answer does not fit the question")]
     Misplaced,
+    /// Our store is an older copy of itself, or may be: it must not be linked under its site.
+    #[error("the store is behind its own site: {0}")]
+    Behind(String),
     /// A defect of ours ended the step.
     #[error("the step ended unexpectedly: {0}")]
     Panicked(String),
@@ -102,9 +105,10 @@ impl Error {
             Self::Refused { code, .. } if code == code::NOT_A_NEIGHBOR => (100, 5_000),
             Self::Refused { code, .. } if code == code::BUSY => (500, 2_000),
             Self::Refused { code, .. } if code == code::STORE_DOWN => (200, 1_000),
-            Self::Store { .. } | Self::Refused { .. } | Self::LoopbackOnly { .. } => {
-                (1_000, 60_000)
-            }
+            Self::Store { .. }
+            | Self::Refused { .. }
+            | Self::LoopbackOnly { .. }
+            | Self::Behind(_) => (1_000, 60_000),
             Self::StoreUnreachable(_) | Self::StoreNotReady(_) => (200, 2_000),
             Self::Publisher { .. }
             | Self::PublisherUnreachable { .. }

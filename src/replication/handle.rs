@@ -23,11 +23,16 @@ use super::reconciler::Reconciler;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
+use super::witness::{self, Standing};
 use crate::api::LinkStatus;
 use crate::identity::{NodeName, Site};
 
 /// Of two that become neighbours one hears of it first; its request waits so long for the other.
 const ACQUAINTANCE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Each of two that become neighbours asks the other about itself first; a request to open a link
+/// waits so long for that.
+const WITNESS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Taking down the links with one peer: a walsender to end, a worker to stop, a peer to tell.
 const PARTING_LIMIT: Duration = Duration::from_secs(40);
@@ -58,6 +63,10 @@ pub fn start<T: Transport>(settings: Settings, transport: T) -> Handle {
     let tasks = TaskTracker::new();
     let Settings { node, cluster, .. } = &shared.settings;
     let span = tracing::info_span!("replication", %node, cluster);
+    if let Some(limit) = shared.settings.confirm_within {
+        let confirming = witness::run(Arc::clone(&shared), Arc::clone(&subscriber), limit);
+        tasks.spawn(confirming.instrument(span.clone()));
+    }
     let reconciler = Reconciler::new(Arc::clone(&shared), subscriber, Arc::clone(&publisher));
     tasks.spawn(reconciler.run().instrument(span.clone()));
     tasks.spawn(checkpoint::run(Arc::clone(&shared)).instrument(span));
@@ -86,6 +95,9 @@ impl Handle {
         self.shared
             .desired
             .send_modify(|desired| desired.down(peer, departure, now));
+        self.shared
+            .witnesses
+            .send_if_modified(|witnesses| witnesses.remove(peer));
     }
 
     /// The store is to be found elsewhere from now on, for example on another port after a restart.
@@ -116,7 +128,11 @@ impl Handle {
             Request::Leave => return self.part(from).await,
             Request::Open { site } => match Site::new(site.get()) {
                 Some(_) if !self.admits(from).await => None,
-                Some(site) => Some(self.publisher.open(from, site).await),
+                Some(_) if !self.shared.is_confirmed() => return unconfirmed(),
+                Some(site) => {
+                    self.await_witness(from).await;
+                    Some(self.publisher.open(from, site).await)
+                }
                 None => return Reply::refused(code::STORE_REFUSED, "not a site"),
             },
             Request::Resume {
@@ -125,8 +141,14 @@ impl Handle {
                 epoch,
             } => match link(site, epoch) {
                 Some(_) if !self.admits(from).await => None,
+                Some(_) if !self.shared.is_confirmed() => return unconfirmed(),
                 Some(link) => Some(self.publisher.resume(from, link, publisher).await),
                 None => return Reply::refused(code::NO_SUCH_LINK, "not a link"),
+            },
+            Request::Witness { site, upto } => match Site::new(site.get()) {
+                Some(_) if !self.admits(from).await => None,
+                Some(site) => Some(self.testify(site, upto).await),
+                None => return Reply::refused(code::STORE_REFUSED, "not a site"),
             },
             // What a peer owns it may close, neighbour or not.
             Request::Close { site, epoch } => match link(site, epoch) {
@@ -143,6 +165,21 @@ impl Handle {
         let admitted = desired.wait_for(|desired| desired.admits(from, self.shared.now(), grace));
         let is_admitted = matches!(timeout(ACQUAINTANCE_LIMIT, admitted).await, Ok(Ok(_)));
         is_admitted && self.shared.is_serving()
+    }
+
+    async fn testify(&self, site: Site, upto: i64) -> Reply {
+        match witness::testify(&self.shared.database, site, upto).await {
+            Ok(known) => Reply::Witnessed { known },
+            Err(error) => Reply::refused(code::STORE_DOWN, error.to_string()),
+        }
+    }
+
+    /// A peer should have told what it knows of us before it gets anything from us. If it cannot be
+    /// asked, another one has told.
+    async fn await_witness(&self, from: &NodeName) {
+        let mut witnesses = self.shared.witnesses.subscribe();
+        let told = witnesses.wait_for(|witnesses| witnesses.contains(from));
+        let _ = timeout(WITNESS_LIMIT, told).await;
     }
 
     async fn part(&self, from: &NodeName) -> Reply {
@@ -219,6 +256,13 @@ impl Handle {
         self.shared.level.subscribe()
     }
 
+    /// Whether the store may be used under its site. Once it must not, this data plane makes no link any
+    /// more, and is to be replaced by one for the new site.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
+    }
+
     /// Catch-ups that are going on.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<BTreeMap<NodeName, Progress>> {
@@ -230,4 +274,12 @@ impl Handle {
     pub fn totals(&self) -> Totals {
         self.shared.counters.totals()
     }
+}
+
+/// The answer to who wants a link before a peer has confirmed our store.
+fn unconfirmed() -> Reply {
+    Reply::refused(
+        code::BUSY,
+        "this store may be an older copy of itself and is being looked into; ask again",
+    )
 }

@@ -35,6 +35,14 @@ pub enum Request {
         /// The link's epoch.
         epoch: Epoch,
     },
+    /// What do you have of my site beyond its own checkpoint? Asked before a link is made, because a
+    /// store that lacks any of it is an older copy of itself.
+    Witness {
+        /// The sender's site.
+        site: Site,
+        /// Its own checkpoint.
+        upto: i64,
+    },
     /// The sender leaves the cluster: take down both directions now.
     Leave,
 }
@@ -55,6 +63,11 @@ pub enum Reply {
     },
     /// The publisher has nothing left of this link.
     Closed,
+    /// The last operations of the site that are present, newest first.
+    Witnessed {
+        /// As many as fit into a message.
+        known: Vec<Known>,
+    },
     /// The receiver has nothing left of any link with the sender.
     Left,
     /// No; nothing was changed.
@@ -64,6 +77,19 @@ pub enum Reply {
         /// For people.
         message: String,
     },
+}
+
+/// Where an operation of a site is to be found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Type of its element, one letter.
+    pub kind: String,
+    /// Id of its element.
+    pub id: String,
+    /// Key of its element.
+    pub key: String,
+    /// Its number.
+    pub seq: i64,
 }
 
 impl Reply {

@@ -21,7 +21,8 @@ use crate::identity::{NodeName, Site};
 
 mod slot;
 
-use slot::{await_visibility, drop_slot};
+pub(crate) use slot::await_visibility;
+use slot::drop_slot;
 
 /// An `Open` is answered within this, with "ask again" if need be. Well below the time for which a
 /// subscriber waits.
@@ -259,20 +260,34 @@ impl Publisher {
     /// Drops slot, publication and role, whatever of them is there.
     pub(crate) async fn unpublish(&self, link: LinkName) -> Result<(), Error> {
         let session = self.shared.database.session().await?;
-        timeout(DROP_LIMIT, drop_slot(&session, &link.to_string()))
-            .await
-            .map_err(|_| Error::Timeout("dropping a slot in use"))??;
+        drop_slot_in_time(&session, link).await?;
         self.shared.pass(Milestone::SlotDropped).await;
-        let name = identifier(&link.to_string());
-        session
-            .batch_execute(&format!(
-                "begin; drop publication if exists {name}; drop role if exists {name}; commit"
-            ))
-            .await
-            .map_err(refused("dropping a publication"))?;
+        drop_publication(&session, link).await?;
         self.shared.pass(Milestone::Unpublished).await;
         Ok(())
     }
+}
+
+/// Drops slot, publication and role of a link, whatever of them is there.
+pub(crate) async fn drop_end(session: &Session, link: LinkName) -> Result<(), Error> {
+    drop_slot_in_time(session, link).await?;
+    drop_publication(session, link).await
+}
+
+async fn drop_slot_in_time(session: &Session, link: LinkName) -> Result<(), Error> {
+    timeout(DROP_LIMIT, drop_slot(session, &link.to_string()))
+        .await
+        .map_err(|_| Error::Timeout("dropping a slot in use"))?
+}
+
+async fn drop_publication(session: &Session, link: LinkName) -> Result<(), Error> {
+    let name = identifier(&link.to_string());
+    session
+        .batch_execute(&format!(
+            "begin; drop publication if exists {name}; drop role if exists {name}; commit"
+        ))
+        .await
+        .map_err(refused("dropping a publication"))
 }
 
 /// Marks a link as being made for as long as it lives.
@@ -338,6 +353,7 @@ fn refusal(error: &Error) -> Reply {
         | Error::Transport(_)
         | Error::Refused { .. }
         | Error::Misplaced
+        | Error::Behind(_)
         | Error::Panicked(_) => code::STORE_REFUSED,
     };
     Reply::refused(code, error.to_string())

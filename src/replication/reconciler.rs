@@ -24,7 +24,8 @@ use super::plan::{Key, Limits, Step, View, plan};
 use super::publisher::Publisher;
 use super::shared::Shared;
 use super::status::Scene;
-use super::subscriber::{Standing, Subscriber};
+use super::subscriber::{Standing as LinkStanding, Subscriber};
+use super::witness::Standing;
 use crate::identity::NodeName;
 use hands::{Done, Hands};
 
@@ -87,6 +88,7 @@ impl<T: Transport> Reconciler<T> {
     }
 
     async fn reconcile(&mut self) {
+        self.await_confirmation().await;
         let mut desired = self.shared.desired.subscribe();
         loop {
             let pause = self.round().await;
@@ -101,6 +103,17 @@ impl<T: Transport> Reconciler<T> {
             while let Some(ended) = self.tasks.try_join_next_with_id() {
                 self.ended(ended);
             }
+        }
+    }
+
+    /// Nothing is done for a store that may be an older copy of itself, but to leave for good.
+    async fn await_confirmation(&self) {
+        let mut standing = self.shared.standing.subscribe();
+        let mut desired = self.shared.desired.subscribe();
+        // The senders live in `shared`, so waiting cannot fail.
+        tokio::select! {
+            _ = standing.wait_for(|standing| *standing == Standing::Confirmed) => {}
+            _ = desired.wait_for(|desired| desired.phase != Phase::Serving) => {}
         }
     }
 
@@ -206,6 +219,9 @@ impl<T: Transport> Reconciler<T> {
     }
 
     fn plan(&self, now: Duration) -> Vec<Step> {
+        if matches!(*self.shared.standing.borrow(), Standing::Behind(_)) {
+            return Vec::new();
+        }
         let settings = &self.shared.settings;
         plan(View {
             desired: &self.shared.desired.borrow(),
@@ -303,8 +319,8 @@ impl<T: Transport> Reconciler<T> {
         } = *done
         {
             match standing {
-                Standing::Whole { end } => self.ledger.verified(&link, generation, end, now),
-                Standing::Broken => {
+                LinkStanding::Whole { end } => self.ledger.verified(&link, generation, end, now),
+                LinkStanding::Broken => {
                     tracing::info!(%link, "a link cannot be resumed and is made anew");
                     self.ledger.condemn(&link);
                 }

@@ -28,6 +28,10 @@ pub struct Settings {
     pub tick: Duration,
     /// How often a checkpoint is tried while there is something new to say. Default 250 ms.
     pub checkpoint_interval: Duration,
+    /// The store may be an older copy of itself, and is closed to writers: a peer has to confirm it
+    /// within this time before it is used, or it goes on as another site. `None`, the default: it is
+    /// what it was, for certain.
+    pub confirm_within: Option<Duration>,
     /// Sees every milestone pass; does nothing unless a test sets it.
     pub probe: Probe,
 }
@@ -51,6 +55,7 @@ impl Settings {
             slot_inactive_max: Duration::from_secs(600),
             tick: Duration::from_secs(3),
             checkpoint_interval: Duration::from_millis(250),
+            confirm_within: None,
             probe: Probe::default(),
         }
     }

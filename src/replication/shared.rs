@@ -1,6 +1,6 @@
 //! What the tasks of one data plane share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::desired::{Desired, Phase};
 use super::milestone::Milestone;
 use super::observed::Observed;
 use super::settings::Settings;
+use super::witness::Standing;
 use crate::api::LinkStatus;
 use crate::identity::{NodeName, Site};
 
@@ -38,12 +39,21 @@ pub(crate) struct Shared {
     pub(crate) progress: watch::Sender<BTreeMap<NodeName, Progress>>,
     /// The farewells are said and nothing is left.
     pub(crate) left: watch::Sender<bool>,
+    /// Whether the store may be written to and linked with.
+    pub(crate) standing: watch::Sender<Standing>,
+    /// Neighbours that know nothing of our site that we do not.
+    pub(crate) witnesses: watch::Sender<BTreeSet<NodeName>>,
     started: Instant,
 }
 
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
         Arc::new(Self {
+            standing: watch::Sender::new(match settings.confirm_within {
+                Some(_) => Standing::Unconfirmed,
+                None => Standing::Confirmed,
+            }),
+            witnesses: watch::Sender::default(),
             database: Database::new(settings.store.clone()),
             settings,
             counters: Counters::default(),
@@ -68,6 +78,37 @@ impl Shared {
 
     pub(crate) async fn pass(&self, milestone: Milestone) {
         self.settings.probe.pass(milestone).await;
+    }
+
+    pub(crate) fn is_confirmed(&self) -> bool {
+        *self.standing.borrow() == Standing::Confirmed
+    }
+
+    /// The store is what it was.
+    pub(crate) fn confirmed(&self) {
+        self.standing.send_if_modified(|standing| {
+            let is_news = *standing == Standing::Unconfirmed;
+            if is_news {
+                *standing = Standing::Confirmed;
+            }
+            is_news
+        });
+    }
+
+    /// The store must go on as another site; the first reason is kept.
+    pub(crate) fn is_behind(&self, why: String) {
+        self.standing.send_if_modified(|standing| {
+            let is_news = !matches!(standing, Standing::Behind(_));
+            if is_news {
+                *standing = Standing::Behind(why);
+            }
+            is_news
+        });
+    }
+
+    pub(crate) fn witnessed_by(&self, peer: &NodeName) {
+        self.witnesses
+            .send_if_modified(|witnesses| witnesses.insert(peer.clone()));
     }
 
     pub(crate) fn is_serving(&self) -> bool {

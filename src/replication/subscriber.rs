@@ -18,13 +18,15 @@ use super::observed::{Incoming, own_site};
 use super::protocol::{Offer, Reply, Request, code};
 use super::quote::identifier;
 use super::shared::Shared;
+use super::witness;
 use crate::identity::{NodeName, Site};
 
 mod reach;
 mod subscription;
 
 use reach::reach;
-use subscription::{await_streaming, create_subscription, drop_subscription, hush};
+pub(crate) use subscription::drop_subscription;
+use subscription::{await_streaming, create_subscription, hush};
 
 /// A publisher answers within 8 s even if it has to wait.
 const REQUEST_LIMIT: Duration = Duration::from_secs(12);
@@ -67,6 +69,7 @@ impl<T: Transport> Subscriber<T> {
 
     /// Makes a new link from `neighbor`.
     pub(crate) async fn open(&self, neighbor: &Neighbor) -> Result<LinkName, Error> {
+        self.consult(&neighbor.name).await?;
         let session = self.shared.database.session().await?;
         let own = own_site(&session).await?;
         let offer = match self
@@ -83,6 +86,30 @@ impl<T: Transport> Subscriber<T> {
                 .await;
         }
         joined.map(|()| offer.subscription())
+    }
+
+    /// Asks `peer` what it has of our site, and makes sure that it is ours. [`Error::Behind`] if not.
+    pub(crate) async fn consult(&self, peer: &NodeName) -> Result<(), Error> {
+        let witness::Claim { site, upto } = witness::claim(&self.shared.database).await?;
+        let known = match self.ask(peer, Request::Witness { site, upto }).await? {
+            Reply::Witnessed { known } => known,
+            other => return Err(unexpected(other)),
+        };
+        match witness::unknown(&self.shared.database, site, &known).await? {
+            0 => {
+                self.shared.witnessed_by(peer);
+                Ok(())
+            }
+            count => {
+                let newest = known.first().map_or(0, |known| known.seq);
+                let why = format!(
+                    "peer {peer} has {count} operations of site {site} up to {newest} that this store \
+                     does not know"
+                );
+                self.shared.is_behind(why.clone());
+                Err(Error::Behind(why))
+            }
+        }
     }
 
     async fn join(
@@ -137,7 +164,11 @@ impl<T: Transport> Subscriber<T> {
             })
             .await?;
         self.shared.pass(Milestone::RowsCopied).await;
-        catch_up.apply(rows).await
+        let applied = catch_up.apply(rows).await;
+        if let Err(Error::Behind(why)) = &applied {
+            self.shared.is_behind(why.clone());
+        }
+        applied
     }
 
     /// Every thousandth row is told: a watch is cheap, but not free.
@@ -216,6 +247,9 @@ impl<T: Transport> Subscriber<T> {
         let Some(slot) = link.slot else {
             return Ok(Standing::Broken);
         };
+        if !self.shared.witnesses.borrow().contains(peer) {
+            self.consult(peer).await?;
+        }
         let request = Request::Resume {
             site: slot.site,
             publisher: name.site,
@@ -299,7 +333,11 @@ impl Drop for Reported<'_> {
 fn unexpected(reply: Reply) -> Error {
     match reply {
         Reply::Refused { code, message } => Error::Refused { code, message },
-        Reply::Opened(_) | Reply::Resumed { .. } | Reply::Closed | Reply::Left => Error::Misplaced,
+        Reply::Opened(_)
+        | Reply::Resumed { .. }
+        | Reply::Witnessed { .. }
+        | Reply::Closed
+        | Reply::Left => Error::Misplaced,
     }
 }
 

@@ -52,6 +52,93 @@ pub async fn identify(client: &mut Client, node: &NodeName, cluster: &str) -> Re
     Ok(site)
 }
 
+/// Whose store it is, by its own record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The site as which it writes.
+    pub site: Site,
+    /// The node.
+    pub node: NodeName,
+    /// Its cluster.
+    pub cluster: String,
+    /// Whether it takes local writes.
+    pub is_open: bool,
+}
+
+/// Reads whose store it is; `None` when it has no identity yet. The store must be installed.
+///
+/// # Errors
+///
+/// [`Error::Database`], or [`Error::BadSite`] for a record that makes no sense.
+pub async fn owner(client: &Client) -> Result<Option<Owner>, Error> {
+    let found = client
+        .query_opt(
+            "select site, node, cluster, crdv.siteid() is not null from crdv.self",
+            &[],
+        )
+        .await
+        .map_err(Error::attempt("read the identity"))?;
+    let Some(row) = found else { return Ok(None) };
+    Ok(Some(Owner {
+        site: Site::new(row.get(0)).ok_or(Error::BadSite { found: row.get(0) })?,
+        node: NodeName(row.get(1)),
+        cluster: row.get(2),
+        is_open: row.get(3),
+    }))
+}
+
+/// Refuses local writes from now on, across restarts, until [`open`] or [`renew`]. Returns once those
+/// that were running have ended.
+///
+/// # Errors
+///
+/// [`Error::Database`]; the store is then as before.
+pub async fn close(client: &Client) -> Result<(), Error> {
+    client
+        .batch_execute("select crdv.close_to_writers()")
+        .await
+        .map_err(Error::attempt("close the store to writers"))
+}
+
+/// Takes local writes again.
+///
+/// # Errors
+///
+/// [`Error::Database`]; the store is then as before.
+pub async fn open(client: &Client) -> Result<(), Error> {
+    client
+        .batch_execute("select crdv.open_to_writers()")
+        .await
+        .map_err(Error::attempt("open the store to writers"))
+}
+
+/// Gives the store to `node` under a new incarnation, and opens it to writers; returns its new site.
+///
+/// All links must have been taken down. `is_doubtful`: the store's vector is not to be believed, so the
+/// next catch-up brings everything.
+///
+/// # Errors
+///
+/// [`Error::Database`]; the store is then as before.
+pub async fn renew(
+    client: &Client,
+    node: &NodeName,
+    cluster: &str,
+    is_doubtful: bool,
+) -> Result<Site, Error> {
+    let incarnation = rand::rng().random_range(1..=i64::MAX);
+    let site = Site::derive(node, incarnation);
+    client
+        .execute(
+            "select crdv.renew($1, $2, $3, $4, $5)",
+            &[&site.get(), &node.0, &incarnation, &cluster, &is_doubtful],
+        )
+        .await
+        .map_err(Error::attempt("take a new incarnation"))?;
+    info!(%site, incarnation, cluster, "store identified anew");
+    Ok(site)
+}
+
 /// Compares a recorded identity with the one that asks.
 fn check(
     site: i64,

@@ -174,6 +174,8 @@ fn ready() -> Status {
             url: "postgresql://starling@/starling".to_owned(),
             version: "15.20".to_owned(),
             ready: true,
+            unconfirmed: false,
+            renewals: Vec::new(),
         },
         overlay: OverlayStatus {
             active: vec![NeighborStatus {

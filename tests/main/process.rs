@@ -83,6 +83,12 @@ impl Node {
         }
     }
 
+    /// Starts the node again with more arguments than before.
+    pub(crate) fn resume_with(&mut self, more: &[&str]) {
+        self.arguments.extend(more.iter().map(ToString::to_string));
+        self.resume();
+    }
+
     /// Runs another `starling` command against this node; returns exit code, stdout and stderr.
     pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_starling"))

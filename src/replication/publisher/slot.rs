@@ -20,7 +20,7 @@ const BARRIER_PAUSE: Duration = Duration::from_millis(3);
 /// visible yet). So wait until all transactions that run now have ended: those are the ones with a
 /// lower id than a new one. (The upper bound of a snapshot would not do: it is the successor of the
 /// last id that ended, and the transaction in question may be beyond it.)
-pub(super) async fn await_visibility(session: &Session) -> Result<(), Error> {
+pub(crate) async fn await_visibility(session: &Session) -> Result<(), Error> {
     let read = |sql: &'static str| async move {
         let row = session
             .query_one(sql, &[])

@@ -88,7 +88,7 @@ pub(super) async fn await_streaming(session: &Session, link: &LinkName) -> Resul
 /// Drops a subscription without its publisher; returns the slot it read from.
 ///
 /// One transaction: it is there and runs, or is gone with its origin.
-pub(super) async fn drop_subscription(
+pub(crate) async fn drop_subscription(
     session: &Session,
     name: &str,
 ) -> Result<Option<String>, Error> {

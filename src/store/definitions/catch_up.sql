@@ -64,6 +64,13 @@ begin
     raise 'a catch-up needs a READ COMMITTED transaction' using errcode = 'invalid_transaction_state';
   end if;
   perform pg_advisory_xact_lock(1398030674, 0);
+  -- Somebody has seen a number of ours that we never gave out: we are an older copy of ourselves.
+  if exists (
+    select from pg_temp.catch_up c
+    where c.ctx_seqs[array_position(c.ctx_sites, crdv.siteid())] > (select s.last_value from crdv.seq s))
+  then
+    raise 'operations of this site are known that this store never made' using errcode = 'SL001';
+  end if;
   delete from pg_temp.catch_up c
   where c.site = crdv.siteid() or exists (
     select from crdv.element e

@@ -42,6 +42,11 @@ create or replace function crdv.refuse(type_ "char", id_ text, key_ text, data_ 
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if crdv.siteid() is null then
+    if exists (select from crdv.self) then
+      raise 'this store takes no writes until a peer has confirmed that it is not an older copy'
+        using errcode = 'object_not_in_prerequisite_state',
+        hint = 'Try again in a moment; `starling status` tells what it waits for.';
+    end if;
     raise 'this store has no identity yet' using errcode = 'object_not_in_prerequisite_state',
       hint = 'A store gets its identity when its controller starts for the first time.';
   end if;

@@ -1,0 +1,278 @@
+//! The store's identity over its whole life: finds out whether it is the store that this node knew, gives
+//! it another site when it is not, and keeps the record that tells.
+//!
+//! The order is what makes it safe: the store is looked into before anybody can write to it; what must not
+//! go on is closed before anything else is done; the links of a copy are taken down before it gets its
+//! new site; the record is written last. A crash in between leads to the same verdict again.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::{sync::watch, task::JoinHandle};
+use tracing::{debug, info, warn};
+
+use super::store_record::{StoreRecord, Verdict, judge};
+use crate::{
+    api::Renewal,
+    identity::{NodeName, Site},
+    postgres, replication, store,
+};
+
+/// How often the record is brought up to date. What is written in between can still be told by peers.
+const KEEP_INTERVAL: Duration = Duration::from_secs(2);
+
+/// One look at the store; one that does not answer is looked for anew.
+const KEEP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whose store it has to be.
+#[derive(Debug, Clone)]
+pub(super) struct Owned {
+    pub(super) me: NodeName,
+    pub(super) cluster: String,
+    /// A store of another node is a copy of it, and may be taken over.
+    pub(super) may_adopt: bool,
+}
+
+/// The record of a store, kept up to date, and what follows from it.
+#[derive(Debug, Clone)]
+pub(super) struct Continuity {
+    owned: Owned,
+    data_dir: PathBuf,
+    record: Arc<Mutex<StoreRecord>>,
+    /// The store may be an older copy of itself, put back together with its record.
+    pub(super) is_unproven: bool,
+}
+
+impl Continuity {
+    /// Looks into the store, which must be installed and not in use, and gives it the identity that it
+    /// should have. When it is unproven, it is closed to writers.
+    pub(super) async fn establish(
+        admin: &tokio_postgres::Config,
+        owned: Owned,
+        data_dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut client = connect(admin).await?;
+        let recorded = StoreRecord::read(data_dir);
+        let found = store::owner(&client).await?;
+        let foreign = |owner: &store::Owner| {
+            owner.cluster != owned.cluster || (owner.node != owned.me && !owned.may_adopt)
+        };
+        if found.as_ref().is_none_or(foreign) {
+            // Draws an identity, or says why it must not.
+            store::identify(&mut client, &owned.me, &owned.cluster).await?;
+        }
+        let owner = store::owner(&client)
+            .await?
+            .context("the store has no identity")?;
+        let position = store::position(&client).await?;
+        let mut record = recorded.clone().unwrap_or_else(|| StoreRecord {
+            site: owner.site,
+            position: position.clone(),
+            has_met_peers: false,
+            renewals: Vec::new(),
+        });
+        let verdict = match (&found, &recorded) {
+            (Some(_), _) => judge(recorded.as_ref(), &owner, &owned.me, &position),
+            (None, Some(before)) => {
+                let why = "the store was empty: wiped, or another database";
+                record.renewed(Some(before.site), owner.site, why);
+                Verdict::Same
+            }
+            (None, None) => Verdict::Same,
+        };
+        debug!(
+            ?verdict,
+            ?position,
+            ?recorded,
+            "the store was compared with its record"
+        );
+        match &verdict {
+            Verdict::Same if owner.is_open => {}
+            Verdict::Same => store::open(&client).await?,
+            Verdict::Unproven => store::close(&client).await?,
+            Verdict::Another(why) => {
+                let site = renew(admin, &client, &owned, true).await?;
+                record.renewed(Some(owner.site), site, why);
+            }
+        }
+        record.position = store::position(&client).await?;
+        record
+            .write(data_dir)
+            .context("cannot write the record of the store")?;
+        Ok(Self {
+            owned,
+            data_dir: data_dir.to_path_buf(),
+            record: Arc::new(Mutex::new(record)),
+            is_unproven: verdict == Verdict::Unproven,
+        })
+    }
+
+    /// The store's site.
+    pub(super) fn site(&self) -> Site {
+        self.lock().site
+    }
+
+    /// The last times that the store went on as another site, oldest first.
+    pub(super) fn renewals(&self) -> Vec<Renewal> {
+        self.lock().renewals.clone()
+    }
+
+    /// There is a neighbour: from now on others may know of this store.
+    pub(super) fn met_a_peer(&self) {
+        let mut record = self.lock();
+        if !record.has_met_peers {
+            record.has_met_peers = true;
+            self.save(&record);
+        }
+    }
+
+    /// Gives the store another site. All that used the old one must have ended.
+    pub(super) async fn renew(
+        &mut self,
+        admin: &tokio_postgres::Config,
+        why: &Why,
+    ) -> anyhow::Result<()> {
+        let client = connect(admin).await?;
+        let owner = store::owner(&client)
+            .await?
+            .context("the store has no identity")?;
+        // Evicted while nobody had confirmed it: it may be an older copy as well.
+        let is_doubtful = self.is_unproven || why.is_doubtful();
+        let site = renew(admin, &client, &self.owned, is_doubtful).await?;
+        let position = store::position(&client).await?;
+        let mut record = self.lock();
+        record.renewed(Some(owner.site), site, &why.to_string());
+        record.position = position;
+        self.save(&record);
+        drop(record);
+        self.is_unproven = false;
+        Ok(())
+    }
+
+    /// Keeps the record up to date until the task is aborted; the answer says why the store must go on
+    /// as another site, should somebody put an older copy in its place while the node runs.
+    pub(super) fn keep(
+        &self,
+        admin: watch::Receiver<tokio_postgres::Config>,
+    ) -> (JoinHandle<()>, watch::Receiver<Option<String>>) {
+        let (sender, trouble) = watch::channel(None);
+        let keeper = self.clone();
+        let task = tokio::spawn(async move {
+            let mut client = None;
+            loop {
+                let config = admin.borrow().clone();
+                let look = tokio::time::timeout(KEEP_LIMIT, keeper.look(&config, &mut client));
+                match look.await {
+                    Ok(Ok(None)) => {}
+                    Ok(Ok(Some(why))) => {
+                        sender.send_replace(Some(why));
+                        return;
+                    }
+                    Ok(Err(error)) => {
+                        debug!(error = format!("{error:#}"), "the store was not looked at");
+                        client = None;
+                    }
+                    Err(_) => client = None,
+                }
+                tokio::time::sleep(KEEP_INTERVAL).await;
+            }
+        });
+        (task, trouble)
+    }
+
+    /// The last entry before the store is let go.
+    pub(super) async fn close(&self, admin: &tokio_postgres::Config) {
+        let mut client = None;
+        let look = tokio::time::timeout(KEEP_LIMIT, self.look(admin, &mut client));
+        if let Ok(Err(error)) = look.await {
+            debug!(
+                error = format!("{error:#}"),
+                "the store was not looked at once more"
+            );
+        }
+    }
+
+    /// One look: brings the record up to date, or says why it cannot be.
+    async fn look(
+        &self,
+        admin: &tokio_postgres::Config,
+        client: &mut Option<tokio_postgres::Client>,
+    ) -> anyhow::Result<Option<String>> {
+        let open = match client.take() {
+            Some(open) => open,
+            None => connect(admin).await?,
+        };
+        let position = store::position(&open).await?;
+        *client = Some(open);
+        let mut record = self.lock();
+        if let Some(found) = position.departs_from(&record.position) {
+            return Ok(Some(found.to_string()));
+        }
+        if record.position != position {
+            record.position = position;
+            self.save(&record);
+        }
+        Ok(None)
+    }
+
+    fn save(&self, record: &StoreRecord) {
+        if let Err(error) = record.write(&self.data_dir) {
+            warn!(%error, "cannot write the record of the store");
+        }
+    }
+
+    /// A record is worth reading even after a panic elsewhere: it is replaced field by field.
+    fn lock(&self) -> MutexGuard<'_, StoreRecord> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a store in use must go on as another site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It is an older copy of itself, or may be.
+    Behind(String),
+    /// The cluster has given the site up.
+    Evicted,
+}
+
+impl Why {
+    /// Whether the store's vector may claim too much. An evicted store is whole.
+    fn is_doubtful(&self) -> bool {
+        matches!(self, Self::Behind(_))
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Behind(why) => f.write_str(why),
+            Self::Evicted => f.write_str("the cluster evicted the node while it was away"),
+        }
+    }
+}
+
+async fn connect(admin: &tokio_postgres::Config) -> anyhow::Result<tokio_postgres::Client> {
+    postgres::connect(admin)
+        .await
+        .context("cannot connect to the store")
+}
+
+/// Closed first, so that nothing is written under the old site any more; links go before the new one.
+async fn renew(
+    admin: &tokio_postgres::Config,
+    client: &tokio_postgres::Client,
+    owned: &Owned,
+    is_doubtful: bool,
+) -> anyhow::Result<Site> {
+    store::close(client).await?;
+    let links = replication::clear(admin.clone())
+        .await
+        .context("cannot take down the links of the store's old site")?;
+    info!(links, "links of the old site are taken down");
+    Ok(store::renew(client, &owned.me, &owned.cluster, is_doubtful).await?)
+}

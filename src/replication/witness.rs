@@ -1,0 +1,248 @@
+//! Asks peers whether this store still is what it was: the one that wrote what they know of it.
+//!
+//! # The invariant
+//!
+//! A number of a site is given out once, in all copies of its store together. A store that was put back
+//! to an earlier state, by whatever means, would give numbers out again, and would never take back what
+//! it had written since, because its own operations that come in are dropped. So it must go on as
+//! another site before it writes.
+//!
+//! # The argument
+//!
+//! What shows it is an operation of ours that a peer has, and that we neither have nor cover. There is
+//! none unless we were put back: an operation leaves its store only once it is on its disk, and what is
+//! on the disk and was covered here, was covered by something that is present here. One exception passes
+//! by itself: a commit is shipped a moment before it is visible at home. So an operation that we miss is
+//! looked for again when every transaction that ran meanwhile has ended.
+//!
+//! Operations up to our own checkpoint need not be looked at: the checkpoint and all that it vouches for
+//! are of one state of the store, in an older copy too. Of the others the peer names the last ones. If
+//! anything that we wrote since then and lost has reached it, it is among them, or newer ones are (a
+//! checkpoint follows every write within a second), or a catch-up brings what covers it: that one is seen
+//! by the numbers in its context, see `crdv.apply_catch_up`.
+//!
+//! Until the first peer has answered, nothing is written here: the store is closed to local writers, no
+//! catch-up and no checkpoint is made, and no link is opened in either direction. So no number is given
+//! out that somebody may know already, and nothing has to be taken back when the answer is bad. Without
+//! an answer in time the store goes on as another site, which is right whatever the answer would be.
+//!
+//! What one peer does not know another may: each is asked before it is linked with. An answer that is bad
+//! then means that numbers may have been given out twice, by a copy of the whole machine that came back
+//! where nobody could tell. The store goes on as another site all the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Transport;
+use super::database::{Database, Session, refused};
+use super::error::Error;
+use super::observed::own_site;
+use super::protocol::Known;
+use super::publisher::await_visibility;
+use super::shared::Shared;
+use super::subscriber::Subscriber;
+use crate::identity::{NodeName, Site};
+
+/// The most operations that a witness names.
+const KNOWN_MAX: i64 = 200;
+
+/// Of an answer, so that it fits into one message of the link protocol.
+const KNOWN_BYTES_MAX: usize = 64 * 1024;
+
+/// A peer's answer takes one short query.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+
+/// Between two rounds of questions while nobody has answered.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Transactions that were running when a peer named what we miss.
+const VISIBILITY_LIMIT: Duration = Duration::from_secs(60);
+
+/// Whether this store may be written to and linked with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// Nobody has said so far.
+    Unconfirmed,
+    /// It is what it was.
+    Confirmed,
+    /// It is an older copy, or may be one: it must go on as another site. Why.
+    Behind(String),
+}
+
+/// What the store at hand has of `site` beyond `upto`: the last operations, newest first.
+pub(crate) async fn testify(
+    database: &Database,
+    site: Site,
+    upto: i64,
+) -> Result<Vec<Known>, Error> {
+    let session = database.session().await?;
+    let rows = session
+        .query(
+            "select type::text, id::text, key::text, seq from crdv.element
+              where site = $1 and seq > $2 order by seq desc limit $3",
+            &[&site.get(), &upto, &KNOWN_MAX],
+        )
+        .await
+        .map_err(refused("telling what it has of a peer"))?;
+    let mut bytes = 0;
+    let known = rows.iter().map(|row| Known {
+        kind: row.get(0),
+        id: row.get(1),
+        key: row.get(2),
+        seq: row.get(3),
+    });
+    Ok(known
+        .take_while(|known| {
+            let is_first = bytes == 0;
+            bytes += known.id.len() + known.key.len() + 32;
+            is_first || bytes <= KNOWN_BYTES_MAX
+        })
+        .collect())
+}
+
+/// What we say of ourselves when we ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) site: Site,
+    /// Our own checkpoint.
+    pub(crate) upto: i64,
+}
+
+/// Our site and how far it vouches for itself.
+pub(crate) async fn claim(database: &Database) -> Result<Claim, Error> {
+    let session = database.session().await?;
+    let site = own_site(&session).await?;
+    let row = session
+        .query_one(
+            "select coalesce(max(upto), 0) from crdv.vector where site = $1",
+            &[&site.get()],
+        )
+        .await
+        .map_err(refused("telling its own checkpoint"))?;
+    Ok(Claim {
+        site,
+        upto: row.get(0),
+    })
+}
+
+/// How many of these operations of `site`, our own, this store neither has nor covers.
+pub(crate) async fn unknown(
+    database: &Database,
+    site: Site,
+    known: &[Known],
+) -> Result<i64, Error> {
+    if known.is_empty() {
+        return Ok(0);
+    }
+    let session = database.patient(VISIBILITY_LIMIT).await?;
+    match count_unknown(&session, site, known).await? {
+        0 => Ok(0),
+        _ => {
+            timeout(VISIBILITY_LIMIT, await_visibility(&session))
+                .await
+                .map_err(|_| Error::Timeout("waiting for local transactions to end"))??;
+            count_unknown(&session, site, known).await
+        }
+    }
+}
+
+async fn count_unknown(session: &Session, site: Site, known: &[Known]) -> Result<i64, Error> {
+    let column = |text: fn(&Known) -> &str| known.iter().map(text).collect::<Vec<_>>();
+    let seqs: Vec<i64> = known.iter().map(|known| known.seq).collect();
+    let row = session
+        .query_one(
+            "select count(*) from unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
+                    as k (type, id, key, seq)
+              where not exists (
+                select from crdv.element e
+                 where e.type = k.type::\"char\" and e.id = k.id and e.key = k.key
+                   and (e.site = $5 and e.seq >= k.seq
+                        or crdv.holds(e.ctx_sites, e.ctx_seqs, $5, k.seq)))",
+            &[
+                &column(|known| &known.kind),
+                &column(|known| &known.id),
+                &column(|known| &known.key),
+                &seqs,
+                &site.get(),
+            ],
+        )
+        .await
+        .map_err(refused("looking for its own operations"))?;
+    Ok(row.get(0))
+}
+
+/// Gets the store confirmed, within `limit`, and opens it to writers. Runs until that is decided.
+pub(crate) async fn run<T: Transport>(
+    shared: Arc<Shared>,
+    subscriber: Arc<Subscriber<T>>,
+    limit: Duration,
+) {
+    let stopped = shared.cancel.clone();
+    tokio::select! {
+        () = stopped.cancelled() => {}
+        () = confirm(&shared, &subscriber, limit) => {}
+    }
+}
+
+async fn confirm<T: Transport>(shared: &Shared, subscriber: &Subscriber<T>, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    tracing::info!(
+        ?limit,
+        "the store waits for a peer to confirm it before it takes writes"
+    );
+    while !ask_all(shared, subscriber).await {
+        if Instant::now() >= deadline {
+            shared.is_behind(format!(
+                "no peer could say within {limit:?} whether it is an older copy of itself"
+            ));
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+    while let Err(error) = open_to_writers(shared).await {
+        tracing::warn!(%error, "the store cannot be opened to writers yet");
+        sleep(PAUSE).await;
+    }
+    tracing::info!("a peer has confirmed the store: it takes writes");
+    shared.confirmed();
+}
+
+/// One round of questions to all neighbours at once; whether the store is confirmed.
+async fn ask_all<T: Transport>(shared: &Shared, subscriber: &Subscriber<T>) -> bool {
+    let peers: Vec<NodeName> = shared
+        .desired
+        .borrow()
+        .linked()
+        .map(|neighbor| neighbor.name.clone())
+        .collect();
+    let answers = join_all(peers.iter().map(|peer| async move {
+        let answer = timeout(ANSWER_LIMIT, subscriber.consult(peer)).await;
+        let answer = answer.unwrap_or(Err(Error::Timeout("asking a peer about our store")));
+        if let Err(error) = &answer {
+            tracing::debug!(%peer, %error, "a peer could not confirm our store");
+        }
+        answer
+    }))
+    .await;
+    // A bad answer has been taken note of, and outweighs good ones.
+    let is_bad = answers
+        .iter()
+        .any(|answer| matches!(answer, Err(Error::Behind(_))));
+    if is_bad {
+        // The node takes another site, and this data plane ends.
+        std::future::pending::<()>().await;
+    }
+    answers.iter().any(Result::is_ok)
+}
+
+async fn open_to_writers(shared: &Shared) -> Result<(), Error> {
+    let session = shared.database.session().await?;
+    session
+        .batch_execute("select crdv.open_to_writers()")
+        .await
+        .map_err(refused("opening to writers"))
+}

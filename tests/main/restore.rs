@@ -1,0 +1,293 @@
+//! Stores that come back older than they were, twice, or empty, in clusters of real processes.
+//!
+//! Counters are the sharpest detector: a number given out twice, or an operation of one's own that is not
+//! taken back, shows as a wrong sum.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use starling::api::Renewal;
+use tempfile::TempDir;
+
+use crate::process::{Node, eventually};
+
+const LOCAL: &[&str] = &[
+    "--listen",
+    "/ip4/127.0.0.1/tcp/0",
+    "--pg-listen",
+    "127.0.0.1:0",
+    "--mdns",
+    "off",
+    "--link-grace",
+    "3s",
+    "--log-level",
+    "info,starling=debug",
+];
+
+fn folder() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("starling-test-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .unwrap()
+}
+
+fn start(root: &Path, name: &str, more: &[&str]) -> Node {
+    let arguments = [&["--name", name], LOCAL, more].concat();
+    Node::start(&root.join(name), &arguments)
+}
+
+/// Two nodes that are linked, and a word about each in both stores.
+async fn pair(root: &Path, more: &[&str]) -> (Node, Node) {
+    let a = start(root, "a", more);
+    let b = start(
+        root,
+        "b",
+        &[&["--bootstrap", &a.bootstrap()], more].concat(),
+    );
+    increment(&a, 1).await;
+    increment(&b, 1).await;
+    same(&[&a, &b], 2).await;
+    (a, b)
+}
+
+/// Puts a copy of a folder in the place of another.
+fn copy(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
+/// Adds to the counter `n` and to its own list of writes, as soon as the store takes writes.
+async fn increment(node: &Node, by: i64) {
+    let client = node.client().await;
+    eventually("the store takes a write", async || {
+        let written = client
+            .batch_execute(&format!(
+                "begin; select crdv.counterInc('n', {by});
+                 select crdv.setAdd('log', '{by}@{}'); commit",
+                node.data.file_name().unwrap().display()
+            ))
+            .await;
+        let Err(error) = written else { return true };
+        let error = error.as_db_error().unwrap().message().to_owned();
+        assert!(error.contains("takes no writes until a peer"), "{error}");
+        let _ = client.batch_execute("rollback").await;
+        false
+    })
+    .await;
+}
+
+/// What a store holds for its users.
+const CONTENT: &str = "select string_agg(concat_ws(' ', type, id, key, site, seq, op, data), E'\\n'
+      order by type, id, key, site) from crdv.element where type not in ('v', 'k')";
+
+async fn text(node: &Node, sql: &str) -> String {
+    let client = node.client().await;
+    let row = client
+        .query_one(&format!("select ({sql})::text"), &[])
+        .await;
+    row.unwrap().get::<_, Option<String>>(0).unwrap_or_default()
+}
+
+/// Waits until the counter is `sum` on all nodes, then until they hold the same operations, each once.
+async fn same(nodes: &[&Node], sum: i64) {
+    for node in nodes {
+        let what = format!("{} counts {sum}", node.data.display());
+        eventually(&what, async || {
+            text(node, "select crdv.counterGet('n')").await == sum.to_string()
+        })
+        .await;
+    }
+    eventually("all stores hold the same", async || {
+        let mut contents = Vec::new();
+        for node in nodes {
+            contents.push(text(node, CONTENT).await);
+        }
+        contents.windows(2).all(|pair| pair[0] == pair[1])
+    })
+    .await;
+    let repeated = "select count(*) - count(distinct (site, seq)) from crdv.element";
+    for node in nodes {
+        assert_eq!(text(node, repeated).await, "0", "numbers given out twice");
+    }
+}
+
+fn site(node: &Node) -> i64 {
+    node.status().unwrap().node.site
+}
+
+fn last_renewal(node: &Node) -> Renewal {
+    node.status()
+        .unwrap()
+        .store
+        .renewals
+        .last()
+        .unwrap()
+        .clone()
+}
+
+/// The node is another site than `before`, says why, and its old links are gone everywhere.
+async fn went_on_as_another_site(node: &Node, peers: &[&Node], before: i64, why: &str) {
+    eventually("the store goes on as another site", async || {
+        node.status().is_some_and(|s| s.node.site != before)
+    })
+    .await;
+    let renewal = last_renewal(node);
+    assert_eq!((renewal.from, renewal.to), (before, site(node)));
+    assert!(renewal.why.contains(why), "{}", renewal.why);
+    assert!(node.log().contains("goes on under a new incarnation"));
+    let old = format!("{before:016x}");
+    let names = "select coalesce(string_agg(name, ' '), '') from (
+        select subname::text from pg_subscription union all select slot_name from pg_replication_slots
+        union all select pubname from pg_publication) as t (name)";
+    for peer in peers {
+        eventually("no link of the old site is left", async || {
+            !text(peer, names).await.contains(&old)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_put_back_to_an_older_copy_takes_back_what_it_had_written_since() {
+    let root = folder();
+    let (a, mut b) = pair(root.path(), &[]).await;
+    let (server, backup) = (b.data.join("postgres"), root.path().join("backup"));
+    assert_eq!(b.terminate(), Some(0));
+    copy(&server, &backup);
+
+    b.resume();
+    let before = site(&b);
+    increment(&b, 10).await;
+    same(&[&a, &b], 12).await;
+    assert_eq!(site(&b), before, "an ordinary restart keeps the site");
+    assert_eq!(b.terminate(), Some(0));
+    copy(&backup, &server);
+
+    b.resume();
+    increment(&b, 100).await;
+    increment(&a, 1_000).await;
+    same(&[&a, &b], 1_112).await;
+    went_on_as_another_site(&b, &[&a, &b], before, "an older copy of itself").await;
+}
+
+/// What a snapshot of a machine is: everything as it was, the record of the store included.
+#[tokio::test]
+async fn a_machine_put_back_to_a_snapshot_is_found_out_by_its_peers() {
+    let root = folder();
+    let (a, mut b) = pair(root.path(), &[]).await;
+    let snapshot = root.path().join("snapshot");
+    b.kill();
+    copy(&b.data, &snapshot);
+
+    b.resume();
+    let before = site(&b);
+    increment(&b, 10).await;
+    same(&[&a, &b], 12).await;
+    assert_eq!(site(&b), before, "a crash keeps the site");
+    b.kill();
+    copy(&snapshot, &b.data);
+
+    b.resume();
+    increment(&b, 100).await;
+    same(&[&a, &b], 112).await;
+    went_on_as_another_site(&b, &[&a, &b], before, "that this store does not know").await;
+}
+
+#[tokio::test]
+async fn a_restarted_store_that_nobody_can_confirm_goes_on_as_another_site() {
+    let root = folder();
+    let (mut a, mut b) = pair(root.path(), &["--confirm-within", "2s"]).await;
+    let snapshot = root.path().join("snapshot");
+    b.kill();
+    copy(&b.data, &snapshot);
+    b.resume();
+    let before = site(&b);
+    increment(&b, 10).await;
+    same(&[&a, &b], 12).await;
+    b.kill();
+    a.kill();
+    copy(&snapshot, &b.data);
+
+    b.resume();
+    let status = b.status().unwrap();
+    assert!(status.store.unconfirmed, "{status:?}");
+    let (code, stdout, _) = b.run(&["status"]);
+    assert_eq!(code, 1, "{stdout}");
+    assert!(stdout.contains("takes no writes"), "{stdout}");
+    increment(&b, 100).await;
+    went_on_as_another_site(&b, &[&b], before, "no peer could say").await;
+    assert_eq!(text(&b, "select crdv.counterGet('n')").await, "102");
+
+    a.resume_with(&["--bootstrap", &b.bootstrap()]);
+    same(&[&a, &b], 112).await;
+    let (_, stdout, _) = b.run(&["status"]);
+    assert!(stdout.contains("no peer could say"), "{stdout}");
+}
+
+#[tokio::test]
+async fn a_copy_of_a_store_under_another_node_is_another_site() {
+    let root = folder();
+    let (a, mut b) = pair(root.path(), &[]).await;
+    let before = site(&b);
+    assert_eq!(b.terminate(), Some(0));
+    let clone = root.path().join("c");
+    std::fs::create_dir(&clone).unwrap();
+    copy(&b.data.join("postgres"), &clone.join("postgres"));
+    b.resume();
+    increment(&b, 10).await;
+
+    let c = start(root.path(), "c", &["--bootstrap", &a.bootstrap()]);
+    increment(&c, 100).await;
+    increment(&b, 1_000).await;
+    increment(&a, 10_000).await;
+    same(&[&a, &b, &c], 11_112).await;
+    assert_eq!(site(&b), before, "the original is what it was");
+    went_on_as_another_site(&c, &[], before, "copy of node").await;
+}
+
+#[tokio::test]
+async fn a_wiped_store_gets_back_all_that_the_cluster_has_its_own_included() {
+    let root = folder();
+    let (a, mut b) = pair(root.path(), &[]).await;
+    let before = site(&b);
+    increment(&b, 10).await;
+    same(&[&a, &b], 12).await;
+    assert_eq!(b.terminate(), Some(0));
+    std::fs::remove_dir_all(b.data.join("postgres")).unwrap();
+
+    b.resume();
+    increment(&b, 100).await;
+    same(&[&a, &b], 112).await;
+    went_on_as_another_site(&b, &[&a, &b], before, "empty").await;
+}
+
+#[tokio::test]
+async fn an_evicted_node_that_returns_is_a_new_member_with_all_that_it_had() {
+    let root = folder();
+    let (a, mut b) = pair(root.path(), &[]).await;
+    let before = site(&b);
+    let peer = b.status().unwrap().node.peer_id;
+    // What nobody has received when the node is gone.
+    let client = a.client().await;
+    let pause = "do $$ begin execute (select format('alter subscription %I disable', subname)
+                  from pg_subscription); end $$";
+    client.batch_execute(pause).await.unwrap();
+    increment(&b, 10).await;
+    b.kill();
+    assert_eq!(text(&a, "select crdv.counterGet('n')").await, "2");
+    eventually("the node can be evicted", async || {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        a.run(&["evict", &peer]).0 == 0
+    })
+    .await;
+
+    b.resume();
+    increment(&b, 100).await;
+    went_on_as_another_site(&b, &[&a, &b], before, "evicted").await;
+    increment(&b, 1_000).await;
+    increment(&a, 10_000).await;
+    same(&[&a, &b], 11_112).await;
+    let alive = a.nodes().into_iter().find(|n| n.peer_id == peer).unwrap();
+    assert!(alive.alive && alive.site == site(&b), "{alive:?}");
+}
