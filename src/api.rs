@@ -38,6 +38,9 @@ pub struct NodeStatus {
     pub state: NodeState,
     /// Addresses it listens on.
     pub listen: Vec<String>,
+    /// Another process runs with a copy of its key.
+    #[serde(default)]
+    pub has_twin: bool,
 }
 
 /// What a node is doing.

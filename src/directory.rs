@@ -34,6 +34,10 @@ use gossip::Peer;
 /// each neighbour.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// More than neighbours that may each bring back another word of our earlier life; few enough for two
+/// processes to notice one another within seconds, because every contradiction is news.
+const CONTRADICTIONS_MAX: u32 = 12;
+
 /// Bounds and deadlines of a [`Directory`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -85,6 +89,8 @@ pub struct Directory {
     /// Revision at which our own record last changed.
     my_change: u64,
     refused: u64,
+    /// How often somebody passed on words of ours that we did not say.
+    contradicted: u32,
 }
 
 impl Directory {
@@ -104,6 +110,7 @@ impl Directory {
             revision: 1,
             my_change: 1,
             refused: 0,
+            contradicted: 0,
         }
     }
 
@@ -157,6 +164,13 @@ impl Directory {
     #[must_use]
     pub fn am_evicted(&self) -> bool {
         self.me.evicted
+    }
+
+    /// Whether another process speaks under our name, with a copy of our key. What an earlier life of
+    /// ours said comes back at most once from each neighbour; a twin contradicts us again and again.
+    #[must_use]
+    pub fn has_twin(&self) -> bool {
+        self.contradicted >= CONTRADICTIONS_MAX
     }
 
     /// Our own record.

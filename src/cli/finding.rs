@@ -75,6 +75,14 @@ pub(super) fn render(findings: &[Finding]) -> String {
 pub(super) fn judge(status: &Status) -> Vec<Finding> {
     let mut findings = vec![judge_state(status), judge_neighbors(status)];
     findings.extend(judge_identity(status));
+    if status.node.has_twin {
+        findings.push(finding(
+            "SN005",
+            Severity::Critical,
+            "another process runs with a copy of this node's key",
+            Some("stop one of the two, and remove identity.key from its data directory"),
+        ));
+    }
     findings.extend(status.links.iter().filter_map(judge_link));
     if status.links.iter().all(|link| judge_link(link).is_none()) {
         let what = format!("{} data links are up and level", status.links.len());

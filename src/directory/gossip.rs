@@ -308,6 +308,7 @@ impl Directory {
             record.rank() > self.me.rank() || (record.rank() == self.me.rank() && words != self.me);
         if outranks {
             (self.me.incarnation, self.me.counter) = record.rank();
+            self.contradicted = self.contradicted.saturating_add(1);
         }
         self.me.evicted |= evicted;
         if evicted || outranks {

@@ -202,6 +202,32 @@ fn a_record_about_ourselves_is_outranked() {
 }
 
 #[test]
+fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
+    let (mut hub, mut one) = (directory(0), directory(1));
+    let mut twin = Directory::new(name(1), 2_000, 2, Settings::default());
+    twin.announce(words(2));
+    for _ in 0..15 {
+        exchange(&mut one, &mut hub, NOW);
+        exchange(&mut twin, &mut hub, NOW);
+    }
+    assert!(one.has_twin() && twin.has_twin());
+
+    // The clock was set back between two lives, and every neighbour remembers another word of the first.
+    let mut before = directory(1);
+    let mut hubs: Vec<Directory> = (2..9).map(directory).collect();
+    for (number, hub) in hubs.iter_mut().enumerate() {
+        before.announce(words(20 + number));
+        exchange(&mut before, hub, NOW);
+    }
+    let mut after = Directory::new(name(1), 500, 2, Settings::default());
+    after.announce(words(1));
+    for hub in &mut hubs {
+        exchange(&mut after, hub, NOW);
+    }
+    assert!(!after.has_twin());
+}
+
+#[test]
 fn leaving_is_told_and_ends_membership() {
     let (mut a, mut b) = (directory(0), directory(1));
     exchange(&mut a, &mut b, NOW);

@@ -238,12 +238,14 @@ pub(super) enum Why {
     Behind(String),
     /// The cluster has given the site up.
     Evicted,
+    /// Another process has the node's key, and perhaps a copy of its store.
+    Twin,
 }
 
 impl Why {
     /// Whether the store's vector may claim too much. An evicted store is whole.
     fn is_doubtful(&self) -> bool {
-        matches!(self, Self::Behind(_))
+        matches!(self, Self::Behind(_) | Self::Twin)
     }
 }
 
@@ -252,6 +254,7 @@ impl std::fmt::Display for Why {
         match self {
             Self::Behind(why) => f.write_str(why),
             Self::Evicted => f.write_str("the cluster evicted the node while it was away"),
+            Self::Twin => f.write_str("another process runs with a copy of this node's key"),
         }
     }
 }

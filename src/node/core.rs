@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use commands::{Leaving, left, refuse};
 
@@ -37,6 +37,10 @@ use crate::{
     network,
     replication::Neighbor,
 };
+
+/// Both go on as sites of their own, so their data is safe; the overlay cannot tell them apart.
+const TWIN: &str = "another process runs with a copy of this node's key: stop one of the two, and \
+    remove identity.key from its data directory";
 
 /// What the loop listens to.
 pub(super) struct Inputs {
@@ -64,6 +68,8 @@ pub(super) struct Core {
     born: Instant,
     neighbors: BTreeMap<NodeName, Vec<IpAddr>>,
     departed: Departed,
+    /// A twin was noticed, and the store has got a site of its own.
+    knows_twin: bool,
     plane: Option<Plane>,
     /// The same for the metrics.
     pub(super) late_plane: LatePlane,
@@ -85,6 +91,7 @@ impl Core {
             born: Instant::now(),
             neighbors: BTreeMap::new(),
             departed: Departed::default(),
+            knows_twin: false,
             plane: None,
             late_plane: LatePlane::default(),
             config,
@@ -242,6 +249,10 @@ impl Core {
             }
             if self.directory.am_evicted() && leaving.is_none() {
                 return Next::Renew(Why::Evicted);
+            }
+            if self.directory.has_twin() && !std::mem::replace(&mut self.knows_twin, true) {
+                error!(node = %self.me, "{TWIN}");
+                return Next::Renew(Why::Twin);
             }
         }
     }

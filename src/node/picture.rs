@@ -59,6 +59,7 @@ impl Picture {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 state: NodeState::Starting,
                 listen: Vec::new(),
+                has_twin: false,
             },
             store: StoreStatus {
                 url: String::new(),
@@ -139,6 +140,7 @@ impl Picture {
         let mut status = self.status.borrow().clone();
         status.node.state = state;
         status.node.listen = glance.listen.to_vec();
+        status.node.has_twin = glance.directory.has_twin();
         status.store.ready = glance.store_ready;
         status.overlay = overlay_status(glance);
         status.store.unconfirmed = glance.plane.is_some_and(Plane::is_unconfirmed);

@@ -52,7 +52,10 @@ pub enum Error {
     NotInstalled,
 
     /// The store belongs to another node: one store cannot serve two.
-    #[error("the store belongs to node {found}, not to {expected}")]
+    #[error(
+        "the store belongs to node {found}, not to {expected}; if it is a copy that nobody else uses, \
+         take it over with --adopt-store on"
+    )]
     OtherNode {
         /// Whose store it is.
         found: String,

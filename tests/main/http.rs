@@ -169,6 +169,7 @@ fn ready() -> Status {
             version: "0.1.0".to_owned(),
             state: NodeState::Ready,
             listen: vec!["/ip4/127.0.0.1/tcp/7400".to_owned()],
+            has_twin: false,
         },
         store: StoreStatus {
             url: "postgresql://starling@/starling".to_owned(),

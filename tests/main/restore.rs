@@ -8,7 +8,10 @@ use std::{path::Path, process::Command, time::Duration};
 use starling::api::Renewal;
 use tempfile::TempDir;
 
-use crate::process::{Node, eventually};
+use crate::{
+    process::{Node, eventually},
+    support::Server,
+};
 
 const LOCAL: &[&str] = &[
     "--listen",
@@ -23,7 +26,7 @@ const LOCAL: &[&str] = &[
     "info,starling=debug",
 ];
 
-fn folder() -> TempDir {
+fn folder_of_its_own() -> TempDir {
     tempfile::Builder::new()
         .prefix("starling-test-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -150,7 +153,7 @@ async fn went_on_as_another_site(node: &Node, peers: &[&Node], before: i64, why:
 
 #[tokio::test]
 async fn a_server_put_back_to_an_older_copy_takes_back_what_it_had_written_since() {
-    let root = folder();
+    let root = folder_of_its_own();
     let (a, mut b) = pair(root.path(), &[]).await;
     let (server, backup) = (b.data.join("postgres"), root.path().join("backup"));
     assert_eq!(b.terminate(), Some(0));
@@ -174,7 +177,7 @@ async fn a_server_put_back_to_an_older_copy_takes_back_what_it_had_written_since
 /// What a snapshot of a machine is: everything as it was, the record of the store included.
 #[tokio::test]
 async fn a_machine_put_back_to_a_snapshot_is_found_out_by_its_peers() {
-    let root = folder();
+    let root = folder_of_its_own();
     let (a, mut b) = pair(root.path(), &[]).await;
     let snapshot = root.path().join("snapshot");
     b.kill();
@@ -196,7 +199,7 @@ async fn a_machine_put_back_to_a_snapshot_is_found_out_by_its_peers() {
 
 #[tokio::test]
 async fn a_restarted_store_that_nobody_can_confirm_goes_on_as_another_site() {
-    let root = folder();
+    let root = folder_of_its_own();
     let (mut a, mut b) = pair(root.path(), &["--confirm-within", "2s"]).await;
     let snapshot = root.path().join("snapshot");
     b.kill();
@@ -227,7 +230,7 @@ async fn a_restarted_store_that_nobody_can_confirm_goes_on_as_another_site() {
 
 #[tokio::test]
 async fn a_copy_of_a_store_under_another_node_is_another_site() {
-    let root = folder();
+    let root = folder_of_its_own();
     let (a, mut b) = pair(root.path(), &[]).await;
     let before = site(&b);
     assert_eq!(b.terminate(), Some(0));
@@ -248,7 +251,7 @@ async fn a_copy_of_a_store_under_another_node_is_another_site() {
 
 #[tokio::test]
 async fn a_wiped_store_gets_back_all_that_the_cluster_has_its_own_included() {
-    let root = folder();
+    let root = folder_of_its_own();
     let (a, mut b) = pair(root.path(), &[]).await;
     let before = site(&b);
     increment(&b, 10).await;
@@ -264,7 +267,7 @@ async fn a_wiped_store_gets_back_all_that_the_cluster_has_its_own_included() {
 
 #[tokio::test]
 async fn an_evicted_node_that_returns_is_a_new_member_with_all_that_it_had() {
-    let root = folder();
+    let root = folder_of_its_own();
     let (a, mut b) = pair(root.path(), &[]).await;
     let before = site(&b);
     let peer = b.status().unwrap().node.peer_id;
@@ -290,4 +293,109 @@ async fn an_evicted_node_that_returns_is_a_new_member_with_all_that_it_had() {
     same(&[&a, &b], 11_112).await;
     let alive = a.nodes().into_iter().find(|n| n.peer_id == peer).unwrap();
     assert!(alive.alive && alive.site == site(&b), "{alive:?}");
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses_writes_in_old_sessions_too_and_a_renewed_one_vouches_for_nothing() {
+    let store = Server::shared().store("n").await;
+    let (client, admin) = (store.connect().await, store.connect().await);
+    client
+        .batch_execute("select crdv.counterInc('c', 1)")
+        .await
+        .unwrap();
+    starling::store::close(&admin).await.unwrap();
+    for write in [
+        "select crdv.counterInc('c', 1)",
+        "select crdv.mapAdd('m', 'k', 'v')",
+        "select crdv.listAppend('l', 'v')",
+    ] {
+        let error = client.batch_execute(write).await.unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert!(
+            error.message().contains("takes no writes until a peer"),
+            "{error:?}"
+        );
+    }
+    let owner = starling::store::owner(&admin).await.unwrap().unwrap();
+    assert_eq!((owner.site, owner.is_open), (store.site, false));
+    starling::store::open(&admin).await.unwrap();
+    let checkpoint =
+        "begin; select crdv.counterInc('c', 1); select crdv.write('v', '$site', 'x', 'a', '1');
+                      commit";
+    client.batch_execute(checkpoint).await.unwrap();
+
+    let site = starling::store::renew(&admin, &owner.node, "test", true)
+        .await
+        .unwrap();
+    assert_ne!(site, store.site);
+    client
+        .batch_execute("select crdv.counterInc('c', 1)")
+        .await
+        .unwrap();
+    let count = async |sql: &str| -> i64 { client.query_one(sql, &[]).await.unwrap().get(0) };
+    assert_eq!(count("select crdv.counterGet('c')").await, 3);
+    assert_eq!(
+        count("select count(*) from crdv.element where type = 'c'").await,
+        2
+    );
+    assert_eq!(count("select count(*) from crdv.vector").await, 0);
+}
+
+/// An attached store may be in use by its owner, so a node takes it over only when it is told to.
+#[tokio::test]
+async fn an_attached_store_of_another_node_is_adopted_only_on_demand() {
+    let store = Server::shared().store("somebody").await;
+    let client = store.connect().await;
+    client
+        .batch_execute("select crdv.counterInc('n', 5)")
+        .await
+        .unwrap();
+    let row = client
+        .query_one(
+            "select split_part(setting, ',', 1), current_setting('port')
+               from pg_settings where name = 'unix_socket_directories'",
+            &[],
+        )
+        .await
+        .unwrap();
+    let folder: String = row.get::<_, String>(0).trim_matches('\"').to_owned();
+    let (port, database): (String, _) = (row.get(1), &store.database.name);
+    let url = format!("postgresql://starling@/{database}?host={folder}&port={port}");
+    let root = folder_of_its_own();
+    let data = root.path().join("n");
+    let attach = [
+        "--cluster",
+        "test",
+        "--postgres",
+        &url,
+        "--listen",
+        LOCAL[1],
+        "--mdns",
+        "off",
+    ];
+    let refused = Command::new(env!("CARGO_BIN_EXE_starling"))
+        .args(["up", "--http", "127.0.0.1:0", "--data-dir"])
+        .arg(&data)
+        .args(attach)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success());
+    assert!(
+        stderr.contains("belongs to node somebody") && stderr.contains("--adopt-store"),
+        "{stderr}"
+    );
+
+    let node = Node::start(&data, &[&attach[..], &["--adopt-store", "on"]].concat());
+    assert_ne!(site(&node), store.site.get());
+    assert!(last_renewal(&node).why.contains("copy of node somebody"));
+    client
+        .batch_execute("select crdv.counterInc('n', 5)")
+        .await
+        .unwrap();
+    let sum = client
+        .query_one("select crdv.counterGet('n')", &[])
+        .await
+        .unwrap();
+    assert_eq!(sum.get::<_, i64>(0), 10);
 }

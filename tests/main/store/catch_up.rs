@@ -43,6 +43,30 @@ async fn missing(client: &Client, vector: &[(i64, i64)]) -> Vec<Operation> {
     rows.iter().map(Operation::read).collect()
 }
 
+/// A number of ours that others have seen was given out in a history that we do not know.
+#[tokio::test]
+async fn a_context_with_numbers_that_were_never_given_out_shows_an_older_copy() {
+    let store = Server::shared().store("n").await;
+    let mut client = store.connect().await;
+    client
+        .batch_execute("select crdv.counterInc('c', 1)")
+        .await
+        .unwrap();
+    let own = store.site;
+    let seen = Operation::entry(site(ONE), 1, "v", &[(own, 1)]).with_key("a");
+    let transaction = begin(&mut client, &[seen]).await;
+    assert_eq!(apply(&transaction, ONE).await, 1);
+    transaction.commit().await.unwrap();
+
+    let unseen = Operation::entry(site(ONE), 2, "v", &[(own, 99)]).with_key("b");
+    let transaction = begin(&mut client, &[unseen]).await;
+    let error = transaction
+        .query_one("select crdv.apply_catch_up($1)", &[&ONE])
+        .await
+        .unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "SL001");
+}
+
 #[tokio::test]
 async fn missing_names_what_a_vector_lacks_by_site_and_number() {
     let store = Server::shared().store("n").await;
