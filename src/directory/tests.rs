@@ -206,7 +206,7 @@ fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
     let (mut hub, mut one) = (directory(0), directory(1));
     let mut twin = Directory::new(name(1), 2_000, 2, Settings::default());
     twin.announce(words(2));
-    for _ in 0..15 {
+    for _ in 0..40 {
         exchange(&mut one, &mut hub, NOW);
         exchange(&mut twin, &mut hub, NOW);
     }

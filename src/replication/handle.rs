@@ -145,9 +145,9 @@ impl Handle {
                 Some(link) => Some(self.publisher.resume(from, link, publisher).await),
                 None => return Reply::refused(code::NO_SUCH_LINK, "not a link"),
             },
-            Request::Witness { site, upto } => match Site::new(site.get()) {
+            Request::Witness { site, upto, below } => match Site::new(site.get()) {
                 Some(_) if !self.admits(from).await => None,
-                Some(site) => Some(self.testify(site, upto).await),
+                Some(site) => Some(self.testify(site, upto, below).await),
                 None => return Reply::refused(code::STORE_REFUSED, "not a site"),
             },
             // What a peer owns it may close, neighbour or not.
@@ -167,9 +167,9 @@ impl Handle {
         is_admitted && self.shared.is_serving()
     }
 
-    async fn testify(&self, site: Site, upto: i64) -> Reply {
-        match witness::testify(&self.shared.database, site, upto).await {
-            Ok(known) => Reply::Witnessed { known },
+    async fn testify(&self, site: Site, upto: i64, below: i64) -> Reply {
+        match witness::testify(&self.shared.database, site, upto, below).await {
+            Ok((known, more)) => Reply::Witnessed { known, more },
             Err(error) => Reply::refused(code::STORE_DOWN, error.to_string()),
         }
     }

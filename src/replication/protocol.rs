@@ -42,6 +42,8 @@ pub enum Request {
         site: Site,
         /// Its own checkpoint.
         upto: i64,
+        /// What has this number or a higher one has been told already.
+        below: i64,
     },
     /// The sender leaves the cluster: take down both directions now.
     Leave,
@@ -63,10 +65,12 @@ pub enum Reply {
     },
     /// The publisher has nothing left of this link.
     Closed,
-    /// The last operations of the site that are present, newest first.
+    /// The operations of the site that are present, newest first.
     Witnessed {
         /// As many as fit into a message.
         known: Vec<Known>,
+        /// There are more, with lower numbers.
+        more: bool,
     },
     /// The receiver has nothing left of any link with the sender.
     Left,

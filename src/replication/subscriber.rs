@@ -91,25 +91,30 @@ impl<T: Transport> Subscriber<T> {
     /// Asks `peer` what it has of our site, and makes sure that it is ours. [`Error::Behind`] if not.
     pub(crate) async fn consult(&self, peer: &NodeName) -> Result<(), Error> {
         let witness::Claim { site, upto } = witness::claim(&self.shared.database).await?;
-        let known = match self.ask(peer, Request::Witness { site, upto }).await? {
-            Reply::Witnessed { known } => known,
-            other => return Err(unexpected(other)),
-        };
-        match witness::unknown(&self.shared.database, site, &known).await? {
-            0 => {
-                self.shared.witnessed_by(peer);
-                Ok(())
-            }
-            count => {
+        let mut below = i64::MAX;
+        for _ in 0..witness::ANSWERS_MAX {
+            let question = Request::Witness { site, upto, below };
+            let (known, more) = match self.ask(peer, question).await? {
+                Reply::Witnessed { known, more } => (known, more),
+                other => return Err(unexpected(other)),
+            };
+            let count = witness::unknown(&self.shared.database, site, &known).await?;
+            if count > 0 {
                 let newest = known.first().map_or(0, |known| known.seq);
                 let why = format!(
-                    "peer {peer} has {count} operations of site {site} up to {newest} that this store \
-                     does not know"
+                    "peer {peer} has {count} operations of site {site} up to {newest} that this \
+                     store does not know"
                 );
                 self.shared.is_behind(why.clone());
-                Err(Error::Behind(why))
+                return Err(Error::Behind(why));
+            }
+            match known.last() {
+                Some(last) if more && last.seq < below => below = last.seq,
+                _ => break,
             }
         }
+        self.shared.witnessed_by(peer);
+        Ok(())
     }
 
     async fn join(

@@ -13,13 +13,16 @@
 //! none unless we were put back: an operation leaves its store only once it is on its disk, and what is
 //! on the disk and was covered here, was covered by something that is present here. One exception passes
 //! by itself: a commit is shipped a moment before it is visible at home. So an operation that we miss is
-//! looked for again when every transaction that ran meanwhile has ended.
+//! looked for again when every transaction that ran meanwhile has ended. And a number beyond those that we
+//! have given out is not ours even if its operation is here: an old subscription may have brought it while
+//! the store was closed. (After a crash the server skips up to 32 numbers, so the numbers alone would not
+//! show the loss of a few operations; nor would they be given out again.)
 //!
 //! Operations up to our own checkpoint need not be looked at: the checkpoint and all that it vouches for
-//! are of one state of the store, in an older copy too. Of the others the peer names the last ones. If
-//! anything that we wrote since then and lost has reached it, it is among them, or newer ones are (a
-//! checkpoint follows every write within a second), or a catch-up brings what covers it: that one is seen
-//! by the numbers in its context, see `crdv.apply_catch_up`.
+//! are of one state of the store, in an older copy too. Of the others the peer names all that are present
+//! there. If anything that we wrote since then and lost has reached it, it is among them, or a later one
+//! is (a checkpoint follows every write within seconds), or a catch-up brings what covers it: that one is
+//! seen by the numbers in its context, see `crdv.apply_catch_up`.
 //!
 //! Until the first peer has answered, nothing is written here: the store is closed to local writers, no
 //! catch-up and no checkpoint is made, and no link is opened in either direction. So no number is given
@@ -47,8 +50,11 @@ use super::shared::Shared;
 use super::subscriber::Subscriber;
 use crate::identity::{NodeName, Site};
 
-/// The most operations that a witness names.
-const KNOWN_MAX: i64 = 200;
+/// The most operations that a witness names at once.
+const KNOWN_MAX: i64 = 500;
+
+/// The most answers of one peer. There are more than one only if much was written after our checkpoint.
+pub(crate) const ANSWERS_MAX: usize = 200;
 
 /// Of an answer, so that it fits into one message of the link protocol.
 const KNOWN_BYTES_MAX: usize = 64 * 1024;
@@ -73,18 +79,20 @@ pub enum Standing {
     Behind(String),
 }
 
-/// What the store at hand has of `site` beyond `upto`: the last operations, newest first.
+/// What the store at hand has of `site` beyond `upto` and below `below`, newest first, and whether there
+/// is more.
 pub(crate) async fn testify(
     database: &Database,
     site: Site,
     upto: i64,
-) -> Result<Vec<Known>, Error> {
+    below: i64,
+) -> Result<(Vec<Known>, bool), Error> {
     let session = database.session().await?;
     let rows = session
         .query(
             "select type::text, id::text, key::text, seq from crdv.element
-              where site = $1 and seq > $2 order by seq desc limit $3",
-            &[&site.get(), &upto, &KNOWN_MAX],
+              where site = $1 and seq > $2 and seq < $3 order by seq desc limit $4",
+            &[&site.get(), &upto, &below, &(KNOWN_MAX + 1)],
         )
         .await
         .map_err(refused("telling what it has of a peer"))?;
@@ -95,13 +103,16 @@ pub(crate) async fn testify(
         key: row.get(2),
         seq: row.get(3),
     });
-    Ok(known
+    let known: Vec<Known> = known
+        .take(usize::try_from(KNOWN_MAX).unwrap_or(usize::MAX))
         .take_while(|known| {
             let is_first = bytes == 0;
             bytes += known.id.len() + known.key.len() + 32;
             is_first || bytes <= KNOWN_BYTES_MAX
         })
-        .collect())
+        .collect();
+    let more = known.len() < rows.len();
+    Ok((known, more))
 }
 
 /// What we say of ourselves when we ask.
@@ -157,7 +168,7 @@ async fn count_unknown(session: &Session, site: Site, known: &[Known]) -> Result
         .query_one(
             "select count(*) from unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
                     as k (type, id, key, seq)
-              where not exists (
+              where k.seq > (select s.last_value from crdv.seq s) or not exists (
                 select from crdv.element e
                  where e.type = k.type::\"char\" and e.id = k.id and e.key = k.key
                    and (e.site = $5 and e.seq >= k.seq
