@@ -39,3 +39,5 @@ mod restore;
 mod store;
 #[path = "main/support.rs"]
 mod support;
+#[path = "main/versions.rs"]
+mod versions;

@@ -200,6 +200,7 @@ pub(super) async fn require(client: &Client, address: &str) -> Result<Version, E
             .map(|right| right.name.to_owned())
             .collect(),
         role: role.name,
+        database: role.database,
     })
 }
 

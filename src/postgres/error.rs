@@ -296,12 +296,17 @@ pub enum Error {
         address: String,
     },
     /// The role lacks rights that a store needs.
-    #[error("role {role} lacks: {}; grant them with: {fix}", missing.join(", "))]
+    #[error(
+        "role {role} lacks: {}; grant them as superuser, in database {database}, with: {fix}",
+        missing.join(", ")
+    )]
     NotPermitted {
         /// The role that connected.
         role: String,
         /// The rights.
         missing: Vec<String>,
+        /// The database in which the commands are to be run: some rights belong to it.
+        database: String,
         /// The commands, for a superuser.
         fix: String,
     },

@@ -90,12 +90,14 @@ pub(crate) async fn drop_group(session: &Session) -> Result<(), Error> {
 /// The statements that make a link's role.
 ///
 /// The server is given the SCRAM verifier, so that the password reaches neither its log nor its
-/// catalogue.
+/// catalogue. We become a member, because from version 16 on a role that is no superuser may end the
+/// sessions of those roles only that it is a member of, and a lost peer's sender has to be ended.
 pub(crate) fn create_role(link: &LinkName, password: &str) -> String {
     let name = identifier(&link.to_string());
     let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
     format!(
-        "create role {name} login replication connection limit {CONNECTIONS_MAX} password {};
+        "create role {name} login replication connection limit {CONNECTIONS_MAX} password {}
+           role current_user;
          grant {GROUP_ROLE} to {name};",
         literal(&verifier)
     )

@@ -19,17 +19,27 @@ pub enum TransportError {
     Garbled(String),
 }
 
+/// What the server said, or what the system said about the connection: the client's own error only
+/// says which of the two it was.
+fn words(error: &tokio_postgres::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
 /// A step on a link failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Our store cannot be reached.
-    #[error("store unreachable: {0}")]
+    #[error("store unreachable: {}", words(.0))]
     StoreUnreachable(#[source] tokio_postgres::Error),
     /// Our store is reachable, but is not installed or not identified yet.
     #[error("store not ready: {0}")]
     StoreNotReady(String),
     /// Our store refused a statement.
-    #[error("store refused {what}: {source}")]
+    #[error("store refused {what}: {}", words(source))]
     Store {
         /// What was tried.
         what: &'static str,
@@ -37,7 +47,7 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
     /// The publisher's store broke off or refused.
-    #[error("the publisher's store refused {what}: {source}")]
+    #[error("the publisher's store refused {what}: {}", words(source))]
     Publisher {
         /// What was tried.
         what: &'static str,

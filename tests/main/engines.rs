@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -111,12 +112,9 @@ impl Transport for Wire {
     }
 }
 
-fn config(dir: &Path) -> PrivateConfig {
-    PrivateConfig {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        shared_buffers_mb: 32,
-        ..PrivateConfig::new(dir)
-    }
+/// The programs that the whole run is to use, if any are named.
+fn named_programs() -> Option<PathBuf> {
+    env::var_os("STARLING_PG_BIN").map(PathBuf::from)
 }
 
 /// A store with its engine.
@@ -126,16 +124,20 @@ pub(crate) struct Node {
     pub(crate) site: Site,
     pub(crate) server: Arc<PrivateServer>,
     pub(crate) engine: Option<Handle>,
+    /// How to reach the store, if not as the server's superuser.
+    pub(crate) login: Option<tokio_postgres::Config>,
+    programs: Option<PathBuf>,
     dir: TempDir,
 }
 
 impl Node {
-    async fn new(number: usize) -> Self {
+    async fn new(number: usize, programs: Option<PathBuf>) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("starling-test-")
             .tempdir()
             .unwrap();
-        let server = Arc::new(PrivateServer::start(config(dir.path())).await.unwrap());
+        let config = Self::config(dir.path(), programs.clone());
+        let server = Arc::new(PrivateServer::start(config).await.unwrap());
         let mut client = postgres::connect(&server.connection()).await.unwrap();
         store::install(&mut client).await.unwrap();
         let name = NodeName(format!("node-{number}"));
@@ -145,15 +147,32 @@ impl Node {
             site,
             server,
             engine: None,
+            login: None,
+            programs,
             dir,
+        }
+    }
+
+    fn connection(&self) -> tokio_postgres::Config {
+        let superuser = || self.server.connection();
+        self.login.clone().unwrap_or_else(superuser)
+    }
+
+    fn config(dir: &Path, programs: Option<PathBuf>) -> PrivateConfig {
+        PrivateConfig {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            shared_buffers_mb: 32,
+            pg_bin: programs,
+            ..PrivateConfig::new(dir)
         }
     }
 
     /// Starts the store again after it was stopped.
     pub(crate) async fn start_store(&mut self) {
-        self.server = Arc::new(PrivateServer::start(config(self.dir.path())).await.unwrap());
+        let config = Self::config(self.dir.path(), self.programs.clone());
+        self.server = Arc::new(PrivateServer::start(config).await.unwrap());
         if let Some(engine) = &self.engine {
-            engine.store_moved(self.server.connection());
+            engine.store_moved(self.connection());
         }
     }
 
@@ -162,7 +181,7 @@ impl Node {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        postgres::connect(&self.server.connection()).await.unwrap()
+        postgres::connect(&self.connection()).await.unwrap()
     }
 
     /// Runs statements; only for when the store is up.
@@ -172,7 +191,7 @@ impl Node {
 
     /// The first column of the first row as text; `None` when the store is down.
     pub(crate) async fn try_text(&self, sql: &str) -> Option<String> {
-        let client = postgres::connect(&self.server.connection()).await.ok()?;
+        let client = postgres::connect(&self.connection()).await.ok()?;
         let row = client
             .query_one(&format!("select ({sql})::text"), &[])
             .await
@@ -204,7 +223,7 @@ impl Node {
     pub(crate) async fn await_up(&self) {
         until("the store is back", || self.try_text("1")).await;
         if let Some(engine) = &self.engine {
-            engine.store_moved(self.server.connection());
+            engine.store_moved(self.connection());
         }
     }
 
@@ -252,11 +271,18 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Servers only.
     pub(crate) async fn stores(count: usize) -> Self {
+        Self::stores_of(vec![named_programs(); count]).await
+    }
+
+    /// Servers only, each of the version whose programs are in its folder.
+    pub(crate) async fn stores_of(programs: Vec<Option<PathBuf>>) -> Self {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
             .try_init();
-        let nodes = futures::future::join_all((0..count).map(Node::new)).await;
+        let nodes = programs.into_iter().enumerate();
+        let nodes = nodes.map(|(number, programs)| Node::new(number, programs));
+        let nodes = futures::future::join_all(nodes).await;
         Self {
             nodes,
             router: Router::default(),
@@ -283,7 +309,7 @@ impl Cluster {
             ..Settings::new(
                 node.name.clone(),
                 "test".to_owned(),
-                node.server.connection(),
+                node.connection(),
                 advertise,
             )
         }

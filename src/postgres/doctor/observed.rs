@@ -25,6 +25,8 @@ pub(super) struct Role {
     pub(super) replication: bool,
     pub(super) create_role: bool,
     pub(super) create_subscription: bool,
+    /// May read how far the origins of links are, and place one.
+    pub(super) use_origins: bool,
     pub(super) create_in_database: bool,
     pub(super) owns_database: bool,
 }
@@ -131,7 +133,12 @@ impl Role {
             "select r.rolname::text, d.datname::text, r.rolsuper, r.rolreplication, \
              r.rolcreaterole, {create_subscription}, \
              pg_catalog.has_database_privilege(d.oid, 'create'), \
-             pg_catalog.pg_has_role(r.oid, d.datdba, 'usage') \
+             pg_catalog.pg_has_role(r.oid, d.datdba, 'usage'), \
+             pg_catalog.has_table_privilege('pg_catalog.pg_replication_origin_status', 'select') \
+             and pg_catalog.has_function_privilege(\
+             'pg_catalog.pg_show_replication_origin_status()', 'execute') \
+             and pg_catalog.has_function_privilege(\
+             'pg_catalog.pg_replication_origin_advance(text, pg_lsn)', 'execute') \
              from pg_catalog.pg_roles r, pg_catalog.pg_database d \
              where r.rolname = current_user and d.datname = pg_catalog.current_database()"
         );
@@ -145,6 +152,7 @@ impl Role {
             create_subscription: row.get(5),
             create_in_database: row.get(6),
             owns_database: row.get(7),
+            use_origins: row.get(8),
         })
     }
 }

@@ -48,6 +48,15 @@ pub(super) fn missing(role: &Role, version: Version) -> Vec<Missing> {
             "create on the database",
             format!("grant create on database {database} to {name};"),
         ),
+        (
+            role.use_origins,
+            "use of replication origins",
+            format!(
+                "grant select on pg_catalog.pg_replication_origin_status to {name}; \
+                 grant execute on function pg_catalog.pg_show_replication_origin_status(), \
+                 pg_catalog.pg_replication_origin_advance(text, pg_lsn) to {name};"
+            ),
+        ),
     ];
     needed
         .into_iter()
@@ -88,7 +97,11 @@ fn role(role: &Role, version: Version) -> Finding {
         "SP020",
         Severity::Critical,
         format!("role {} lacks: {}", role.name, names.join(", ")),
-        "the node makes publications, slots, subscriptions and a replication role of its own",
+        format!(
+            "the node makes publications, slots, subscriptions and roles for them; run this as \
+             superuser in database {}",
+            role.database
+        ),
     )
     .mend(grants(&missing))
 }

@@ -40,6 +40,7 @@ fn good() -> Observed {
             name: "starling".to_owned(),
             database: "starling".to_owned(),
             superuser: true,
+            use_origins: true,
             ..Role::default()
         },
         encoding: "UTF8".to_owned(),
@@ -203,6 +204,13 @@ fn an_ordinary_role_is_told_what_it_lacks() {
         finding(&observed, "SP020").fix.unwrap(),
         "alter role \"o\"\"neill\" createrole; grant pg_create_subscription to \"o\"\"neill\"; \
          grant create on database \"starling\" to \"o\"\"neill\";"
+    );
+    observed.role.use_origins = false;
+    assert!(
+        finding(&observed, "SP020")
+            .fix
+            .unwrap()
+            .contains("pg_replication_origin_advance(text, pg_lsn) to \"o\"\"neill\";")
     );
     observed.version.major = 15;
     assert_eq!(
