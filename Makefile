@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(wildcard tests/*.sh deployment/*.sh deployment/*/*.sh)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build verify fix bench bench-store smoke-docker clean
+.PHONY: help demo test test-matrix build verify fix bench bench-store smoke-docker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -17,10 +17,14 @@ demo: ## set up what is missing, then show a whole cluster on this machine (DEMO
 	$(CARGO) run --locked --package starling -- demo $(DEMO)
 
 test: ## set up what is missing, then run every check and every test
-	@deployment/setup.sh linker postgresql nextest netns
+	@deployment/setup.sh linker postgresql nextest netns faketime
 	@$(MAKE) --no-print-directory verify
 	$(CARGO) build --locked --package starling
 	tests/netns.sh $(STARLING)
+
+test-matrix: ## the store's and the data plane's tests on PostgreSQL 15 to 18 (MATRIX='16 18')
+	@deployment/setup.sh linker postgresql nextest
+	tests/matrix.sh $(MATRIX)
 
 build: ## build the program
 	$(CARGO) build --locked --package starling

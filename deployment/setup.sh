@@ -2,7 +2,7 @@
 # Puts in place what Starling needs beyond a Rust toolchain, and says what it does.
 # A thing that is there already is left alone; nothing is started and nothing is reconfigured.
 #
-#   deployment/setup.sh [linker] [postgresql] [nextest] [netns]
+#   deployment/setup.sh [linker] [postgresql] [nextest] [netns] [faketime]
 #
 # On Debian and its relatives it installs packages by itself: as root directly, else through sudo.
 # Anywhere else it ends with the command that installs them.
@@ -81,6 +81,15 @@ netns() {
     command -v ip >/dev/null 2>&1 || lacks 'ip' 'iproute2' 'iproute' 'iproute2mac'
 }
 
+# libfaketime, for the test of a store whose clock is wrong.
+faketime() {
+    for library in /usr/lib64/faketime/libfaketime.so.1 /usr/lib/faketime/libfaketime.so.1 \
+        /usr/lib/*/faketime/libfaketime.so.1; do
+        if [ -e "$library" ]; then return; fi
+    done
+    lacks 'libfaketime' 'faketime' 'libfaketime' 'libfaketime'
+}
+
 # The test runner, built for a short build: without optimisation, and without its self-update.
 # Where that fails, the same tests run with cargo test.
 nextest() {
@@ -128,11 +137,11 @@ without_default_cluster() {
     say "Debian's default PostgreSQL server is not created: Starling runs private ones"
 }
 
-[ $# -gt 0 ] || fail "name what to set up: linker, postgresql, nextest, netns"
+[ $# -gt 0 ] || fail "name what to set up: linker, postgresql, nextest, netns, faketime"
 after=''
 for thing in "$@"; do
     case $thing in
-    linker | postgresql | netns) "$thing" ;;
+    linker | postgresql | netns | faketime) "$thing" ;;
     nextest) after=nextest ;; # needs the linker
     *) fail "no such thing to set up: $thing" ;;
     esac
