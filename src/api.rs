@@ -13,6 +13,9 @@ pub struct Status {
     pub node: NodeStatus,
     /// Its store.
     pub store: StoreStatus,
+    /// Its store's clock, beside those of its neighbours.
+    #[serde(default)]
+    pub clock: ClockStatus,
     /// Its overlay views.
     pub overlay: OverlayStatus,
     /// Its data links, both directions.
@@ -89,6 +92,37 @@ pub struct Renewal {
     pub why: String,
 }
 
+/// A store's clock beside those of the neighbours' stores. Operations are stamped with it: of two that
+/// did not see each other the later one wins.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClockStatus {
+    /// How it stands.
+    pub standing: ClockStanding,
+    /// Milliseconds that it is ahead of the median; negative when it is behind, `None` while unknown.
+    pub ahead_ms: Option<f64>,
+    /// `ahead_ms` is right within so many milliseconds.
+    pub error_ms: Option<f64>,
+    /// The number of neighbours whose clocks are known.
+    pub neighbors: usize,
+    /// Nothing is taken from a neighbour that is ahead by more milliseconds; 0: everything is.
+    pub max_ahead_ms: f64,
+}
+
+/// How a clock stands among its neighbours'.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockStanding {
+    /// There is nothing to compare it with.
+    #[default]
+    Unknown,
+    /// As theirs.
+    Fair,
+    /// It differs by more than `replication.clock_warn`.
+    Off,
+    /// It is ahead by more than `replication.max_clock_ahead`: neighbours take nothing from this node.
+    Ahead,
+}
+
 /// A node's overlay views.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct OverlayStatus {
@@ -96,6 +130,9 @@ pub struct OverlayStatus {
     pub active: Vec<NeighborStatus>,
     /// The number of peers in the passive view.
     pub passive: usize,
+    /// The number of peers known from earlier, on disk, that are members as far as we know.
+    #[serde(default)]
+    pub remembered: usize,
 }
 
 /// One neighbour.
@@ -111,6 +148,12 @@ pub struct NeighborStatus {
     pub since: String,
     /// Last measured round trip in milliseconds.
     pub rtt_ms: Option<f64>,
+    /// Milliseconds that its store's clock is ahead of ours; negative when it is behind.
+    #[serde(default)]
+    pub clock_offset_ms: Option<f64>,
+    /// `clock_offset_ms` is right within so many milliseconds.
+    #[serde(default)]
+    pub clock_error_ms: Option<f64>,
 }
 
 /// Direction of a data link, seen from this node.
@@ -132,7 +175,8 @@ pub struct LinkStatus {
     pub site: i64,
     /// In or out.
     pub direction: Direction,
-    /// `opening`, `catching_up`, `streaming`, `down` or `closing`.
+    /// `opening`, `catching_up`, `streaming`, `down`, `closing`, or `refused` while nothing is taken
+    /// from the peer because its clock is ahead.
     pub state: String,
     /// WAL bytes not yet confirmed by the subscriber.
     pub lag_bytes: Option<i64>,

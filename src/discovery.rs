@@ -385,6 +385,11 @@ impl Discovery {
         &mut self.book
     }
 
+    /// Everyone in the address book.
+    pub fn remembered(&self) -> impl Iterator<Item = &PeerId> {
+        self.book.everyone()
+    }
+
     /// No neighbour at all.
     #[must_use]
     pub fn alone(&self) -> bool {

@@ -4,6 +4,7 @@
 //! everybody about everybody; the HTTP API shows it. Each part runs by itself; this module only
 //! carries words from one to another, in one loop that never waits for a peer or a server.
 
+mod clock;
 mod continuity;
 mod core;
 mod data_dir;

@@ -28,6 +28,7 @@ mod bounds;
 mod catch_up;
 mod checkpoint;
 mod clear;
+mod clock;
 mod counters;
 mod credentials;
 mod database;
@@ -52,8 +53,9 @@ mod witness;
 
 pub use catch_up::Progress;
 pub use clear::clear;
+pub use clock::{Asked, Reading};
 pub use counters::{Outcome, Totals};
-pub use desired::{Departure, Neighbor};
+pub use desired::{Departure, Doubt, Neighbor};
 pub use error::{Error, TransportError};
 pub use handle::{Handle, Unfinished, start};
 pub use milestone::{Milestone, Probe};

@@ -26,6 +26,10 @@ pub mod metric {
     pub const PASSIVE_VIEW_SIZE: &str = "passive_view_size";
     /// Gauge, seconds: last round trip to each neighbour.
     pub const NEIGHBOR_ROUND_TRIP: &str = "neighbor_round_trip";
+    /// Gauge, seconds: each neighbour's store's clock minus this store's.
+    pub const NEIGHBOR_CLOCK_OFFSET: &str = "neighbor_clock_offset";
+    /// Gauge, seconds: how far this store's clock is ahead of the median of its neighbours'.
+    pub const CLOCK_AHEAD: &str = "clock_ahead";
     /// Gauge: nodes known, by whether they are alive.
     pub const MEMBERS: &str = "members";
     /// Gauge: data links by direction and state.

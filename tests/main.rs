@@ -7,10 +7,14 @@
     reason = "a test that cannot go on says so by panicking, and what it measured by printing"
 )]
 
+#[path = "main/alone.rs"]
+mod alone;
 #[path = "main/chaos.rs"]
 mod chaos;
 #[path = "main/cli.rs"]
 mod cli;
+#[path = "main/clocks.rs"]
+mod clocks;
 #[path = "main/cluster.rs"]
 mod cluster;
 #[path = "main/config.rs"]

@@ -4,7 +4,7 @@ use std::{borrow::Cow, process::ExitCode};
 
 use super::table::{Cell, Table, Tone};
 use crate::{
-    api::{Direction, LinkStatus, NodeState, Status},
+    api::{ClockStanding, ClockStatus, Direction, LinkStatus, NodeState, Status},
     postgres::doctor::{Finding, Severity, worst},
 };
 
@@ -83,6 +83,7 @@ pub(super) fn judge(status: &Status) -> Vec<Finding> {
             Some("stop one of the two, and remove identity.key from its data directory"),
         ));
     }
+    findings.extend(judge_clock(&status.clock));
     findings.extend(status.links.iter().filter_map(judge_link));
     if status.links.iter().all(|link| judge_link(link).is_none()) {
         let what = format!("{} data links are up and level", status.links.len());
@@ -128,21 +129,58 @@ fn judge_identity(status: &Status) -> Option<Finding> {
 
 fn judge_neighbors(status: &Status) -> Finding {
     let overlay = &status.overlay;
-    match (overlay.active.len(), overlay.passive) {
-        (0, 0) => finding(
+    match (overlay.active.len(), overlay.passive, overlay.remembered) {
+        (0, 0, 0) => finding(
             "SN002",
             Severity::Ok,
             "the node is alone and knows nobody",
             None,
         ),
-        (0, known) => finding(
+        (0, 0, remembered) => finding(
+            "SN002",
+            Severity::Warning,
+            format!("no neighbour; remembered from earlier and being tried: {remembered}"),
+            Some(
+                "check that they run and can be reached from here; `starling evict PEER` forgets \
+                 one that is gone for good",
+            ),
+        ),
+        (0, known, _) => finding(
             "SN002",
             Severity::Critical,
             format!("no neighbour left; {known} known peers are being tried"),
             Some("check that the peers' addresses in `starling nodes` can be reached from here"),
         ),
-        (active, _) => finding("SN002", Severity::Ok, format!("{active} neighbours"), None),
+        (active, ..) => finding("SN002", Severity::Ok, format!("{active} neighbours"), None),
     }
+}
+
+/// `None` while there is nothing to compare with.
+fn judge_clock(clock: &ClockStatus) -> Option<Finding> {
+    let ahead_s = clock.ahead_ms? / 1e3;
+    let way = if ahead_s < 0.0 { "behind" } else { "ahead of" };
+    let differs = format!(
+        "the store's clock is {:.3} s {way} its neighbours'",
+        ahead_s.abs()
+    );
+    let set = Some("chronyc makestep  # or: timedatectl set-ntp true; on the store's machine");
+    Some(match clock.standing {
+        ClockStanding::Unknown => return None,
+        ClockStanding::Fair => finding(
+            "SN004",
+            Severity::Ok,
+            format!(
+                "the store's clock agrees with {} neighbours",
+                clock.neighbors
+            ),
+            None,
+        ),
+        ClockStanding::Off => finding("SN004", Severity::Warning, differs, set),
+        ClockStanding::Ahead => {
+            let what = format!("{differs}: they take nothing from this node");
+            finding("SN004", Severity::Critical, what, set)
+        }
+    })
 }
 
 /// `None` when nothing is wrong with the link.
@@ -157,6 +195,11 @@ fn judge_link(link: &LinkStatus) -> Option<Finding> {
         let fix = "`starling links` shows it again in a moment; if it stays, run `starling doctor` \
                    on both nodes";
         (Severity::Warning, format!("{name} is down"), fix)
+    } else if link.state == "refused" {
+        let fix = "chronyc makestep  # or: timedatectl set-ntp true; on the machine of the peer's \
+                   store, then the link comes back by itself";
+        let what = format!("{name} is refused: the peer's clock is too far ahead");
+        (Severity::Warning, what, fix)
     } else if lag >= LAG_BYTES.0 {
         let severity = if lag >= LAG_BYTES.1 {
             Severity::Critical
@@ -174,4 +217,48 @@ fn judge_link(link: &LinkStatus) -> Option<Finding> {
         return None;
     };
     Some(finding("SN003", severity, what, Some(fix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge_neighbors;
+    use crate::{
+        api::{ClockStatus, NodeState, NodeStatus, OverlayStatus, Status, StoreStatus},
+        postgres::doctor::Severity,
+    };
+
+    fn alone(passive: usize, remembered: usize) -> Status {
+        Status {
+            node: NodeStatus {
+                peer_id: String::new(),
+                site: 1,
+                name: String::new(),
+                cluster: String::new(),
+                version: String::new(),
+                state: NodeState::Ready,
+                listen: Vec::new(),
+            },
+            store: StoreStatus {
+                url: String::new(),
+                version: String::new(),
+                ready: true,
+            },
+            clock: ClockStatus::default(),
+            overlay: OverlayStatus {
+                active: Vec::new(),
+                passive,
+                remembered,
+            },
+            links: Vec::new(),
+            vector: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn to_be_alone_is_well_only_for_who_never_knew_anybody() {
+        let severity = |passive, remembered| judge_neighbors(&alone(passive, remembered)).severity;
+        assert_eq!(severity(0, 0), Severity::Ok);
+        assert_eq!(severity(0, 1), Severity::Warning);
+        assert_eq!(severity(3, 3), Severity::Critical);
+    }
 }

@@ -50,7 +50,7 @@ fn describe(links: &[LinkStatus], names: &BTreeMap<String, String>) -> String {
     for link in links {
         let tone = match link.state.as_str() {
             "streaming" => Tone::Good,
-            "down" => Tone::Bad,
+            "down" | "refused" => Tone::Bad,
             _ => Tone::Warning,
         };
         let direction = match link.direction {

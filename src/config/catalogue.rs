@@ -294,6 +294,18 @@ pub const SETTINGS: &[Setting] = &[
         ("confirm-within", "TIME"),
         "How long a restarted store waits for a peer to confirm it",
     ),
+    setting(
+        "replication.clock_warn",
+        Text,
+        ("clock-warn", "TIME"),
+        "Difference to the neighbours' clocks that is worth a warning",
+    ),
+    setting(
+        "replication.max_clock_ahead",
+        Text,
+        ("max-clock-ahead", "TIME"),
+        "Take no data from a neighbour whose clock is ahead by more; 0: from all",
+    ),
     setting("http.listen", Text, ("http", "ADDR:PORT"), "HTTP API"),
     setting(
         "http.hosts",

@@ -36,6 +36,15 @@ pub struct Replication {
     /// that has had neighbours waits. Defaults to 15 s: with a peer there it takes about one.
     #[serde(with = "duration")]
     pub confirm_within: Duration,
+    /// A difference between this store's clock and those of its neighbours that is worth a warning.
+    /// Defaults to 500 ms; clocks that are kept by NTP differ by some milliseconds.
+    #[serde(with = "duration")]
+    pub clock_warn: Duration,
+    /// No data is taken from a neighbour whose clock is ahead of the others' by more: its writes
+    /// would win against later ones. The link comes back once the clock is set. 0 takes it from
+    /// everybody. Defaults to 10 s.
+    #[serde(with = "duration")]
+    pub max_clock_ahead: Duration,
 }
 
 /// Which neighbours carry data.
@@ -57,6 +66,8 @@ impl Default for Replication {
             slot_inactive_max: Duration::from_secs(600),
             checkpoint_interval: Duration::from_secs(1),
             confirm_within: Duration::from_secs(15),
+            clock_warn: Duration::from_millis(500),
+            max_clock_ahead: Duration::from_secs(10),
         }
     }
 }
@@ -105,6 +116,19 @@ impl Replication {
             self.confirm_within,
             Duration::ZERO..=Duration::from_secs(3_600),
         );
+        let hour = Duration::from_secs(3_600);
+        check.lasting(
+            "replication.clock_warn",
+            self.clock_warn,
+            Duration::ZERO..=hour,
+        );
+        if self.max_clock_ahead != Duration::ZERO {
+            check.lasting(
+                "replication.max_clock_ahead",
+                self.max_clock_ahead,
+                Duration::from_millis(100)..=day * 365,
+            );
+        }
         if self.slot_bytes_max < SLOT_BYTES_MIN {
             check.fail(
                 "replication.slot_bytes_max",

@@ -168,6 +168,11 @@ impl AddressBook {
             .unwrap_or_default()
     }
 
+    /// Everyone, without their addresses.
+    pub fn everyone(&self) -> impl Iterator<Item = &PeerId> {
+        self.entries.keys()
+    }
+
     /// Everyone, the one seen last first.
     #[must_use]
     pub fn peers(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {

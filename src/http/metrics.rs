@@ -121,6 +121,25 @@ fn encode_overlay(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Resul
         "Spare peers",
         overlay.passive,
     )?;
+    let offsets = overlay.active.iter().filter_map(|neighbor| {
+        let peer = vec![(label::PEER, neighbor.peer_id.clone())];
+        Some((peer, neighbor.clock_offset_ms? / 1_000.0))
+    });
+    gauge(
+        encoder,
+        metric::NEIGHBOR_CLOCK_OFFSET,
+        "A neighbour's clock minus this store's",
+        Some(&Unit::Seconds),
+        offsets,
+    )?;
+    let ahead = status.clock.ahead_ms.map(|ahead| (vec![], ahead / 1_000.0));
+    gauge(
+        encoder,
+        metric::CLOCK_AHEAD,
+        "How far this store's clock is ahead of the median of its neighbours'",
+        Some(&Unit::Seconds),
+        ahead,
+    )?;
     let round_trips = overlay.active.iter().filter_map(|neighbor| {
         Some((
             vec![(label::PEER, neighbor.peer_id.clone())],

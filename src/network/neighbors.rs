@@ -21,6 +21,8 @@ pub struct Overlay {
     pub active: Vec<Neighbor>,
     /// The number of peers in the passive view.
     pub passive: usize,
+    /// Who was known earlier and may be met again, in the views or not.
+    pub remembered: Vec<NodeName>,
 }
 
 /// One neighbour.
@@ -152,7 +154,11 @@ impl Peers {
         };
         let mut active: Vec<Neighbor> = self.neighbors.iter().map(now).collect();
         active.sort_unstable_by(|a, b| a.peer.cmp(&b.peer));
-        Overlay { active, passive }
+        Overlay {
+            active,
+            passive,
+            remembered: Vec::new(),
+        }
     }
 
     fn rtt(&self, peer: &PeerId) -> Option<Duration> {

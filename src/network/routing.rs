@@ -14,7 +14,7 @@ use super::{
     behaviour::BehaviourEvent,
     event_loop::{Done, EventLoop, unix_seconds},
     handle::Command,
-    neighbors::name,
+    neighbors::{Overlay, name},
     requests::Reply,
 };
 use crate::discovery::{
@@ -156,9 +156,11 @@ impl EventLoop {
     }
 
     pub(super) fn publish_overlay(&self) {
-        let overlay = self
-            .peers
-            .overlay(self.swarm.behaviour().overlay.passive_len());
+        let passive = self.swarm.behaviour().overlay.passive_len();
+        let overlay = Overlay {
+            remembered: self.discovery.remembered().map(name).collect(),
+            ..self.peers.overlay(passive)
+        };
         self.overlay.send_if_modified(|known| {
             let changed = *known != overlay;
             *known = overlay;

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::PoisonError,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,10 +18,11 @@ use commands::{Leaving, left, refuse};
 
 use super::{
     Ended,
+    clock::{Bounds, Clocks, Told},
     continuity::Why,
     data_dir::DataDir,
     departed::Departed,
-    envelope::{self, Reply, Request},
+    envelope::{self, Reply, Request, Time},
     gossip::{Answer, Gossiper, Turn},
     metrics::LatePlane,
     open_store::{self, OpenStore},
@@ -41,6 +42,9 @@ use crate::{
 /// Both go on as sites of their own, so their data is safe; the overlay cannot tell them apart.
 const TWIN: &str = "another process runs with a copy of this node's key: stop one of the two, and \
     remove identity.key from its data directory";
+
+/// A new neighbour whose store is not up yet is asked for its time so often.
+const GREETING_PAUSE: Duration = Duration::from_millis(250);
 
 /// What the loop listens to.
 pub(super) struct Inputs {
@@ -70,6 +74,7 @@ pub(super) struct Core {
     departed: Departed,
     /// A twin was noticed, and the store has got a site of its own.
     knows_twin: bool,
+    clocks: Clocks,
     plane: Option<Plane>,
     /// The same for the metrics.
     pub(super) late_plane: LatePlane,
@@ -92,6 +97,10 @@ impl Core {
             neighbors: BTreeMap::new(),
             departed: Departed::default(),
             knows_twin: false,
+            clocks: Clocks::new(Bounds {
+                warn: config.replication.clock_warn,
+                max_ahead: config.replication.max_clock_ahead,
+            }),
             plane: None,
             late_plane: LatePlane::default(),
             config,
@@ -136,6 +145,7 @@ impl Core {
     fn start_plane(&mut self, store: &OpenStore) -> Plane {
         let plane = Plane::start(&self.config, &self.me, &self.network, store);
         self.hold_plane(Some(plane.clone()));
+        self.gossiper.set_clock(plane.clock.clone());
         if !self.neighbors.is_empty() {
             store.continuity.met_a_peer();
         }
@@ -262,12 +272,15 @@ impl Core {
             network::Event::NeighborUp { peer, hosts, .. } => {
                 debug!(%peer, ?hosts, "neighbour up");
                 self.neighbors.insert(peer.clone(), hosts.clone());
+                self.clocks.met(&peer);
+                self.gossiper.greet(peer.clone(), Duration::ZERO);
                 self.link(peer, hosts);
                 self.gossiper.hurry();
             }
             network::Event::NeighborDown { peer, reason } => {
                 debug!(%peer, ?reason, "neighbour down");
                 self.neighbors.remove(&peer);
+                self.clocks.forget(&peer);
                 self.directory.neighbor_down(&peer);
                 if let Some(plane) = &self.plane {
                     plane.handle.neighbor_down(&peer, departure(reason));
@@ -280,8 +293,11 @@ impl Core {
         }
     }
 
-    fn link(&self, name: NodeName, hosts: Vec<IpAddr>) {
+    /// What is known of a neighbour's clock comes before its link.
+    fn link(&mut self, name: NodeName, hosts: Vec<IpAddr>) {
+        let judgement = self.clocks.judge(self.born.elapsed());
         if let Some(plane) = &self.plane {
+            plane.handle.doubt(&judgement.doubts);
             plane.handle.neighbor_up(Neighbor { name, hosts });
         }
     }
@@ -295,6 +311,14 @@ impl Core {
                 }
                 let answer = Reply::Status(self.directory.gossip_for(&from, now));
                 let _ = reply.send(envelope::encode(&answer));
+            }
+            Some(Request::Clock) => {
+                let clock = self.plane.as_ref().and_then(|plane| *plane.clock.borrow());
+                let time = clock.map(|clock| Time {
+                    at: clock.now(),
+                    error: clock.error,
+                });
+                let _ = reply.send(envelope::encode(&Reply::Clock(time)));
             }
             Some(Request::Link(request)) => match &self.plane {
                 Some(plane) => plane.serve(from, request, reply),
@@ -318,13 +342,20 @@ impl Core {
             }
             Turn::Answered(Answer {
                 peer,
-                gossip: Some(gossip),
+                gossip,
+                clock,
             }) => {
-                if self.directory.receive(&peer, gossip, now) {
+                self.on_clock(&peer, clock);
+                if gossip.is_some_and(|gossip| self.directory.receive(&peer, gossip, now)) {
                     self.gossiper.hurry();
                 }
             }
-            Turn::Answered(Answer { gossip: None, .. }) => {}
+            Turn::Greeted(peer, told) => {
+                self.on_clock(&peer, told);
+                if self.clocks.is_unproven(&peer) {
+                    self.gossiper.greet(peer, GREETING_PAUSE);
+                }
+            }
         }
         let news = self.departed.news(&self.directory);
         for gone in news.gone {
@@ -342,6 +373,12 @@ impl Core {
         }
     }
 
+    fn on_clock(&mut self, peer: &NodeName, told: Told) {
+        if self.neighbors.contains_key(peer) {
+            self.clocks.told(peer, told, self.born.elapsed());
+        }
+    }
+
     fn announce(&mut self) {
         let vector = self
             .plane
@@ -353,7 +390,12 @@ impl Core {
 
     /// Brings what others see up to date.
     fn refresh(&mut self, store_ready: bool) {
+        let clocks = self.clocks.judge(self.born.elapsed());
+        if let Some(plane) = &self.plane {
+            plane.handle.doubt(&clocks.doubts);
+        }
         let glance = Glance {
+            clocks: &clocks,
             store_ready,
             overlay: &self.network.overlay().borrow().clone(),
             plane: self.plane.as_ref(),

@@ -11,6 +11,8 @@ pub(super) enum Request {
     Link(replication::Request),
     /// What we know of the nodes; answered with what the neighbour knows.
     Status(Gossip),
+    /// What time is it at your store? Answered at once.
+    Clock,
 }
 
 /// Its answer.
@@ -20,8 +22,19 @@ pub(super) enum Reply {
     Link(replication::Reply),
     /// Answer to [`Request::Status`].
     Status(Gossip),
+    /// Answer to [`Request::Clock`]; `None` while the store's clock was not read yet.
+    Clock(Option<Time>),
     /// The request made no sense to this version.
     Unknown,
+}
+
+/// A store's time.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Time {
+    /// Unix time in microseconds, when the request was answered.
+    pub(super) at: i64,
+    /// Right within so many microseconds either way.
+    pub(super) error: i64,
 }
 
 impl Reply {

@@ -2,14 +2,22 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tracing::debug;
 
-use super::envelope::{self, Reply, Request};
+use super::{
+    clock::Told,
+    envelope::{self, Reply, Request},
+};
 use crate::{
     directory::{Directory, Gossip, HEARTBEAT},
     identity::NodeName,
     network,
+    replication::{Asked, Reading},
 };
 
 /// News wait this long for company, so that a change at many nodes is one round and not many.
@@ -17,6 +25,9 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// How long the last round may take: a neighbour that does not answer hears of it from others.
 const LAST_ROUND_MAX: Duration = Duration::from_secs(3);
+
+/// Our store's clock, once it was read.
+type StoreClock = watch::Receiver<Option<Reading>>;
 
 /// Answers waiting to be taken in. One round at a time runs with each neighbour, and there are few.
 const ANSWERS_MAX: usize = 64;
@@ -28,6 +39,8 @@ pub(super) struct Answer {
     pub(super) peer: NodeName,
     /// What it said; `None` when it did not answer.
     pub(super) gossip: Option<Gossip>,
+    /// Its store's clock.
+    pub(super) clock: Told,
 }
 
 /// Runs rounds of gossip. Owns no knowledge: that is the [`Directory`]'s.
@@ -39,8 +52,9 @@ pub(super) struct Gossiper {
     /// Neighbours with a round under way.
     busy: BTreeSet<NodeName>,
     tasks: JoinSet<()>,
-    sender: mpsc::Sender<Answer>,
-    answers: mpsc::Receiver<Answer>,
+    sender: mpsc::Sender<Turn>,
+    answers: mpsc::Receiver<Turn>,
+    clock: StoreClock,
 }
 
 /// Something for the node to do about gossip.
@@ -50,6 +64,8 @@ pub(super) enum Turn {
     Due,
     /// An answer came.
     Answered(Answer),
+    /// A new neighbour was asked for its time.
+    Greeted(NodeName, Told),
 }
 
 impl Gossiper {
@@ -63,7 +79,24 @@ impl Gossiper {
             tasks: JoinSet::new(),
             sender,
             answers,
+            clock: watch::Sender::default().subscribe(),
         }
+    }
+
+    /// The store's clock can be read from now on.
+    pub(super) fn set_clock(&mut self, clock: StoreClock) {
+        self.clock = clock;
+    }
+
+    /// Asks a new neighbour for its time.
+    pub(super) fn greet(&mut self, peer: NodeName, after: Duration) {
+        let (network, sender) = (self.network.clone(), self.sender.clone());
+        let clock = self.clock.clone();
+        self.tasks.spawn(async move {
+            sleep(after).await;
+            let told = ask_time(&network, &peer, &clock).await;
+            let _ = sender.send(Turn::Greeted(peer, told)).await;
+        });
     }
 
     /// There is news: a round with everybody soon.
@@ -74,9 +107,11 @@ impl Gossiper {
     /// The next thing to do. Safe to drop and call again.
     pub(super) async fn next(&mut self) -> Turn {
         tokio::select! {
-            Some(answer) = self.answers.recv() => {
-                self.busy.remove(&answer.peer);
-                Turn::Answered(answer)
+            Some(turn) = self.answers.recv() => {
+                if let Turn::Answered(answer) = &turn {
+                    self.busy.remove(&answer.peer);
+                }
+                turn
             }
             () = tokio::time::sleep_until(self.due) => {
                 self.due = Instant::now() + HEARTBEAT;
@@ -99,9 +134,16 @@ impl Gossiper {
             }
             let request = Request::Status(directory.gossip_for(peer, now));
             let (network, sender, peer) = (self.network.clone(), self.sender.clone(), peer.clone());
+            let clock = self.clock.clone();
             self.tasks.spawn(async move {
+                let clock = ask_time(&network, &peer, &clock).await;
                 let gossip = exchange(&network, &peer, &request).await;
-                let _ = sender.send(Answer { peer, gossip }).await;
+                let answer = Answer {
+                    peer,
+                    gossip,
+                    clock,
+                };
+                let _ = sender.send(Turn::Answered(answer)).await;
             });
         }
     }
@@ -117,6 +159,25 @@ impl Gossiper {
         self.round(directory, neighbors, now);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_ROUND_MAX, all).await;
+    }
+}
+
+/// Asks for the time of a neighbour's store, and compares it with ours.
+async fn ask_time(network: &network::Handle, peer: &NodeName, ours: &StoreClock) -> Told {
+    if ours.borrow().is_none() {
+        return Told::NotYet;
+    }
+    let asked = Asked::now();
+    let body = envelope::encode(&Request::Clock);
+    let Ok(body) = network.request(peer.clone(), body).await else {
+        return Told::NotYet;
+    };
+    match (envelope::decode(&body), *ours.borrow()) {
+        (Some(Reply::Clock(Some(time))), Some(ours)) => {
+            Told::Time(Reading::of(&asked, time.at, time.error).against(&ours))
+        }
+        (Some(Reply::Clock(_)), _) => Told::NotYet,
+        _ => Told::Never,
     }
 }
 

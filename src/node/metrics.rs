@@ -89,6 +89,12 @@ impl Collector for Totals {
             "Checkpoints written",
             totals.checkpoints,
         )?;
+        plain(
+            &mut encoder,
+            "clock_refusals",
+            "Times that nothing more was taken from a peer because its clock was ahead",
+            totals.mistrusted,
+        )?;
         let mut steps =
             encoder.encode_descriptor("link_steps", "Steps on links", None, MetricType::Counter)?;
         for ((step, outcome), count) in &totals.steps {

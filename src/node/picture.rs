@@ -9,11 +9,11 @@ use std::{
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 
-use super::{open_store::OpenStore, plane::Plane};
+use super::{clock::Judgement, open_store::OpenStore, plane::Plane};
 use crate::{
     api::{
-        NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus, Status, StoreStatus,
-        Topology, timestamp,
+        ClockStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus, Status,
+        StoreStatus, Topology, timestamp,
     },
     config::Config,
     directory::{Announcement, Directory},
@@ -29,6 +29,7 @@ pub(super) struct Glance<'a> {
     pub(super) overlay: &'a network::Overlay,
     pub(super) plane: Option<&'a Plane>,
     pub(super) directory: &'a Directory,
+    pub(super) clocks: &'a Judgement,
     pub(super) listen: &'a [String],
     pub(super) now: Duration,
 }
@@ -68,6 +69,7 @@ impl Picture {
                 unconfirmed: false,
                 renewals: Vec::new(),
             },
+            clock: ClockStatus::default(),
             overlay: OverlayStatus::default(),
             links: Vec::new(),
             vector: BTreeMap::new(),
@@ -142,6 +144,7 @@ impl Picture {
         status.node.listen = glance.listen.to_vec();
         status.node.has_twin = glance.directory.has_twin();
         status.store.ready = glance.store_ready;
+        status.clock = glance.clocks.own.clone();
         status.overlay = overlay_status(glance);
         status.store.unconfirmed = glance.plane.is_some_and(Plane::is_unconfirmed);
         if let Some(plane) = glance.plane {
@@ -208,6 +211,7 @@ impl Picture {
 }
 
 fn overlay_status(glance: &Glance<'_>) -> OverlayStatus {
+    let clock = |neighbor: &network::Neighbor| glance.clocks.neighbors.get(&neighbor.peer);
     let active = glance.overlay.active.iter().map(|neighbor| NeighborStatus {
         peer_id: neighbor.peer.0.clone(),
         name: glance
@@ -218,10 +222,15 @@ fn overlay_status(glance: &Glance<'_>) -> OverlayStatus {
         addresses: neighbor.addresses.iter().map(ToString::to_string).collect(),
         since: timestamp(neighbor.since),
         rtt_ms: neighbor.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+        clock_offset_ms: clock(neighbor).map(|reading| reading.offset_ms()),
+        clock_error_ms: clock(neighbor).map(|reading| reading.error_ms()),
     });
+    let departed = glance.directory.departed();
+    let remembered = glance.overlay.remembered.iter();
     OverlayStatus {
         active: active.collect(),
         passive: glance.overlay.passive,
+        remembered: remembered.filter(|peer| !departed.contains(peer)).count(),
     }
 }
 

@@ -18,7 +18,9 @@ use crate::{
     config::Config,
     identity::{NodeName, Site},
     network,
-    replication::{self, Departure, Settings, Standing, Transport, TransportError, Unfinished},
+    replication::{
+        self, Departure, Reading, Settings, Standing, Transport, TransportError, Unfinished,
+    },
 };
 
 /// Carries the data plane's requests over the link protocol.
@@ -51,6 +53,7 @@ pub(super) struct Plane {
     pub(super) vector: watch::Receiver<BTreeMap<Site, i64>>,
     pub(super) level: watch::Receiver<bool>,
     standing: watch::Receiver<Standing>,
+    pub(super) clock: watch::Receiver<Option<Reading>>,
 }
 
 impl Plane {
@@ -81,6 +84,7 @@ impl Plane {
             vector: handle.vector(),
             level: handle.level(),
             standing: handle.standing(),
+            clock: handle.clock(),
             handle,
         }
     }

@@ -34,6 +34,8 @@ pub struct Totals {
     pub caught_up_rows: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
+    /// Times that a peer's clock was found too far ahead.
+    pub mistrusted: u64,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,10 @@ impl Counters {
 
     pub(crate) fn caught_up(&self, rows: u64) {
         self.lock().caught_up_rows += rows;
+    }
+
+    pub(crate) fn mistrusted(&self, peers: usize) {
+        self.lock().mistrusted += peers as u64;
     }
 
     pub(crate) fn checkpoint(&self) {

@@ -25,6 +25,15 @@ pub enum Departure {
     Lost,
 }
 
+/// Why a peer's clock is not believed. In either case the peer may take data from us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// It was not read yet: no new link is opened from the peer, and those that exist stay.
+    Unproven,
+    /// It is ahead: nothing is taken from the peer.
+    Ahead,
+}
+
 /// What is wanted of one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wish {
@@ -46,6 +55,8 @@ pub(crate) enum Wish {
 pub(crate) struct Desired {
     pub(crate) peers: BTreeMap<NodeName, Wish>,
     pub(crate) phase: Phase,
+    /// Whose clocks are not believed.
+    pub(crate) doubts: BTreeMap<NodeName, Doubt>,
     generation: u64,
 }
 

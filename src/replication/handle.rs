@@ -13,8 +13,9 @@ use tracing::Instrument as _;
 use super::Transport;
 use super::catch_up::Progress;
 use super::checkpoint;
+use super::clock::{self, Reading};
 use super::counters::Totals;
-use super::desired::{Departure, Neighbor, Phase, Wish};
+use super::desired::{Departure, Doubt, Neighbor, Phase, Wish};
 use super::names::{Epoch, LinkName};
 use super::observed::Observed;
 use super::protocol::{Reply, Request, code};
@@ -69,6 +70,7 @@ pub fn start<T: Transport>(settings: Settings, transport: T) -> Handle {
     }
     let reconciler = Reconciler::new(Arc::clone(&shared), subscriber, Arc::clone(&publisher));
     tasks.spawn(reconciler.run().instrument(span.clone()));
+    tasks.spawn(clock::run(Arc::clone(&shared)).instrument(span.clone()));
     tasks.spawn(checkpoint::run(Arc::clone(&shared)).instrument(span));
     tasks.close();
     Handle {
@@ -98,6 +100,21 @@ impl Handle {
         self.shared
             .witnesses
             .send_if_modified(|witnesses| witnesses.remove(peer));
+    }
+
+    /// Whose clocks are not believed from now on. What such a peer has to give is caught up with later.
+    pub fn doubt(&self, doubts: &BTreeMap<NodeName, Doubt>) {
+        self.shared.desired.send_if_modified(|desired| {
+            let is_news = desired.doubts != *doubts;
+            if is_news {
+                let is_ahead = |of: &BTreeMap<_, _>, peer| of.get(peer) == Some(&Doubt::Ahead);
+                let new = |peer| is_ahead(doubts, peer) && !is_ahead(&desired.doubts, peer);
+                let count = doubts.keys().filter(|peer| new(peer)).count();
+                self.shared.counters.mistrusted(count);
+                desired.doubts.clone_from(doubts);
+            }
+            is_news
+        });
     }
 
     /// The store is to be found elsewhere from now on, for example on another port after a restart.
@@ -261,6 +278,12 @@ impl Handle {
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.shared.standing.subscribe()
+    }
+
+    /// The store's clock, as this process's clock sees it; `None` until it was read.
+    #[must_use]
+    pub fn clock(&self) -> watch::Receiver<Option<Reading>> {
+        self.shared.clock.subscribe()
     }
 
     /// Catch-ups that are going on.

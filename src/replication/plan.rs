@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::bounds::{Bounds, Excess};
-use super::desired::{Desired, Phase, Wish};
+use super::desired::{Desired, Doubt, Phase, Wish};
 use super::ledger::{InNote, Ledger, OutNote};
 use super::names::LinkName;
 use super::observed::{Incoming, Inventory, Observed, Outgoing};
@@ -63,6 +63,8 @@ pub(crate) enum Why {
     Superseded,
     /// It was never finished.
     HalfMade,
+    /// The publisher's clock is ahead.
+    Clock,
     /// Its slot cost too much.
     Bounds(Excess),
     /// We leave.
@@ -78,6 +80,7 @@ impl fmt::Display for Why {
             Self::Dead => "the peer is lost and the link broken",
             Self::Superseded => "another link took its place",
             Self::HalfMade => "it was never finished",
+            Self::Clock => "the publisher's clock is ahead",
             Self::Bounds(Excess::Lost) => "the server let its WAL go",
             Self::Bounds(Excess::Bytes) => "it held back too much WAL",
             Self::Bounds(Excess::Inactive) => "nobody streamed from it for too long",
@@ -155,7 +158,8 @@ pub(crate) fn plan(view: View<'_>) -> Vec<Step> {
         steps.extend(
             view.desired
                 .linked()
-                .filter_map(|peer| view.subscribe(inventory, &peer.name)),
+                .filter_map(|peer| view.subscribe(inventory, &peer.name))
+                .filter(|step| !view.is_doubtful(step)),
         );
     }
     for (name, link) in &inventory.incoming {
@@ -227,7 +231,8 @@ impl View<'_> {
         let note = self.about(&name)?;
         let why = self
             .unwanted(link.peer.as_ref(), note.first_seen)
-            .or_else(|| self.is_dead(link.peer.as_ref()?, note).then_some(Why::Dead))?;
+            .or_else(|| self.is_dead(link.peer.as_ref()?, note).then_some(Why::Dead))
+            .or_else(|| self.is_ahead(link.peer.as_ref()?).then_some(Why::Clock))?;
         Some(Step::Unsubscribe {
             peer: link.peer.clone(),
             link: name,
@@ -238,6 +243,19 @@ impl View<'_> {
     /// The grace period of a lost peer is there for links that can go on.
     fn is_dead(&self, peer: &NodeName, note: &InNote) -> bool {
         note.condemned && matches!(self.desired.peers.get(peer), Some(Wish::Lingering { .. }))
+    }
+
+    fn is_ahead(&self, peer: &NodeName) -> bool {
+        self.desired.doubts.get(peer) == Some(&Doubt::Ahead)
+    }
+
+    /// Would it take something from a clock that is not believed?
+    fn is_doubtful(&self, step: &Step) -> bool {
+        match step {
+            Step::Open { peer } => self.desired.doubts.contains_key(peer),
+            Step::Resume { peer, .. } => self.is_ahead(peer),
+            Step::Inspect | Step::Unsubscribe { .. } | Step::Unpublish { .. } => false,
+        }
     }
 
     fn unpublish(&self, inventory: &Inventory, name: &LinkName, link: &Outgoing) -> Option<Why> {

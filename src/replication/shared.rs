@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::catch_up::Progress;
+use super::clock::Reading;
 use super::counters::Counters;
 use super::database::Database;
 use super::desired::{Desired, Phase};
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) links: watch::Sender<Vec<LinkStatus>>,
     pub(crate) vector: watch::Sender<BTreeMap<Site, i64>>,
     pub(crate) level: watch::Sender<bool>,
+    /// The store's clock, once it was read.
+    pub(crate) clock: watch::Sender<Option<Reading>>,
     /// There has been a neighbour in this life.
     pub(crate) met: AtomicBool,
     pub(crate) progress: watch::Sender<BTreeMap<NodeName, Progress>>,
@@ -64,6 +67,7 @@ impl Shared {
             links: watch::Sender::default(),
             vector: watch::Sender::default(),
             level: watch::Sender::new(true),
+            clock: watch::Sender::default(),
             met: AtomicBool::new(false),
             progress: watch::Sender::default(),
             left: watch::Sender::new(false),

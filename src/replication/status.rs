@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::catch_up::Progress;
-use super::desired::Desired;
+use super::desired::{Desired, Doubt};
 use super::ledger::Ledger;
 use super::names::LinkName;
 use super::observed::{Incoming, Inventory, Outgoing};
@@ -56,7 +56,9 @@ impl Scene<'_> {
     }
 
     fn opening_state(&self, peer: &NodeName) -> &'static str {
-        if self.progress.contains_key(peer) {
+        if self.desired.doubts.get(peer) == Some(&Doubt::Ahead) {
+            "refused"
+        } else if self.progress.contains_key(peer) {
             "catching_up"
         } else {
             "opening"

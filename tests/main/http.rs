@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use prometheus_client::metrics::counter::Counter;
 use starling::{
     api::{
-        Direction, LinkStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus,
-        Problem, Status, StoreStatus, Topology, TopologyNode,
+        ClockStanding, ClockStatus, Direction, LinkStatus, NeighborStatus, NodeInfo, NodeState,
+        NodeStatus, OverlayStatus, Problem, Status, StoreStatus, Topology, TopologyNode,
     },
     http::{self, Command, CommandError, Settings, StatusCollector, View},
     identity::NodeName,
@@ -178,6 +178,13 @@ fn ready() -> Status {
             unconfirmed: false,
             renewals: Vec::new(),
         },
+        clock: ClockStatus {
+            standing: ClockStanding::Fair,
+            ahead_ms: Some(1.25),
+            error_ms: Some(0.75),
+            neighbors: 1,
+            max_ahead_ms: 10_000.0,
+        },
         overlay: OverlayStatus {
             active: vec![NeighborStatus {
                 peer_id: PEER.to_owned(),
@@ -185,8 +192,11 @@ fn ready() -> Status {
                 addresses: Vec::new(),
                 since: "2026-01-01T00:00:00Z".to_owned(),
                 rtt_ms: Some(1.5),
+                clock_offset_ms: Some(-2.5),
+                clock_error_ms: Some(0.75),
             }],
             passive: 4,
+            remembered: 5,
         },
         links: vec![link("streaming", Some(0.25))],
         vector: BTreeMap::from([("42".to_owned(), 17)]),

@@ -7,7 +7,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{Direction, NodeState, Status},
+    api::{ClockStanding, Direction, NodeState, Status},
     http::{error::ApiError, view::View},
 };
 
@@ -59,6 +59,17 @@ fn readiness(status: &Status, bound: Option<f64>) -> Result<Ready, ApiError> {
         return Err(ApiError::NotReady {
             state,
             reason: reason.to_owned(),
+        });
+    }
+    if status.clock.standing == ClockStanding::Ahead {
+        let ahead_ms = status.clock.ahead_ms.unwrap_or_default();
+        return Err(ApiError::NotReady {
+            state,
+            reason: format!(
+                "the store's clock is {:.3} s ahead of its neighbours', who take nothing from it: \
+                 set it (chronyc makestep)",
+                ahead_ms / 1e3
+            ),
         });
     }
     let lag_seconds = lag(status);

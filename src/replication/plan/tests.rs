@@ -4,7 +4,7 @@ use super::{Bounds, Key, Limits, Step, VAIN_CHECKS_MAX, View, Why, plan};
 use crate::identity::{NodeName, Site};
 use crate::replication::bounds::Excess;
 use crate::replication::database::Lsn;
-use crate::replication::desired::{Departure, Desired, Neighbor, Phase};
+use crate::replication::desired::{Departure, Desired, Doubt, Neighbor, Phase};
 use crate::replication::ledger::Ledger;
 use crate::replication::names::{Epoch, LinkName};
 use crate::replication::observed::{Incoming, Inventory, Observed, Outgoing, Slot};
@@ -394,4 +394,31 @@ fn a_plan_that_is_carried_out_leaves_nothing_to_do() {
         .verified(1)
         .at(seconds(900));
     assert_eq!(settled.plan(), []);
+}
+
+#[test]
+fn nothing_is_taken_from_a_clock_that_is_ahead_and_nothing_is_withheld_from_it() {
+    let doubted = |mut scene: Scene, doubt| {
+        scene.desired.doubts.insert(peer(), doubt);
+        scene.plan()
+    };
+    for doubt in [Doubt::Unproven, Doubt::Ahead] {
+        assert_eq!(doubted(Scene::new().linked(), doubt), [], "{doubt:?}");
+    }
+    let streaming = || {
+        let scene = Scene::new().linked().incoming(1, |_| {});
+        scene.verified(1).outgoing(1, |_| {})
+    };
+    assert_eq!(streaming().plan(), []);
+    assert_eq!(doubted(streaming(), Doubt::Unproven), []);
+    let dropped = Step::Unsubscribe {
+        peer: Some(peer()),
+        link: name(THEIRS, 1),
+        why: Why::Clock,
+    };
+    assert_eq!(doubted(streaming(), Doubt::Ahead), [dropped.clone()]);
+    // After a restart of ours the link is taken up until the clock is known.
+    let found = || Scene::new().linked().incoming(1, |_| {});
+    assert_eq!(doubted(found(), Doubt::Unproven), resume(1));
+    assert_eq!(doubted(found(), Doubt::Ahead), [dropped]);
 }
