@@ -1,8 +1,8 @@
 //! What differs between versions of PostgreSQL must make no difference.
 //!
 //! The tests whose names begin with `mixed_` need several versions at once, which `make test` has not:
-//! they are marked as ignored, and `tests/matrix.sh` runs them. All others run on one version, whichever
-//! it is.
+//! it leaves them out (`.config/nextest.toml`), and `tests/matrix.sh` runs them. All others run on one
+//! version, whichever it is.
 #![allow(clippy::print_stdout, reason = "tells which versions were tried")]
 
 use std::collections::BTreeMap;
@@ -254,7 +254,6 @@ fn write_everything(who: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs several versions of PostgreSQL: run tests/matrix.sh"]
 async fn mixed_versions_replicate_whatever_happens() {
     let programs = all_programs().into_iter().map(Some).collect();
     let mut cluster = Cluster::stores_of(programs).await;
@@ -322,7 +321,6 @@ async fn mixed_versions_replicate_whatever_happens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs several versions of PostgreSQL: run tests/matrix.sh"]
 async fn mixed_nodes_form_one_cluster() {
     let root = tempfile::Builder::new()
         .prefix("starling-test-")

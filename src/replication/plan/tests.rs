@@ -416,7 +416,10 @@ fn nothing_is_taken_from_a_clock_that_is_ahead_and_nothing_is_withheld_from_it()
         link: name(THEIRS, 1),
         why: Why::Clock,
     };
-    assert_eq!(doubted(streaming(), Doubt::Ahead), [dropped.clone()]);
+    assert_eq!(
+        doubted(streaming(), Doubt::Ahead),
+        std::slice::from_ref(&dropped)
+    );
     // After a restart of ours the link is taken up until the clock is known.
     let found = || Scene::new().linked().incoming(1, |_| {});
     assert_eq!(doubted(found(), Doubt::Unproven), resume(1));
