@@ -237,11 +237,14 @@ mod tests {
                 version: String::new(),
                 state: NodeState::Ready,
                 listen: Vec::new(),
+                has_twin: false,
             },
             store: StoreStatus {
                 url: String::new(),
                 version: String::new(),
                 ready: true,
+                unconfirmed: false,
+                renewals: Vec::new(),
             },
             clock: ClockStatus::default(),
             overlay: OverlayStatus {
