@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use starling::identity::Site;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, GenericClient, Row};
+use tokio_postgres::{Client, GenericClient, Row, Statement};
 
 /// Longer than anything waited for takes on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The columns of an operation, in the order of the fields below.
-const COLUMNS: &str = "id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc";
+pub(crate) const COLUMNS: &str = "id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc";
 
 /// A row of `crdv.element`, without the link it came by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +74,17 @@ impl Operation {
         }
     }
 
+    /// The statement for [`Operation::insert_by`].
+    pub(crate) async fn prepare(
+        client: &impl GenericClient,
+        table: &str,
+    ) -> Result<Statement, tokio_postgres::Error> {
+        let sql = format!(
+            "insert into {table} ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        );
+        client.prepare(&sql).await
+    }
+
     /// Brings the operation in as replication would: the session is an apply worker's, or the table
     /// is `catch_up`. True if the row was kept.
     pub(crate) async fn insert(
@@ -81,15 +92,21 @@ impl Operation {
         client: &impl GenericClient,
         table: &str,
     ) -> Result<bool, tokio_postgres::Error> {
+        let statement = Self::prepare(client, table).await?;
+        self.insert_by(client, &statement).await
+    }
+
+    /// [`Operation::insert`] by a prepared statement.
+    pub(crate) async fn insert_by(
+        &self,
+        client: &impl GenericClient,
+        statement: &Statement,
+    ) -> Result<bool, tokio_postgres::Error> {
         let (sites, seqs): (Vec<i64>, Vec<i64>) = self.context.iter().copied().unzip();
-        let sql = format!(
-            "insert into {table} ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-        );
-        let statement = client.prepare(&sql).await?;
         let byte = |c: char| i8::try_from(u32::from(c)).unwrap();
         let kept = client
             .execute(
-                &statement,
+                statement,
                 &[
                     &self.id,
                     &self.key,
