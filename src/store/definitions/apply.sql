@@ -28,6 +28,12 @@ begin
   perform set_config('crdv.via', via, false);
   -- The rules above need a fresh snapshot after each lock, whatever the database's default is.
   perform set_config('default_transaction_isolation', 'read committed', false);
+  -- Of a writer and a link that wait for each other, the writer is to give way: it tries again at once, a
+  -- link has to be restarted. Whoever looks for the deadlock first gives way, so a link looks later.
+  if has_parameter_privilege(session_user, 'deadlock_timeout', 'set') then
+    perform set_config('deadlock_timeout', (s.setting::bigint * 2)::text, false)
+    from pg_settings s where s.name = 'deadlock_timeout';
+  end if;
   return via;
 end $$;
 comment on function crdv.via() is 'site of the store whose changes this session applies; internal';
