@@ -15,6 +15,8 @@ mod convergence;
 mod install;
 #[path = "store/interface.rs"]
 mod interface;
+#[path = "store/isolation.rs"]
+mod isolation;
 #[path = "store/list.rs"]
 mod list;
 #[path = "store/model.rs"]
