@@ -15,6 +15,12 @@ use tokio_postgres::Client;
 use super::{Course, NODES};
 use crate::engines::Cluster;
 
+/// Links that the cluster tends to; few of them leave no other way round.
+const LINKS: usize = 6;
+
+/// The longest that commits are stalled.
+const STALL_MS: u64 = 300;
+
 /// Makes trouble until time is up.
 pub(super) struct Trouble<'a> {
     pub(super) cluster: &'a mut Cluster,
@@ -28,16 +34,10 @@ impl Trouble<'_> {
     pub(super) async fn run(&mut self) {
         let end = Instant::now() + self.course.duration;
         while Instant::now() < end {
-            let Course {
-                crashes,
-                kills,
-                stalls,
-                ..
-            } = self.course;
             let event = match self.rng.random_range(0..100) {
-                dice if dice < crashes => self.crash().await,
-                dice if dice < crashes + kills => self.kill().await,
-                dice if dice < crashes + kills + stalls => self.stall().await,
+                0..6 => self.crash().await,
+                6..12 => self.kill().await,
+                12..18 => self.stall().await,
                 _ => self.relink(),
             };
             *self.events.entry(event).or_default() += 1;
@@ -50,7 +50,7 @@ impl Trouble<'_> {
 
     /// Makes a link or breaks one, so that there are about as many as wanted.
     fn relink(&mut self) -> &'static str {
-        let breaks = self.rng.random_range(0..self.course.links * 2) < self.links.len();
+        let breaks = self.rng.random_range(0..LINKS * 2) < self.links.len();
         if breaks {
             let nth = self.rng.random_range(0..self.links.len());
             let (a, b) = self.links.iter().copied().nth(nth).unwrap();
@@ -106,7 +106,7 @@ impl Trouble<'_> {
     /// so that they reach its subscriber by a detour, and may come back from there.
     async fn stall(&mut self) -> &'static str {
         let node = &self.cluster.nodes[self.rng.random_range(0..NODES)];
-        let stalled = Duration::from_millis(self.rng.random_range(100..self.course.stall_ms));
+        let stalled = Duration::from_millis(self.rng.random_range(100..STALL_MS));
         // The store may be down: then nothing stalls.
         let Ok(client) = postgres::connect(&node.server.connection()).await else {
             return "stalls";

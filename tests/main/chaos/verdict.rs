@@ -6,19 +6,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::workload::{Violations, Written};
-use super::{Course, Sabotage};
-use crate::engines::{Cluster, PATIENCE};
-
-/// How long a cluster that is broken on purpose may take to become equal all the same.
-const BROKEN_PATIENCE: Duration = Duration::from_secs(8);
+use crate::engines::Cluster;
 
 pub(super) const DIGEST: &str = "select md5(string_agg(concat_ws('|', type, id, key, site, seq, op, data,
     ctx_sites, ctx_seqs, hlc), ',' order by type, id, key, site)) from crdv.element where type <> 'v'";
 
 /// Waits until all stores are equal.
-pub(super) async fn differences(cluster: &Cluster, course: Course) -> Violations {
-    let is_sound = course.sabotage == Sabotage::Nothing;
-    let patience = if is_sound { PATIENCE } else { BROKEN_PATIENCE };
+pub(super) async fn differences(cluster: &Cluster, patience: Duration) -> Violations {
     let deadline = Instant::now() + patience;
     loop {
         let mut digests = Vec::new();
@@ -36,7 +30,7 @@ pub(super) async fn differences(cluster: &Cluster, course: Course) -> Violations
 }
 
 /// Compares each site's share of the counters, on every store, with what was acknowledged there.
-pub(super) async fn losses(cluster: &Cluster, part: u64, written: &[Written]) -> Violations {
+pub(super) async fn losses(cluster: &Cluster, written: &[Written]) -> Violations {
     let mut expected = BTreeMap::<usize, i64>::new();
     for (node, tally, doubts) in written {
         *expected.entry(*node).or_default() += tally.acknowledged;
@@ -54,7 +48,7 @@ pub(super) async fn losses(cluster: &Cluster, part: u64, written: &[Written]) ->
     for (origin, expected) in expected {
         let share = format!(
             "select coalesce(sum(data::bigint), 0) from crdv.element
-              where type = 'c' and id like 'total{part}.%' and site = {}",
+              where type = 'c' and id like 'total.%' and site = {}",
             cluster.nodes[origin].site
         );
         for (number, node) in cluster.nodes.iter().enumerate() {

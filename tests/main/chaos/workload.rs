@@ -17,6 +17,9 @@ use crate::engines::Cluster;
 
 const WRITERS_PER_NODE: usize = 2;
 
+/// The longest that a transaction dawdles.
+const DAWDLE_MS: u64 = 150;
+
 /// All who write and read.
 #[derive(Debug)]
 pub(super) struct Crowd {
@@ -55,19 +58,14 @@ impl Crowd {
                     number,
                     server: server(),
                     rng: StdRng::seed_from_u64(seed),
-                    course,
                     client: None,
                     tally: Tally::default(),
                     doubts: Vec::new(),
                 };
                 crowd.writers.spawn(writer.run(stop()));
             }
-            crowd
-                .witnesses
-                .spawn(witness(node, course.round, server(), stop()));
-            crowd
-                .readers
-                .spawn(reader(node, course.round, server(), stop()));
+            crowd.witnesses.spawn(witness(node, server(), stop()));
+            crowd.readers.spawn(reader(node, server(), stop()));
         }
         crowd
     }
@@ -113,7 +111,6 @@ pub(super) struct Writer {
     pub(super) number: usize,
     pub(super) server: Arc<PrivateServer>,
     pub(super) rng: StdRng,
-    pub(super) course: Course,
     pub(super) client: Option<Client>,
     pub(super) tally: Tally,
     pub(super) doubts: Vec<Doubt>,
@@ -141,22 +138,22 @@ impl Writer {
         let dawdles = self.rng.random_ratio(1, 10);
         let gives_up = self.rng.random_ratio(1, 10);
         let hot = self.rng.random_range(1..=5);
-        let dawdle = Duration::from_millis(self.rng.random_range(0..=self.course.dawdle_ms));
+        let dawdle = Duration::from_millis(self.rng.random_range(0..=DAWDLE_MS));
         let Some(client) = &self.client else {
             return Ok(());
         };
-        let (node, number, part) = (self.node, self.number, self.course.round);
+        let (node, number) = (self.node, self.number);
         client.batch_execute("begin").await?;
         let write = |id: &str, key: &str, data: &str| {
             format!("select crdv.write('m', '{id}', '{key}', 'a', '{data}');")
         };
-        let pair = format!("pair{part}.{node}.{number}");
-        let receipt = format!("{part}.{number}.{round}");
+        let pair = format!("pair.{node}.{number}");
+        let receipt = format!("{number}.{round}");
         // The member of the set is a new element, the others are written again and again.
         let first = format!(
             "insert into public.receipt values ('{receipt}');
              select crdv.write('s', 'receipts', '{node}.{receipt}', 'a', null);
-             select crdv.counterinc('total{part}.{number}', {delta}); {}",
+             select crdv.counterinc('total.{number}', {delta}); {}",
             write(&pair, "x", &round.to_string())
         );
         client.batch_execute(&first).await?;
@@ -164,10 +161,8 @@ impl Writer {
             sleep(dawdle).await;
         }
         let mut second = write(&pair, "y", &round.to_string());
-        if self.course.is_hot {
-            let data = format!("{node}.{number}.{round}");
-            second += &write("hot", &format!("h{hot}"), &data);
-        }
+        let data = format!("{node}.{number}.{round}");
+        second += &write("hot", &format!("h{hot}"), &data);
         client.batch_execute(&second).await?;
         if gives_up {
             return client.batch_execute("rollback").await;
@@ -184,20 +179,11 @@ impl Writer {
 }
 
 /// Writes, again and again, what it has seen of the others.
-pub(super) async fn witness(
-    node: usize,
-    part: u64,
-    server: Arc<PrivateServer>,
-    stop: CancellationToken,
-) {
-    let clock = format!("clock{part}");
+pub(super) async fn witness(node: usize, server: Arc<PrivateServer>, stop: CancellationToken) {
     let (mut client, mut round) = (None, 0);
     while !stop.is_cancelled() {
         round += 1;
-        if testify(&mut client, (&clock, node, round), &server)
-            .await
-            .is_err()
-        {
+        if testify(&mut client, (node, round), &server).await.is_err() {
             client = None;
             sleep(Duration::from_millis(50)).await;
         }
@@ -207,7 +193,7 @@ pub(super) async fn witness(
 
 pub(super) async fn testify(
     client: &mut Option<Client>,
-    (clock, node, round): (&str, usize, u64),
+    (node, round): (usize, u64),
     server: &PrivateServer,
 ) -> Result<(), tokio_postgres::Error> {
     let client = match client {
@@ -223,10 +209,7 @@ pub(super) async fn testify(
         }
     };
     let seen = client
-        .query(
-            "select key, data from crdv.element where id = $1",
-            &[&clock],
-        )
+        .query("select key, data from crdv.element where id = 'clock'", &[])
         .await?;
     let seen: Vec<_> = seen
         .iter()
@@ -236,9 +219,9 @@ pub(super) async fn testify(
         .iter()
         .map(|(of, round): &(String, u64)| format!("{of}={round}"));
     let data = format!("{round}|{}", seen.collect::<Vec<_>>().join(","));
-    let sql = "select crdv.write('m', $1, $2, 'a', $3)";
+    let sql = "select crdv.write('m', 'clock', $1, 'a', $2)";
     client
-        .query(sql, &[&clock, &node.to_string(), &data])
+        .query(sql, &[&node.to_string(), &data])
         .await
         .map(drop)
 }
@@ -250,14 +233,13 @@ pub(super) fn own_round(clock: &str) -> u64 {
 /// Reads all pairs and clocks in one snapshot, again and again.
 pub(super) async fn reader(
     node: usize,
-    part: u64,
     server: Arc<PrivateServer>,
     stop: CancellationToken,
 ) -> (Violations, u64) {
     let (mut violations, mut reads) = (Vec::new(), 0);
     let mut client = None;
     while !stop.is_cancelled() {
-        match read(&mut client, part, &server).await {
+        match read(&mut client, &server).await {
             Ok(rows) => {
                 reads += 1;
                 violations.extend(judge(node, &rows));
@@ -275,16 +257,14 @@ pub(super) async fn reader(
 
 pub(super) async fn read(
     client: &mut Option<Client>,
-    part: u64,
     server: &PrivateServer,
 ) -> Result<Vec<[String; 3]>, tokio_postgres::Error> {
     let client = match client {
         Some(client) => client,
         None => client.insert(postgres::connect(&server.connection()).await?),
     };
-    let sql = "select id, key, data from crdv.element where id like $1 or id = $2";
-    let (pairs, clock) = (format!("pair{part}.%"), format!("clock{part}"));
-    let rows = client.query(sql, &[&pairs, &clock]).await?;
+    let sql = "select id, key, data from crdv.element where id like 'pair.%' or id = 'clock'";
+    let rows = client.query(sql, &[]).await?;
     Ok(rows
         .iter()
         .map(|row| [row.get(0), row.get(1), row.get(2)])
@@ -300,7 +280,7 @@ pub(super) fn judge(node: usize, rows: &[[String; 3]]) -> Violations {
     let mut pairs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut clocks: BTreeMap<&str, &str> = BTreeMap::new();
     for [id, key, data] in rows {
-        if id.starts_with("clock") {
+        if id == "clock" {
             clocks.insert(key, data);
         } else {
             pairs.entry(id).or_default().insert(data);
