@@ -224,103 +224,118 @@ impl Writer {
     fn act(&mut self) -> Act {
         self.tags += 1;
         let tag = format!("{}.{}.{}", self.written.store, self.number, self.tags);
-        let add = |call: String, place| {
-            (
-                call,
-                Effect::Add {
-                    place,
-                    tag: tag.clone(),
-                },
-            )
-        };
-        let set = |cell: String, value: Option<&String>| Effect::Set {
-            cell,
-            value: value.cloned(),
-        };
         let few = self.rng.random_range(0..3);
         let (sql, effect) = match self.rng.random_range(0..30) {
-            0..=3 => {
-                let (id, change) = (format!("counter {few}"), self.rng.random_range(-9..=9_i64));
-                let call = if self.rng.random() {
-                    format!("counterInc('{id}', {change})")
-                } else {
-                    format!("counterDec('{id}', {})", -change)
-                };
-                (call, Effect::Count { id, change })
-            }
-            4 | 5 => add(format!("setAdd('members', '{tag}')"), "members"),
-            6 => match self.own_member() {
-                Some(tag) => (
-                    format!("setRmv('members', '{tag}')"),
-                    Effect::Remove {
-                        place: "members",
-                        tag,
-                    },
-                ),
-                None => add(format!("setAdd('members', '{tag}')"), "members"),
-            },
-            7 | 8 => add(format!("setAdd('cleared', '{tag}')"), "set"),
-            9 => (
-                "setClear('cleared')".to_owned(),
-                Effect::Clear { place: "set" },
-            ),
-            10 | 11 => add(format!("mapAdd('cleared', '{tag}', '')"), "map"),
-            12 => (
-                "mapClear('cleared')".to_owned(),
-                Effect::Clear { place: "map" },
-            ),
-            13 | 14 => (
-                format!("registerSet('register {few}', '{tag}')"),
-                set(format!("registerLwwGet('register {few}')"), Some(&tag)),
-            ),
-            15 | 16 => (
-                format!("mapAdd('map', '{few}', '{tag}')"),
-                set(format!("mapAwLwwValue('map', '{few}')"), Some(&tag)),
-            ),
-            17 => (
-                format!("mapRmv('map', '{few}')"),
-                set(format!("mapAwLwwValue('map', '{few}')"), None),
-            ),
-            18 if self.course.is_alone
-                && !matches!(self.course.level, IsolationLevel::ReadCommitted) =>
-            {
-                (
-                    "registerSet('bumps', (coalesce(registerLwwGet('bumps'), '0')::int + 1)::text)"
-                        .to_owned(),
-                    Effect::Bump,
-                )
-            }
-            18 | 19 => add(format!("listAppend('log', '{tag}')"), "log"),
-            20 => (
-                "listClear('cleared')".to_owned(),
-                Effect::Clear { place: "cleared" },
-            ),
-            21 => (
-                "listRmv('cleared', 0)".to_owned(),
-                Effect::RemoveAt { place: "cleared" },
-            ),
-            22 => (
-                format!("listRmv('thinned', {few})"),
-                Effect::RemoveAt { place: "thinned" },
-            ),
-            kind => {
-                let place = ["queue", "thinned", "cleared"][few];
-                let index = self.rng.random_range(0..5);
-                match kind {
-                    23 => add(format!("listPrepend('{place}', '{tag}')"), place),
-                    24 => add(format!("listAdd('{place}', {index}, '{tag}')"), place),
-                    25 | 26 => add(format!("listAppend('{place}', '{tag}')"), place),
-                    27 | 28 => (
-                        format!("listPopFirst('{place}')"),
-                        Effect::Pop { place, tag: None },
-                    ),
-                    _ => (
-                        format!("listPopLast('{place}')"),
-                        Effect::Pop { place, tag: None },
-                    ),
-                }
-            }
+            0..=3 => self.count(few),
+            4..=12 => self.gather(tag),
+            13..=18 => self.set(few, tag),
+            _ => self.list(few, tag),
         };
         (format!("select {sql}"), effect)
+    }
+
+    fn count(&mut self, few: usize) -> Act {
+        let (id, change) = (format!("counter {few}"), self.rng.random_range(-9..=9_i64));
+        let call = if self.rng.random() {
+            format!("counterInc('{id}', {change})")
+        } else {
+            format!("counterDec('{id}', {})", -change)
+        };
+        (call, Effect::Count { id, change })
+    }
+
+    /// Adds to a set or a map that only grows, or is cleared now and then.
+    fn gather(&mut self, tag: String) -> Act {
+        let (call, place) = match self.rng.random_range(0..9) {
+            0 => match self.own_member() {
+                Some(tag) => {
+                    let call = format!("setRmv('members', '{tag}')");
+                    return (
+                        call,
+                        Effect::Remove {
+                            place: "members",
+                            tag,
+                        },
+                    );
+                }
+                None => (format!("setAdd('members', '{tag}')"), "members"),
+            },
+            1 => {
+                return (
+                    "setClear('cleared')".to_owned(),
+                    Effect::Clear { place: "set" },
+                );
+            }
+            2 => {
+                return (
+                    "mapClear('cleared')".to_owned(),
+                    Effect::Clear { place: "map" },
+                );
+            }
+            3..=5 => (format!("setAdd('members', '{tag}')"), "members"),
+            6 | 7 => (format!("setAdd('cleared', '{tag}')"), "set"),
+            _ => (format!("mapAdd('cleared', '{tag}', '')"), "map"),
+        };
+        (call, Effect::Add { place, tag })
+    }
+
+    /// Overwrites what others overwrite.
+    fn set(&mut self, few: usize, tag: String) -> Act {
+        let register = format!("registerLwwGet('register {few}')");
+        let entry = format!("mapAwLwwValue('map', '{few}')");
+        let is_exact = !matches!(self.course.level, IsolationLevel::ReadCommitted);
+        let (call, cell, value) = match self.rng.random_range(0..6) {
+            0 if self.course.is_alone && is_exact => {
+                let sum = "coalesce(registerLwwGet('bumps'), '0')::int + 1";
+                return (format!("registerSet('bumps', ({sum})::text)"), Effect::Bump);
+            }
+            0 | 1 => (format!("mapRmv('map', '{few}')"), entry, None),
+            2 | 3 => (format!("mapAdd('map', '{few}', '{tag}')"), entry, Some(tag)),
+            _ => (
+                format!("registerSet('register {few}', '{tag}')"),
+                register,
+                Some(tag),
+            ),
+        };
+        (call, Effect::Set { cell, value })
+    }
+
+    /// Uses a list that is only appended to, one that is also popped, one from which entries are removed
+    /// as well, and one that is cleared.
+    fn list(&mut self, few: usize, tag: String) -> Act {
+        let place = ["queue", "thinned", "cleared"][few];
+        let index = self.rng.random_range(0..5);
+        let (call, place) = match self.rng.random_range(0..12) {
+            0 => {
+                return (
+                    "listClear('cleared')".to_owned(),
+                    Effect::Clear { place: "cleared" },
+                );
+            }
+            1 => {
+                let place = ["thinned", "cleared"][few % 2];
+                return (
+                    format!("listRmv('{place}', {few})"),
+                    Effect::RemoveAt { place },
+                );
+            }
+            2 | 3 => {
+                return (
+                    format!("listPopFirst('{place}')"),
+                    Effect::Pop { place, tag: None },
+                );
+            }
+            4 => {
+                return (
+                    format!("listPopLast('{place}')"),
+                    Effect::Pop { place, tag: None },
+                );
+            }
+            5 | 6 => (format!("listAppend('log', '{tag}')"), "log"),
+            7 => (format!("listPrepend('{place}', '{tag}')"), place),
+            8 => (format!("listAdd('{place}', {index}, '{tag}')"), place),
+            _ => (format!("listAppend('{place}', '{tag}')"), place),
+        };
+        (call, Effect::Add { place, tag })
     }
 }
