@@ -1,13 +1,10 @@
 //! Sessions that write and apply at the same time.
 
-use std::sync::Arc;
-
 use starling::identity::Site;
-use tokio::task::JoinSet;
 use tokio_postgres::{Client, IsolationLevel};
 
 use super::operation::{Operation, backend, is_retryable, present, until_blocked, values};
-use crate::support::{Server, Store};
+use crate::support::Server;
 
 fn site(number: i64) -> Site {
     Site::new(number).unwrap()
@@ -36,52 +33,6 @@ async fn insist(client: &mut Client, isolation: IsolationLevel, statements: &[St
             Err(error) => assert!(is_retryable(&error), "{error:?}"),
         }
     }
-}
-
-/// Writers of one counter, one map entry and one list, each starting on elements that are not there.
-async fn race(store: &Arc<Store>, isolation: IsolationLevel, name: &str) {
-    const WRITERS: usize = 6;
-    const ROUNDS: usize = 25;
-    let mut writers = JoinSet::new();
-    for writer in 0..WRITERS {
-        let (store, name) = (Arc::clone(store), name.to_owned());
-        writers.spawn(async move {
-            let mut client = store.connect().await;
-            for round in 0..ROUNDS {
-                // A new element every fifth round, so that writers meet on one that is not there.
-                let element = round / 5;
-                let statements = [
-                    format!("select counterInc('{name} {element}', 1)"),
-                    format!("select mapAdd('{name}', '{element}', '{writer} {round}')"),
-                    format!("select listAppend('{name}', '{writer} {round}')"),
-                ];
-                insist(&mut client, isolation, &statements).await;
-            }
-        });
-    }
-    while let Some(done) = writers.join_next().await {
-        done.unwrap();
-    }
-    let client = store.connect().await;
-    let expected = i64::try_from(WRITERS * ROUNDS).unwrap();
-    let total = format!("select sum(data)::bigint from counter where id like '{name} %'");
-    assert_eq!(number(&client, &total).await, expected, "{name}");
-    let entries = format!("select cardinality(listGet('{name}'))::bigint");
-    assert_eq!(number(&client, &entries).await, expected, "{name}");
-    let several = format!("select count(*) from element where type = 'm' and id = '{name}'");
-    assert_eq!(
-        number(&client, &several).await,
-        5,
-        "one operation for each entry: {name}"
-    );
-}
-
-#[tokio::test]
-async fn local_writers_lose_nothing_at_any_isolation_level() {
-    let store = Arc::new(Server::shared().store("n").await);
-    race(&store, IsolationLevel::ReadCommitted, "read committed").await;
-    race(&store, IsolationLevel::RepeatableRead, "repeatable read").await;
-    race(&store, IsolationLevel::Serializable, "serializable").await;
 }
 
 #[tokio::test]
