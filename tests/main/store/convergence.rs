@@ -78,7 +78,7 @@ fn stores_with_equal_operations_read_equal() {
 }
 
 /// Rules, and how each is broken in a store.
-const SABOTAGES: [(&str, &str); 10] = [
+const SABOTAGES: [(&str, &str); 13] = [
     (
         "of equal clocks that of the lowest site wins",
         "create or replace view crdv.registerlww as
@@ -163,6 +163,22 @@ const SABOTAGES: [(&str, &str); 10] = [
         "an addition adds what holds it",
         "create or replace function crdv.keep_sources(dst_ text) returns void
            language sql begin atomic end",
+    ),
+    (
+        "a list that holds a structure holds it once",
+        "do $$ begin execute replace(pg_get_functiondef('crdv.keep_sources(text)'::regprocedure),
+           'place is null', 'true'); end $$",
+    ),
+    (
+        "a register that was removed does not exist",
+        "create or replace view crdv.registerlww as
+           select distinct on (e.id) e.id, e.data from crdv.element e where e.type = 'r'
+           order by e.id, e.hlc desc, e.site",
+    ),
+    (
+        "a vector of Data has what the writer had seen",
+        "do $$ begin execute 'create or replace view crdv.data as '
+           || replace(pg_get_viewdef('crdv.data'::regclass), 'e.ctx_seqs[', '0 * e.ctx_seqs['); end $$",
     ),
 ];
 

@@ -222,13 +222,21 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// The write that adds `dst` to `src`.
-    pub(crate) fn write(&self) -> Write {
+    /// The write that adds `dst` to `src`; a list's first entry that holds it is written again.
+    pub(crate) fn write(&self, present: &Present) -> Write {
         let (src, dst) = (self.src.clone(), self.dst.clone());
         match &*self.add_function {
             "mapadd" => ('m', src, self.src_key.clone().unwrap(), 'a', Some(dst)),
             "setadd" => ('s', src, dst, 'a', None),
             "registerset" => ('r', src, String::new(), 'a', Some(dst)),
+            "listadd" => {
+                let entries = present.list(&src).into_iter();
+                let mut holders = entries.filter(|(_, data)| data.as_ref() == Some(&dst));
+                let position = holders
+                    .next()
+                    .map_or("?".to_owned(), |(position, _)| position);
+                ('l', src, position, 'a', Some(dst))
+            }
             other => panic!("no such function: {other}"),
         }
     }
@@ -308,6 +316,30 @@ impl Present {
         above
     }
 
+    /// What the view `Data` must show at a site: vectors are over all sites that it has heard of.
+    pub(crate) fn data(&self, site: i64) -> Vec<Value> {
+        let sites: BTreeSet<_> = self.0.iter().map(|one| one.site).chain([site]).collect();
+        let users = self
+            .0
+            .iter()
+            .filter(|operation| "rsmcl".contains(operation.kind));
+        let row = |operation: &Operation| {
+            let seen: BTreeMap<_, _> = operation.context.iter().copied().collect();
+            let lts = sites.iter().map(|site| match seen.get(site) {
+                _ if *site == operation.site => operation.seq,
+                seen => seen.copied().unwrap_or(0),
+            });
+            let (physical, logical) = (operation.hlc >> 16, operation.hlc & 0xffff);
+            json!({
+                "id": operation.id, "key": operation.key, "type": operation.kind.to_string(),
+                "data": operation.data, "site": operation.site, "op": operation.op.to_string(),
+                "lts": lts.collect::<Vec<_>>(),
+                "pts": { "physical_time": physical, "logical_time": logical },
+            })
+        };
+        users.map(row).collect()
+    }
+
     /// The members of a set and the entries of a map, by each rule.
     fn collections(&self, id: &str) -> Vec<(&'static str, Vec<Value>)> {
         let mut collections = Vec::new();
@@ -333,9 +365,10 @@ impl Present {
         let mut views: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         let mut show = |view: &str, row: Value| views.entry(view.to_owned()).or_default().push(row);
         for id in ids {
-            if let Some(all) = self.structure('r', id).get("") {
-                let last = greatest(all.iter().copied()).unwrap();
-                show("RegisterMvr", json!({ "id": id, "data": values(all) }));
+            let all = self.structure('r', id).remove("").unwrap_or_default();
+            let all = additions(&all);
+            if let Some(last) = greatest(all.iter().copied()) {
+                show("RegisterMvr", json!({ "id": id, "data": values(&all) }));
                 show("RegisterLww", json!({ "id": id, "data": last.data }));
             }
             let shares = self.structure('c', id);

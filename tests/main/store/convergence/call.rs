@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::{Just, Strategy, prop, prop_oneof};
 use serde_json::Value;
 
-use crate::store::model::{Present, Rule, Write};
+use crate::store::model::{Present, Write};
 
-pub(super) const IDS: [&str; 3] = ["a", "b", ""];
+/// The last one is never held by another structure, and is the only list that holds others.
+pub(super) const IDS: [&str; 4] = ["a", "b", "", "top"];
 pub(super) const KEYS: [&str; 4] = ["x", "y", "ö", ""];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,7 @@ enum Function {
     ListClear,
     AddIntegrity,
     RmvIntegrity,
+    InsertIntoData,
 }
 
 /// A call; which of the values matter depends on the function.
@@ -59,18 +61,19 @@ pub(super) fn call() -> impl Strategy<Value = Call> {
         3 => Just(ListAppend),
         3 => Just(ListPrepend),
         3 => Just(ListRmv),
-        2 => Just(AddIntegrity),
+        3 => Just(AddIntegrity),
         1 => Just(SetClear),
         1 => Just(MapClear),
         1 => Just(ListPopFirst),
         1 => Just(ListPopLast),
         1 => Just(ListClear),
         1 => Just(RmvIntegrity),
+        5 => Just(InsertIntoData),
     ];
-    let id = || prop::sample::select(&IDS[..]);
+    let id = |count: usize| prop::sample::select(&IDS[..count]);
     let key = prop::sample::select(&KEYS[..]);
     let is_null = prop::bool::weighted(0.1);
-    (function, id(), key, 0..8_u8, is_null, id()).prop_map(
+    (function, id(4), key, 0..8_u8, is_null, id(3)).prop_map(
         |(function, id, key, number, is_null, dst)| Call {
             function,
             id,
@@ -86,7 +89,7 @@ pub(super) fn call() -> impl Strategy<Value = Call> {
 #[derive(Debug, Default)]
 pub(super) struct Prediction {
     pub(super) sql: String,
-    /// In canonical order; the position of a list entry is given as `?`.
+    /// In canonical order; the position of a new list entry is given as `?`.
     pub(super) writes: Vec<Write>,
     pub(super) answer: Option<String>,
     /// The list's entries afterwards.
@@ -155,11 +158,65 @@ impl Call {
             CounterInc => self.counter("Inc", self.delta(), present, site),
             CounterDec => self.counter("Dec", -self.delta(), present, site),
             AddIntegrity | RmvIntegrity => return self.integrity(present),
+            InsertIntoData => return self.data(present, site, data),
             _ => return self.list(present, data),
+        };
+        Prediction {
+            sql: format!("select crdv.{sql}"),
+            writes: with_sources(present, writes),
+            ..Prediction::default()
+        }
+    }
+
+    /// An insert into the view `Data`, by the type of the operation.
+    fn data(&self, present: &Present, site: i64, data: Option<&str>) -> Prediction {
+        let (id, text) = (self.id, quoted(data));
+        let insert = |key: &str, kind: char, data: &str, op: char| {
+            format!(
+                "insert into crdv.data (id, key, type, data, op)
+                 values ('{id}', '{key}', '{kind}', {data}, '{op}')"
+            )
+        };
+        let (op, removes) = if self.number % 2 == 0 {
+            ('a', false)
+        } else {
+            ('r', true)
+        };
+        let kept = data.filter(|_| !removes);
+        let list = present.list(id);
+        let entry = list.get(self.index(list.len()));
+        let mut after = None;
+        let (sql, writes) = match (self.number / 2, entry) {
+            (0, _) => (insert("", 'r', &text, op), self.one('r', "", op, kept)),
+            (1, _) => (
+                insert(self.key, 's', &text, op),
+                self.one('s', self.key, op, None),
+            ),
+            (2, Some((position, _))) => {
+                let mut entries = list.clone();
+                entries.retain(|(other, _)| other != position);
+                entries.extend((!removes).then(|| (position.clone(), data.map(str::to_owned))));
+                entries.sort_by(|one, other| one.0.cmp(&other.0));
+                after = Some(entries.into_iter().map(|(_, data)| data).collect());
+                (
+                    insert(position, 'l', &text, op),
+                    self.one('l', position, op, kept),
+                )
+            }
+            (2, None) => {
+                let share = self.delta().to_string();
+                let writes = self.one('c', &site.to_string(), 'a', Some(&share));
+                (insert("", 'c', &share, 'a'), writes)
+            }
+            _ => (
+                insert(self.key, 'm', &text, op),
+                self.one('m', self.key, op, kept),
+            ),
         };
         Prediction {
             sql,
             writes: with_sources(present, writes),
+            list: after,
             ..Prediction::default()
         }
     }
@@ -182,7 +239,7 @@ impl Call {
         let (positions, mut after): (Vec<_>, Vec<_>) = present.list(id).into_iter().unzip();
         let (length, text) = (after.len(), quoted(data));
         let index = self.index(length);
-        let call = |name: &str, rest: &str| format!("list{name}('{id}'{rest})");
+        let call = |name: &str, rest: &str| format!("select crdv.list{name}('{id}'{rest})");
         let (sql, enters, leaves) = match self.function {
             Function::ListAdd => (
                 call("Add", &format!(", {index}, {text}")),
@@ -208,12 +265,25 @@ impl Call {
             ..Prediction::default()
         };
         if let Some(index) = enters {
-            after.insert(index.min(length), data.map(str::to_owned));
+            let mut index = index.min(length);
+            // Values at one position, which was written concurrently, stay together.
+            while 0 < index && index < length && positions[index] == positions[index - 1] {
+                index += 1;
+            }
+            after.insert(index, data.map(str::to_owned));
             prediction.writes = with_sources(present, self.one('l', "?", 'a', data));
         }
         if let Some(index) = leaves.filter(|index| *index < length) {
-            let gone = after.remove(index);
-            prediction.writes = self.one('l', &positions[index], 'r', None);
+            let position = &positions[index];
+            let popped = std::mem::take(&mut after).into_iter().zip(&positions);
+            let (gone, left): (Vec<_>, Vec<_>) = popped
+                .enumerate()
+                .partition(|(_, (_, other))| *other == position);
+            let at =
+                |(nth, (data, _)): (usize, (Option<String>, _))| (nth == index).then_some(data);
+            let gone = gone.into_iter().find_map(at).flatten();
+            after = left.into_iter().map(|(_, (data, _))| data).collect();
+            prediction.writes = self.one('l', position, 'r', None);
             if self.function != Function::ListRmv {
                 prediction.answer = gone;
             }
@@ -224,20 +294,27 @@ impl Call {
 
     fn integrity(&self, present: &Present) -> Prediction {
         let Self { id, key, dst, .. } = self;
-        let (add_function, src) = match self.number % 3 {
-            0 => ("mapAdd", format!("{id},{key}")),
-            1 => ("setAdd", (*id).to_owned()),
-            _ => ("registerSet", (*id).to_owned()),
+        let (add_function, id, src) = match self.number {
+            0 | 1 => (
+                "listAdd",
+                &IDS[3],
+                format!("{},{}", IDS[3], KEYS.iter().position(|k| k == key).unwrap()),
+            ),
+            number if number % 3 == 0 => ("mapAdd", id, format!("{id},{key}")),
+            number if number % 3 == 1 => ("setAdd", id, (*id).to_owned()),
+            _ => ("registerSet", id, (*id).to_owned()),
         };
         let src: Vec<_> = src.split(',').collect();
         let array = format!("array['{}']", src.join("', '"));
         let rule = Value::from(src).to_string().replace("\",\"", "\", \"");
         let rule = format!("{{\"dst\": \"{dst}\", \"src\": {rule}}}");
         let (sql, op, data) = if self.function == Function::AddIntegrity {
-            let sql = format!("add_referential_integrity({array}, '{dst}', '{add_function}')");
+            let sql = format!(
+                "select crdv.add_referential_integrity({array}, '{dst}', '{add_function}')"
+            );
             (sql, 'a', Some(add_function.to_lowercase()))
         } else {
-            let sql = format!("rmv_referential_integrity({array}, '{dst}')");
+            let sql = format!("select crdv.rmv_referential_integrity({array}, '{dst}')");
             (sql, 'r', None)
         };
         let holds_itself = id == dst || present.above(id).iter().any(|rule| rule.src == *dst);
@@ -254,15 +331,22 @@ impl Call {
 fn with_sources(present: &Present, writes: Vec<Write>) -> Vec<Write> {
     let mut last: BTreeMap<_, Write> = BTreeMap::new();
     let mut put = |write: Write| {
-        last.insert((write.0, write.1.clone(), write.2.clone()), write);
+        // New entries of a list are told apart by what they hold.
+        let new = write.4.clone().filter(|_| write.2 == "?");
+        last.insert((write.0, write.1.clone(), write.2.clone(), new), write);
     };
     for write in writes {
         let above = present.above(&write.1);
         let is_addition = write.3 == 'a';
         put(write);
         if is_addition {
-            above.iter().map(Rule::write).for_each(&mut put);
+            above
+                .iter()
+                .map(|rule| rule.write(present))
+                .for_each(&mut put);
         }
     }
-    last.into_values().collect()
+    let mut writes: Vec<_> = last.into_values().collect();
+    writes.sort();
+    writes
 }

@@ -10,7 +10,7 @@ use crate::store::model::{MAPS, Present, SETS};
 /// What is read, by the text of the call or the name of the view.
 pub(super) type Reads = BTreeMap<String, Value>;
 
-const VIEWS: [&str; 21] = [
+const VIEWS: [&str; 22] = [
     "RegisterMvr",
     "RegisterLww",
     "Counter",
@@ -32,6 +32,7 @@ const VIEWS: [&str; 21] = [
     "MapLww",
     "MapLwwTuple",
     "integrity_rule",
+    "Data",
 ];
 
 /// The views with a function that gets one structure, and the view that has it in one row.
@@ -112,13 +113,14 @@ fn in_order(mut rows: Vec<Value>) -> Value {
     rows.into()
 }
 
-pub(super) fn expected(present: &Present) -> Reads {
+pub(super) fn expected(present: &Present, site: i64) -> Reads {
     let mut views = present.views(&IDS);
     let rules = present.rules().into_iter().map(|rule| {
         json!({ "dst": rule.dst, "add_function": rule.add_function,
                 "src": rule.src, "src_key": rule.src_key })
     });
     views.insert("integrity_rule".to_owned(), rules.collect());
+    views.insert("Data".to_owned(), present.data(site));
     let mut reads = Reads::new();
     for id in IDS {
         let of = |view: &str| -> Value {

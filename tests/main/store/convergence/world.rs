@@ -1,6 +1,6 @@
 //! Stores that write, and bring each other what they wrote in any order, each beside its model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
 use super::call::{Call, Prediction, call};
 use super::reads;
-use crate::store::model::{Known, Present, Replica, Write};
+use crate::store::model::{Known, Replica, Write};
 use crate::store::operation::{COLUMNS, Operation};
 use crate::support::{Server, Store};
 
@@ -258,7 +258,7 @@ impl World {
         for mut write in prediction.writes {
             let name = (site, i64::try_from(self.log.len()).unwrap() + 1);
             if write.2 == "?" {
-                write.2 = imagined_position(&present, call, name);
+                write.2 = imagined_position(&present.list(&write.1), call, name);
             }
             let others = self
                 .log
@@ -353,8 +353,11 @@ impl World {
 }
 
 /// A position for an imagined store's list entry: beside another entry that was put there meanwhile.
-fn imagined_position(present: &Present, call: &Call, (site, seq): (i64, i64)) -> String {
-    let list = present.list(call.id());
+fn imagined_position(
+    list: &[(String, Option<String>)],
+    call: &Call,
+    (site, seq): (i64, i64),
+) -> String {
     let beside = list.get(call.index(list.len())).or(list.first());
     let path = beside.map_or("g0", |(position, _)| position.rsplit_once('.').unwrap().0);
     let digits = format!("{seq:x}");
@@ -408,6 +411,8 @@ impl Peer {
         log: &mut Vec<Arc<Known>>,
     ) -> Result<(), Fault> {
         let present = self.model.present();
+        let positions = present.0.iter().filter(|other| other.kind == 'l');
+        let positions: BTreeSet<_> = positions.map(|other| other.key.clone()).collect();
         let Prediction {
             sql,
             writes,
@@ -415,10 +420,7 @@ impl Peer {
             list,
             is_refused,
         } = call.predict(&present, self.store.site.get(), value);
-        let answered = self
-            .client
-            .simple_query(&format!("select crdv.{sql}"))
-            .await;
+        let answered = self.client.simple_query(&sql).await;
         same(
             &format!("{sql} is refused"),
             &answered.is_err(),
@@ -437,7 +439,7 @@ impl Peer {
         let answered = rows.flatten().filter(|_| sql.contains("Pop"));
         same(&sql, &answered, &answer.as_deref())?;
         let written = self.collect(log).await?.into_iter().map(|operation| {
-            let is_entry = operation.kind == 'l' && operation.op == 'a';
+            let is_entry = operation.kind == 'l' && !positions.contains(&operation.key);
             let key = if is_entry {
                 "?".to_owned()
             } else {
@@ -502,7 +504,10 @@ impl Peer {
     /// Compares every view and every read function with the model.
     async fn read(&self) -> Result<(), Fault> {
         let answer = self.client.query_one(&self.reads, &[]).await?.get(0);
-        let (found, expected) = (reads::found(answer), reads::expected(&self.model.present()));
+        let (found, expected) = (
+            reads::found(answer),
+            reads::expected(&self.model.present(), self.store.site.get()),
+        );
         for (name, expected) in &expected {
             same(name, &found.get(name), &Some(expected))?;
         }
