@@ -177,7 +177,7 @@ impl Call {
                  values ('{id}', '{key}', '{kind}', {data}, '{op}')"
             )
         };
-        let (op, removes) = if self.number % 2 == 0 {
+        let (op, removes) = if self.number.is_multiple_of(2) {
             ('a', false)
         } else {
             ('r', true)
