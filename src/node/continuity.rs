@@ -93,7 +93,13 @@ impl Continuity {
         match &verdict {
             Verdict::Same if owner.is_open => {}
             Verdict::Same => store::open(&client).await?,
-            Verdict::Unproven => store::close(&client).await?,
+            // Should it be an older copy that has written nothing since, no peer will ever tell: the links
+            // must not go on. Both ends of each stand where another log had got to, and would leave out
+            // what lies between. The vector is true of the copy, so new links bring what is missing.
+            Verdict::Unproven => {
+                store::close(&client).await?;
+                clear(admin).await?;
+            }
             Verdict::Another(why) => {
                 let site = renew(admin, &client, &owned, true).await?;
                 record.renewed(Some(owner.site), site, why);
@@ -273,9 +279,14 @@ async fn renew(
     is_doubtful: bool,
 ) -> anyhow::Result<Site> {
     store::close(client).await?;
+    clear(admin).await?;
+    Ok(store::renew(client, &owned.me, &owned.cluster, is_doubtful).await?)
+}
+
+async fn clear(admin: &tokio_postgres::Config) -> anyhow::Result<()> {
     let links = replication::clear(admin.clone())
         .await
-        .context("cannot take down the links of the store's old site")?;
-    info!(links, "links of the old site are taken down");
-    Ok(store::renew(client, &owned.me, &owned.cluster, is_doubtful).await?)
+        .context("cannot take down the store's old links")?;
+    info!(links, "old links are taken down");
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Takes down every link of a store, without asking anybody.
 //!
-//! For a store that goes on as another site. The links of an older copy lead into a history that is not
+//! For a store that may be an older copy of itself. The links of an older copy lead into a history that is not
 //! its own: a slot stands where another log had got to, a subscription would go on behind a gap. Peers
 //! find theirs gone, and make new ones.
 

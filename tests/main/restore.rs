@@ -197,6 +197,32 @@ async fn a_machine_put_back_to_a_snapshot_is_found_out_by_its_peers() {
     went_on_as_another_site(&b, &[&a, &b], before, "that this store does not know").await;
 }
 
+/// Nobody can tell that such a store is an older copy, and it need not be another site. But its links must not
+/// go on where the others had got to.
+#[tokio::test]
+async fn a_machine_that_wrote_nothing_since_its_snapshot_misses_nothing() {
+    let root = folder_of_its_own();
+    let (a, mut b) = pair(root.path(), &[]).await;
+    let snapshot = root.path().join("snapshot");
+    b.kill();
+    copy(&b.data, &snapshot);
+
+    b.resume();
+    let before = site(&b);
+    increment(&a, 10).await;
+    same(&[&a, &b], 12).await;
+    // By now the publisher's slot is beyond what the snapshot has.
+    increment(&a, 100).await;
+    same(&[&a, &b], 112).await;
+    b.kill();
+    copy(&snapshot, &b.data);
+
+    b.resume();
+    increment(&a, 1_000).await;
+    same(&[&a, &b], 1_112).await;
+    assert_eq!(site(&b), before, "nothing was written twice");
+}
+
 #[tokio::test]
 async fn a_restarted_store_that_nobody_can_confirm_goes_on_as_another_site() {
     let root = folder_of_its_own();
