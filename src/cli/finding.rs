@@ -167,7 +167,7 @@ fn judge_clock(clock: &ClockStatus) -> Option<Finding> {
     Some(match clock.standing {
         ClockStanding::Unknown => return None,
         ClockStanding::Fair => finding(
-            "SN004",
+            "SN006",
             Severity::Ok,
             format!(
                 "the store's clock agrees with {} neighbours",
@@ -175,10 +175,10 @@ fn judge_clock(clock: &ClockStatus) -> Option<Finding> {
             ),
             None,
         ),
-        ClockStanding::Off => finding("SN004", Severity::Warning, differs, set),
+        ClockStanding::Off => finding("SN006", Severity::Warning, differs, set),
         ClockStanding::Ahead => {
             let what = format!("{differs}: they take nothing from this node");
-            finding("SN004", Severity::Critical, what, set)
+            finding("SN006", Severity::Critical, what, set)
         }
     })
 }

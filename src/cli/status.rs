@@ -8,7 +8,7 @@ use super::{
     output::{Format, complain, harmless, print, print_json},
 };
 use crate::{
-    api::{Direction, NodeState, Status},
+    api::{ClockStatus, Direction, NodeState, Status},
     http::ClientError,
 };
 
@@ -96,6 +96,7 @@ fn describe(status: &Status) -> String {
                 status.overlay.passive
             ),
         ),
+        ("clock", clock(&status.clock)),
         (
             "streaming",
             format!(
@@ -110,6 +111,18 @@ fn describe(status: &Status) -> String {
         .fold(String::new(), |text, (name, value)| {
             text + &format!("{name:<11} {}\n", harmless(&value))
         })
+}
+
+fn clock(clock: &ClockStatus) -> String {
+    let (Some(ahead), Some(error)) = (clock.ahead_ms, clock.error_ms) else {
+        return "nobody to compare it with".to_owned();
+    };
+    let way = if ahead < 0.0 { "behind" } else { "ahead of" };
+    let ahead = ahead.abs();
+    format!(
+        "{ahead:.1} ms {way} {} neighbours (within {error:.1} ms)",
+        clock.neighbors
+    )
 }
 
 pub(super) fn state_name(state: NodeState) -> &'static str {

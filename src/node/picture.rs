@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, watch};
 use super::{clock::Judgement, open_store::OpenStore, plane::Plane};
 use crate::{
     api::{
-        ClockStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus, Status,
-        StoreStatus, Topology, timestamp,
+        ClockStatus, Direction, LinkStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus,
+        OverlayStatus, Status, StoreStatus, Topology, timestamp,
     },
     config::Config,
     directory::{Announcement, Directory},
@@ -32,6 +32,15 @@ pub(super) struct Glance<'a> {
     pub(super) clocks: &'a Judgement,
     pub(super) listen: &'a [String],
     pub(super) now: Duration,
+}
+
+/// Is there nobody but neighbours whose clocks are not believed? Then nothing is to be waited for.
+fn is_refusing(links: &[LinkStatus]) -> bool {
+    let mut incoming = links
+        .iter()
+        .filter(|link| link.direction == Direction::In)
+        .peekable();
+    incoming.peek().is_some() && incoming.all(|link| link.state == "refused")
 }
 
 /// The latest picture, and who looks at it.
@@ -179,14 +188,13 @@ impl Picture {
             .borrow()
             .keys()
             .any(|site| Some(*site) != self.site);
+        let is_new = self.wants_peers && !self.met && !was_in;
+        let is_level = *plane.level.borrow() || (was_in && is_refusing(&plane.links.borrow()));
         if self.leaving {
             NodeState::Leaving
         } else if !glance.store_ready {
             NodeState::Degraded
-        } else if plane.is_unconfirmed()
-            || !*plane.level.borrow()
-            || (self.wants_peers && !self.met && !was_in)
-        {
+        } else if plane.is_unconfirmed() || is_new || !is_level {
             NodeState::Joining
         } else {
             NodeState::Ready
@@ -249,4 +257,34 @@ fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
         }
         is_new
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_refusing;
+    use crate::api::{Direction, LinkStatus};
+
+    fn link(direction: Direction, state: &str) -> LinkStatus {
+        LinkStatus {
+            peer_id: String::new(),
+            site: 0,
+            direction,
+            state: state.to_owned(),
+            lag_bytes: None,
+            lag_seconds: None,
+            slot: String::new(),
+        }
+    }
+
+    #[test]
+    fn who_believes_nobody_around_waits_for_nobody() {
+        let (refused, opening) = (
+            link(Direction::In, "refused"),
+            link(Direction::In, "opening"),
+        );
+        let out = link(Direction::Out, "streaming");
+        assert!(!is_refusing(std::slice::from_ref(&out)));
+        assert!(is_refusing(&[out, refused.clone()]));
+        assert!(!is_refusing(&[refused, opening]));
+    }
 }

@@ -33,7 +33,10 @@ impl Reading {
     /// within `error` microseconds only.
     #[must_use]
     pub fn of(asked: &Asked, said: i64, error: i64) -> Self {
-        Self::between(asked.wall, micros(asked.begun.elapsed()), said, error)
+        // A machine that slept meanwhile, or whose clock was set forward, knows by this one only.
+        let slept = wall().saturating_sub(asked.wall);
+        let took = micros(asked.begun.elapsed()).max(slept);
+        Self::between(asked.wall, took, said, error)
     }
 
     fn between(asked: i64, took: i64, said: i64, error: i64) -> Self {
@@ -149,7 +152,7 @@ async fn watch(shared: &Shared) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MICROS_MAX, Reading};
+    use super::{Asked, MICROS_MAX, Reading};
 
     #[test]
     fn a_reading_is_right_within_its_error_however_slow_one_of_the_ways_is() {
@@ -166,6 +169,16 @@ mod tests {
     fn what_the_other_does_not_know_of_its_own_clock_counts_as_well() {
         assert_eq!(Reading::between(0, 20, 10, 7).error, 18);
         assert_eq!(Reading::between(0, 20, 10, -7).error, 11);
+    }
+
+    #[test]
+    fn a_question_that_a_machine_slept_over_proves_nothing() {
+        const HOUR: i64 = 3_600_000_000;
+        let mut asked = Asked::now();
+        let said = asked.wall;
+        asked.wall -= HOUR;
+        let reading = Reading::of(&asked, said, 0);
+        assert!(reading.offset <= reading.error, "{reading:?}");
     }
 
     #[test]

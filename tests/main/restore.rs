@@ -342,6 +342,16 @@ async fn a_closed_store_refuses_writes_in_old_sessions_too_and_a_renewed_one_vou
             "{error:?}"
         );
     }
+    let arrival = "set session_replication_role = replica;
+        insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+          values ('r', '', 7, 1, 'r', 'a', 'v', '{}', '{}', 1)";
+    let error = admin.batch_execute(arrival).await.unwrap_err();
+    let error = error.as_db_error().unwrap().message().to_owned();
+    assert!(error.contains("takes no writes until a peer"), "{error}");
+    admin
+        .batch_execute("reset session_replication_role")
+        .await
+        .unwrap();
     let owner = starling::store::owner(&admin).await.unwrap().unwrap();
     assert_eq!((owner.site, owner.is_open), (store.site, false));
     starling::store::open(&admin).await.unwrap();
