@@ -258,10 +258,7 @@ for version in "${versions[@]}"; do
     [[ $version =~ ^[1-9][0-9]$ ]] || fail "not a major version: $version" "tests/matrix.sh -h tells what there is"
 done
 
-command -v cargo >/dev/null || fail 'cargo is missing' 'Install a Rust toolchain, see CONTRIBUTING.md'
 results=$(mktemp -d)
-kept=${CARGO_TARGET_DIR:-target}/matrix
-mkdir -p "$kept"
 fetching='' rows=() failures=0
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -276,6 +273,9 @@ for version in "${versions[@]}"; do
 done
 [[ -z $only_fetch ]] || exit 0
 
+kept=${CARGO_TARGET_DIR:-target}/matrix
+mkdir -p "$kept"
+command -v cargo >/dev/null || fail 'cargo is missing' 'Install a Rust toolchain, see CONTRIBUTING.md'
 cargo nextest --version >/dev/null 2>&1 || fail 'cargo-nextest is missing' 'Run: deployment/setup.sh nextest'
 cargo build --locked --tests --package starling
 
