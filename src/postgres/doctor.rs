@@ -30,6 +30,7 @@
 //! | SP021 | encoding of the database |
 //! | SP022 | the server takes writes |
 //! | SP023 | `search_path` of the database |
+//! | SP024 | isolation level at which links are applied |
 //! | SP030 | replication slots of ours that nobody reads |
 //! | SP031 | replication slots of ours that lost their WAL |
 //! | SP040 | clock |

@@ -81,7 +81,29 @@ pub(super) fn check(observed: &Observed) -> Vec<Finding> {
         encoding(observed),
         writable(observed),
         search_path(observed),
+        isolation(observed),
     ]
+}
+
+/// An apply worker begins its first transaction at the default level of the role that owns the
+/// subscription, before a function of ours can change it.
+fn isolation(observed: &Observed) -> Finding {
+    let level = observed.text("default_transaction_isolation");
+    let summary = format!("links are applied at {level}");
+    if level == "read committed" {
+        return Finding::ok("SP024", summary);
+    }
+    Finding::bad(
+        "SP024",
+        Severity::Critical,
+        summary,
+        "a link must see what another has committed before it decides; other roles keep their level",
+    )
+    .mend(format!(
+        "alter role {} in database {} set default_transaction_isolation to 'read committed';",
+        quote(&observed.role.name),
+        quote(&observed.role.database)
+    ))
 }
 
 fn role(role: &Role, version: Version) -> Finding {

@@ -21,6 +21,7 @@ fn good() -> Observed {
         ("password_encryption", "scram-sha-256"),
         ("listen_addresses", "0.0.0.0"),
         ("autovacuum", "on"),
+        ("default_transaction_isolation", "read committed"),
         ("data_checksums", "on"),
     ];
     let setting = |value: &str| Setting {
@@ -132,6 +133,12 @@ fn each_wrong_setting_is_found_under_its_own_code() {
         ),
         ("listen_addresses", "", "SP018", Severity::Warning),
         ("autovacuum", "off", "SP019", Severity::Warning),
+        (
+            "default_transaction_isolation",
+            "serializable",
+            "SP024",
+            Severity::Critical,
+        ),
     ];
     for (name, value, code, severity) in table {
         let observed = with(name, value);
