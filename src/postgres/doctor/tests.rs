@@ -133,12 +133,6 @@ fn each_wrong_setting_is_found_under_its_own_code() {
         ),
         ("listen_addresses", "", "SP018", Severity::Warning),
         ("autovacuum", "off", "SP019", Severity::Warning),
-        (
-            "default_transaction_isolation",
-            "serializable",
-            "SP024",
-            Severity::Critical,
-        ),
     ];
     for (name, value, code, severity) in table {
         let observed = with(name, value);
@@ -153,6 +147,14 @@ fn each_wrong_setting_is_found_under_its_own_code() {
             "{fix}"
         );
     }
+}
+
+#[test]
+fn another_isolation_level_is_mended_for_the_links_role_alone() {
+    let observed = with("default_transaction_isolation", "serializable");
+    assert_eq!(bad(&observed), [("SP024".to_owned(), Severity::Critical)]);
+    let fix = finding(&observed, "SP024").fix.unwrap();
+    assert!(fix.starts_with("alter role \"starling\" in database \"starling\" set"));
 }
 
 #[test]
