@@ -224,6 +224,11 @@ impl<I: Id, A: Address> State<I, A> {
         self.permanent.values()
     }
 
+    /// Requests without an answer: to whom, and since when.
+    pub fn requests(&self) -> impl Iterator<Item = (I, Duration)> {
+        self.pending.iter().map(|(id, ours)| (*id, ours.since))
+    }
+
     /// The root of the component that this node believes to be in: the same everywhere once a
     /// network is whole and quiet (R7).
     pub fn root(&self) -> I {

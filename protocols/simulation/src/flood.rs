@@ -88,7 +88,7 @@ impl<M: Membership> Flood<M> {
         self.seen.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
-    fn spread(&mut self, number: u32, hops: u16, from: Option<NodeId>) {
+    fn spread(&mut self, number: u32, hops: u16, from: Option<NodeId>, rng: &mut SmallRng) {
         if self.has(number) {
             return;
         }
@@ -106,15 +106,17 @@ impl<M: Membership> Flood<M> {
         self.outputs
             .push_back(Output::Event(Told::Delivered { number, hops }));
         self.peers.clear();
-        self.below.neighbors(&mut self.peers);
+        self.below.targets(from, &mut self.peers, rng);
         for peer in self.peers.drain(..) {
-            if Some(peer) != from {
-                let message = Carried::Payload {
-                    number,
-                    hops: hops + 1,
-                };
-                self.outputs.push_back(Output::Tell { peer, message });
-            }
+            let message = Carried::Payload {
+                number,
+                hops: hops + 1,
+            };
+            self.outputs.push_back(if M::CONNECTED {
+                Output::Tell { peer, message }
+            } else {
+                Output::Post { to: peer, message }
+            });
         }
     }
 }
@@ -142,13 +144,13 @@ impl<M: Membership> Protocol for Flood<M> {
             Input::Received {
                 from,
                 message: Carried::Payload { number, hops },
-            } => return self.spread(number, hops, Some(from)),
+            } => return self.spread(number, hops, Some(from), rng),
             Input::Received {
                 from,
                 message: Carried::CatchUp(numbers),
             } => {
                 for number in numbers {
-                    self.spread(number, 0, Some(from));
+                    self.spread(number, 0, Some(from), rng);
                 }
                 return;
             }
@@ -156,7 +158,7 @@ impl<M: Membership> Protocol for Flood<M> {
             Input::Unreachable { peer } => Input::Unreachable { peer },
             Input::Timer(timer) => Input::Timer(timer),
             Input::Command(Order::Below(command)) => Input::Command(command),
-            Input::Command(Order::Broadcast(number)) => return self.spread(number, 0, None),
+            Input::Command(Order::Broadcast(number)) => return self.spread(number, 0, None, rng),
         };
         self.below.handle(now, below, rng);
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use hyparview::{Command, Config, Contact, Loss, Message, State, StateEvent, Timer};
+use hyparview::{Command, Config, Contact, Epoch, Loss, Message, State, StateEvent, Timer};
 use rand::rngs::SmallRng;
 
 use crate::{
@@ -25,9 +25,11 @@ const PULSE: usize = NAME + 50;
 #[derive(Debug)]
 pub struct Member {
     state: State<NodeId, ()>,
-    pub(crate) defect: Option<Defect>,
+    defect: Option<Defect>,
+    /// The relation that a farewell has just ended here.
+    ended: Option<(NodeId, Epoch<NodeId>)>,
     /// Outputs of a planted defect.
-    pub(crate) planted: VecDeque<OutputOf<Member>>,
+    planted: VecDeque<OutputOf<Member>>,
 }
 
 /// A peer as the machine names it.
@@ -43,6 +45,7 @@ impl Member {
         Self {
             state: State::new(contact(id), config, u64::from(life)),
             defect: None,
+            ended: None,
             planted: VecDeque::new(),
         }
     }
@@ -58,6 +61,11 @@ impl Member {
     #[must_use]
     pub fn state(&self) -> &State<NodeId, ()> {
         &self.state
+    }
+
+    /// The relation that the farewell of a peer has ended here, if that was the last input.
+    pub(crate) fn ended(&self) -> Option<(NodeId, Epoch<NodeId>)> {
+        self.ended
     }
 }
 
@@ -86,9 +94,19 @@ impl Protocol for Member {
             None => Some(input),
             Some(defect) => defect.spoil_input(input, &self.state),
         };
-        if let Some(input) = input {
-            self.state.handle(now, input, rng);
-        }
+        self.ended = None;
+        let Some(input) = input else {
+            return;
+        };
+        let parting = match &input {
+            hyparview::Input::Received {
+                from,
+                message: Message::Disconnect { .. },
+            } => self.state.epoch(*from).map(|epoch| (*from, epoch)),
+            _ => None,
+        };
+        self.state.handle(now, input, rng);
+        self.ended = parting.filter(|(from, epoch)| self.state.epoch(*from) != Some(*epoch));
     }
 
     fn poll_output(&mut self) -> Option<OutputOf<Self>> {

@@ -117,11 +117,20 @@ pub trait Protocol {
 /// A protocol that gives each node a set of neighbours: what the graph is measured on, and what a
 /// broadcast goes over.
 pub trait Membership: Protocol {
+    /// Whether neighbours have connections, as opposed to: are sent datagrams.
+    const CONNECTED: bool = true;
+
     /// Appends the neighbours, in order of their ids.
     fn neighbors(&self, into: &mut Vec<NodeId>);
 
     /// Appends the known peers that are no neighbours.
     fn backups(&self, into: &mut Vec<NodeId>);
+
+    /// Appends those to whom a broadcast that came from `from` is sent on.
+    fn targets(&self, from: Option<NodeId>, into: &mut Vec<NodeId>, _rng: &mut SmallRng) {
+        self.neighbors(into);
+        into.retain(|peer| Some(*peer) != from);
+    }
 
     /// The peer that has just become a neighbour, if this event says so.
     fn came(event: &Self::Event) -> Option<NodeId>;

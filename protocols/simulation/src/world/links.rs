@@ -96,6 +96,11 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         self.node(node).ends.0.len()
     }
 
+    /// Whether there is a connection between two nodes.
+    pub fn connected(&self, a: NodeId, b: NodeId) -> bool {
+        self.find(a, b).is_some()
+    }
+
     /// The connection between two nodes. The shorter of both lists is searched, for a contact that
     /// everybody joins through has a long one.
     pub(super) fn find(&self, a: NodeId, b: NodeId) -> Option<u32> {
