@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(wildcard tests/*.sh deployment/*.sh deployment/*/*.sh)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build verify fix bench smoke-docker clean
+.PHONY: help demo test build verify fix bench simulate smoke-docker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,12 @@ fix: ## format, and apply the lints that mend themselves
 bench: ## what the data plane takes, as a table of one run (BENCH=--json)
 	@deployment/setup.sh linker postgresql
 	$(CARGO) bench --locked --bench data_plane -- $(BENCH)
+
+simulate: ## the overlay's scenarios in full size, with tables and plots in docs/overlay/ (SIMULATE=crash)
+	$(CARGO) build --locked --release --package starling
+	@mkdir -p docs/overlay
+	$(TARGET_DIR)/release/starling simulate $(or $(SIMULATE),all) --plots docs/overlay \
+		> docs/overlay/$(or $(SIMULATE),all).txt; status=$$?; cat docs/overlay/$(or $(SIMULATE),all).txt; exit $$status
 
 smoke-docker: ## three nodes in containers; one is cut off while writes go on (needs a Docker engine)
 	deployment/compose/smoke.sh

@@ -12,6 +12,7 @@ mod members;
 mod nodes;
 mod output;
 mod settings;
+mod simulate;
 mod status;
 mod table;
 mod topology;
@@ -55,6 +56,7 @@ enum Verb {
     Leave(members::LeaveArgs),
     Evict(members::EvictArgs),
     Config(config::Args),
+    Simulate(simulate::Args),
     Completions(completions::Args),
 }
 
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Verb::Leave(args) => members::leave(&args),
         Verb::Evict(args) => members::evict(&args),
         Verb::Config(args) => config::run(args),
+        Verb::Simulate(args) => simulate::run(&args),
         Verb::Completions(args) => completions::run(&args),
     };
     match result {

@@ -185,6 +185,7 @@ fn top_level(tree: &Tree) -> Vec<String> {
         "src",
         "protocols",
         "deployment",
+        "docs",
         "examples",
         "README.md",
         "ARCHITECTURE.md",

@@ -32,15 +32,13 @@ pub enum Defect {
     LeavesWithoutAWord,
     /// A heartbeat of somebody who is no neighbour is ignored (asymmetric views stay so).
     IgnoresStrangers,
-    /// Joins are granted without limit.
-    LetsEverybodyIn,
     /// A join's walk is sent on through two neighbours at each hop (episub: through all).
     WalksEverywhere,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Forgets,
         Self::NeverProbes,
         Self::HealsPolitely,
@@ -50,7 +48,6 @@ impl Defect {
         Self::WaitsForEver,
         Self::LeavesWithoutAWord,
         Self::IgnoresStrangers,
-        Self::LetsEverybodyIn,
         Self::WalksEverywhere,
     ];
 
@@ -73,9 +70,6 @@ impl Defect {
                 .with_patience(Duration::from_secs(60))
                 .with_request_timeout(Duration::from_secs(60)),
             Self::WaitsForEver => config.with_silence_deadline(NEVER),
-            Self::LetsEverybodyIn => config
-                .with_admission_rate(1_000_000)
-                .with_admission_peer_burst(1_000_000),
             _ => config,
         }
     }

@@ -21,6 +21,11 @@ const RECORD: usize = 200;
 const EPOCH: usize = NAME + 30;
 const PULSE: usize = NAME + 50;
 
+/// Peers in the address book of a node, as in production.
+const BOOK_MAX: usize = 256;
+/// How many of them a node that is alone is given at a time.
+const BATCH: usize = 32;
+
 /// One node of HyParView, as in production but for its defect, if one is planted.
 #[derive(Debug)]
 pub struct Member {
@@ -28,6 +33,10 @@ pub struct Member {
     defect: Option<Defect>,
     /// The relation that a farewell has just ended here.
     ended: Option<(NodeId, Epoch<NodeId>)>,
+    /// What the application keeps, and gives back when the machine says that it is alone: the address
+    /// book, oldest entry first.
+    book: VecDeque<NodeId>,
+    alone: bool,
     /// Outputs of a planted defect.
     planted: VecDeque<OutputOf<Member>>,
 }
@@ -46,6 +55,8 @@ impl Member {
             state: State::new(contact(id), config, u64::from(life)),
             defect: None,
             ended: None,
+            book: VecDeque::new(),
+            alone: false,
             planted: VecDeque::new(),
         }
     }
@@ -66,6 +77,30 @@ impl Member {
     /// The relation that the farewell of a peer has ended here, if that was the last input.
     pub(crate) fn ended(&self) -> Option<(NodeId, Epoch<NodeId>)> {
         self.ended
+    }
+}
+
+impl Member {
+    /// As the node does now and then.
+    fn write_down(&mut self) {
+        for contact in self.state.known() {
+            if !self.book.contains(&contact.id) {
+                self.book.push_back(contact.id);
+            }
+        }
+        let beyond = self.book.len().saturating_sub(BOOK_MAX);
+        self.book.drain(..beyond);
+    }
+
+    /// The application answers the machine's call for contacts, taking turns.
+    fn help(&mut self, now: Duration, rng: &mut SmallRng) {
+        for _ in 0..BATCH.min(self.book.len()) {
+            self.book.rotate_left(1);
+            if let Some(id) = self.book.back() {
+                let join = Command::Join(contact(*id));
+                self.state.handle(now, hyparview::Input::Command(join), rng);
+            }
+        }
     }
 }
 
@@ -98,6 +133,7 @@ impl Protocol for Member {
         let Some(input) = input else {
             return;
         };
+        let shuffles = input == hyparview::Input::Timer(Timer::Shuffle);
         let parting = match &input {
             hyparview::Input::Received {
                 from,
@@ -106,6 +142,12 @@ impl Protocol for Member {
             _ => None,
         };
         self.state.handle(now, input, rng);
+        if shuffles {
+            self.write_down();
+        }
+        if std::mem::take(&mut self.alone) {
+            self.help(now, rng);
+        }
         self.ended = parting.filter(|(from, epoch)| self.state.epoch(*from) != Some(*epoch));
     }
 
@@ -122,6 +164,7 @@ impl Protocol for Member {
                 hyparview::Output::Schedule { after, timer } => Output::Schedule { after, timer },
                 hyparview::Output::Event(event) => Output::Event(event),
             };
+            self.alone |= matches!(output, Output::Event(StateEvent::Isolated));
             let Some(defect) = self.defect else {
                 return Some(output);
             };

@@ -1,6 +1,6 @@
 //! Broadcasts, and what became of them.
 
-use std::time::Duration;
+use std::{ops::Add, time::Duration};
 
 use rand::seq::IndexedRandom;
 
@@ -94,10 +94,10 @@ fn outcome(label: &str, start: Duration, now: Duration, spreads: &[Spread]) -> R
     let full: Vec<&Spread> = spreads.iter().filter(complete).collect();
     let many = full.len().max(1) as f64;
     let hops = full.iter().map(|one| f64::from(one.hops));
-    row.set("hops_last_mean", hops.clone().sum::<f64>() / many);
+    row.set("hops_last_mean", hops.clone().fold(0.0, Add::add) / many);
     row.set("hops_last_most", hops.fold(0.0, f64::max));
     let spans = full.iter().map(|one| (one.last - one.sent).as_secs_f64());
-    row.set("last_delivery_ms", 1000.0 * spans.sum::<f64>() / many);
+    row.set("last_delivery_ms", 1000.0 * spans.fold(0.0, Add::add) / many);
     let reached: usize = spreads.iter().map(|one| one.reached).sum();
     let delays: f64 = spreads.iter().map(|one| one.delays.as_secs_f64()).sum();
     row.set("delivery_ms", 1000.0 * delays / reached.max(1) as f64);

@@ -247,3 +247,29 @@ fn a_node_that_nobody_has_room_for_steps_between_two_others() {
     bench.hear(70, accept(ours(4), &[]));
     assert_eq!(bench.active(), [1, 2, 3, 70, 80]);
 }
+
+#[test]
+fn a_link_made_in_a_crowd_is_exchanged_first_but_not_while_the_node_is_new() {
+    let mut bench = Bench::started(Config::default(), &[]);
+    // One from a walk's end, whose own view is full, and then one from another newcomer.
+    bench.hear(1, neighbor(1, 1, Priority::Low, 5));
+    bench.pass(1);
+    bench.befriend(2);
+    bench.learn(&[70]);
+    let given_up = |outputs: &[Out]| match outputs {
+        [
+            Output::Send {
+                message: Message::SwitchProposal { old, .. },
+                ..
+            },
+            ..,
+        ] => *old,
+        other => panic!("{other:?}"),
+    };
+    let outputs = bench.ring(Timer::Remix);
+    assert_eq!(given_up(&outputs), 1, "the oldest");
+    bench.hear(70, Message::SwitchDecline { token: 1 });
+    bench.pass(60);
+    let outputs = bench.ring(Timer::Remix);
+    assert_eq!(given_up(&outputs), 2, "the one made in a crowd");
+}
