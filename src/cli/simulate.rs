@@ -1,6 +1,11 @@
 //! `starling simulate`
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -154,7 +159,7 @@ fn resident() -> Option<u64> {
     Some(kib * 1024)
 }
 
-fn write_plots(dir: &PathBuf, outcome: &Outcome) -> anyhow::Result<()> {
+fn write_plots(dir: &Path, outcome: &Outcome) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     for (name, svg) in plots(&outcome.scenario, &outcome.cases) {
         let path = dir.join(name).with_extension("svg");

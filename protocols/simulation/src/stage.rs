@@ -20,6 +20,8 @@ use crate::{
 };
 use watch::Watch;
 
+/// Seconds for which something may be under way.
+const PATIENCE: u32 = 5;
 /// Violations beyond so many are counted, not told.
 const TOLD_MAX: usize = 10;
 
@@ -141,11 +143,11 @@ impl<'a, M: Subject> Stage<'a, M> {
             .and_then(|()| machine.below().examine_pair(node, other))
             .err();
         if let Some(broken) = broken {
-            self.complain(broken);
+            self.complain(&broken);
         }
     }
 
-    fn complain(&mut self, broken: String) {
+    fn complain(&mut self, broken: &str) {
         self.violation_count += 1;
         if self.violations.len() < TOLD_MAX {
             let at = self.world.now().as_secs_f64();
@@ -239,9 +241,19 @@ impl<'a, M: Subject> Stage<'a, M> {
         }
     }
 
-    fn at_rest(&mut self, graph: &Graph) {
-        for broken in invariants::at_rest(&self.world, graph) {
-            self.complain(broken);
+    /// Looks at what must hold of a network at rest. A switch or a farewell may just be under way, so what
+    /// is broken must stay so for a while.
+    fn at_rest(&mut self) {
+        let mut broken = invariants::at_rest(&self.world, &Graph::of(&self.world));
+        for _ in 0..PATIENCE {
+            if broken.is_empty() {
+                return;
+            }
+            self.run(Duration::from_secs(1));
+            broken = invariants::at_rest(&self.world, &Graph::of(&self.world));
+        }
+        for one in broken {
+            self.complain(&one);
         }
     }
 

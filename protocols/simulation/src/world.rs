@@ -363,10 +363,8 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             Happening::Deliver { from, message, .. } => {
                 self.input(at, Input::Received { from, message });
             }
-            Happening::Post { from, message, .. } => {
-                if self.reaches(from, at) {
-                    self.input(at, Input::Received { from, message });
-                }
+            Happening::Post { from, message, .. } if self.reaches(from, at) => {
+                self.input(at, Input::Received { from, message });
             }
             Happening::Ring { life, timer, .. } if life == current => {
                 self.input(at, Input::Timer(timer));

@@ -46,6 +46,7 @@ fn complaints(defect: Defect, name: &str) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the table is for people")]
 fn every_planted_defect_is_caught() {
     let mut missed = Vec::new();
     for (number, (defect, scenario, by)) in CAUGHT.iter().enumerate() {

@@ -97,7 +97,10 @@ fn outcome(label: &str, start: Duration, now: Duration, spreads: &[Spread]) -> R
     row.set("hops_last_mean", hops.clone().fold(0.0, Add::add) / many);
     row.set("hops_last_most", hops.fold(0.0, f64::max));
     let spans = full.iter().map(|one| (one.last - one.sent).as_secs_f64());
-    row.set("last_delivery_ms", 1000.0 * spans.fold(0.0, Add::add) / many);
+    row.set(
+        "last_delivery_ms",
+        1000.0 * spans.fold(0.0, Add::add) / many,
+    );
     let reached: usize = spreads.iter().map(|one| one.reached).sum();
     let delays: f64 = spreads.iter().map(|one| one.delays.as_secs_f64()).sum();
     row.set("delivery_ms", 1000.0 * delays / reached.max(1) as f64);

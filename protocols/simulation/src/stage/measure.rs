@@ -60,10 +60,10 @@ impl<M: Subject> Stage<'_, M> {
     }
 
     pub(super) fn measure(&mut self, label: &str, rest: bool) {
-        let graph = Graph::of(&self.world);
         if rest {
-            self.at_rest(&graph);
+            self.at_rest();
         }
+        let graph = Graph::of(&self.world);
         let mut row = Row::new(label, self.world.now());
         self.measure_graph(&graph, &mut row);
         self.measure_traffic(graph.len(), &mut row);

@@ -250,11 +250,11 @@ fn a_node_that_nobody_has_room_for_steps_between_two_others() {
 
 #[test]
 fn a_link_made_in_a_crowd_is_exchanged_first_but_not_while_the_node_is_new() {
-    let mut bench = Bench::started(Config::default(), &[]);
+    let mut bench = Bench::started(Config::default().with_active_capacity(2), &[]);
     // One from a walk's end, whose own view is full, and then one from another newcomer.
-    bench.hear(1, neighbor(1, 1, Priority::Low, 5));
+    bench.hear(1, neighbor(1, 1, Priority::Low, 2));
     bench.pass(1);
-    bench.befriend(2);
+    bench.hear(2, neighbor(2, 1, Priority::Low, 1));
     bench.learn(&[70]);
     let given_up = |outputs: &[Out]| match outputs {
         [
