@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::{State, view::Neighbor};
+use super::{State, optimize::Link, view::Neighbor};
 use crate::{Address, Contact, Epoch, Farewell, Id, Message, Priority, Pulse};
 
 /// Requests without an answer that a node has at most. Refill stays far below; a flood of walks
@@ -173,6 +173,7 @@ impl<I: Id, A: Address> State<I, A> {
             degree: pulse.degree,
             heard: self.now,
             since: self.now,
+            link: Link::default(),
         });
         self.learn_all(sample, &[], rng);
         self.hear_tag(pulse.tag, rng);
@@ -243,6 +244,8 @@ impl<I: Id, A: Address> State<I, A> {
         {
             self.switch = None;
             self.release(peer);
+        } else {
+            self.search_overdue(serial);
         }
     }
 }
