@@ -29,12 +29,7 @@ use rand::{Rng, seq::IteratorRandom};
 pub(super) use link::Link;
 use link::micros;
 
-use super::{
-    State,
-    alarms::spread,
-    remix::{Role, Switch},
-    view::Neighbor,
-};
+use super::{State, alarms::spread, remix::Role, view::Neighbor};
 use crate::{Address, Bid, Contact, Gauge, Id, Message, Timer};
 
 /// Round trips measured of a peer that is not a neighbour, after the first.
@@ -261,7 +256,9 @@ impl<I: Id, A: Address> State<I, A> {
         let weighing = optimizer
             .weighing
             .take_if(|one| one.sounding.asks(contact.id, serial));
-        if let Some(mut weighing) = weighing {
+        if let Some(mut weighing) = weighing
+            && self.weighed_by(&weighing).is_some()
+        {
             match weighing.sounding.answered(self.now) {
                 Some(cost) => self.weighed(&weighing, cost),
                 None => {
@@ -373,32 +370,30 @@ impl<I: Id, A: Address> State<I, A> {
         });
     }
 
+    /// d: who is c and who o, if the switch is not over yet.
+    fn weighed_by(&self, weighing: &Weighing<I, A>) -> Option<(I, I)> {
+        let switch = self.switch.as_ref();
+        match switch.filter(|switch| switch.token == weighing.token)?.role {
+            Role::Weighing { old, new } if new == weighing.sounding.contact.id => Some((old, new)),
+            _ => None,
+        }
+    }
+
     /// d: knows all four costs.
     fn weighed(&mut self, weighing: &Weighing<I, A>, cost: Duration) {
-        let Weighing {
-            token,
-            gained,
-            lost,
-            ..
-        } = *weighing;
-        let current = |switch: &mut Switch<I>| {
-            switch.token == token
-                && matches!(switch.role, Role::Weighing { new, .. } if new == weighing.sounding.contact.id)
-        };
-        let Some(Switch {
-            role: Role::Weighing { old, new },
-            ..
-        }) = self.switch.take_if(current)
-        else {
+        let Some((old, new)) = self.weighed_by(weighing) else {
             return;
         };
+        self.switch = None;
+        let gained = weighing.gained.saturating_add(cost);
         let mediator = self.active.get(&old).filter(|one| self.is_movable(one));
         let pays = mediator
             .and_then(|one| one.link.cost())
-            .is_some_and(|here| self.pays(gained.saturating_add(cost), lost.saturating_add(here)));
+            .is_some_and(|here| self.pays(gained, weighing.lost.saturating_add(here)));
         if pays && self.suits(&weighing.sounding.contact) {
-            self.consent(old, token, new);
+            self.consent(old, weighing.token, new);
         } else {
+            let token = weighing.token;
             self.tell(old, Message::SwitchDecline { token });
             self.release(new);
         }

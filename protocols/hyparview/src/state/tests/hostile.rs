@@ -55,11 +55,12 @@ fn gauge() -> impl Strategy<Value = Option<Gauge>> {
 }
 
 fn bid() -> impl Strategy<Value = Option<Bid<()>>> {
-    option::of((number(), number()).prop_map(|(gained, lost)| Bid {
+    let bid = (number(), number()).prop_map(|(gained, lost)| Bid {
         record: (),
         gained,
         lost,
-    }))
+    });
+    option::of(bid)
 }
 
 fn priority() -> impl Strategy<Value = Priority> {
@@ -195,7 +196,8 @@ fn command() -> impl Strategy<Value = Command<u64, ()>> {
 }
 
 fn input() -> impl Strategy<Value = Input<u64, ()>> {
-    let message = prop_oneof![3 => relation(), 2 => walk(), 2 => switch()];
+    // Boxed, as the strategies of all messages together outgrow the stack.
+    let message = prop_oneof![3 => relation().boxed(), 2 => walk().boxed(), 2 => switch().boxed()];
     let cause =
         prop_oneof![4 => Just(Loss::Closed), 1 => Just(Loss::Slow), 1 => Just(Loss::Misbehaved)];
     prop_oneof![

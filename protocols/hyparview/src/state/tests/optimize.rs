@@ -115,15 +115,13 @@ impl Bench {
     /// A search begins with the only backup, 70. Returns the serial of its first probe.
     fn searches(&mut self) -> Option<u64> {
         let outputs = self.ring(Timer::Optimize);
-        let serial = outputs.iter().find_map(|output| match output {
+        outputs.iter().find_map(|output| match output {
             Output::Send {
                 to,
                 message: Message::Probe { serial, .. },
             } if to.id == 70 => Some(*serial),
             _ => None,
-        });
-        assert_eq!(outputs.is_empty(), serial.is_none(), "{outputs:?}");
-        serial
+        })
     }
 }
 
@@ -411,8 +409,10 @@ fn chance_takes_only_what_is_left_to_it() {
             "{outputs:?}"
         );
     }
-    // The newcomers are left to chance now.
+    // The newcomers are left to chance now, once they have other neighbours.
     assert_eq!(bench.active(), [3, 4, 5, 90, 91]);
+    bench.measure(90, 0, false);
+    bench.measure(91, 0, false);
     let outputs = bench.hear(92, join(92, 1));
     let evicted = [90, 91].map(|peer| down(peer, DownReason::Evicted));
     assert!(
