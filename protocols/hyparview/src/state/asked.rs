@@ -79,6 +79,9 @@ impl<I: Id, A: Address> State<I, A> {
             Verdict::Refuse => return self.refuse(ask, rng),
             Verdict::Wait => return self.keep_waiting(ask),
         }
+        // Who has a full view and asks nevertheless is a walk's end.
+        let full = usize::from(ask.pulse.degree) >= self.config.active_capacity();
+        let at_hand = ask.kind == Kind::Low && !full;
         self.admit(Neighbor {
             contact: ask.contact.clone(),
             epoch: ask.epoch,
@@ -88,7 +91,9 @@ impl<I: Id, A: Address> State<I, A> {
             heard: self.now,
             since: self.now,
             link: Link::default(),
+            crowded: self.is_new() && at_hand,
         });
+        self.spread_soon(rng);
         self.accept(&ask, rng);
         self.hear_tag(ask.pulse.tag, rng);
         if ask.kind == Kind::Join {

@@ -144,7 +144,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Whether chance may take `neighbor` away.
     pub(super) fn may_mix(&self, neighbor: &Neighbor<I, A>) -> bool {
-        !self.config.optimize() || neighbor.link.unbiased
+        !self.config.optimize() || neighbor.link.unbiased || neighbor.crowded
     }
 
     /// Whether `neighbor` may be given up for a nearer one.

@@ -26,6 +26,8 @@ pub(super) struct Neighbor<I, A> {
     pub(super) since: Duration,
     /// How far away it is.
     pub(super) link: Link,
+    /// Made in a crowd: to be exchanged for a random one (R8).
+    pub(super) crowded: bool,
 }
 
 /// A peer in the passive view.
