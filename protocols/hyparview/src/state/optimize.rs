@@ -111,8 +111,11 @@ impl<I: Id, A: Address> Optimizer<I, A> {
 impl<I: Id, A: Address> State<I, A> {
     /// The line to a neighbour that has just come: the first ones are left to chance.
     pub(super) fn new_link(&self) -> Link {
-        let unbiased = self.active.values().filter(|one| one.link.unbiased).count();
-        Link::new(self.config.optimize() && unbiased < self.config.unbiased_min())
+        Link::new(self.config.optimize() && self.unbiased_links() < self.config.unbiased_min())
+    }
+
+    pub(super) fn unbiased_links(&self) -> usize {
+        self.active.values().filter(|one| one.link.unbiased).count()
     }
 
     /// What the next heartbeat to `peer` says of the line.

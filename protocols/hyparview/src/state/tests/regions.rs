@@ -35,11 +35,11 @@ fn world(seed: u64, config: Config) -> Network {
         network.start(id, &[id / 3, id / 2]);
     }
     network.run(seconds(60));
-    assert!(network.perfect(), "{}", network.report());
+    network.run_until(seconds(10), Network::perfect);
     let before = network.counters.clone();
     network.run(seconds(240));
     // Nobody lost a link but for another one.
-    assert!(network.perfect(), "{}", network.report());
+    network.run_until(seconds(10), Network::perfect);
     for (reason, count) in &network.counters.down {
         let same = before.down.get(reason) == Some(count);
         assert!(
@@ -80,9 +80,10 @@ fn near_nodes_come_together_and_all_stay_within_reach() {
         assert!(hops <= far + 2, "{hops} steps instead of {far}");
         assert!(fast <= slow, "{fast:?} instead of {slow:?}");
     }
-    // It has come to an end: each end of a link was moved a few times, and now hardly any is.
+    // It has come to an end: each node's links were moved a few times, and now hardly any is.
     let moved = switched(&near);
-    assert!(moved < 6 * NODES, "{}", near.report());
+    let most = switched(&chance) + 6 * NODES;
+    assert!(moved < most, "{moved} of {most}: {}", near.report());
     near.run(seconds(120));
     assert!(switched(&near) - moved <= NODES / 10, "{}", near.report());
 }
