@@ -17,8 +17,8 @@
 //! these. A node tells its neighbours which ones it keeps, since o is not asked; and where it can choose, it
 //! keeps those that the neighbour keeps as well, so that few links are left to chance.
 //!
-//! Neighbours are measured by their heartbeats, others by probes. The first answer counts for nothing: it
-//! holds the time that the connection took.
+//! Neighbours are measured by their heartbeats, others by a few probes in a row. The shortest round trip
+//! counts, since the first holds the time that the connection took.
 
 mod link;
 
@@ -32,8 +32,8 @@ use link::micros;
 use super::{State, alarms::spread, remix::Role, view::Neighbor};
 use crate::{Address, Bid, Contact, Gauge, Id, Message, Timer};
 
-/// Round trips measured of a peer that is not a neighbour, after the first.
-const ROUND_TRIPS: u32 = 2;
+/// Round trips measured of a peer that is not a neighbour. The first may hold a dial.
+const ROUND_TRIPS: u32 = 3;
 
 /// What is being measured.
 #[derive(Debug)]
@@ -90,11 +90,9 @@ impl<I: Id, A> Sounding<I, A> {
 
     /// Notes an answer. Returns the round trip after the last one.
     fn answered(&mut self, now: Duration) -> Option<Duration> {
-        if self.answers > 0 {
-            self.shortest = self.shortest.min(now.saturating_sub(self.sent_at));
-        }
+        self.shortest = self.shortest.min(now.saturating_sub(self.sent_at));
         self.answers += 1;
-        (self.answers > ROUND_TRIPS).then_some(self.shortest)
+        (self.answers >= ROUND_TRIPS).then_some(self.shortest)
     }
 }
 

@@ -223,8 +223,11 @@ fn nobody_is_measured_when_nothing_can_be_gained() {
     kept.measure(2, 90, true);
     assert!(!searches(kept), "the neighbours want to keep them");
     let mut lacking = Bench::measured(config(), far);
-    lacking.lose(5, Loss::Closed);
-    assert!(!searches(lacking), "free slots first");
+    lacking.learn(&[70]);
+    let asked = lacking.lose(5, Loss::Closed);
+    assert_eq!(requests(&asked), [(70, Priority::Low)]);
+    lacking.hear(70, refuse(ours(1), &[]));
+    assert!(lacking.searches().is_none(), "free slots first");
     let mut busy = Bench::measured(config(), far);
     busy.hear(1, invite(80, None));
     assert!(!searches(busy), "takes part in a switch");
