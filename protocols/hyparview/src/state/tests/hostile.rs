@@ -243,7 +243,7 @@ impl Subject {
             .with_suspect_capacity(3)
             .with_permanent_capacity(2)
             .with_group_active_max(Some(2))
-            .with_optimize(seed % 2 == 0)
+            .with_optimize(seed.is_multiple_of(2))
             .with_unbiased_min(1)
             .with_optimize_rest(Duration::ZERO);
         let config = config.validate().unwrap();
@@ -391,7 +391,7 @@ proptest! {
         faults in (0..10u32, 0..10u32, 0..10u32),
     ) {
         let config = Config::default()
-            .with_optimize(seed % 2 == 0)
+            .with_optimize(seed.is_multiple_of(2))
             .with_optimize_interval(Duration::from_secs(2))
             .with_optimize_rest(Duration::from_secs(2));
         let mut network = Network::with(seed, config);

@@ -59,7 +59,7 @@ fn switched(network: &Network) -> u64 {
 /// How many survivors the largest part has right after half of the nodes have crashed.
 fn together_after_a_crash(network: &mut Network) -> usize {
     let mut rng = SmallRng::seed_from_u64(1);
-    for id in (0..NODES).sample(&mut rng, NODES as usize / 2) {
+    for id in (0..NODES).sample(&mut rng, usize::try_from(NODES / 2).unwrap()) {
         network.crash(id);
     }
     let survivors: Vec<u64> = network.alive().map(|(id, _)| id).collect();
