@@ -3,9 +3,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use hyparview::{
-    Command, Config, Farewell, Input as Given, Message, Priority, State, Timer,
-};
+use hyparview::{Command, Config, Farewell, Input as Given, Message, Priority, State, Timer};
 
 use crate::{NodeId, Output, member::Member, protocol::OutputOf};
 
@@ -19,7 +17,8 @@ pub enum Defect {
     Forgets,
     /// Nobody asks after peers out of reach, or compares components.
     NeverProbes,
-    /// A healed cut is bridged with low priority only, which full views refuse.
+    /// A healed cut is bridged with low priority only, which full views refuse, and no switch crosses it by
+    /// chance.
     HealsPolitely,
     /// No four-node switches: a crowd stays a crowd, halves stay halves.
     NeverMixes,
@@ -31,21 +30,17 @@ pub enum Defect {
     WaitsForEver,
     /// A neighbour that is dropped is not told.
     LeavesWithoutAWord,
-    /// A farewell to an old relation ends the new one (Partisan before its epochs).
-    HonoursOldFarewells,
     /// A heartbeat of somebody who is no neighbour is ignored (asymmetric views stay so).
     IgnoresStrangers,
     /// Joins are granted without limit.
     LetsEverybodyIn,
-    /// A join's walk is sent on through all neighbours (episub).
+    /// A join's walk is sent on through two neighbours at each hop (episub: through all).
     WalksEverywhere,
-    /// Shuffles are never answered.
-    NeverAnswersShuffles,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 11] = [
         Self::Forgets,
         Self::NeverProbes,
         Self::HealsPolitely,
@@ -54,11 +49,9 @@ impl Defect {
         Self::RequestsForEver,
         Self::WaitsForEver,
         Self::LeavesWithoutAWord,
-        Self::HonoursOldFarewells,
         Self::IgnoresStrangers,
         Self::LetsEverybodyIn,
         Self::WalksEverywhere,
-        Self::NeverAnswersShuffles,
     ];
 
     /// The configuration of a node with this defect.
@@ -70,9 +63,11 @@ impl Defect {
             Self::NeverProbes => config
                 .with_probe_interval_min(NEVER)
                 .with_probe_interval_max(NEVER),
+            Self::HealsPolitely => config.with_remix_interval(NEVER),
             Self::NeverMixes => config
                 .with_remix_interval(NEVER)
-                .with_remix_burst(0),
+                .with_remix_burst(0)
+                .with_youth(Duration::ZERO),
             Self::TakesNoForAnAnswer => config
                 .with_refill_parallel(1)
                 .with_patience(Duration::from_secs(60))
@@ -103,26 +98,6 @@ impl Defect {
             )
             | (Self::RequestsForEver, Given::Timer(Timer::Request { .. })) => None,
             (
-                Self::HonoursOldFarewells,
-                Given::Received {
-                    from,
-                    message:
-                        Message::Disconnect {
-                            epoch,
-                            farewell,
-                            sample,
-                        },
-                },
-            ) => {
-                let epoch = state.epoch(from).unwrap_or(epoch);
-                let message = Message::Disconnect {
-                    epoch,
-                    farewell,
-                    sample,
-                };
-                Some(Given::Received { from, message })
-            }
-            (
                 Self::IgnoresStrangers,
                 Given::Received {
                     from,
@@ -149,17 +124,6 @@ impl Defect {
                             farewell: Farewell::Evicted | Farewell::Unwanted,
                             ..
                         },
-                    ..
-                },
-            )
-            | (
-                Self::NeverAnswersShuffles,
-                Output::Tell {
-                    message: Message::ShuffleReply { .. },
-                    ..
-                }
-                | Output::Send {
-                    message: Message::ShuffleReply { .. },
                     ..
                 },
             ) => {}
@@ -192,7 +156,8 @@ impl Defect {
                     ..
                 },
             ) => {
-                for peer in state.active().filter(|peer| *peer != newcomer.id) {
+                let others = state.active().filter(|peer| *peer != newcomer.id);
+                for peer in others.take(2) {
                     let message = Message::ForwardJoin {
                         newcomer: newcomer.clone(),
                         ttl,

@@ -284,4 +284,3 @@ fn secs(seconds: f64) -> Duration {
 fn millis(ms: f64) -> Duration {
     secs(ms / 1000.0)
 }
-

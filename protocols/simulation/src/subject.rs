@@ -28,6 +28,9 @@ impl Setup {
 
 /// A membership that scenarios can be run with.
 pub trait Subject: Membership + Sized {
+    /// All that [`Subject::went`] may say.
+    const ENDINGS: &'static [&'static str];
+
     /// A node in its `life`th life.
     fn create(id: NodeId, setup: &Setup, life: u32) -> Self;
 
@@ -71,6 +74,17 @@ pub trait Subject: Membership + Sized {
 }
 
 impl Subject for Member {
+    const ENDINGS: &'static [&'static str] = &[
+        "evicted",
+        "dropped",
+        "closed",
+        "silent",
+        "slow",
+        "left",
+        "misbehaved",
+        "switched",
+    ];
+
     fn create(id: NodeId, setup: &Setup, life: u32) -> Self {
         let config = match setup.defect {
             None => setup.config.clone(),

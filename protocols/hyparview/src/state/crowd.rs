@@ -2,10 +2,11 @@
 //!
 //! When many join at once the walks cannot keep up, and newcomers link up with whom they are told of:
 //! with each other, around the same contact. The graph is clustered then, and would stay so. Therefore
-//! a node marks the links that it makes while it is new, other than at a walk's end. When it is new no
-//! longer, shuffles have brought it backups from everywhere: it gives up the marked links one by one,
-//! each in a four-node switch in which c gives up a marked link as well if it has one. So a crowd
-//! spreads out for one exchange per link, and who joins in calm moves hardly any.
+//! a node marks the links that it makes while it is new. Only a link that somebody with a full view asked it
+//! for is not marked, for that is the end of a walk; the end of a walk marks it if it is new itself, for then the
+//! walk has not left the crowd. When a node is new no longer, shuffles have brought it backups from everywhere: it
+//! gives up the marked links one by one, each in a four-node switch in which c gives up a marked link as well
+//! if it has one. So a crowd spreads out for about one exchange per link.
 
 use std::time::Duration;
 

@@ -174,7 +174,7 @@ impl<I: Id, A: Address> State<I, A> {
             heard: self.now,
             since: self.now,
             link: Link::default(),
-            crowded: self.is_new() && matches!(ours.purpose, Purpose::Refill | Purpose::Repair),
+            crowded: self.is_new() && !matches!(ours.purpose, Purpose::Switch(_) | Purpose::Heal),
         });
         self.spread_soon(rng);
         self.learn_all(sample, &[], rng);

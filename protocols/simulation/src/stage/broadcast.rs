@@ -41,7 +41,13 @@ impl<M: Subject> Stage<'_, M> {
         }
         self.run(DRAIN);
         let spreads = self.world.observer.spreads[first..].to_vec();
-        let row = outcome(label, start, self.world.now(), &spreads);
+        let mut row = outcome(label, start, self.world.now(), &spreads);
+        let delay = |row: &Row| row.values.get("delivery_ms").copied();
+        // How much slower than the first broadcasts of the case.
+        let before = self.rows.iter().find_map(delay);
+        if let (Some(before), Some(now)) = (before, delay(&row)) {
+            row.set("delivery_over_before", now / before.max(1e-9));
+        }
         self.rows.push(row);
     }
 

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use rand::{SeedableRng, rngs::SmallRng};
 
 use super::Stage;
-use crate::{Graph, NodeId, Subject, report::{Row, Verdict}};
+use crate::{
+    Graph, NodeId, Subject,
+    report::{Row, Verdict},
+};
 
 /// Nodes from which shortest paths are measured; from all if there are fewer.
 const SOURCES: usize = 200;
@@ -78,12 +81,25 @@ impl<M: Subject> Stage<'_, M> {
         let capacity = M::capacity(self.setup);
         row.set("nodes", nodes);
         row.set("full_percent", 100.0 * full(graph, capacity));
-        row.set("isolated", graph.degrees().first().copied().unwrap_or(0) as f64);
+        row.set(
+            "isolated",
+            graph.degrees().first().copied().unwrap_or(0) as f64,
+        );
         let components = graph.components();
         let largest = components.first().copied().unwrap_or(0);
         row.set("components", components.len() as f64);
         row.set("outside", nodes - largest as f64);
         row.set("asymmetric", graph.asymmetric() as f64);
+        let ails = |id: &NodeId| self.ailing.contains(id);
+        let held: usize = (0..)
+            .take(graph.len())
+            .filter(|node| !ails(&graph.name(*node)))
+            .map(|node| {
+                let peers = graph.peers(node).iter().map(|peer| graph.name(*peer));
+                peers.filter(ails).count()
+            })
+            .sum();
+        row.set("links_to_ailing", held as f64);
         row.set("dangling", graph.dangling() as f64);
         let across = crossing_over_random(graph, |id| self.sides[id as usize]);
         row.set("crossing_over_random", across);
@@ -120,9 +136,13 @@ impl<M: Subject> Stage<'_, M> {
         let came = self.world.observer.came - since.came;
         row.set("links_made_per_node", came as f64 / nodes.max(1) as f64);
         let before = |why| since.went.get(why).copied().unwrap_or(0);
-        for (why, count) in &self.world.observer.went {
+        for why in M::ENDINGS {
+            let count = self.world.observer.went.get(why).copied().unwrap_or(0);
             row.set(&format!("gone_{why}"), (count - before(why)) as f64);
         }
+        let silent = row.values.get("gone_silent").copied().unwrap_or(0.0);
+        row.set("silent_per_node", silent / nodes.max(1) as f64);
+        row.set("came_peak_s", f64::from(self.world.observer.came_peak));
         let ids = || self.world.alive().map(|(id, _)| id);
         let peak = ids().map(|id| self.world.load(id).peak).max();
         row.set("peak_messages_s", f64::from(peak.unwrap_or(0)));

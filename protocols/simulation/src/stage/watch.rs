@@ -23,12 +23,30 @@ pub(super) struct Watch {
     pub(super) spreads: Vec<Spread>,
     /// Neighbours that came, counted at both ends.
     pub(super) came: u64,
+    /// Most neighbours that came to one node within one second.
+    pub(super) came_peak: u32,
+    this_second: Vec<(u64, u32)>,
     /// Neighbours that went, and why.
     pub(super) went: BTreeMap<&'static str, u64>,
 }
 
+impl Watch {
+    fn count(&mut self, now: Duration, node: NodeId) {
+        let at = node as usize;
+        if self.this_second.len() <= at {
+            self.this_second.resize(at + 1, (0, 0));
+        }
+        let (second, count) = &mut self.this_second[at];
+        if *second != now.as_secs() {
+            (*second, *count) = (now.as_secs(), 0);
+        }
+        *count += 1;
+        self.came_peak = self.came_peak.max(*count);
+    }
+}
+
 impl<M: Subject> Observer<Flood<M>> for Watch {
-    fn on_event(&mut self, now: Duration, _: NodeId, event: &Told<M::Event>) {
+    fn on_event(&mut self, now: Duration, node: NodeId, event: &Told<M::Event>) {
         match event {
             Told::Delivered { number, hops } => {
                 let spread = &mut self.spreads[*number as usize];
@@ -40,6 +58,7 @@ impl<M: Subject> Observer<Flood<M>> for Watch {
             Told::Below(event) => {
                 if M::came(event).is_some() {
                     self.came += 1;
+                    self.count(now, node);
                 } else if let Some(why) = M::went(event) {
                     *self.went.entry(why).or_default() += 1;
                 }
