@@ -22,7 +22,7 @@ pub use counters::Counters;
 pub use handler::Handler;
 // The machine's own event is one level below the behaviour's and less often named.
 pub use io::{Command, Contact, DownReason, Event as StateEvent, Id, Input, Loss, Output, Timer};
-pub use message::{Epoch, Farewell, Message, Priority, Pulse, Tag};
+pub use message::{Bid, Echo, Epoch, Farewell, Gauge, Message, Priority, Pulse, Tag};
 pub use record::{ADDRESSES_MAX, RECORD_BYTES_MAX, Record, RecordError};
 pub use settings::Settings;
 pub use state::{State, Violation};

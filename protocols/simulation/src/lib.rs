@@ -42,8 +42,9 @@ pub fn play(
     seed: u64,
     tell: &mut dyn FnMut(usize, usize, Duration),
 ) -> CaseReport {
+    let setup = setup.with_random_links(case.random_links);
     match case.protocol {
-        Kind::Hyparview => stage::play::<Member>(case, setup, seed, tell),
-        Kind::Cyclon => stage::play::<Cyclon>(case, setup, seed, tell),
+        Kind::Hyparview => stage::play::<Member>(case, &setup, seed, tell),
+        Kind::Cyclon => stage::play::<Cyclon>(case, &setup, seed, tell),
     }
 }

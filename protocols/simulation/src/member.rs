@@ -187,12 +187,18 @@ impl Protocol for Member {
             }
             Message::Shuffle { list, .. } => NAME + RECORD + 30 + contacts(list),
             Message::ShuffleReply { list, .. } => 20 + contacts(list),
-            Message::Heartbeat { .. } => EPOCH + PULSE,
+            Message::Heartbeat { gauge, .. } => {
+                EPOCH + PULSE + gauge.map_or(0, |gauge| 30 + gauge.echo.map_or(0, |_| 25))
+            }
             Message::Moved { .. } => RECORD,
             Message::Probe { .. } => RECORD + 10,
             Message::ProbeReply { sample, .. } => RECORD + PULSE + 10 + contacts(sample),
-            Message::SwitchProposal { .. } => RECORD + NAME + 10,
-            Message::SwitchInvite { .. } => NAME + 10,
+            Message::SwitchProposal { bid, .. } => {
+                RECORD + NAME + 10 + bid.as_ref().map_or(0, |_| RECORD + 30)
+            }
+            Message::SwitchInvite { bid, .. } => {
+                NAME + 10 + bid.as_ref().map_or(0, |_| RECORD + 30)
+            }
             Message::SwitchDecline { .. } | Message::SwitchConsent { .. } => 10,
         };
         // The name of the variant, and the frame's length.

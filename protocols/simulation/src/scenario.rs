@@ -57,6 +57,10 @@ pub struct Case {
     /// Whether a new neighbour is told of broadcasts that it may have missed.
     #[serde(default)]
     pub catch_up: bool,
+    /// How many of a node's links are left to chance, while it exchanges the others for shorter ones.
+    /// Without it, or with as many as there are, all.
+    #[serde(default, rename = "random-links")]
+    pub random_links: Option<usize>,
     /// What the network is like.
     #[serde(default)]
     pub network: Conditions,
@@ -249,6 +253,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ),
     ("bad-network", include_str!("../scenarios/bad-network.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
+    ("latency", include_str!("../scenarios/latency.toml")),
     ("cyclon", include_str!("../scenarios/cyclon.toml")),
 ];
 

@@ -2,6 +2,7 @@
 //! that look at what comes of it.
 
 mod broadcast;
+mod lengths;
 mod measure;
 mod people;
 mod watch;

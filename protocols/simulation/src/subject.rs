@@ -15,6 +15,17 @@ pub struct Setup {
     pub defect: Option<Defect>,
 }
 
+impl Setup {
+    /// The same with what a scenario asks for: so many links left to chance.
+    pub(crate) fn with_random_links(&self, count: Option<usize>) -> Self {
+        let mut setup = self.clone();
+        if let Some(count) = count.filter(|count| *count < setup.config.active_capacity()) {
+            setup.config = setup.config.with_optimize(true).with_unbiased_min(count);
+        }
+        setup
+    }
+}
+
 /// A membership that scenarios can be run with.
 pub trait Subject: Membership + Sized {
     /// All that [`Subject::went`] may say.

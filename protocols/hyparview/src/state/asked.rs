@@ -3,7 +3,7 @@
 
 use rand::Rng;
 
-use super::{State, neighbor::Purpose, view::Neighbor};
+use super::{State, neighbor::Purpose, optimize::Link, view::Neighbor};
 use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Message, Priority, Pulse};
 
 /// Requests that wait. Each one waits for half a second; when there are more, the others are
@@ -90,6 +90,7 @@ impl<I: Id, A: Address> State<I, A> {
             degree: ask.pulse.degree.saturating_add(1),
             heard: self.now,
             since: self.now,
+            link: Link::default(),
             crowded: self.is_new() && at_hand,
         });
         self.spread_soon(rng);

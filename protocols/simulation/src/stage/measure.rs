@@ -66,6 +66,7 @@ impl<M: Subject> Stage<'_, M> {
         let graph = Graph::of(&self.world);
         let mut row = Row::new(label, self.world.now());
         self.measure_graph(&graph, &mut row);
+        self.measure_lengths(&graph, &mut row);
         self.measure_traffic(graph.len(), &mut row);
         row.degrees = if graph.asymmetric() > graph.len() {
             graph.in_degrees()

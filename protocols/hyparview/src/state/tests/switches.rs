@@ -10,11 +10,16 @@ fn proposal(old: u64) -> Said {
         token: 9,
         record: Home::default(),
         old,
+        bid: None,
     }
 }
 
 fn invite(partner: u64) -> Said {
-    Message::SwitchInvite { token: 9, partner }
+    Message::SwitchInvite {
+        token: 9,
+        partner,
+        bid: None,
+    }
 }
 
 const DECLINE: Said = Message::SwitchDecline { token: 9 };
@@ -31,6 +36,7 @@ fn the_initiator_proposes_and_then_exchanges_its_oldest_link() {
             token: 1,
             record,
             old,
+            bid: None,
         },
     );
     assert_eq!(outputs, [proposed, expect(70, 1)]);
@@ -231,6 +237,7 @@ fn a_node_that_nobody_has_room_for_steps_between_two_others() {
             token: 2,
             record,
             old,
+            bid: None,
         },
     );
     assert!(outputs.contains(&proposed), "{outputs:?}");
