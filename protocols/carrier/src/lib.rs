@@ -1,0 +1,3 @@
+//! What our protocols have in common below their state machines.
+
+mod knobs;
