@@ -57,7 +57,7 @@ pub struct Position<I> {
 }
 
 /// A message between two neighbours.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message<I> {
     /// A payload on its way.
     Gossip {
@@ -68,6 +68,7 @@ pub enum Message<I> {
         /// How long ago its origin sent it, in milliseconds, the time on links left out.
         age_ms: u32,
         /// What it says.
+        #[serde(with = "as_bytes")]
         payload: Payload,
     },
     /// The sender has these, and will not push them.
@@ -97,4 +98,77 @@ pub enum Message<I> {
         /// What the sender can supply; nothing of an origin within the bounds that is not listed.
         list: Vec<Position<I>>,
     },
+}
+
+impl<I> Message<I> {
+    /// The same message with every name passed through `name`.
+    pub(crate) fn map<J>(self, name: impl Fn(I) -> J) -> Message<J> {
+        let id = |id: MessageId<I>| MessageId {
+            origin: name(id.origin),
+            life: id.life,
+            seq: id.seq,
+        };
+        let positions = |list: Vec<Position<I>>| {
+            let position = |position: Position<I>| Position {
+                origin: name(position.origin),
+                held: position.held,
+            };
+            list.into_iter().map(position).collect()
+        };
+        match self {
+            Self::Gossip {
+                id: of,
+                hops,
+                age_ms,
+                payload,
+            } => Message::Gossip {
+                id: id(of),
+                hops,
+                age_ms,
+                payload,
+            },
+            Self::IHave { list } => Message::IHave {
+                list: list
+                    .into_iter()
+                    .map(|announcement| Announcement {
+                        id: id(announcement.id),
+                        hops: announcement.hops,
+                    })
+                    .collect(),
+            },
+            Self::Graft { list } => Message::Graft {
+                list: positions(list),
+            },
+            Self::Prune { origins } => Message::Prune {
+                origins: origins.into_iter().map(name).collect(),
+            },
+            Self::Digest { after, upto, list } => Message::Digest {
+                list: positions(list),
+                after: after.map(&name),
+                upto: upto.map(&name),
+            },
+        }
+    }
+}
+
+/// A payload as a byte string.
+mod as_bytes {
+    use carrier::cbor::ByteString;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Payload;
+
+    pub(super) fn serialize<S: Serializer>(
+        payload: &Payload,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(payload)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Payload, D::Error> {
+        let ByteString(bytes) = ByteString::deserialize(deserializer)?;
+        Ok(bytes.into())
+    }
 }

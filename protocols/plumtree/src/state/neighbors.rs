@@ -41,10 +41,6 @@ impl Links {
         Self(self.0 & !others.0)
     }
 
-    pub(super) fn and(self, others: Self) -> Self {
-        Self(self.0 | others.0)
-    }
-
     pub(super) fn len(self) -> u32 {
         self.0.count_ones()
     }

@@ -19,13 +19,6 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn with_eager(eager: Links) -> Self {
-        Self {
-            eager,
-            ..Self::default()
-        }
-    }
-
     /// Takes note of how far `slot` says to be from the root.
     pub(super) fn note(&mut self, slot: Slot, hops: u16) {
         if self.hops.len() <= slot.index() {

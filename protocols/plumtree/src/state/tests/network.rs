@@ -42,26 +42,15 @@ pub(super) struct Spread {
     /// Who got it, how often, over how many links and when.
     pub(super) got: BTreeMap<u64, (usize, u16, Duration)>,
     pub(super) payloads: usize,
-    pub(super) sent_at: Duration,
 }
 
 impl Spread {
-    /// Paper 5: payloads per node that got the message, less one.
-    pub(super) fn redundancy(&self) -> f64 {
-        ratio(self.payloads, self.got.len()) - 1.0
-    }
-
     pub(super) fn last_hop(&self) -> u16 {
         self.got
             .values()
             .map(|(_, hops, _)| *hops)
             .max()
             .unwrap_or(0)
-    }
-
-    pub(super) fn last_time(&self) -> Duration {
-        let last = self.got.values().map(|(_, _, at)| *at).max();
-        last.unwrap_or_default().saturating_sub(self.sent_at)
     }
 }
 
@@ -225,14 +214,7 @@ impl Network {
     pub(super) fn broadcast(&mut self, from: u64) -> MessageId<u64> {
         let id = self.nodes[&from].next_id();
         let payload: Arc<[u8]> = Arc::from(format!("{id:?}").into_bytes());
-        let sent_at = self.now;
-        self.spreads.insert(
-            id,
-            Spread {
-                sent_at,
-                ..Spread::default()
-            },
-        );
+        self.spreads.insert(id, Spread::default());
         self.feed(from, Input::Command(Command::Broadcast(payload)));
         id
     }

@@ -1,0 +1,5 @@
+//! The behaviour on real sockets.
+
+mod cluster;
+mod hostile;
+mod spreading;
