@@ -107,6 +107,11 @@ carrier::knobs! {
     /// Mean time between two switches while the overlay has to be mixed.
     /// Defaults to 3 s (guess: more than a switch takes).
     remix_burst_interval, with_remix_burst_interval: Duration = Duration::from_secs(3);
+    /// How long a node counts as new. Each link that it makes meanwhile with a peer that it was told of,
+    /// not at a walk's end, is exchanged once for a random one later, when shuffles have filled the passive view from
+    /// everywhere: at least some `shuffle_interval`s.
+    /// Defaults to 60 s.
+    youth, with_youth: Duration = Duration::from_secs(60);
     /// How many switches a node makes when its component has come together with another.
     /// Defaults to 3 (measured: 20, 50 and 100 nodes have 80 % of a random graph's cross links 20 s
     /// after a cut has healed; 5 gains little).

@@ -10,7 +10,7 @@
 //! | `shuffle` | keeping the passive view fresh |
 //! | `heartbeat`, `beacon` | keeping relations alive and symmetric; the component's tag |
 //! | `suspects`, `probe` | not forgetting who is out of reach; healing partitions |
-//! | `remix` | four-node switches that keep the graph random |
+//! | `remix`, `crowd` | four-node switches that keep the graph random, and links made in a crowd |
 //! | `records` | how peers are reached |
 //! | `admission`, `quarantine` | limits on what others may make us do |
 //! | `alarms`, `invariants` | timers asked for; what must hold after every input |
@@ -30,6 +30,7 @@ mod admission;
 mod alarms;
 mod asked;
 mod beacon;
+mod crowd;
 mod disconnect;
 mod heartbeat;
 mod invariants;
@@ -52,6 +53,7 @@ use admission::Admission;
 use alarms::Alarms;
 use asked::{Ask, Kind};
 use beacon::Beacon;
+use crowd::Crowd;
 use neighbor::{Grant, Pending};
 use probe::Probe;
 use quarantine::Quarantine;
@@ -94,6 +96,7 @@ pub struct State<I, A> {
     heal_after: Duration,
     switch: Option<Switch<I>>,
     mixing: Mixing,
+    crowd: Crowd,
     /// Relations that ended lately: heartbeats about them are answered with Disconnect.
     ended: VecDeque<Epoch<I>>,
     alarms: Alarms<I>,
@@ -129,6 +132,7 @@ impl<I: Id, A: Address> State<I, A> {
             heal_after: Duration::ZERO,
             switch: None,
             mixing: Mixing::default(),
+            crowd: Crowd::default(),
             ended: VecDeque::new(),
             alarms: Alarms::default(),
             left: false,
@@ -142,6 +146,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.now = now;
         self.beacon.start(now);
         self.beat_at = now;
+        self.enter_crowd();
         // The application's first contacts are joined, not just asked.
         self.refill
             .hold(now.saturating_add(self.config.walk_grace()));
@@ -217,6 +222,11 @@ impl<I: Id, A: Address> State<I, A> {
     /// Contacts that are never forgotten.
     pub fn permanent(&self) -> impl Iterator<Item = &Contact<I, A>> {
         self.permanent.values()
+    }
+
+    /// Requests without an answer: to whom, and since when.
+    pub fn requests(&self) -> impl Iterator<Item = (I, Duration)> {
+        self.pending.iter().map(|(id, ours)| (*id, ours.since))
     }
 
     /// The root of the component that this node believes to be in: the same everywhere once a

@@ -173,7 +173,9 @@ impl<I: Id, A: Address> State<I, A> {
             degree: pulse.degree,
             heard: self.now,
             since: self.now,
+            crowded: self.is_new() && matches!(ours.purpose, Purpose::Refill | Purpose::Repair),
         });
+        self.spread_soon(rng);
         self.learn_all(sample, &[], rng);
         self.hear_tag(pulse.tag, rng);
         if ours.purpose == Purpose::Join {

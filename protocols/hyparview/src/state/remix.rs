@@ -114,22 +114,32 @@ impl<I: Id, A: Address> State<I, A> {
     /// i: proposes a switch to a random peer outside the view.
     pub(super) fn on_remix_timer<R: Rng>(&mut self, rng: &mut R) {
         let mixing = self.is_mixing();
+        let crowded = self.spread_out();
         let mean = if mixing {
             self.config.remix_burst_interval()
+        } else if crowded.is_some() {
+            self.config.shuffle_interval()
         } else {
             self.config.remix_interval()
         };
         let after = spread(mean, rng);
         self.wake(Timer::Remix, after);
+        if crowded.is_none() {
+            self.spread_soon(rng);
+        }
         if self.active.len() < 2 {
             return;
         }
         let Some(new) = self.switch_candidate(mixing, rng) else {
             return;
         };
-        // Both sides give up their oldest link, so that all links are mixed in turn.
-        let oldest = self.active.values().min_by_key(|one| one.since);
-        if let Some(old) = oldest.map(|one| one.contact.id) {
+        // Both sides give up links made in a crowd first, and then their oldest, so that all links are
+        // mixed in turn.
+        let oldest = || {
+            let all = self.active.values();
+            all.min_by_key(|one| one.since).map(|one| one.contact.id)
+        };
+        if let Some(old) = crowded.or_else(oldest) {
             self.propose(new, old);
         }
     }
@@ -221,12 +231,17 @@ impl<I: Id, A: Address> State<I, A> {
             .active
             .values()
             .filter(|one| willing && one.contact.id != old && !self.protected(one, 0))
-            .map(|one| (one.since, one.contact.id))
+            .map(|one| (!one.crowded, one.since, one.contact.id))
             .collect();
         able.sort_unstable();
-        // One of the older half: another one than last time, should that have declined.
-        let older = able.len().div_ceil(2);
-        able[..older].choose(rng).map(|(_, id)| *id)
+        // A marked one, or one of the older half: another one than last time, should that have declined.
+        let marked = able.iter().filter(|(unmarked, ..)| !unmarked).count();
+        let older = if marked > 0 {
+            marked
+        } else {
+            able.len().div_ceil(2)
+        };
+        able[..older].choose(rng).map(|(.., id)| *id)
     }
 
     /// d: agrees to part with c, if o is not a neighbour already.

@@ -24,6 +24,8 @@ pub(super) struct Neighbor<I, A> {
     /// When it last proved to hold the relation.
     pub(super) heard: Duration,
     pub(super) since: Duration,
+    /// Made in a crowd: to be exchanged for a random one (R8).
+    pub(super) crowded: bool,
 }
 
 /// A peer in the passive view.
