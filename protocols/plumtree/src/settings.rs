@@ -21,7 +21,7 @@ impl Settings {
             life,
             seed: None,
             limits: Limits {
-                frame_timeout: Duration::from_secs(10),
+                frame_timeout: Duration::from_secs(20),
                 linger: Duration::from_secs(5),
                 queue_frames_max: 128,
                 full_pushes_max: 64,
@@ -38,9 +38,10 @@ impl Settings {
         self
     }
 
-    /// Bounds and time-outs of connections. Default to those of the membership, with longer queues (128
-    /// frames, 64 too many in a row) and four times the frames per second (2,000): the status of
-    /// 10,000 nodes every 5 s over one link.
+    /// Bounds and time-outs of connections. Default to those of the membership, with twice the time for a
+    /// frame (20 s: to find out that a peer is frozen is the membership's business), longer queues (128
+    /// frames, 64 too many in a row) and four times the frames per second (2,000: the status of 10,000
+    /// nodes every 5 s over one link).
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;

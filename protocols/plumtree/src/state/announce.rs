@@ -103,27 +103,26 @@ impl<I: Id> State<I> {
         list.truncate(self.config.list_max());
         for heard in list {
             if self.lacks(&heard.id) {
-                self.claim(slot, &heard.id);
+                self.claim(slot, &heard.id, Some(heard.hops));
                 continue;
             }
-            let Some(origin) = self.shelf.origins.get_mut(&heard.id.origin) else {
-                continue;
-            };
-            if !origin.is_newest(heard.id.life, heard.id.seq) {
-                continue;
-            }
-            // It has it, and no use for our way, which is longer.
-            let ours = origin.hops;
-            if let Some(neighbor) = self.neighbors.get_mut(slot)
-                && heard.hops <= ours.saturating_add(1)
-            {
-                neighbor.announcements.remove(&heard.id);
-            }
-            if self.shapes(heard.id.origin) {
-                let key = self.key(heard.id.origin);
-                self.change(key, |tree| tree.note(slot, heard.hops));
-                self.optimise(slot, &heard);
-            }
+            self.weigh(slot, &heard);
+        }
+    }
+
+    /// Takes note of how far an announcer of a message that we have is from its root, and goes over to
+    /// it if that is much nearer than we are.
+    pub(super) fn weigh(&mut self, slot: Slot, heard: &Announcement<I>) {
+        let id = heard.id;
+        let newest = self
+            .shelf
+            .origins
+            .get(&id.origin)
+            .is_some_and(|origin| origin.is_newest(id.life, id.seq));
+        if newest && self.shapes(id.origin) {
+            let key = self.key(id.origin);
+            self.change(key, |tree| tree.note(slot, heard.hops));
+            self.optimise(slot, heard);
         }
     }
 

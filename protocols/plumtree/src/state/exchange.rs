@@ -81,7 +81,7 @@ impl<I: Id> State<I> {
                 seq,
             };
             if let Some(seq) = held.newest_of(|seq| self.lacks(&id(seq))) {
-                self.claim(slot, &id(seq));
+                self.claim(slot, &id(seq), None);
             }
         }
         for (id, hops) in self.unknown_to(&theirs, after, upto) {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Id, Message, Trees,
     io::Event,
-    message::{MessageId, Payload},
+    message::{Announcement, MessageId, Payload},
 };
 
 /// A payload that came.
@@ -88,7 +88,7 @@ impl<I: Id> State<I> {
             self.change(TreeKey::Of(id.origin), |tree| tree.eager = eager);
         }
         self.join_tree(slot, &id, arrival.hops);
-        let announcers = self.came(&id);
+        let announcers = self.came(slot, &id);
         self.keep(
             id,
             Kept {
@@ -104,7 +104,19 @@ impl<I: Id> State<I> {
             payload: arrival.payload,
             hops: arrival.hops,
         });
-        self.pass_on(id, announcers.with(slot));
+        let knowing = announcers
+            .iter()
+            .fold(Links::one(slot), |links, (slot, _)| links.with(*slot));
+        self.pass_on(id, knowing);
+        // The nearest first: one change is all that a tree makes at a time.
+        let mut nearer: Vec<(u16, Slot)> = announcers
+            .into_iter()
+            .filter_map(|(slot, hops)| Some((hops?, slot)))
+            .collect();
+        nearer.sort_unstable();
+        for (hops, slot) in nearer {
+            self.weigh(slot, &Announcement { id, hops });
+        }
     }
 
     /// Takes note that `id` was seen. Its origin may be new.
@@ -187,16 +199,17 @@ impl<I: Id> State<I> {
         self.prune(slot, origin);
     }
 
-    /// Pushes a kept message over the links of its tree and announces it over the others. Not to
-    /// `knowing`: they have it.
+    /// Pushes a kept message over the links of its tree and announces it over the others. Nothing is
+    /// pushed to `knowing`: they have it, but hear how far we are from the root.
     fn pass_on(&mut self, id: MessageId<I>, knowing: Links) {
-        let others = self.neighbors.all().without(knowing);
+        let all = self.neighbors.all();
+        let others = all.without(knowing);
         let eager = match self.config.trees() {
             Trees::Flood => others,
             Trees::PerOrigin | Trees::Shared => {
                 let tree = self.tree(self.key(id.origin));
-                let lazy = others.without(tree.map(|tree| tree.eager).unwrap_or_default());
-                others.without(lazy)
+                let tree = tree.map(|tree| tree.eager).unwrap_or_default();
+                others.without(others.without(tree))
             }
         };
         let Some(message) = self.gossip(&id) else {
@@ -212,7 +225,9 @@ impl<I: Id> State<I> {
                 .origins
                 .get(&id.origin)
                 .map_or(0, |origin| origin.get(id.seq).map_or(0, |kept| kept.hops));
-            for slot in others.without(eager).iter() {
+            let tree = self.tree(self.key(id.origin));
+            let lazy = all.without(tree.map(|tree| tree.eager).unwrap_or_default());
+            for slot in lazy.iter() {
                 self.announce(slot, id, hops);
             }
         }

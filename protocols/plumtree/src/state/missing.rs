@@ -21,6 +21,8 @@ struct Claim {
     slot: Slot,
     life: u64,
     seq: u64,
+    /// How far the neighbour is from the origin, if it said so.
+    hops: Option<u16>,
     at: Duration,
 }
 
@@ -48,8 +50,8 @@ impl Missing {
 }
 
 impl<I: Id> State<I> {
-    /// `slot` says that it has a message that we lack.
-    pub(super) fn claim(&mut self, slot: Slot, id: &MessageId<I>) {
+    /// `slot` says that it has a message that we lack, and perhaps over how many links it came there.
+    pub(super) fn claim(&mut self, slot: Slot, id: &MessageId<I>, hops: Option<u16>) {
         let latest = self.config.keep() == Keep::Latest;
         let at_most = self.config.missing_max();
         let many = self.missing.len() >= at_most;
@@ -66,6 +68,7 @@ impl<I: Id> State<I> {
             slot,
             life: id.life,
             seq: id.seq,
+            hops,
             at: self.now,
         };
         let many_claims = missing.claims.len() >= CLAIMS_MAX;
@@ -73,9 +76,10 @@ impl<I: Id> State<I> {
             known.slot == slot && (latest || (known.life, known.seq) == (id.life, id.seq))
         });
         match same {
-            Some(known) => {
-                (known.life, known.seq) = (known.life, known.seq).max((id.life, id.seq));
+            Some(known) if (known.life, known.seq) <= (id.life, id.seq) => {
+                (known.life, known.seq, known.hops) = (id.life, id.seq, hops);
             }
+            Some(_) => {}
             None if many_claims => self.totals.shed += 1,
             None => {
                 missing.claims.push(claim);
@@ -145,16 +149,17 @@ impl<I: Id> State<I> {
         }
     }
 
-    /// A message came. Returns who announced it: they have it.
-    pub(super) fn came(&mut self, id: &MessageId<I>) -> Links {
+    /// A message came from `slot`. Returns who announced it, and with how many hops.
+    pub(super) fn came(&mut self, slot: Slot, id: &MessageId<I>) -> Vec<(Slot, Option<u16>)> {
         let Some(mut missing) = self.missing.remove(&id.origin) else {
-            return Links::default();
+            return Vec::new();
         };
         let announcers = missing
             .claims
             .iter()
             .filter(|claim| (claim.life, claim.seq) == (id.life, id.seq))
-            .fold(Links::default(), |links, claim| links.with(claim.slot));
+            .map(|claim| (claim.slot, claim.hops))
+            .collect();
         let (open, settled): (Vec<Claim>, Vec<Claim>) =
             missing.claims.drain(..).partition(|claim| {
                 self.lacks(&MessageId {
@@ -166,6 +171,9 @@ impl<I: Id> State<I> {
         for claim in settled {
             self.settle(claim.slot);
         }
+        // Who answers may be asked again.
+        missing.asked = missing.asked.without(Links::one(slot));
+        missing.waiting_for.take_if(|awaited| *awaited == slot);
         let earliest = open.iter().map(|claim| claim.at).min();
         missing.claims = open;
         let (due, waiting) = (missing.due, missing.waiting_for.is_some());

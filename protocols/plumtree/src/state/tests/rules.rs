@@ -202,12 +202,12 @@ fn what_comes_in_time_is_not_asked_for() {
     let mut bench = settled(Config::default());
     bench.hear(2, ihave(FAR, 2, 4));
     bench.after(ms(200));
-    // 2 has it: it is not told either.
+    // 2 has it: it is told how far we are, and nothing is pushed to it.
     assert_eq!(
         bench.hear(1, gossip(FAR, 2, 3)),
         [deliver(FAR, 2, 3), send(3, gossip(FAR, 2, 4))]
     );
-    assert_eq!(bench.after(ms(600)), []);
+    assert_eq!(bench.after(ms(600)), [send(2, ihave(FAR, 2, 3))]);
     assert_eq!(bench.state.sizes().missing, 0);
 }
 
@@ -286,6 +286,14 @@ fn an_announcer_that_is_nearer_by_the_threshold_becomes_the_parent() {
     assert_eq!(bench.hear(2, ihave(FAR, 1, 4)), [send(2, graft(FAR, 1))]);
     assert_eq!(bench.state.parent(FAR), Some(2));
     assert_eq!(bench.after(ms(60)), [send(1, prune(FAR))]);
+}
+
+#[test]
+fn an_announcement_that_came_before_the_message_shortens_the_way_as_well() {
+    let mut bench = settled(Config::default());
+    bench.hear(2, ihave(FAR, 2, 4));
+    bench.hear(1, gossip(FAR, 2, 9));
+    assert_eq!(bench.state.parent(FAR), Some(2));
 }
 
 #[test]
