@@ -87,7 +87,8 @@ impl Lab {
             lab.join();
             lab.world.run(gap);
         }
-        lab.world.run(SECOND * 30);
+        // The overlay mixes itself anew for some minutes after a burst of joins.
+        lab.world.run(SECOND * 300);
         lab
     }
 

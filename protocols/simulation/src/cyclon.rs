@@ -5,10 +5,7 @@
 //! that is gone is noticed by nobody and leaves the views as the oldest entry. Broadcasts go to 4 random
 //! peers of the view.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::{BTreeMap, VecDeque}, time::Duration};
 
 use rand::{Rng, RngExt, rngs::SmallRng, seq::IteratorRandom};
 
@@ -143,8 +140,7 @@ impl Cyclon {
 
     fn again<R: Rng>(&mut self, rng: &mut R) {
         let after = CYCLE / 4 * 3 + rng.random_range(Duration::ZERO..=CYCLE / 2);
-        self.outputs
-            .push_back(Output::Schedule { after, timer: () });
+        self.outputs.push_back(Output::Schedule { after, timer: () });
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use hyparview::{Command, Config, Farewell, Input as Given, Message, Priority, State, Timer};
+use hyparview::{
+    Command, Config, Farewell, Input as Given, Message, Priority, State, Timer,
+};
 
 use crate::{NodeId, Output, member::Member, protocol::OutputOf};
 
@@ -68,7 +70,9 @@ impl Defect {
             Self::NeverProbes => config
                 .with_probe_interval_min(NEVER)
                 .with_probe_interval_max(NEVER),
-            Self::NeverMixes => config.with_remix_interval(NEVER).with_remix_burst(0),
+            Self::NeverMixes => config
+                .with_remix_interval(NEVER)
+                .with_remix_burst(0),
             Self::TakesNoForAnAnswer => config
                 .with_refill_parallel(1)
                 .with_patience(Duration::from_secs(60))

@@ -184,10 +184,7 @@ impl Graph {
         }
         for node in self.nodes() {
             for at in self.starts[node as usize]..self.starts[node as usize + 1] {
-                let (a, b) = (
-                    find(&mut root, node),
-                    find(&mut root, self.arcs[at as usize]),
-                );
+                let (a, b) = (find(&mut root, node), find(&mut root, self.arcs[at as usize]));
                 root[a.max(b) as usize] = a.min(b);
             }
         }

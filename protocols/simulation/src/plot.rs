@@ -116,12 +116,7 @@ impl Plot<'_> {
              font-family=\"sans-serif\" font-size=\"12\">\n\
              <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
         );
-        text(
-            &mut svg,
-            (west, 22.0),
-            "start",
-            &format!("<tspan font-size=\"14\">{}</tspan>", escape(self.title)),
-        );
+        text(&mut svg, (west, 22.0), "start", &format!("<tspan font-size=\"14\">{}</tspan>", escape(self.title)));
         self.axes(&mut svg, (left, right, top), &x, &y);
         for (at, (series, colour)) in self.series.iter().zip(COLOURS).enumerate() {
             let line = north + 16.0 * at as f64;
@@ -130,12 +125,7 @@ impl Plot<'_> {
                 "<rect x=\"{:.1}\" y=\"{line:.1}\" width=\"10\" height=\"10\" fill=\"{colour}\"/>",
                 WIDTH - east + 12.0
             );
-            text(
-                &mut svg,
-                (WIDTH - east + 27.0, line + 9.0),
-                "start",
-                &escape(&series.name),
-            );
+            text(&mut svg, (WIDTH - east + 27.0, line + 9.0), "start", &escape(&series.name));
             if self.bars {
                 let each = 0.8 / self.series.len() as f64;
                 for (value, height) in &series.points {
@@ -188,20 +178,12 @@ impl Plot<'_> {
         let step = ((right - left) / 10.0).ceil().max(1.0);
         let mut value = left;
         while value <= right {
-            text(
-                svg,
-                (x(value), HEIGHT - south + 16.0),
-                "middle",
-                &label(value),
-            );
+            text(svg, (x(value), HEIGHT - south + 16.0), "middle", &label(value));
             value += step;
         }
         let middle = f64::midpoint(west, WIDTH - east);
         text(svg, (middle, HEIGHT - 10.0), "middle", &escape(self.across));
-        let turned = format!(
-            "<tspan font-style=\"italic\">{}</tspan>",
-            escape(self.upwards)
-        );
+        let turned = format!("<tspan font-style=\"italic\">{}</tspan>", escape(self.upwards));
         text(svg, (west, north - 6.0), "start", &turned);
     }
 }

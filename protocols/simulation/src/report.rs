@@ -134,9 +134,7 @@ impl CaseReport {
         let broken = self.violations.iter().cloned();
         let missed = self.verdicts.iter().filter(|verdict| !verdict.held);
         let told = missed.map(|one| {
-            let value = one
-                .value
-                .map_or("never".to_owned(), |value| format!("{value:.5}"));
+            let value = one.value.map_or("never".to_owned(), |value| format!("{value:.5}"));
             format!("{} {}: {value}, wanted {}", one.at, one.what, one.wanted())
         });
         broken.chain(told).collect()
@@ -145,10 +143,7 @@ impl CaseReport {
     /// The values of the case's variables, for a title.
     #[must_use]
     pub fn case(&self) -> String {
-        let all = self
-            .variables
-            .iter()
-            .map(|(name, value)| format!("{name} {value}"));
+        let all = self.variables.iter().map(|(name, value)| format!("{name} {value}"));
         all.collect::<Vec<_>>().join(", ")
     }
 }

@@ -220,33 +220,18 @@ fn fill_in(value: &mut Value, variables: &BTreeMap<String, f64>) -> Result<(), S
 
 /// The scenarios that come with the program: name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[
-    (
-        "sequential-join",
-        include_str!("../scenarios/sequential-join.toml"),
-    ),
+    ("sequential-join", include_str!("../scenarios/sequential-join.toml")),
     ("burst-join", include_str!("../scenarios/burst-join.toml")),
     ("crash", include_str!("../scenarios/crash.toml")),
     ("healing", include_str!("../scenarios/healing.toml")),
     ("partition", include_str!("../scenarios/partition.toml")),
-    (
-        "long-partition",
-        include_str!("../scenarios/long-partition.toml"),
-    ),
-    (
-        "small-partition",
-        include_str!("../scenarios/small-partition.toml"),
-    ),
+    ("long-partition", include_str!("../scenarios/long-partition.toml")),
+    ("small-partition", include_str!("../scenarios/small-partition.toml")),
     ("restart", include_str!("../scenarios/restart.toml")),
-    (
-        "leave-and-return",
-        include_str!("../scenarios/leave-and-return.toml"),
-    ),
+    ("leave-and-return", include_str!("../scenarios/leave-and-return.toml")),
     ("flapping", include_str!("../scenarios/flapping.toml")),
     ("frozen", include_str!("../scenarios/frozen.toml")),
-    (
-        "wedged-reader",
-        include_str!("../scenarios/wedged-reader.toml"),
-    ),
+    ("wedged-reader", include_str!("../scenarios/wedged-reader.toml")),
     ("bad-network", include_str!("../scenarios/bad-network.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("cyclon", include_str!("../scenarios/cyclon.toml")),

@@ -283,3 +283,4 @@ fn secs(seconds: f64) -> Duration {
 fn millis(ms: f64) -> Duration {
     secs(ms / 1000.0)
 }
+

@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rand::{SeedableRng, rngs::SmallRng};
 
 use super::Stage;
-use crate::{
-    Graph, NodeId, Subject,
-    report::{Row, Verdict},
-};
+use crate::{Graph, NodeId, Subject, report::{Row, Verdict}};
 
 /// Nodes from which shortest paths are measured; from all if there are fewer.
 const SOURCES: usize = 200;
@@ -80,10 +77,7 @@ impl<M: Subject> Stage<'_, M> {
         let capacity = M::capacity(self.setup);
         row.set("nodes", nodes);
         row.set("full_percent", 100.0 * full(graph, capacity));
-        row.set(
-            "isolated",
-            graph.degrees().first().copied().unwrap_or(0) as f64,
-        );
+        row.set("isolated", graph.degrees().first().copied().unwrap_or(0) as f64);
         let components = graph.components();
         let largest = components.first().copied().unwrap_or(0);
         row.set("components", components.len() as f64);

@@ -143,7 +143,9 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             return self.fail(from, to, 2 * latency);
         }
         // Two round trips: TCP, and encryption with the choice of protocols.
-        let slot = self.links.open([from, to], latency, self.now + 4 * latency);
+        let slot = self
+            .links
+            .open([from, to], latency, self.now + 4 * latency);
         self.node_mut(from).ends.0.push((to, slot));
         self.node_mut(to).ends.0.push((from, slot));
         Some(slot)
