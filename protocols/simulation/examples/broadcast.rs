@@ -1,5 +1,5 @@
 //! What a broadcast costs and how long it takes, with a tree per origin, a shared tree and by flooding:
-//! `cargo run --release -p starling-simulation --example broadcast -- [NODES] [EXPERIMENT...]`
+//! `cargo run --release -p starling-simulation --example broadcast -- [NODES] [EXPERIMENT or VARIANT...]`
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::{collections::BTreeMap, time::Duration};
@@ -204,8 +204,9 @@ fn config(trees: Trees) -> plumtree::Config {
         .with_keep(Keep::All)
 }
 
-fn variants() -> [(&'static str, plumtree::Config, bool); 5] {
-    [
+/// All, or those that an argument names.
+fn variants() -> Vec<(&'static str, plumtree::Config, bool)> {
+    let all = [
         ("flood", config(Trees::Flood), false),
         ("per origin", config(Trees::PerOrigin), false),
         (
@@ -219,7 +220,13 @@ fn variants() -> [(&'static str, plumtree::Config, bool); 5] {
             config(Trees::Shared).with_optimise_threshold(7),
             false,
         ),
-    ]
+    ];
+    let arguments: Vec<String> = std::env::args().collect();
+    let named = |name: &str| arguments.iter().any(|argument| argument == name);
+    let some = all.iter().any(|(name, ..)| named(name));
+    all.into_iter()
+        .filter(|(name, ..)| !some || named(name))
+        .collect()
 }
 
 fn senders(nodes: u32) {
@@ -261,7 +268,7 @@ fn senders(nodes: u32) {
 
 fn churn(nodes: u32) {
     let per_cycle = (nodes / 200).max(1);
-    for (name, config, _) in &variants()[..3] {
+    for (name, config, _) in &variants() {
         let mut lab = Lab::settled(nodes, config.clone(), Network::default());
         lab.round(&[0, 0, 0], SECOND);
         let ids = lab.round(&[0, 0, 0], SECOND);
@@ -298,7 +305,7 @@ fn churn(nodes: u32) {
 
 fn crash(nodes: u32) {
     for percent in [30, 50, 80] {
-        for (name, config, _) in &variants()[..2] {
+        for (name, config, _) in &variants() {
             let mut lab = Lab::settled(nodes, config.clone(), Network::default());
             lab.round(&[0, 0, 0], SECOND);
             lab.world.observer = Watch::default();
@@ -358,7 +365,10 @@ fn main() {
         .unwrap_or(1000);
     let chosen: Vec<String> = arguments.collect();
     for name in EXPERIMENTS {
-        if !chosen.is_empty() && !chosen.iter().any(|one| one == name) {
+        let some = EXPERIMENTS
+            .iter()
+            .any(|name| chosen.iter().any(|one| one == name));
+        if some && !chosen.iter().any(|one| one == name) {
             continue;
         }
         match name {
