@@ -58,6 +58,10 @@ impl Behaviour {
     /// # Errors
     ///
     /// Fails when the configuration is contradictory, or when the key cannot sign.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "made for this behaviour and of no use afterwards"
+    )]
     pub fn new(
         key: Keypair,
         protocol: StreamProtocol,

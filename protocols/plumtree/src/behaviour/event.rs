@@ -26,7 +26,7 @@ pub enum Event {
     LinkChanged {
         /// The neighbour at its other end.
         peer: PeerId,
-        /// What it is now. A new neighbour's is lazy until something else is said.
+        /// What it is now. A new neighbour's is lazy unless something else is said.
         link: Link,
     },
     /// `peer` sent something that it must not. Its connections are being closed. What it sent had

@@ -108,6 +108,12 @@ impl<I: Id> State<I> {
             .iter()
             .fold(Links::one(slot), |links, (slot, _)| links.with(*slot));
         self.pass_on(id, knowing);
+        if !known && asked {
+            // The others take us for one of their tree, as they do with every new neighbour.
+            for (announcer, _) in announcers.iter().filter(|(other, _)| *other != slot) {
+                self.prune(*announcer, id.origin);
+            }
+        }
         // The nearest first: one change is all that a tree makes at a time.
         let mut nearer: Vec<(u16, Slot)> = announcers
             .into_iter()
@@ -193,7 +199,7 @@ impl<I: Id> State<I> {
                 return;
             }
             self.change(key, |tree| {
-                tree.eager = tree.eager.without(Links::one(slot))
+                tree.eager = tree.eager.without(Links::one(slot));
             });
         }
         self.prune(slot, origin);

@@ -140,19 +140,37 @@ impl<I: Id> State<I> {
         }
     }
 
-    /// A new neighbour. It becomes a lazy one of the trees that there are, for those are whole without
-    /// it; what either side lacks comes out when positions are compared.
+    /// "A new neighbour is added to the eager set" (paper 3.5): the next message of each origin shows
+    /// whether the way over it is faster, at the price of one duplicate. What either side lacks comes
+    /// out when positions are compared.
     ///
-    /// Modification from the paper, where it is eager: with a tree per origin that would cost a
-    /// duplicate for each origin.
+    /// Modification from the paper: not on a shared tree that has links, where each would be reported.
     pub(super) fn on_neighbor_up(&mut self, peer: I) {
         let allowance = self.config.serve_bytes_per_second();
-        if peer == self.me || self.neighbors.add(peer, self.now, allowance).is_none() {
+        if peer == self.me {
             return;
         }
+        let Some(slot) = self.neighbors.add(peer, self.now, allowance) else {
+            return;
+        };
         self.wake(Timer::Flush, self.now);
-        if self.config.trees() == Trees::Shared && self.shared.eager.is_empty() {
-            self.adopt(vec![TreeKey::Shared], Links::default());
+        match self.config.trees() {
+            Trees::PerOrigin => {
+                let keys: Vec<TreeKey<I>> = self
+                    .shelf
+                    .origins
+                    .keys()
+                    .copied()
+                    .map(TreeKey::Of)
+                    .collect();
+                for key in keys {
+                    self.change(key, |tree| tree.eager = tree.eager.with(slot));
+                }
+            }
+            Trees::Shared if self.shared.eager.is_empty() => {
+                self.adopt(vec![TreeKey::Shared], Links::default());
+            }
+            Trees::Shared | Trees::Flood => {}
         }
     }
 

@@ -297,10 +297,10 @@ fn an_announcement_that_came_before_the_message_shortens_the_way_as_well() {
 }
 
 #[test]
-fn a_new_neighbour_is_lazy_and_is_told_what_there_is() {
+fn a_new_neighbour_is_eager_and_is_told_what_there_is() {
     let mut bench = settled(Config::default());
     assert_eq!(bench.feed(Input::NeighborUp { peer: 4 }), []);
-    assert_eq!(bench.eager(FAR), [1, 3]);
+    assert_eq!(bench.eager(FAR), [1, 3, 4]);
     let held = Held {
         life: 1,
         seq: 1,
