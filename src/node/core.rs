@@ -18,7 +18,7 @@ use super::{
     Ended,
     data_dir::DataDir,
     departed::Departed,
-    envelope::{self, Reply, Request},
+    envelope::{self, Reply, Request, Word},
     gossip::{Answer, Gossiper, Turn},
     metrics::LatePlane,
     open_store::{self, OpenStore, Server},
@@ -186,7 +186,7 @@ impl Core {
                 debug!(%peer, ?hosts, "neighbour up");
                 self.neighbors.insert(peer.clone(), hosts.clone());
                 self.link(peer, hosts);
-                self.gossiper.hurry();
+                self.gossiper.exchange_soon();
             }
             network::Event::NeighborDown { peer, reason } => {
                 debug!(%peer, ?reason, "neighbour down");
@@ -198,6 +198,7 @@ impl Core {
                 self.gossiper.hurry();
             }
             network::Event::Request { from, body, reply } => self.on_request(from, &body, reply),
+            network::Event::Broadcast { from, content } => self.on_broadcast(&from, &content),
             // The picture asks the network itself.
             network::Event::Listening { .. } => {}
         }
@@ -214,7 +215,7 @@ impl Core {
             Some(Request::Status(gossip)) => {
                 let now = self.born.elapsed();
                 if self.directory.receive(&from, gossip, now) {
-                    self.gossiper.hurry();
+                    self.gossiper.exchange_soon();
                 }
                 let answer = Reply::Status(self.directory.gossip_for(&from, now));
                 let _ = reply.send(envelope::encode(&answer));
@@ -230,25 +231,45 @@ impl Core {
         }
     }
 
+    fn on_broadcast(&mut self, from: &NodeName, content: &[u8]) {
+        match envelope::decode(content) {
+            Some(Word::Status(rumor)) => {
+                // All others hear it as well: nothing needs to be passed on.
+                self.directory.hear_status(from, rumor, self.born.elapsed());
+                self.note_departed();
+            }
+            None => {
+                debug!(%from, bytes = content.len(), "broadcast makes no sense to this version")
+            }
+        }
+    }
+
     fn on_gossip(&mut self, turn: Turn) {
         let now = self.born.elapsed();
         match turn {
-            Turn::Due => {
+            Turn::Due { exchange } => {
                 self.announce();
                 self.directory.beat(now);
-                self.gossiper
-                    .round(&mut self.directory, self.neighbors.keys(), now);
+                let said = self.gossiper.speak(&self.directory);
+                if exchange || !said {
+                    self.gossiper
+                        .round(&mut self.directory, self.neighbors.keys(), now);
+                }
             }
             Turn::Answered(Answer {
                 peer,
                 gossip: Some(gossip),
             }) => {
                 if self.directory.receive(&peer, gossip, now) {
-                    self.gossiper.hurry();
+                    self.gossiper.exchange_soon();
                 }
             }
             Turn::Answered(Answer { gossip: None, .. }) => {}
         }
+        self.note_departed();
+    }
+
+    fn note_departed(&mut self) {
         for gone in self.departed.news(&self.directory) {
             info!(node = %gone, "a member is gone for good");
             if let Some(plane) = &self.plane {
@@ -291,7 +312,7 @@ impl Core {
             return Err(CommandError::Alive(peer.clone()));
         }
         if self.directory.evict(peer) {
-            self.gossiper.hurry();
+            self.gossiper.exchange_soon();
         }
         if let Some(plane) = &self.plane {
             plane.forget(peer.clone());
@@ -302,6 +323,7 @@ impl Core {
     /// The last words: the directory's to the neighbours, then the overlay's.
     async fn say_farewell(&mut self) {
         self.directory.leave();
+        self.gossiper.speak(&self.directory);
         self.gossiper
             .last_round(
                 &mut self.directory,

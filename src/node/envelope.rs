@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{directory::Gossip, replication};
+use crate::{
+    directory::{Gossip, Rumor},
+    replication,
+};
 
 /// A question to a neighbour.
 #[derive(Debug, Serialize, Deserialize)]
@@ -11,6 +14,13 @@ pub(super) enum Request {
     Link(replication::Request),
     /// What we know of the nodes; answered with what the neighbour knows.
     Status(Gossip),
+}
+
+/// What a node says to all, see [`network::Handle::broadcast`](crate::network::Handle::broadcast).
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// Its own record.
+    Status(Rumor),
 }
 
 /// Its answer.

@@ -13,39 +13,11 @@ pub enum ConfigError {
     Exceeds(&'static str, &'static str),
 }
 
-macro_rules! config {
-    ($( $(#[$doc:meta])* $field:ident, $with:ident: $kind:ty = $default:expr; )*) => {
-        /// Parameters of [`State`](crate::State). [`Config::default`] is the paper's set for ten
-        /// thousand nodes, completed where the paper is silent.
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct Config { $( $field: $kind, )* }
+carrier::knobs! {
+    /// Parameters of [`State`](crate::State). [`Config::default`] is the paper's set for ten
+    /// thousand nodes, completed where the paper is silent.
+    Config;
 
-        impl Default for Config {
-            fn default() -> Self {
-                Self { $( $field: $default, )* }
-            }
-        }
-
-        impl Config {
-            $(
-                $(#[$doc])*
-                #[must_use]
-                pub fn $field(&self) -> $kind {
-                    self.$field
-                }
-
-                #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
-                #[must_use]
-                pub fn $with(mut self, value: $kind) -> Self {
-                    self.$field = value;
-                    self
-                }
-            )*
-        }
-    };
-}
-
-config! {
     /// Size of the active view, log10(n) + 1 for n nodes.
     /// Defaults to 5 (paper 5.1: n = 10,000).
     active_capacity, with_active_capacity: usize = 5;

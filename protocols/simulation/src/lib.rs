@@ -15,6 +15,7 @@ mod report;
 mod scenario;
 mod stage;
 mod subject;
+mod tree;
 mod world;
 
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use scenario::{
     BUILT_IN, Bound, Case, Condition, Conditions, Kind, ScenarioError, Size, Step, Trouble, read,
 };
 pub use subject::{Setup, Subject};
+pub use tree::{Branch, Planted, Reported, Tree, Wish};
 pub use world::{Crash, Load, Observer, Totals, World};
 
 /// Plays one case of a scenario from `seed`. `tell` hears how far it is: steps done, steps in all, and

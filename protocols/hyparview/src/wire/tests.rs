@@ -1,4 +1,6 @@
+use cbor4ii::serde::to_vec;
 use libp2p::{Multiaddr, identity::Keypair};
+use serde::Serialize;
 
 use super::*;
 use crate::{Bid, Contact, Echo, Epoch, Farewell, Gauge, Priority, Pulse, RecordError, Tag};
