@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(wildcard tests/*.sh deployment/*.sh deployment/*/*.sh)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-matrix build verify fix bench bench-store smoke-docker clean
+.PHONY: help demo test test-matrix build verify fix bench bench-store simulate smoke-docker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,12 @@ bench: bench-store ## what the store and the data plane take, as tables of one r
 bench-store: ## what the store alone takes, beside plain tables (BENCH='--quick --json')
 	@deployment/setup.sh linker postgresql
 	$(CARGO) bench --locked --bench store -- $(BENCH)
+
+simulate: ## the overlay's scenarios in full size, with tables and plots in docs/overlay/ (SIMULATE=crash)
+	$(CARGO) build --locked --release --package starling
+	@mkdir -p docs/overlay
+	$(TARGET_DIR)/release/starling simulate $(or $(SIMULATE),all) --plots docs/overlay \
+		> docs/overlay/$(or $(SIMULATE),all).txt; status=$$?; cat docs/overlay/$(or $(SIMULATE),all).txt; exit $$status
 
 smoke-docker: ## three nodes in containers; one is cut off while writes go on (needs a Docker engine)
 	deployment/compose/smoke.sh

@@ -13,6 +13,7 @@ mod nested;
 mod nodes;
 mod output;
 mod settings;
+mod simulate;
 mod status;
 mod table;
 mod topology;
@@ -57,6 +58,7 @@ enum Verb {
     Evict(members::EvictArgs),
     Config(config::Args),
     Nested(nested::Args),
+    Simulate(simulate::Args),
     Completions(completions::Args),
 }
 
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Verb::Evict(args) => members::evict(&args),
         Verb::Config(args) => config::run(args),
         Verb::Nested(args) => nested::run(&args),
+        Verb::Simulate(args) => simulate::run(&args),
         Verb::Completions(args) => completions::run(&args),
     };
     match result {

@@ -33,7 +33,7 @@ pub use self::{
     log::{Log, LogFormat},
     network::Network,
     node::Node,
-    overlay::Overlay,
+    overlay::{Optimize, Overlay},
     password::PasswordSources,
     problem::{Error, Origin, Problem},
     render::{to_json, to_toml},

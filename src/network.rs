@@ -10,6 +10,7 @@
 
 pub(crate) mod address;
 mod behaviour;
+mod broadcast;
 mod codec;
 mod counters;
 mod event_loop;
@@ -26,6 +27,7 @@ mod start;
 mod swarm_key;
 mod transport;
 
+pub use broadcast::BROADCAST_BYTES_MAX;
 pub use codec::{REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 pub use counters::{Counter, Counters};
 pub use handle::{Handle, RequestError};

@@ -211,6 +211,12 @@ pub const SETTINGS: &[Setting] = &[
         "Mean time between two exchanges of links",
     ),
     setting(
+        "overlay.optimize",
+        Text,
+        ("optimize", "none|latency"),
+        "Exchange links for such with a shorter round trip",
+    ),
+    setting(
         "store.postgres",
         Secret,
         ("postgres", "URL"),

@@ -46,6 +46,19 @@ pub struct Overlay {
     /// data links. Defaults to 5 minutes.
     #[serde(with = "duration")]
     pub remix_interval: Duration,
+    /// Whether links are exchanged for shorter ones. Nodes that differ in this work together, but
+    /// only those that optimise exchange links. Defaults to none.
+    pub optimize: Optimize,
+}
+
+/// What neighbours are chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimize {
+    /// Chance. The overlay is sturdiest, and every link as long as the mean.
+    None,
+    /// Short round trips, but for two links that are left to chance.
+    Latency,
 }
 
 impl Default for Overlay {
@@ -61,6 +74,7 @@ impl Default for Overlay {
             heartbeat_interval: Duration::from_secs(1),
             silence_deadline: Duration::from_secs(4),
             remix_interval: Duration::from_secs(300),
+            optimize: Optimize::None,
         }
     }
 }
@@ -99,9 +113,9 @@ impl Overlay {
         let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let hops = |n: u32| u8::try_from(n).unwrap_or(u8::MAX);
         let defaults = hyparview::Config::default();
-        let outbound_min = defaults
-            .outbound_min()
-            .min(size(self.active_view).saturating_sub(1));
+        let spare = size(self.active_view).saturating_sub(1);
+        let outbound_min = defaults.outbound_min().min(spare);
+        let unbiased_min = defaults.unbiased_min().min(spare);
         let shuffle_walk = defaults.shuffle_walk().min(hops(self.arwl));
         // A tag crosses the overlay one heartbeat a hop; keep the default's proportion.
         let slower = self.silence_deadline.max(self.heartbeat_interval * 4) * 15 / 4;
@@ -116,6 +130,8 @@ impl Overlay {
             .with_shuffle_active(size(self.shuffle_active))
             .with_shuffle_passive(size(self.shuffle_passive))
             .with_outbound_min(outbound_min)
+            .with_unbiased_min(unbiased_min)
+            .with_optimize(self.optimize == Optimize::Latency)
             .with_heartbeat_interval(self.heartbeat_interval)
             .with_silence_deadline(self.silence_deadline)
             .with_tag_timeout(tag_timeout)
@@ -180,9 +196,31 @@ mod tests {
     }
 
     #[test]
+    fn links_are_optimised_only_on_request() {
+        let optimizes = |value: &str| {
+            let flags = [("optimize".to_owned(), vec![value.to_owned()])];
+            let loaded = load(&Sources {
+                flags: flags.into(),
+                ..Sources::default()
+            });
+            loaded.map(|loaded| loaded.config.overlay.hyparview().unwrap().optimize())
+        };
+        assert!(!Overlay::default().hyparview().unwrap().optimize());
+        assert!(optimizes("latency").unwrap());
+        assert!(!optimizes("none").unwrap());
+        let problem = optimizes("price").unwrap_err().to_string();
+        assert!(problem.contains("overlay.optimize"), "{problem}");
+    }
+
+    #[test]
     fn the_protocol_takes_every_extreme_that_is_not_refused() {
         let extremes: [&[(&str, &str)]; 4] = [
-            &[("active-view", "1"), ("passive-view", "1"), ("arwl", "1")],
+            &[
+                ("active-view", "1"),
+                ("passive-view", "1"),
+                ("arwl", "1"),
+                ("optimize", "latency"),
+            ],
             &[
                 ("active-view", "64"),
                 ("passive-view", "10000"),

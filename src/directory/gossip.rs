@@ -124,6 +124,27 @@ impl Directory {
         changed
     }
 
+    /// What we broadcast of ourselves: our record and a sign of life.
+    #[must_use]
+    pub fn status(&self) -> Rumor {
+        Rumor {
+            record: self.me.clone(),
+            beat: self.beat,
+            age_seconds: 0,
+        }
+    }
+
+    /// Takes in what `from` said of itself to all. `true` if its record changed. What it says of others
+    /// is refused.
+    pub fn hear_status(&mut self, from: &NodeName, rumor: Rumor, now: Duration) -> bool {
+        if rumor.record.node != *from {
+            self.refused += 1;
+            return false;
+        }
+        // No neighbour brought it: its life of 0 is nobody's.
+        self.hear(rumor, &(from.clone(), 0), now)
+    }
+
     /// `peer` is no neighbour any more: what it holds need not be remembered.
     pub fn neighbor_down(&mut self, peer: &NodeName) {
         self.peers.remove(peer);

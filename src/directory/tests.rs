@@ -35,6 +35,26 @@ fn directory(number: usize) -> Directory {
     directory
 }
 
+#[test]
+fn what_a_node_says_to_all_is_taken_in_and_what_it_says_of_others_is_not() {
+    let (mut a, mut b) = (directory(0), directory(1));
+    assert!(b.hear_status(&name(0), a.status(), NOW));
+    assert_eq!(b.record(&name(0)), Some(a.me()));
+    assert!(!b.hear_status(&name(0), a.status(), NOW), "no news");
+
+    // A sign of life keeps it counted as alive although nothing changed.
+    let later = NOW + Settings::default().alive_after * 2;
+    assert!(!b.is_alive(&name(0), later));
+    a.beat(later);
+    b.hear_status(&name(0), a.status(), later);
+    assert!(b.is_alive(&name(0), later));
+
+    let before = b.refused();
+    assert!(!b.hear_status(&name(2), a.status(), later));
+    assert_eq!(b.refused(), before + 1);
+    assert_eq!(b.record(&name(2)), None);
+}
+
 /// One request and its reply.
 fn exchange(a: &mut Directory, b: &mut Directory, now: Duration) {
     let (na, nb) = (a.me().node.clone(), b.me().node.clone());

@@ -30,6 +30,7 @@ pub(super) struct Behaviour {
     // First: what it denies the others must not have seen.
     limits: connection_limits::Behaviour,
     pub(super) overlay: hyparview::Behaviour,
+    pub(super) broadcast: plumtree::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
@@ -44,11 +45,18 @@ impl Behaviour {
     ) -> Result<Self, Error> {
         let cluster = &settings.cluster;
         let incarnation = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+        let incarnation = u64::try_from(incarnation).unwrap_or(u64::MAX);
         let overlay = hyparview::Behaviour::new(
             keypair.clone(),
             protocol(format!("/starling/{cluster}/hyparview/1.0.0"))?,
             settings.overlay.clone(),
-            hyparview::Settings::new(u64::try_from(incarnation).unwrap_or(u64::MAX)),
+            hyparview::Settings::new(incarnation),
+        )?;
+        let broadcast = plumtree::Behaviour::new(
+            keypair.clone(),
+            protocol(format!("/starling/{cluster}/broadcast/1.0.0"))?,
+            plumtree::Config::default(),
+            &plumtree::Settings::new(incarnation),
         )?;
         let identify = identify::Config::new(format!("/starling/{cluster}"), keypair.public())
             .with_agent_version(format!("starling/{}", env!("CARGO_PKG_VERSION")))
@@ -67,6 +75,7 @@ impl Behaviour {
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits(settings)),
             overlay,
+            broadcast,
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(
                 ping::Config::new()

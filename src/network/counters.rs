@@ -37,6 +37,12 @@ pub enum Counter {
     Isolated,
     /// Peers cut off because they broke the overlay's protocol.
     Misbehaved,
+    /// Broadcasts of ours.
+    BroadcastsSent,
+    /// Broadcasts of others, each counted once.
+    BroadcastsReceived,
+    /// Of these, those that the node had no time for.
+    BroadcastsShed,
     /// Requests of ours.
     RequestsSent,
     /// Requests of ours without an answer.
@@ -53,7 +59,7 @@ pub enum Counter {
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::ConnectionsOpened,
         Self::ConnectionsClosed,
         Self::DialsFailed,
@@ -69,6 +75,9 @@ impl Counter {
         Self::NeighborsDown,
         Self::Isolated,
         Self::Misbehaved,
+        Self::BroadcastsSent,
+        Self::BroadcastsReceived,
+        Self::BroadcastsShed,
         Self::RequestsSent,
         Self::RequestsFailed,
         Self::RequestsServed,
@@ -96,6 +105,9 @@ impl Counter {
             Self::NeighborsDown => "neighbors_down",
             Self::Isolated => "isolated",
             Self::Misbehaved => "misbehaved",
+            Self::BroadcastsSent => "broadcasts_sent",
+            Self::BroadcastsReceived => "broadcasts_received",
+            Self::BroadcastsShed => "broadcasts_shed",
             Self::RequestsSent => "requests_sent",
             Self::RequestsFailed => "requests_failed",
             Self::RequestsServed => "requests_served",

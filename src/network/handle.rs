@@ -23,6 +23,8 @@ pub(super) enum Command {
         answer: Answer,
     },
     OverlayCounters(oneshot::Sender<hyparview::Counters>),
+    Broadcast(Vec<u8>),
+    BroadcastCounters(oneshot::Sender<plumtree::Counters>),
     Leave(oneshot::Sender<()>),
 }
 
@@ -147,6 +149,25 @@ impl Handle {
         let (answer, reply) = oneshot::channel();
         self.commands
             .send(Command::OverlayCounters(answer))
+            .await
+            .ok()?;
+        reply.await.ok()
+    }
+
+    /// Sends `content` to every node of the cluster, whoever its neighbours are; it takes the place
+    /// of what was broadcast before. `false` if the network has too much to do, or has ended: then
+    /// nothing was sent. Longer ones than [`BROADCAST_BYTES_MAX`](super::BROADCAST_BYTES_MAX) are not
+    /// sent either.
+    #[must_use]
+    pub fn broadcast(&self, content: Vec<u8>) -> bool {
+        self.commands.try_send(Command::Broadcast(content)).is_ok()
+    }
+
+    /// What happened in the broadcast protocol since start; `None` after the end.
+    pub async fn broadcast_counters(&self) -> Option<plumtree::Counters> {
+        let (answer, reply) = oneshot::channel();
+        self.commands
+            .send(Command::BroadcastCounters(answer))
             .await
             .ok()?;
         reply.await.ok()

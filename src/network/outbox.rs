@@ -44,6 +44,14 @@ pub enum Event {
         /// Takes the answer; at most [`REPLY_BYTES_MAX`](super::REPLY_BYTES_MAX) bytes.
         reply: oneshot::Sender<Vec<u8>>,
     },
+    /// `from` says this to all nodes; it supersedes what it said before. Heard once, and sealed by
+    /// `from`.
+    Broadcast {
+        /// Who says it; it need not be a neighbour.
+        from: NodeName,
+        /// As its node encoded it.
+        content: Vec<u8>,
+    },
     /// The addresses we listen on now: all of them.
     Listening {
         /// With the ports that were chosen.
@@ -88,13 +96,13 @@ impl Outbox {
                 self.waiting
                     .retain(|it| !matches!(it, Event::Listening { .. }));
             }
-            Event::Request { .. } => {}
+            Event::Request { .. } | Event::Broadcast { .. } => {}
         }
         self.waiting.push_back(event);
         self.flush();
     }
 
-    /// Hands over a request, or gives it back if the node has fallen behind.
+    /// Hands over a request or a broadcast, or gives it back if the node has fallen behind.
     pub(super) fn offer(&mut self, request: Event) -> Result<(), Event> {
         if !self.waiting.is_empty() {
             return Err(request);
@@ -175,6 +183,7 @@ mod tests {
                     Event::NeighborDown { peer, .. } => format!("down {peer}"),
                     Event::Request { .. } => "request".to_owned(),
                     Event::Listening { addresses } => format!("listening {}", addresses.len()),
+                    Event::Broadcast { from, .. } => format!("broadcast of {from}"),
                 });
             }
             if outbox.is_empty() {

@@ -85,6 +85,7 @@ impl EventLoop {
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Overlay(event) => self.on_overlay_event(event),
+            BehaviourEvent::Broadcast(event) => self.on_broadcast_event(event),
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 self.on_identified(peer_id, &info);
             }
@@ -105,6 +106,7 @@ impl EventLoop {
             hyparview::Event::NeighborUp { peer, addresses } => {
                 tracing::info!(%peer, "neighbour up");
                 self.counters.count(Counter::NeighborsUp);
+                self.swarm.behaviour_mut().broadcast.neighbor_up(peer);
                 self.on_neighbor_up(peer, addresses);
             }
             hyparview::Event::NeighborMoved { peer, addresses } => {
@@ -113,6 +115,7 @@ impl EventLoop {
             hyparview::Event::NeighborDown { peer, reason } => {
                 tracing::info!(%peer, ?reason, "neighbour down");
                 self.counters.count(Counter::NeighborsDown);
+                self.swarm.behaviour_mut().broadcast.neighbor_down(peer);
                 self.discovery.neighbor_down(&peer, now, &mut self.rng);
                 if reason == hyparview::DownReason::Left {
                     self.discovery.left(&peer, now);
@@ -189,6 +192,8 @@ impl EventLoop {
     fn on_ping(&mut self, event: ping::Event) {
         match event.result {
             Ok(rtt) => {
+                let broadcast = &mut self.swarm.behaviour_mut().broadcast;
+                broadcast.measured(event.peer, rtt);
                 if self.peers.measured(&event.peer, event.connection, rtt) {
                     self.publish_overlay();
                 }
@@ -363,6 +368,10 @@ impl EventLoop {
             Command::OverlayCounters(answer) => {
                 // The asker may have gone.
                 let _ = answer.send(self.swarm.behaviour().overlay.counters());
+            }
+            Command::Broadcast(content) => self.broadcast(&content),
+            Command::BroadcastCounters(answer) => {
+                let _ = answer.send(self.swarm.behaviour().broadcast.counters());
             }
             Command::Leave(done) => self.begin_leaving(done),
         }

@@ -64,6 +64,9 @@ pub enum Error {
     /// The overlay cannot be set up.
     #[error("cannot set up the overlay")]
     Overlay(#[from] hyparview::SetupError),
+    /// The broadcast cannot be set up.
+    #[error("cannot set up the broadcast")]
+    Broadcast(#[from] plumtree::SetupError),
     /// The data directory cannot be used.
     #[error("cannot use the data directory {}", path.display())]
     DataDir {

@@ -22,7 +22,7 @@ use super::{
     continuity::Why,
     data_dir::DataDir,
     departed::Departed,
-    envelope::{self, Reply, Request, Time},
+    envelope::{self, Reply, Request, Time, Word},
     gossip::{Answer, Gossiper, Turn},
     metrics::LatePlane,
     open_store::{self, OpenStore},
@@ -275,7 +275,7 @@ impl Core {
                 self.clocks.met(&peer);
                 self.gossiper.greet(peer.clone(), Duration::ZERO);
                 self.link(peer, hosts);
-                self.gossiper.hurry();
+                self.gossiper.exchange_soon();
             }
             network::Event::NeighborDown { peer, reason } => {
                 debug!(%peer, ?reason, "neighbour down");
@@ -288,6 +288,7 @@ impl Core {
                 self.gossiper.hurry();
             }
             network::Event::Request { from, body, reply } => self.on_request(from, &body, reply),
+            network::Event::Broadcast { from, content } => self.on_broadcast(&from, &content),
             // The picture asks the network itself.
             network::Event::Listening { .. } => {}
         }
@@ -307,7 +308,7 @@ impl Core {
             Some(Request::Status(gossip)) => {
                 let now = self.born.elapsed();
                 if self.directory.receive(&from, gossip, now) {
-                    self.gossiper.hurry();
+                    self.gossiper.exchange_soon();
                 }
                 let answer = Reply::Status(self.directory.gossip_for(&from, now));
                 let _ = reply.send(envelope::encode(&answer));
@@ -331,14 +332,32 @@ impl Core {
         }
     }
 
+    fn on_broadcast(&mut self, from: &NodeName, content: &[u8]) {
+        match envelope::decode(content) {
+            Some(Word::Status(rumor)) => {
+                // All others hear it as well: nothing needs to be passed on.
+                self.directory.hear_status(from, rumor, self.born.elapsed());
+                self.note_departed();
+            }
+            None => {
+                debug!(%from, bytes = content.len(), "broadcast makes no sense to this version");
+            }
+        }
+    }
+
     fn on_gossip(&mut self, turn: Turn) {
         let now = self.born.elapsed();
         match turn {
-            Turn::Due => {
+            Turn::Due { exchange } => {
                 self.announce();
                 self.directory.beat(now);
-                self.gossiper
-                    .round(&mut self.directory, self.neighbors.keys(), now);
+                let said = self.gossiper.speak(&self.directory);
+                if exchange || !said {
+                    self.gossiper
+                        .round(&mut self.directory, self.neighbors.keys(), now);
+                } else {
+                    self.compare_clocks();
+                }
             }
             Turn::Answered(Answer {
                 peer,
@@ -347,7 +366,7 @@ impl Core {
             }) => {
                 self.on_clock(&peer, clock);
                 if gossip.is_some_and(|gossip| self.directory.receive(&peer, gossip, now)) {
-                    self.gossiper.hurry();
+                    self.gossiper.exchange_soon();
                 }
             }
             Turn::Greeted(peer, told) => {
@@ -357,6 +376,10 @@ impl Core {
                 }
             }
         }
+        self.note_departed();
+    }
+
+    fn note_departed(&mut self) {
         let news = self.departed.news(&self.directory);
         for gone in news.gone {
             info!(node = %gone, "a member is gone for good");
@@ -369,6 +392,15 @@ impl Core {
             // It may have been a neighbour all the while, with links that were refused.
             if let Some(hosts) = self.neighbors.get(&back) {
                 self.link(back.clone(), hosts.clone());
+            }
+        }
+    }
+
+    /// Between two rounds, which do it on the way. Those who have not told yet are being asked already.
+    fn compare_clocks(&mut self) {
+        for peer in self.neighbors.keys() {
+            if !self.clocks.is_unproven(peer) {
+                self.gossiper.greet(peer.clone(), Duration::ZERO);
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{directory::Gossip, replication};
+use crate::{
+    directory::{Gossip, Rumor},
+    replication,
+};
 
 /// A question to a neighbour.
 #[derive(Debug, Serialize, Deserialize)]
@@ -13,6 +16,13 @@ pub(super) enum Request {
     Status(Gossip),
     /// What time is it at your store? Answered at once.
     Clock,
+}
+
+/// What a node says to all, see [`network::Handle::broadcast`](crate::network::Handle::broadcast).
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// Its own record.
+    Status(Rumor),
 }
 
 /// Its answer.

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::{
     clock::Told,
-    envelope::{self, Reply, Request},
+    envelope::{self, Reply, Request, Word},
 };
 use crate::{
     directory::{Directory, Gossip, HEARTBEAT},
@@ -19,6 +19,10 @@ use crate::{
     network,
     replication::{Asked, Reading},
 };
+
+/// How often positions are compared with each neighbour, although there is no news: what the
+/// broadcast missed comes to light then.
+const EXCHANGE: Duration = HEARTBEAT.saturating_mul(6);
 
 /// News wait this long for company, so that a change at many nodes is one round and not many.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -47,8 +51,10 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Gossiper {
     network: network::Handle,
-    /// When the next round with everybody is due.
+    /// When we speak of ourselves next.
     due: Instant,
+    /// When the next round with everybody is due; it takes place when we speak.
+    exchange_due: Instant,
     /// Neighbours with a round under way.
     busy: BTreeSet<NodeName>,
     tasks: JoinSet<()>,
@@ -60,8 +66,11 @@ pub(super) struct Gossiper {
 /// Something for the node to do about gossip.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// A round is due.
-    Due,
+    /// It is time to speak of ourselves to all, and perhaps for a round with the neighbours.
+    Due {
+        /// Whether it is.
+        exchange: bool,
+    },
     /// An answer came.
     Answered(Answer),
     /// A new neighbour was asked for its time.
@@ -75,6 +84,7 @@ impl Gossiper {
         Self {
             network,
             due,
+            exchange_due: due,
             busy: BTreeSet::new(),
             tasks: JoinSet::new(),
             sender,
@@ -99,9 +109,16 @@ impl Gossiper {
         });
     }
 
-    /// There is news: a round with everybody soon.
+    /// There is news of ourselves: we speak soon.
     pub(super) fn hurry(&mut self) {
         self.due = self.due.min(Instant::now() + DEBOUNCE);
+    }
+
+    /// There is news that we cannot broadcast, because it is not of ourselves, or somebody new who has
+    /// heard nothing yet: a round with everybody soon.
+    pub(super) fn exchange_soon(&mut self) {
+        self.hurry();
+        self.exchange_due = self.exchange_due.min(self.due);
     }
 
     /// The next thing to do. Safe to drop and call again.
@@ -114,10 +131,22 @@ impl Gossiper {
                 turn
             }
             () = tokio::time::sleep_until(self.due) => {
-                self.due = Instant::now() + HEARTBEAT;
-                Turn::Due
+                let now = Instant::now();
+                self.due = now + HEARTBEAT;
+                let exchange = self.exchange_due <= now;
+                if exchange {
+                    self.exchange_due = now + EXCHANGE;
+                }
+                Turn::Due { exchange }
             }
         }
+    }
+
+    /// Says to all nodes what we say of ourselves. What is too long for that, a vector of very many
+    /// sites, is not said so: `false`.
+    pub(super) fn speak(&self, directory: &Directory) -> bool {
+        let word = envelope::encode(&Word::Status(directory.status()));
+        word.len() <= network::BROADCAST_BYTES_MAX && self.network.broadcast(word)
     }
 
     /// Starts a round with each neighbour that has none under way.

@@ -4,6 +4,8 @@
     reason = "these are tests, though not every function is one"
 )]
 
+#[path = "network/broadcasting.rs"]
+mod broadcasting;
 #[path = "network/joining.rs"]
 mod joining;
 #[path = "network/local_network.rs"]

@@ -4,7 +4,6 @@ mod advertised;
 mod event;
 mod peers;
 mod readings;
-mod timers;
 
 use std::{
     collections::VecDeque,
@@ -13,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use carrier::{Frame, Order, Shared, Timers};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
     core::{Endpoint, transport::PortUse},
@@ -26,15 +26,15 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
     Command, Config, Contact, Input, Loss, Message, Output, Record, Refusal, Settings, State,
-    Timer,
-    counters::Tally,
-    handler::{Frame, Handler, Order, Report, Shared},
-    io, wire,
+    Timer, io,
+    wire::{self, Handler, PeerMessage, Wire},
 };
 use advertised::Advertised;
 pub use event::{Event, SetupError};
 use peers::{Peers, Route};
-use timers::Timers;
+
+/// What a connection reports.
+type Report = carrier::Report<PeerMessage, Refusal>;
 
 /// Most timers served in one turn, so that other behaviours get theirs.
 const TIMERS_PER_POLL_MAX: usize = 32;
@@ -46,7 +46,7 @@ pub struct Behaviour {
     timers: Timers<Timer<PeerId>>,
     peers: Peers,
     advertised: Advertised,
-    shared: Shared,
+    shared: Shared<Wire>,
     queue: VecDeque<ToSwarm<Event, Order>>,
     /// Held by every frame that is not written yet.
     ticket: Arc<()>,
@@ -58,6 +58,10 @@ impl Behaviour {
     /// # Errors
     ///
     /// Fails when the configuration is contradictory, or when the key cannot sign.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "made for this behaviour and of no use afterwards"
+    )]
     pub fn new(
         key: Keypair,
         protocol: StreamProtocol,
@@ -77,6 +81,7 @@ impl Behaviour {
         let peers = Peers::new(&settings, config.request_timeout());
         let mut state = State::new(me, config, settings.incarnation());
         state.start(timers.now(), &mut rng);
+        let wire = Wire::default();
         let mut behaviour = Self {
             state,
             rng,
@@ -84,10 +89,10 @@ impl Behaviour {
             peers,
             advertised: Advertised::new(key, settings.incarnation()),
             shared: Shared {
-                protocol,
-                settings,
-                book: Default::default(),
-                tally: Tally::default(),
+                name: protocol,
+                limits: settings.limits(),
+                tally: wire.tally.frames.clone(),
+                protocol: wire,
                 start,
             },
             queue: VecDeque::new(),
@@ -119,7 +124,7 @@ impl Behaviour {
     fn contact(&self, id: PeerId, addresses: Vec<Multiaddr>) -> Contact<PeerId, Record> {
         Contact {
             id,
-            record: self.shared.book.hint(id, addresses),
+            record: self.shared.protocol.book.hint(id, addresses),
         }
     }
 
@@ -260,7 +265,7 @@ impl Behaviour {
         if !what.is_misbehaviour() {
             return self.cut_for(peer, Loss::Closed);
         }
-        self.shared.tally.misbehaved_peers.add(1);
+        self.shared.protocol.tally.misbehaved_peers.add(1);
         self.queue
             .push_back(ToSwarm::GenerateEvent(Event::Misbehaved { peer, what }));
         self.cut_for(peer, Loss::Misbehaved);
@@ -294,7 +299,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         let record = peer
-            .map(|peer| self.shared.book.get(peer))
+            .map(|peer| self.shared.protocol.book.get(peer))
             .unwrap_or_default();
         Ok(record.addresses().cloned().collect())
     }
@@ -334,7 +339,7 @@ impl NetworkBehaviour for Behaviour {
                 let failed = self.peers.dial_failed(failure.connection_id);
                 if let Some((peer, waited)) = failed {
                     tracing::debug!(%peer, error = %failure.error, "cannot reach peer");
-                    self.shared.tally.dial_failures.add(1);
+                    self.shared.protocol.tally.dial_failures.add(1);
                     self.unreachable(waited, peer);
                 }
             }
@@ -367,7 +372,7 @@ impl NetworkBehaviour for Behaviour {
             }
             Report::Slow => {
                 tracing::info!(%peer, "peer does not read");
-                self.shared.tally.slow_peers.add(1);
+                self.shared.protocol.tally.slow_peers.add(1);
                 self.cut_for(peer, Loss::Slow);
             }
             Report::Refused(what) => self.on_refused(peer, what),
@@ -380,7 +385,7 @@ impl NetworkBehaviour for Behaviour {
                 return Poll::Ready(wish);
             }
             if let Some(opts) = self.peers.next_dial() {
-                self.shared.tally.dials.add(1);
+                self.shared.protocol.tally.dials.add(1);
                 return Poll::Ready(ToSwarm::Dial { opts });
             }
             match self.timers.poll(cx) {

@@ -1,9 +1,8 @@
 //! Counters of the libp2p side, for whoever exports metrics.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
+
+use carrier::Cell;
 
 /// A reading of all counters. Each counts from the start of the behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,14 +30,13 @@ pub struct Counters {
 
 /// The live counters, shared with every connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tally(Arc<Cells>);
+pub(crate) struct Tally {
+    pub(crate) frames: carrier::Tally,
+    cells: Arc<Cells>,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Cells {
-    pub(crate) frames_in: Cell,
-    pub(crate) frames_out: Cell,
-    pub(crate) frames_refused: Cell,
-    pub(crate) frames_shed: Cell,
     pub(crate) records_verified: Cell,
     pub(crate) slow_peers: Cell,
     pub(crate) misbehaved_peers: Cell,
@@ -46,35 +44,21 @@ pub(crate) struct Cells {
     pub(crate) dial_failures: Cell,
 }
 
-/// One counter. Relaxed ordering: a reading is a statistic, it orders nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Cell(AtomicU64);
-
-impl Cell {
-    pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 impl std::ops::Deref for Tally {
     type Target = Cells;
 
     fn deref(&self) -> &Cells {
-        &self.0
+        &self.cells
     }
 }
 
 impl Tally {
     pub(crate) fn read(&self) -> Counters {
         Counters {
-            frames_in: self.frames_in.get(),
-            frames_out: self.frames_out.get(),
-            frames_refused: self.frames_refused.get(),
-            frames_shed: self.frames_shed.get(),
+            frames_in: self.frames.frames_in.get(),
+            frames_out: self.frames.frames_out.get(),
+            frames_refused: self.frames.frames_refused.get(),
+            frames_shed: self.frames.frames_shed.get(),
             records_verified: self.records_verified.get(),
             slow_peers: self.slow_peers.get(),
             misbehaved_peers: self.misbehaved_peers.get(),

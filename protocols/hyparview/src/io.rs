@@ -179,6 +179,8 @@ pub enum Timer<I> {
     Probe,
     /// One random four-node switch is tried (R8).
     Remix,
+    /// A nearer neighbour is looked for.
+    Optimize,
     /// The refill of the active view is looked at again.
     Refill,
     /// The pending request `serial` to `peer` is overdue (R2: every request has a timer).

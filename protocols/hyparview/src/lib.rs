@@ -3,27 +3,26 @@
 
 mod address;
 mod behaviour;
-mod codec;
 mod config;
 mod counters;
-mod handler;
 mod io;
 mod message;
 mod record;
+mod refusal;
 mod settings;
 mod state;
 mod wire;
 
 pub use address::Address;
 pub use behaviour::{Behaviour, Event, SetupError};
-pub use codec::{FRAME_BYTES_MAX, Refusal};
+pub use carrier::FRAME_BYTES_MAX;
 pub use config::{Config, ConfigError};
 pub use counters::Counters;
-pub use handler::Handler;
 // The machine's own event is one level below the behaviour's and less often named.
 pub use io::{Command, Contact, DownReason, Event as StateEvent, Id, Input, Loss, Output, Timer};
-pub use message::{Epoch, Farewell, Message, Priority, Pulse, Tag};
+pub use message::{Bid, Echo, Epoch, Farewell, Gauge, Message, Priority, Pulse, Tag};
 pub use record::{ADDRESSES_MAX, RECORD_BYTES_MAX, Record, RecordError};
+pub use refusal::Refusal;
 pub use settings::Settings;
 pub use state::{State, Violation};
-pub use wire::CONTACTS_MAX;
+pub use wire::{CONTACTS_MAX, Handler};

@@ -10,6 +10,8 @@
 //! healing      p --Probe--> suspect --ProbeReply--> p
 //! re-mixing    i --SwitchProposal--> c --SwitchInvite--> d --SwitchConsent--> c --SwitchReady--> i
 //!              i --Disconnect(Switched to d)--> o --Neighbor(Switch)--> d, i --Neighbor(Switch)--> c
+//! optimising   i --Probe--> c, i --SwitchProposal(bid)--> c --SwitchInvite(bid)--> d --Probe--> o, and on as
+//!              in re-mixing if it pays; heartbeats carry gauges
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +52,39 @@ pub struct Pulse<I> {
     pub tag: Tag<I>,
     /// The sender's root has not changed for a while: its tag may be compared with others.
     pub settled: bool,
+}
+
+/// What makes heartbeats measure the round trip of a link: each side sends its own clock, and gets
+/// it back with the time for which the other side has kept it. No clocks are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gauge {
+    /// The sender's clock now, in microseconds since some moment of its own.
+    pub sent: u64,
+    /// The receiver's clock as last heard.
+    pub echo: Option<Echo>,
+    /// The sender leaves this link to chance: it is not to be optimised.
+    pub kept: bool,
+}
+
+/// See [`Gauge`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Echo {
+    /// What the receiver's clock showed, echoed.
+    pub sent: u64,
+    /// For how long it was kept before this echo, in microseconds.
+    pub held: u64,
+}
+
+/// What an optimising switch is about: it comes about only if d finds that it pays. d measures the
+/// link with o itself, and knows the one with c.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bid<A> {
+    /// How o is reached.
+    pub record: A,
+    /// The round trip between i and c, in microseconds.
+    pub gained: u64,
+    /// The round trip between i and o, in microseconds.
+    pub lost: u64,
 }
 
 /// How much a [`Message::Neighbor`] request is to be obeyed.
@@ -162,6 +197,9 @@ pub enum Message<I, A> {
         epoch: Epoch<I>,
         /// The sender's state.
         pulse: Pulse<I>,
+        /// Present if the sender optimises its links.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        gauge: Option<Gauge>,
     },
     /// The sender, a neighbour, is reached in another way from now on.
     Moved {
@@ -195,6 +233,9 @@ pub enum Message<I, A> {
         record: A,
         /// The neighbour that i would give up (o), or i itself.
         old: I,
+        /// Present if the switch is for the sake of shorter links.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bid: Option<Bid<A>>,
     },
     /// c to its neighbour d: let us part, for `partner` becomes your neighbour instead.
     SwitchInvite {
@@ -202,6 +243,9 @@ pub enum Message<I, A> {
         token: u64,
         /// The neighbour to come (o).
         partner: I,
+        /// The bid of i.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bid: Option<Bid<A>>,
     },
     /// Any participant to the one before or after it: nothing comes of this switch.
     SwitchDecline {

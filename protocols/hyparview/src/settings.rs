@@ -151,4 +151,14 @@ impl Settings {
     pub fn waiting_peers_max(&self) -> usize {
         self.waiting_peers_max
     }
+
+    pub(crate) fn limits(&self) -> carrier::Limits {
+        carrier::Limits {
+            frame_timeout: self.frame_timeout,
+            linger: self.linger,
+            queue_frames_max: self.queue_frames_max,
+            full_pushes_max: self.full_pushes_max,
+            frames_per_second_max: self.frames_per_second_max,
+        }
+    }
 }

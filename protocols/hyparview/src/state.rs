@@ -10,7 +10,8 @@
 //! | `shuffle` | keeping the passive view fresh |
 //! | `heartbeat`, `beacon` | keeping relations alive and symmetric; the component's tag |
 //! | `suspects`, `probe` | not forgetting who is out of reach; healing partitions |
-//! | `remix` | four-node switches that keep the graph random |
+//! | `remix`, `crowd` | four-node switches that keep the graph random, and links made in a crowd |
+//! | `optimize` | four-node switches that bring near nodes together |
 //! | `records` | how peers are reached |
 //! | `admission`, `quarantine` | limits on what others may make us do |
 //! | `alarms`, `invariants` | timers asked for; what must hold after every input |
@@ -30,11 +31,13 @@ mod admission;
 mod alarms;
 mod asked;
 mod beacon;
+mod crowd;
 mod disconnect;
 mod heartbeat;
 mod invariants;
 mod join;
 mod neighbor;
+mod optimize;
 mod probe;
 mod quarantine;
 mod records;
@@ -52,7 +55,9 @@ use admission::Admission;
 use alarms::Alarms;
 use asked::{Ask, Kind};
 use beacon::Beacon;
+use crowd::Crowd;
 use neighbor::{Grant, Pending};
+use optimize::Optimizer;
 use probe::Probe;
 use quarantine::Quarantine;
 use refill::Refill;
@@ -94,6 +99,8 @@ pub struct State<I, A> {
     heal_after: Duration,
     switch: Option<Switch<I>>,
     mixing: Mixing,
+    optimizer: Optimizer<I, A>,
+    crowd: Crowd,
     /// Relations that ended lately: heartbeats about them are answered with Disconnect.
     ended: VecDeque<Epoch<I>>,
     alarms: Alarms<I>,
@@ -129,6 +136,8 @@ impl<I: Id, A: Address> State<I, A> {
             heal_after: Duration::ZERO,
             switch: None,
             mixing: Mixing::default(),
+            optimizer: Optimizer::default(),
+            crowd: Crowd::default(),
             ended: VecDeque::new(),
             alarms: Alarms::default(),
             left: false,
@@ -142,6 +151,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.now = now;
         self.beacon.start(now);
         self.beat_at = now;
+        self.enter_crowd();
         // The application's first contacts are joined, not just asked.
         self.refill
             .hold(now.saturating_add(self.config.walk_grace()));
@@ -156,6 +166,10 @@ impl<I: Id, A: Address> State<I, A> {
         for (timer, period) in periods {
             let after = alarms::within(period, rng);
             self.wake(timer, after);
+        }
+        if self.config.optimize() {
+            let after = alarms::within(self.config.optimize_interval(), rng);
+            self.wake(Timer::Optimize, after);
         }
     }
 
@@ -217,6 +231,11 @@ impl<I: Id, A: Address> State<I, A> {
     /// Contacts that are never forgotten.
     pub fn permanent(&self) -> impl Iterator<Item = &Contact<I, A>> {
         self.permanent.values()
+    }
+
+    /// Requests without an answer: to whom, and since when.
+    pub fn requests(&self) -> impl Iterator<Item = (I, Duration)> {
+        self.pending.iter().map(|(id, ours)| (*id, ours.since))
     }
 
     /// The root of the component that this node believes to be in: the same everywhere once a
@@ -331,7 +350,11 @@ impl<I: Id, A: Address> State<I, A> {
                 self.on_shuffle(from, offered, rng);
             }
             Message::ShuffleReply { serial, list } => self.on_shuffle_reply(serial, list, rng),
-            Message::Heartbeat { epoch, pulse } => self.on_heartbeat(from, epoch, pulse, rng),
+            Message::Heartbeat {
+                epoch,
+                pulse,
+                gauge,
+            } => self.on_heartbeat(from, epoch, pulse, gauge, rng),
             Message::Moved { record } => self.on_moved(from, record),
             Message::Probe { serial, record } => {
                 self.on_probe(Contact { id: from, record }, serial, rng);
@@ -349,10 +372,19 @@ impl<I: Id, A: Address> State<I, A> {
                 };
                 self.on_probe_reply(found, sample, rng);
             }
-            Message::SwitchProposal { token, record, old } => {
-                self.on_switch_proposal(Contact { id: from, record }, token, old, rng);
+            Message::SwitchProposal {
+                token,
+                record,
+                old,
+                bid,
+            } => {
+                self.on_switch_proposal(Contact { id: from, record }, token, old, bid, rng);
             }
-            Message::SwitchInvite { token, partner } => self.on_switch_invite(from, token, partner),
+            Message::SwitchInvite {
+                token,
+                partner,
+                bid,
+            } => self.on_switch_invite(from, token, partner, bid),
             Message::SwitchDecline { token } => self.on_switch_decline(from, token, rng),
             Message::SwitchConsent { token } => self.on_switch_consent(from, token),
             Message::SwitchReady { token, partner } => {
@@ -370,6 +402,7 @@ impl<I: Id, A: Address> State<I, A> {
             Timer::Heartbeat => self.on_heartbeat_timer(rng),
             Timer::Probe => self.on_probe_timer(rng),
             Timer::Remix => self.on_remix_timer(rng),
+            Timer::Optimize => self.on_optimize_timer(rng),
             Timer::Refill => {} // `top_up` follows every input
             Timer::Request { peer, serial } => self.on_overdue(peer, serial, rng),
         }
@@ -406,6 +439,7 @@ impl<I: Id, A: Address> State<I, A> {
             || self.pending.contains_key(&peer)
             || self.waiting.iter().any(|ask| ask.contact.id == peer)
             || self.probe.as_ref().is_some_and(|probe| probe.peer == peer)
+            || self.optimizer.needs(peer)
             || self
                 .switch
                 .as_ref()

@@ -6,21 +6,17 @@
 
 mod translate;
 
-use std::{collections::TryReserveError, sync::Arc};
+use std::sync::Arc;
 
-use cbor4ii::{
-    core::{dec::Read, utils::SliceReader},
-    serde::{Deserializer, EncodeError, to_vec},
+use carrier::{
+    Frame,
+    cbor::{self, ByteString as Sealed, Unencodable, WireId},
 };
 use libp2p::PeerId;
-use serde::{
-    Deserialize, Serialize, Serializer,
-    de::{self, Visitor},
-};
 use void::Void;
 
 use crate::{
-    FRAME_BYTES_MAX, Message, RECORD_BYTES_MAX, Record, Refusal, handler::Frame, record::Book,
+    FRAME_BYTES_MAX, Message, RECORD_BYTES_MAX, Record, Refusal, counters::Tally, record::Book,
 };
 use translate::{Owner, translate};
 
@@ -33,16 +29,36 @@ pub const CONTACTS_MAX: usize = 48;
 // A full list of full records, with 128 bytes of names and ids each, fits into a frame.
 const _: () = assert!((CONTACTS_MAX + 1) * (RECORD_BYTES_MAX + 128) < FRAME_BYTES_MAX);
 
+/// The substreams of one connection.
+pub type Handler = carrier::Handler<Wire>;
+
+/// How frames of this protocol are read.
+#[derive(Debug, Clone, Default)]
+pub struct Wire {
+    pub(crate) book: Book,
+    pub(crate) tally: Tally,
+}
+
+impl carrier::Protocol for Wire {
+    type Message = PeerMessage;
+    type Refusal = Refusal;
+
+    fn decode(&self, content: &[u8], from: PeerId) -> Result<(PeerMessage, u32), Refusal> {
+        let (message, verified) = decode(content, from, &self.book)?;
+        self.tally.records_verified.add(verified.into());
+        Ok((message, verified))
+    }
+}
+
 /// A message of ours that cannot be sent. It is a defect of the caller, not of a peer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unsendable {
     /// It names a peer for which there is only a local hint.
     #[error("message holds the unsigned record of {0:?}")]
     Unsigned(Option<PeerId>),
-    #[error("message of {0} bytes exceeds the limit of a frame")]
-    TooLong(usize),
-    #[error("message cannot be encoded")]
-    Encoding(#[from] EncodeError<TryReserveError>),
+    /// It has no encoded form, or too long a one.
+    #[error(transparent)]
+    Content(#[from] Unencodable),
 }
 
 /// Encodes a message.
@@ -58,14 +74,10 @@ pub(crate) fn encode(message: PeerMessage, ticket: &Arc<()>) -> Result<Frame, Un
             .map(|bytes| Sealed(bytes.to_vec()))
             .ok_or_else(unsigned)
     })?;
-    let content = to_vec(Vec::with_capacity(256), &message)?;
-    if content.len() > FRAME_BYTES_MAX {
-        return Err(Unsendable::TooLong(content.len()));
-    }
     Ok(Frame {
-        content: content.into(),
+        content: cbor::encode(&message)?.into(),
         control,
-        _ticket: Arc::clone(ticket),
+        ticket: Arc::clone(ticket),
     })
 }
 
@@ -98,23 +110,13 @@ pub(crate) fn decode(
                 source: Box::new(source),
             })?;
         verified += u32::from(checked);
-        Ok(record)
+        Ok::<_, Refusal>(record)
     })?;
     Ok((message, verified))
 }
 
 fn parse(content: &[u8]) -> Result<Message<WireId, Sealed>, Refusal> {
-    let mut deserializer = Deserializer::new(SliceReader::new(content));
-    let message = Message::deserialize(&mut deserializer)
-        .map_err(|error| Refusal::Malformed(error.to_string()))?;
-    let Ok(rest) = deserializer
-        .into_inner()
-        .fill(1)
-        .map(|rest| rest.as_ref().len());
-    match rest {
-        0 => Ok(message),
-        _ => Err(Refusal::Malformed("bytes after the message".to_owned())),
-    }
+    cbor::decode(content).map_err(Refusal::Malformed)
 }
 
 /// Whether losing the message costs a view change; gossip and heartbeats are said again anyway.
@@ -137,56 +139,6 @@ fn is_control(message: &PeerMessage) -> bool {
         | Message::Heartbeat { .. }
         | Message::Probe { .. }
         | Message::ProbeReply { .. } => false,
-    }
-}
-
-/// A peer id as a byte string.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct WireId(PeerId);
-
-impl Serialize for WireId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0.to_bytes())
-    }
-}
-
-impl<'de> Deserialize<'de> for WireId {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = deserializer.deserialize_bytes(Bytes)?;
-        PeerId::from_bytes(&bytes)
-            .map(Self)
-            .map_err(de::Error::custom)
-    }
-}
-
-/// An envelope that nobody has looked into yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Sealed(Vec<u8>);
-
-impl Serialize for Sealed {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Sealed {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(Bytes).map(Self)
-    }
-}
-
-/// Reads a byte string.
-struct Bytes;
-
-impl Visitor<'_> for Bytes {
-    type Value = Vec<u8>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a byte string")
-    }
-
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-        Ok(bytes.to_vec())
     }
 }
 

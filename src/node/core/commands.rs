@@ -53,7 +53,7 @@ impl Core {
             return Err(CommandError::Alive(peer.clone()));
         }
         if self.directory.evict(peer) {
-            self.gossiper.hurry();
+            self.gossiper.exchange_soon();
         }
         if let Some(plane) = &self.plane {
             plane.forget(peer.clone());
@@ -64,6 +64,7 @@ impl Core {
     /// The last words: the directory's to the neighbours, then the overlay's.
     pub(super) async fn say_farewell(&mut self) {
         self.directory.leave();
+        self.gossiper.speak(&self.directory);
         self.gossiper
             .last_round(
                 &mut self.directory,

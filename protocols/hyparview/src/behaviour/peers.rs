@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use carrier::Frame;
 use libp2p::{
     Multiaddr, PeerId,
     core::{ConnectedPoint, multiaddr::Protocol},
@@ -18,7 +19,7 @@ use libp2p::{
     },
 };
 
-use crate::{handler::Frame, settings::Settings};
+use crate::settings::Settings;
 
 /// Most frames that wait for one dial. The machine asks a stranger for one thing at a time.
 const OUTBOX_FRAMES_MAX: usize = 16;

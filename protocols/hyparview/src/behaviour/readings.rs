@@ -44,7 +44,7 @@ impl Behaviour {
     /// A reading of the counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.shared.tally.read()
+        self.shared.protocol.tally.read()
     }
 
     /// How many frames wait to be written, over all connections.
@@ -56,7 +56,7 @@ impl Behaviour {
     /// All that is known of how to reach a peer; what its contact says first.
     pub(super) fn addresses(&self, contact: &Contact<PeerId, Record>) -> Vec<Multiaddr> {
         let mut addresses: Vec<_> = contact.record.addresses().cloned().collect();
-        for address in self.shared.book.get(contact.id).addresses() {
+        for address in self.shared.protocol.book.get(contact.id).addresses() {
             if !addresses.contains(address) {
                 addresses.push(address.clone());
             }

@@ -68,7 +68,10 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Asks for the timer of request `serial`.
     pub(super) fn expect(&mut self, peer: I, serial: u64) {
-        let after = self.config.request_timeout();
+        self.expect_within(peer, serial, self.config.request_timeout());
+    }
+
+    pub(super) fn expect_within(&mut self, peer: I, serial: u64, after: Duration) {
         self.outputs.push_back(Output::Schedule {
             after,
             timer: Timer::Request { peer, serial },

@@ -3,7 +3,7 @@
 
 use rand::Rng;
 
-use super::{State, neighbor::Purpose, view::Neighbor};
+use super::{State, neighbor::Purpose, optimize::Link, view::Neighbor};
 use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Message, Priority, Pulse};
 
 /// Requests that wait. Each one waits for half a second; when there are more, the others are
@@ -79,6 +79,9 @@ impl<I: Id, A: Address> State<I, A> {
             Verdict::Refuse => return self.refuse(ask, rng),
             Verdict::Wait => return self.keep_waiting(ask),
         }
+        // Who has a full view and asks nevertheless is a walk's end.
+        let full = usize::from(ask.pulse.degree) >= self.config.active_capacity();
+        let at_hand = ask.kind == Kind::Low && !full;
         self.admit(Neighbor {
             contact: ask.contact.clone(),
             epoch: ask.epoch,
@@ -87,7 +90,10 @@ impl<I: Id, A: Address> State<I, A> {
             degree: ask.pulse.degree.saturating_add(1),
             heard: self.now,
             since: self.now,
+            link: Link::default(),
+            crowded: self.is_new() && at_hand,
         });
+        self.spread_soon(rng);
         self.accept(&ask, rng);
         self.hear_tag(ask.pulse.tag, rng);
         if ask.kind == Kind::Join {

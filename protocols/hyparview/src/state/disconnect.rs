@@ -99,6 +99,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.stop_waiting(peer);
         self.probe.take_if(|probe| probe.peer == peer);
         self.switch.take_if(|switch| switch.awaits(peer));
+        self.search_without(peer);
     }
 
     /// Counts the loss of a neighbour against it if it came only just now.

@@ -3,7 +3,7 @@
 use rand::Rng;
 
 use super::{State, neighbor::Purpose};
-use crate::{Address, DownReason, Epoch, Id, Message, Output, Pulse, Tag, Timer};
+use crate::{Address, DownReason, Epoch, Gauge, Id, Message, Output, Pulse, Tag, Timer};
 
 impl<I: Id, A: Address> State<I, A> {
     /// Confirms all relations, and ends those that the other side no longer confirms.
@@ -30,8 +30,17 @@ impl<I: Id, A: Address> State<I, A> {
             .iter()
             .map(|(id, neighbor)| (*id, neighbor.epoch))
             .collect();
+        self.align();
         for (peer, epoch) in live {
-            self.tell(peer, Message::Heartbeat { epoch, pulse });
+            let gauge = self.gauge(peer);
+            self.tell(
+                peer,
+                Message::Heartbeat {
+                    epoch,
+                    pulse,
+                    gauge,
+                },
+            );
         }
     }
 
@@ -54,6 +63,7 @@ impl<I: Id, A: Address> State<I, A> {
         from: I,
         epoch: Epoch<I>,
         pulse: Pulse<I>,
+        gauge: Option<Gauge>,
         rng: &mut R,
     ) {
         if let Some(neighbor) = self.active.get_mut(&from) {
@@ -62,6 +72,7 @@ impl<I: Id, A: Address> State<I, A> {
             if neighbor.epoch == epoch {
                 neighbor.heard = self.now;
                 neighbor.degree = pulse.degree;
+                neighbor.link.hear(gauge, self.now);
                 self.hear_tag(pulse.tag, rng);
             }
         } else if !self.pending.contains_key(&from) {

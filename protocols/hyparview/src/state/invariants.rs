@@ -124,6 +124,11 @@ impl<I: Id, A: Address> State<I, A> {
                 self.quarantine.len(),
                 self.quarantine.capacity(),
             ),
+            (
+                "set of links left to chance",
+                self.unbiased_links(),
+                config.unbiased_min(),
+            ),
             ("list of allowances", self.admission.len(), PEERS_MAX),
         ];
         match sizes.into_iter().find(|(_, len, most)| len > most) {

@@ -2,7 +2,7 @@
 
 use rand::{Rng, seq::IteratorRandom};
 
-use super::{State, neighbor::Purpose, remix::Mixing};
+use super::{State, neighbor::Purpose, optimize::Optimizer, remix::Mixing};
 use crate::{Address, Contact, DownReason, Farewell, Id, Message, Timer};
 
 impl<I: Id, A: Address> State<I, A> {
@@ -118,6 +118,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.probe = None;
         self.offer = None;
         self.switch = None;
+        self.optimizer = Optimizer::default();
         self.mixing = Mixing::default();
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::{State, view::Neighbor};
+use super::{State, optimize::Link, view::Neighbor};
 use crate::{Address, Contact, Epoch, Farewell, Id, Message, Priority, Pulse};
 
 /// Requests without an answer that a node has at most. Refill stays far below; a flood of walks
@@ -173,7 +173,10 @@ impl<I: Id, A: Address> State<I, A> {
             degree: pulse.degree,
             heard: self.now,
             since: self.now,
+            link: Link::default(),
+            crowded: self.is_new() && !matches!(ours.purpose, Purpose::Switch(_) | Purpose::Heal),
         });
+        self.spread_soon(rng);
         self.learn_all(sample, &[], rng);
         self.hear_tag(pulse.tag, rng);
         if ours.purpose == Purpose::Join {
@@ -243,6 +246,8 @@ impl<I: Id, A: Address> State<I, A> {
         {
             self.switch = None;
             self.release(peer);
+        } else {
+            self.search_overdue(serial);
         }
     }
 }

@@ -115,7 +115,7 @@ impl<I: Id, A: Address> State<I, A> {
         let peer = contact.id;
         let asked = |probe: &mut Probe<I>| probe.peer == peer && probe.serial == serial;
         let Some(probe) = self.probe.take_if(asked) else {
-            return;
+            return self.on_sounded(&contact, serial);
         };
         if probe.suspected && self.suspects.len() > 0 {
             // Where one has come back, others may have.

@@ -12,6 +12,8 @@
 //! With i standing for o as well the same steps put i between c and d: so a node fills two slots
 //! when everybody else is full.
 //!
+//! The same steps with a bid make links shorter: see `optimize`.
+//!
 //! A node takes part in one switch at a time, and keeps the slot that it will need. When a step
 //! fails, the timer of each participant frees what it keeps, and the refill does the rest: views
 //! stay symmetric whatever happens, for no link depends on another.
@@ -29,7 +31,7 @@ use super::{
     neighbor::Purpose,
     view::Neighbor,
 };
-use crate::{Address, Contact, DownReason, Farewell, Id, Message, Timer};
+use crate::{Address, Bid, Contact, DownReason, Farewell, Id, Message, Timer};
 
 /// Mixing ends after this long, whether or not all switches came about.
 const MIXING_MOST: Duration = Duration::from_secs(60);
@@ -47,25 +49,29 @@ pub(super) struct Switch<I> {
     /// Names the timer.
     pub(super) serial: u64,
     /// Names the switch, by the initiator.
-    token: u64,
-    role: Role<I>,
+    pub(super) token: u64,
+    pub(super) role: Role<I>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Role<I> {
+pub(super) enum Role<I> {
     /// i: gives up `old` (o, or nobody if that is i itself), wants `new` (c).
     Initiator { old: I, new: I },
     /// c: gives up `old` (d), gets `new` (i), once d has agreed.
     Mediator { old: I, new: I, agreed: bool },
     /// d: gives up `old` (c), gets `new` (o).
     Partner { old: I, new: I },
+    /// d, before it agrees to an optimising switch: measures `new` (o).
+    Weighing { old: I, new: I },
 }
 
 impl<I: Id> Switch<I> {
     /// Whether the connection to `peer` is needed for it.
     pub(super) fn awaits(&self, peer: I) -> bool {
         match self.role {
-            Role::Initiator { new, .. } | Role::Mediator { new, .. } => new == peer,
+            Role::Initiator { new, .. }
+            | Role::Mediator { new, .. }
+            | Role::Weighing { new, .. } => new == peer,
             Role::Partner { .. } => false,
         }
     }
@@ -73,7 +79,9 @@ impl<I: Id> Switch<I> {
     /// Whom it gives up for whom, once that is settled.
     fn exchange(&self) -> Option<(I, I)> {
         match self.role {
-            Role::Initiator { .. } | Role::Mediator { agreed: false, .. } => None,
+            Role::Initiator { .. }
+            | Role::Mediator { agreed: false, .. }
+            | Role::Weighing { .. } => None,
             Role::Mediator {
                 old,
                 new,
@@ -107,30 +115,40 @@ impl<I: Id, A: Address> State<I, A> {
         }
     }
 
-    fn is_mixing(&self) -> bool {
+    pub(super) fn is_mixing(&self) -> bool {
         self.mixing.wanted > 0 && self.now < self.mixing.until
     }
 
     /// i: proposes a switch to a random peer outside the view.
     pub(super) fn on_remix_timer<R: Rng>(&mut self, rng: &mut R) {
         let mixing = self.is_mixing();
+        let crowded = self.spread_out();
         let mean = if mixing {
             self.config.remix_burst_interval()
+        } else if crowded.is_some() {
+            self.config.shuffle_interval()
         } else {
             self.config.remix_interval()
         };
         let after = spread(mean, rng);
         self.wake(Timer::Remix, after);
+        if crowded.is_none() {
+            self.spread_soon(rng);
+        }
         if self.active.len() < 2 {
             return;
         }
         let Some(new) = self.switch_candidate(mixing, rng) else {
             return;
         };
-        // Both sides give up their oldest link, so that all links are mixed in turn.
-        let oldest = self.active.values().min_by_key(|one| one.since);
-        if let Some(old) = oldest.map(|one| one.contact.id) {
-            self.propose(new, old);
+        // Both sides give up links made in a crowd first, and then their oldest, so that all links are
+        // mixed in turn.
+        let oldest = || {
+            let all = self.active.values().filter(|one| self.may_mix(one));
+            all.min_by_key(|one| one.since).map(|one| one.contact.id)
+        };
+        if let Some(old) = crowded.or_else(oldest) {
+            self.propose(new, old, None);
         }
     }
 
@@ -139,11 +157,11 @@ impl<I: Id, A: Address> State<I, A> {
         if self.free_slots() >= 2
             && let Some(new) = self.switch_candidate(false, rng)
         {
-            self.propose(new, self.me.id);
+            self.propose(new, self.me.id, None);
         }
     }
 
-    fn propose(&mut self, new: Contact<I, A>, old: I) {
+    pub(super) fn propose(&mut self, new: Contact<I, A>, old: I, bid: Option<Bid<A>>) {
         if self.left || self.switch.is_some() {
             return;
         }
@@ -155,8 +173,20 @@ impl<I: Id, A: Address> State<I, A> {
             role,
         });
         let (peer, record) = (new.id, self.me.record.clone());
-        self.send(new, Message::SwitchProposal { token, record, old });
-        self.expect(peer, token);
+        let patience = self.switch_patience(bid.is_some());
+        let message = Message::SwitchProposal {
+            token,
+            record,
+            old,
+            bid,
+        };
+        self.send(new, message);
+        self.expect_within(peer, token, patience);
+    }
+
+    /// How long i and c wait for the others. With a `bid` d has to measure o first.
+    fn switch_patience(&self, bid: bool) -> Duration {
+        self.config.request_timeout() * if bid { 2 } else { 1 }
     }
 
     /// A random peer; after a partition one from the other side.
@@ -177,10 +207,11 @@ impl<I: Id, A: Address> State<I, A> {
         initiator: Contact<I, A>,
         token: u64,
         old: I,
+        bid: Option<Bid<A>>,
         rng: &mut R,
     ) {
         let new = initiator.id;
-        let leaving = self.give_way(&initiator, old, rng);
+        let leaving = self.give_way(&initiator, old, bid.is_some(), rng);
         self.set_record_of(&initiator);
         self.learn(initiator, &[], rng);
         match leaving {
@@ -193,12 +224,14 @@ impl<I: Id, A: Address> State<I, A> {
                         new,
                         agreed: false,
                     },
+                    self.switch_patience(bid.is_some()),
                 );
                 self.tell(
                     leaving,
                     Message::SwitchInvite {
                         token,
                         partner: old,
+                        bid,
                     },
                 );
             }
@@ -207,7 +240,13 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// Which neighbour is to give way to `initiator`.
-    fn give_way<R: Rng>(&mut self, initiator: &Contact<I, A>, old: I, rng: &mut R) -> Option<I> {
+    fn give_way<R: Rng>(
+        &mut self,
+        initiator: &Contact<I, A>,
+        old: I,
+        bid: bool,
+        rng: &mut R,
+    ) -> Option<I> {
         let new = initiator.id;
         let willing = !self.left
             && self.switch.is_none()
@@ -217,20 +256,36 @@ impl<I: Id, A: Address> State<I, A> {
             && !self.quarantine.holds(new, self.now)
             && !self.share_used_up(&initiator.record)
             && self.admission.serve(self.now);
+        let able =
+            |one: &Neighbor<I, A>| willing && one.contact.id != old && !self.protected(one, 0);
+        if bid {
+            return self.dearest(able);
+        }
         let mut able: Vec<_> = self
             .active
             .values()
-            .filter(|one| willing && one.contact.id != old && !self.protected(one, 0))
-            .map(|one| (one.since, one.contact.id))
+            .filter(|one| able(one) && self.may_mix(one))
+            .map(|one| (!one.crowded, one.since, one.contact.id))
             .collect();
         able.sort_unstable();
-        // One of the older half: another one than last time, should that have declined.
-        let older = able.len().div_ceil(2);
-        able[..older].choose(rng).map(|(_, id)| *id)
+        // A marked one, or one of the older half: another one than last time, should that have declined.
+        let marked = able.iter().filter(|(unmarked, ..)| !unmarked).count();
+        let older = if marked > 0 {
+            marked
+        } else {
+            able.len().div_ceil(2)
+        };
+        able[..older].choose(rng).map(|(.., id)| *id)
     }
 
     /// d: agrees to part with c, if o is not a neighbour already.
-    pub(super) fn on_switch_invite(&mut self, from: I, token: u64, partner: I) {
+    pub(super) fn on_switch_invite(
+        &mut self,
+        from: I,
+        token: u64,
+        partner: I,
+        bid: Option<Bid<A>>,
+    ) {
         let Some(neighbor) = self.active.get(&from) else {
             return;
         };
@@ -239,20 +294,23 @@ impl<I: Id, A: Address> State<I, A> {
             && !self.active.contains_key(&partner)
             && !self.pending.contains_key(&partner)
             && !self.quarantine.holds(partner, self.now)
-            && !self.is_last_chosen(neighbor);
-        if willing {
-            self.engage(
-                partner,
-                token,
-                Role::Partner {
-                    old: from,
-                    new: partner,
-                },
-            );
-            self.tell(from, Message::SwitchConsent { token });
-        } else {
-            self.tell(from, Message::SwitchDecline { token });
+            && !self.is_last_chosen(neighbor)
+            && match &bid {
+                Some(bid) => self.is_movable(neighbor) && !self.share_used_up(&bid.record),
+                None => self.may_mix(neighbor) || neighbor.link.kept,
+            };
+        match bid {
+            _ if !willing => self.tell(from, Message::SwitchDecline { token }),
+            Some(bid) => self.weigh(from, token, partner, bid),
+            None => self.consent(from, token, partner),
         }
+    }
+
+    /// d: is ready for o.
+    pub(super) fn consent(&mut self, old: I, token: u64, new: I) {
+        let patience = self.config.request_timeout();
+        self.engage(new, token, Role::Partner { old, new }, patience);
+        self.tell(old, Message::SwitchConsent { token });
     }
 
     /// Whether `neighbor` is the last one that we chose ourselves. Less is at stake here than in an
@@ -338,7 +396,7 @@ impl<I: Id, A: Address> State<I, A> {
                 && match switch.role {
                     Role::Initiator { new, .. } => new == from,
                     Role::Mediator { old, new, .. } => old == from || new == from,
-                    Role::Partner { old, .. } => old == from,
+                    Role::Partner { old, .. } | Role::Weighing { old, .. } => old == from,
                 }
         };
         match self.switch.take_if(concerned).map(|switch| switch.role) {
@@ -350,6 +408,7 @@ impl<I: Id, A: Address> State<I, A> {
                 self.release(from);
                 self.mix_soon(rng);
             }
+            Some(Role::Weighing { new, .. }) => self.release(new),
             Some(Role::Partner { .. }) | None => {}
         }
     }
@@ -374,13 +433,13 @@ impl<I: Id, A: Address> State<I, A> {
         self.unheld_slots() > 0
     }
 
-    fn engage(&mut self, peer: I, token: u64, role: Role<I>) {
+    pub(super) fn engage(&mut self, peer: I, token: u64, role: Role<I>, patience: Duration) {
         let serial = self.next_serial();
         self.switch = Some(Switch {
             serial,
             token,
             role,
         });
-        self.expect(peer, serial);
+        self.expect_within(peer, serial, patience);
     }
 }

@@ -3,6 +3,8 @@
 mod bench;
 mod hostile;
 mod network;
+mod optimize;
+mod regions;
 mod relations;
 mod scenarios;
 mod switches;

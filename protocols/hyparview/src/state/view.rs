@@ -7,7 +7,7 @@ use rand::{
     seq::{IndexedRandom, IteratorRandom},
 };
 
-use super::State;
+use super::{State, optimize::Link};
 use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Message, io::Event};
 
 /// A peer in the active view.
@@ -24,6 +24,10 @@ pub(super) struct Neighbor<I, A> {
     /// When it last proved to hold the relation.
     pub(super) heard: Duration,
     pub(super) since: Duration,
+    /// How far away it is.
+    pub(super) link: Link,
+    /// Made in a crowd: to be exchanged for a random one (R8).
+    pub(super) crowded: bool,
 }
 
 /// A peer in the passive view.
@@ -72,18 +76,24 @@ impl<I: Id, A: Address> State<I, A> {
         self.active.values().filter(same).count() >= most
     }
 
-    /// Whom to evict for another peer. Never one that would be left without links (R9).
+    /// Whom to evict for another peer. Never one that would be left without links (R9). Who comes by
+    /// chance takes the place of one that came by chance.
     pub(super) fn victim<R: Rng>(&self, gained: usize, rng: &mut R) -> Option<I> {
-        self.active
-            .values()
-            .filter(|neighbor| neighbor.degree > 1 && !self.protected(neighbor, gained))
+        let able = || {
+            self.active
+                .values()
+                .filter(|neighbor| neighbor.degree > 1 && !self.protected(neighbor, gained))
+        };
+        let random = able().filter(|neighbor| self.may_mix(neighbor)).choose(rng);
+        random
+            .or_else(|| able().choose(rng))
             .map(|neighbor| neighbor.contact.id)
-            .choose(rng)
     }
 
     /// Puts a peer into the active view, both sides having agreed. There must be a slot.
-    pub(super) fn admit(&mut self, neighbor: Neighbor<I, A>) {
+    pub(super) fn admit(&mut self, mut neighbor: Neighbor<I, A>) {
         let id = neighbor.contact.id;
+        neighbor.link = self.new_link();
         debug_assert!(self.active.len() < self.config.active_capacity().max(1));
         self.passive.remove(&id);
         self.suspects.remove(id);

@@ -1,7 +1,9 @@
+use cbor4ii::serde::to_vec;
 use libp2p::{Multiaddr, identity::Keypair};
+use serde::Serialize;
 
 use super::*;
-use crate::{Contact, Epoch, Farewell, Priority, Pulse, RecordError, Tag};
+use crate::{Bid, Contact, Echo, Epoch, Farewell, Gauge, Priority, Pulse, RecordError, Tag};
 
 struct Peer {
     id: PeerId,
@@ -42,6 +44,13 @@ fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
         settled: true,
     };
     let record = || sender.record.clone();
+    let bid = || {
+        Some(Bid {
+            record: other.record.clone(),
+            gained: 1000,
+            lost: 90_000,
+        })
+    };
     let sample = || vec![contact(other), contact(sender)];
     let disconnect = |farewell| Message::Disconnect {
         epoch,
@@ -98,7 +107,15 @@ fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
             serial: 1,
             list: Vec::new(),
         },
-        Message::Heartbeat { epoch, pulse },
+        Message::Heartbeat {
+            epoch,
+            pulse,
+            gauge: Some(Gauge {
+                sent: u64::MAX,
+                echo: Some(Echo { sent: 1, held: 2 }),
+                kept: true,
+            }),
+        },
         Message::Moved { record: record() },
         Message::Probe {
             serial: 1,
@@ -114,10 +131,18 @@ fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
             token: 1,
             record: record(),
             old: other.id,
+            bid: None,
+        },
+        Message::SwitchProposal {
+            token: 1,
+            record: record(),
+            old: other.id,
+            bid: bid(),
         },
         Message::SwitchInvite {
             token: 1,
             partner: other.id,
+            bid: bid(),
         },
         Message::SwitchConsent { token: 1 },
         Message::SwitchDecline { token: 1 },
@@ -316,7 +341,7 @@ proptest::proptest! {
 
     #[test]
     fn a_message_cut_or_changed_anywhere_never_panics(
-        kind in 0_usize..22,
+        kind in 0_usize..23,
         at in 0_usize..4096,
         bit in 0_u8..8,
         cut in proptest::bool::ANY,

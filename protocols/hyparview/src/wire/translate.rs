@@ -1,6 +1,6 @@
 //! From one kind of ids and records to another, over all messages.
 
-use crate::{Contact, Epoch, Farewell, Message, Pulse, Tag};
+use crate::{Bid, Contact, Epoch, Farewell, Message, Pulse, Tag};
 
 /// Whose record it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +92,14 @@ pub(super) fn translate<I, A, J: Copy, B, E>(
             serial,
             list: with.list(list)?,
         },
-        Message::Heartbeat { epoch, pulse } => Message::Heartbeat {
+        Message::Heartbeat {
+            epoch,
+            pulse,
+            gauge,
+        } => Message::Heartbeat {
             epoch: with.epoch(epoch),
             pulse: with.pulse(pulse),
+            gauge,
         },
         Message::Moved { record } => Message::Moved {
             record: with.own(record)?,
@@ -114,15 +119,32 @@ pub(super) fn translate<I, A, J: Copy, B, E>(
             pulse: with.pulse(pulse),
             sample: with.list(sample)?,
         },
-        Message::SwitchProposal { token, record, old } => Message::SwitchProposal {
+        Message::SwitchProposal {
             token,
-            record: with.own(record)?,
-            old: (with.id)(old),
-        },
-        Message::SwitchInvite { token, partner } => Message::SwitchInvite {
+            record,
+            old,
+            bid,
+        } => {
+            let old = (with.id)(old);
+            Message::SwitchProposal {
+                token,
+                record: with.own(record)?,
+                old,
+                bid: with.bid(old, bid)?,
+            }
+        }
+        Message::SwitchInvite {
             token,
-            partner: (with.id)(partner),
-        },
+            partner,
+            bid,
+        } => {
+            let partner = (with.id)(partner);
+            Message::SwitchInvite {
+                token,
+                partner,
+                bid: with.bid(partner, bid)?,
+            }
+        }
         Message::SwitchConsent { token } => Message::SwitchConsent { token },
         Message::SwitchDecline { token } => Message::SwitchDecline { token },
         Message::SwitchReady { token, partner } => Message::SwitchReady {
@@ -169,6 +191,26 @@ impl<F, G> With<'_, F, G> {
         list.into_iter()
             .map(|contact| self.contact(contact))
             .collect()
+    }
+
+    fn bid<A, J, B, E>(&mut self, old: J, bid: Option<Bid<A>>) -> Result<Option<Bid<B>>, E>
+    where
+        G: FnMut(Owner<J>, A) -> Result<B, E>,
+    {
+        bid.map(
+            |Bid {
+                 record,
+                 gained,
+                 lost,
+             }| {
+                Ok(Bid {
+                    record: (self.record)(Owner::Peer(old), record)?,
+                    gained,
+                    lost,
+                })
+            },
+        )
+        .transpose()
     }
 
     fn farewell<I, A, J: Copy, B, E>(

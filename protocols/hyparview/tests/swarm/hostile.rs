@@ -271,6 +271,7 @@ async fn unexpected_messages_change_nothing() {
         Message::Heartbeat {
             epoch: stolen_epoch,
             pulse: pulse.clone(),
+            gauge: None,
         },
         Message::ShuffleReply {
             serial: 99,
@@ -289,10 +290,12 @@ async fn unexpected_messages_change_nothing() {
             token: 1,
             record: record.clone(),
             old: victim.into(),
+            bid: None,
         },
         Message::SwitchInvite {
             token: 1,
             partner: victim.into(),
+            bid: None,
         },
         Message::SwitchConsent { token: 1 },
         Message::SwitchDecline { token: 1 },

@@ -171,6 +171,7 @@ impl Hostile {
         Message::Heartbeat {
             epoch: self.epoch(),
             pulse: self.pulse(),
+            gauge: None,
         }
     }
 }

@@ -8,7 +8,7 @@ fn frame(n: u8) -> Frame {
     Frame {
         content: Arc::new([n]),
         control: true,
-        _ticket: Arc::new(()),
+        ticket: Arc::new(()),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, option, prelude::*};
 use rand::{SeedableRng, rngs::SmallRng};
 
 use super::network::{Faults, Network};
 use crate::{
-    Command, Config, Contact, Epoch, Farewell, Input, Loss, Message, Output, Priority, Pulse,
-    State, Tag, Timer, io::Event,
+    Bid, Command, Config, Contact, Echo, Epoch, Farewell, Gauge, Input, Loss, Message, Output,
+    Priority, Pulse, State, Tag, Timer, io::Event,
 };
 
 const ME: u64 = 5;
@@ -46,6 +46,21 @@ fn pulse() -> impl Strategy<Value = Pulse<u64>> {
             }
         },
     )
+}
+
+fn gauge() -> impl Strategy<Value = Option<Gauge>> {
+    let echo = (number(), number()).prop_map(|(sent, held)| Echo { sent, held });
+    let gauge = (number(), option::of(echo), any::<bool>());
+    option::of(gauge.prop_map(|(sent, echo, kept)| Gauge { sent, echo, kept }))
+}
+
+fn bid() -> impl Strategy<Value = Option<Bid<()>>> {
+    let bid = (number(), number()).prop_map(|(gained, lost)| Bid {
+        record: (),
+        gained,
+        lost,
+    });
+    option::of(bid)
 }
 
 fn priority() -> impl Strategy<Value = Priority> {
@@ -100,7 +115,11 @@ fn relation() -> impl Strategy<Value = Message<u64, ()>> {
                 sample,
             }
         }),
-        (epoch(), pulse()).prop_map(|(epoch, pulse)| Message::Heartbeat { epoch, pulse }),
+        (epoch(), pulse(), gauge()).prop_map(|(epoch, pulse, gauge)| Message::Heartbeat {
+            epoch,
+            pulse,
+            gauge
+        }),
         Just(Message::Moved { record: () }),
     ]
 }
@@ -131,14 +150,21 @@ fn walk() -> impl Strategy<Value = Message<u64, ()>> {
 
 fn switch() -> impl Strategy<Value = Message<u64, ()>> {
     prop_oneof![
-        (number(), peer()).prop_map(|(token, old)| {
+        (number(), peer(), bid()).prop_map(|(token, old, bid)| {
             Message::SwitchProposal {
                 token,
                 record: (),
                 old,
+                bid,
             }
         }),
-        (number(), peer()).prop_map(|(token, partner)| Message::SwitchInvite { token, partner }),
+        (number(), peer(), bid()).prop_map(|(token, partner, bid)| {
+            Message::SwitchInvite {
+                token,
+                partner,
+                bid,
+            }
+        }),
         number().prop_map(|token| Message::SwitchDecline { token }),
         number().prop_map(|token| Message::SwitchConsent { token }),
         (number(), contact()).prop_map(|(token, partner)| Message::SwitchReady { token, partner }),
@@ -170,7 +196,8 @@ fn command() -> impl Strategy<Value = Command<u64, ()>> {
 }
 
 fn input() -> impl Strategy<Value = Input<u64, ()>> {
-    let message = prop_oneof![3 => relation(), 2 => walk(), 2 => switch()];
+    // Boxed, as the strategies of all messages together outgrow the stack.
+    let message = prop_oneof![3 => relation().boxed(), 2 => walk().boxed(), 2 => switch().boxed()];
     let cause =
         prop_oneof![4 => Just(Loss::Closed), 1 => Just(Loss::Slow), 1 => Just(Loss::Misbehaved)];
     prop_oneof![
@@ -215,7 +242,10 @@ impl Subject {
             .with_passive_capacity(4)
             .with_suspect_capacity(3)
             .with_permanent_capacity(2)
-            .with_group_active_max(Some(2));
+            .with_group_active_max(Some(2))
+            .with_optimize(seed.is_multiple_of(2))
+            .with_unbiased_min(1)
+            .with_optimize_rest(Duration::ZERO);
         let config = config.validate().unwrap();
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut state = State::new(Contact { id: ME, record: () }, config, 3);
@@ -342,6 +372,7 @@ proptest! {
         let state = &subject.state;
         prop_assert!(state.pending.values().all(|ours| ours.epoch.serial > last));
         prop_assert!(state.switch.as_ref().is_none_or(|switch| switch.serial > last));
+        prop_assert!(state.optimizer.search.as_ref().is_none_or(|search| search.serial > last));
         prop_assert!(state.probe.as_ref().is_none_or(|probe| probe.serial > last));
         prop_assert!(state.waiting.is_empty() || state.reserved_slots() > 0);
         subject.take(Step::Invented(Input::Command(Command::Leave)));
@@ -359,7 +390,11 @@ proptest! {
         history in vec((0..6u8, 0..16u64, 0..16u64, 0..4000u64), 1..40),
         faults in (0..10u32, 0..10u32, 0..10u32),
     ) {
-        let mut network = Network::new(seed);
+        let config = Config::default()
+            .with_optimize(seed.is_multiple_of(2))
+            .with_optimize_interval(Duration::from_secs(2))
+            .with_optimize_rest(Duration::from_secs(2));
+        let mut network = Network::with(seed, config);
         let (lost, repeated, late) = faults;
         network.faults = Faults { lost, repeated, late };
         network.start(0, &[]);

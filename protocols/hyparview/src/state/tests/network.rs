@@ -81,6 +81,8 @@ pub(super) struct Network {
     pub(super) rng: SmallRng,
     pub(super) config: Config,
     pub(super) faults: Faults,
+    /// If not zero, the nodes live in this many regions on a ring, by their ids.
+    pub(super) regions: u64,
     pub(super) counters: Counters,
     nodes: BTreeMap<u64, Node>,
     queue: BTreeMap<(Duration, u64), Happening>,
@@ -118,6 +120,7 @@ impl Network {
             rng: SmallRng::seed_from_u64(seed),
             config,
             faults: Faults::default(),
+            regions: 0,
             counters: Counters::default(),
             nodes: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -366,7 +369,7 @@ impl Network {
             }
             self.link_count += 1;
             // The dial takes a round trip.
-            let ready = self.now + 2 * self.latency();
+            let ready = self.now + 2 * self.latency(from, to);
             let link = Link {
                 number: self.link_count,
                 used_by: BTreeSet::new(),
@@ -385,7 +388,7 @@ impl Network {
         if self.rng.random_ratio(self.faults.lost, 100) {
             return;
         }
-        let latency = self.latency();
+        let latency = self.latency(from, to);
         let late = self.rng.random_ratio(self.faults.late, 100);
         let repeated = self.rng.random_ratio(self.faults.repeated, 100);
         let Some(link) = self.links.get_mut(&pair(from, to)) else {
@@ -472,8 +475,21 @@ impl Network {
         }
     }
 
-    fn latency(&mut self) -> Duration {
-        Duration::from_millis(self.rng.random_range(10..50))
+    fn latency(&mut self, a: u64, b: u64) -> Duration {
+        if self.regions == 0 {
+            return Duration::from_millis(self.rng.random_range(10..50));
+        }
+        // Now and then a message waits behind others.
+        let waits = if self.rng.random_ratio(1, 5) { 100 } else { 10 };
+        let distance = self.distance(a, b);
+        distance + distance * self.rng.random_range(0..waits) / 100
+    }
+
+    /// The shortest time from one node to another, in a world of regions.
+    pub(super) fn distance(&self, a: u64, b: u64) -> Duration {
+        let apart = (a % self.regions).abs_diff(b % self.regions);
+        let around = apart.min(self.regions - apart);
+        Duration::from_micros(500 + 12_000 * around)
     }
 
     fn at(&mut self, after: Duration, happening: Happening) {
@@ -529,6 +545,55 @@ impl Network {
             .flat_map(|(id, machine)| machine.active().map(move |peer| (id, peer)))
             .filter(|(id, peer)| id < peer && side(*id) != side(*peer))
             .count()
+    }
+
+    /// The mean distance between neighbours, and between any two nodes, in milliseconds.
+    pub(super) fn costs(&self) -> (f64, f64) {
+        let nodes: Vec<_> = self.alive().collect();
+        let mean = |all: Vec<Duration>| {
+            let sum: Duration = all.iter().sum();
+            sum.as_secs_f64() * 1000.0 / all.len().max(1) as f64
+        };
+        let (mut links, mut any) = (Vec::new(), Vec::new());
+        for (a, machine) in &nodes {
+            links.extend(machine.active().map(|b| self.distance(*a, b)));
+            let others = nodes.iter().filter(|(b, _)| a != b);
+            any.extend(others.map(|(b, _)| self.distance(*a, *b)));
+        }
+        (mean(links), mean(any))
+    }
+
+    /// How long what `from` says takes to reach each node when everybody passes it on, and how many
+    /// steps it takes by the shortest way, for the last one.
+    pub(super) fn farthest(&self, from: u64) -> (Duration, u32) {
+        let time = self.flood(from, |a, b| self.distance(a, b));
+        let hops = self.flood(from, |_, _| 1);
+        (
+            time.into_values().max().unwrap(),
+            hops.into_values().max().unwrap(),
+        )
+    }
+
+    /// Shortest paths over the links.
+    pub(super) fn flood<T: Copy + Ord + Default + std::ops::Add<Output = T>>(
+        &self,
+        from: u64,
+        cost: impl Fn(u64, u64) -> T,
+    ) -> BTreeMap<u64, T> {
+        let mut open = BTreeSet::from([(T::default(), from)]);
+        let mut reached = BTreeMap::new();
+        while let Some((so_far, id)) = open.pop_first() {
+            if reached.contains_key(&id) {
+                continue;
+            }
+            reached.insert(id, so_far);
+            if let Some(machine) = self.nodes[&id].machine.as_ref() {
+                let next = machine.active().filter(|peer| !reached.contains_key(peer));
+                open.extend(next.map(|peer| (so_far + cost(id, peer), peer)));
+            }
+        }
+        reached.retain(|id, _| self.nodes[id].machine.is_some());
+        reached
     }
 
     /// Average clustering coefficient.

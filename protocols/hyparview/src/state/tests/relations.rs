@@ -88,6 +88,7 @@ fn a_high_priority_request_evicts_but_never_a_peer_that_would_be_left_alone() {
             Message::Heartbeat {
                 epoch,
                 pulse: pulse(1),
+                gauge: None,
             },
         );
     }
@@ -376,6 +377,7 @@ fn leaving_tells_the_neighbours_and_empties_the_views() {
         Message::Heartbeat {
             epoch,
             pulse: pulse(1),
+            gauge: None,
         },
     );
     let unwanted = tell(60, disconnect(epoch, Farewell::Unwanted, &[]));

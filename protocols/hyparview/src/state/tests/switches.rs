@@ -10,11 +10,16 @@ fn proposal(old: u64) -> Said {
         token: 9,
         record: Home::default(),
         old,
+        bid: None,
     }
 }
 
 fn invite(partner: u64) -> Said {
-    Message::SwitchInvite { token: 9, partner }
+    Message::SwitchInvite {
+        token: 9,
+        partner,
+        bid: None,
+    }
 }
 
 const DECLINE: Said = Message::SwitchDecline { token: 9 };
@@ -31,6 +36,7 @@ fn the_initiator_proposes_and_then_exchanges_its_oldest_link() {
             token: 1,
             record,
             old,
+            bid: None,
         },
     );
     assert_eq!(outputs, [proposed, expect(70, 1)]);
@@ -231,6 +237,7 @@ fn a_node_that_nobody_has_room_for_steps_between_two_others() {
             token: 2,
             record,
             old,
+            bid: None,
         },
     );
     assert!(outputs.contains(&proposed), "{outputs:?}");
@@ -246,4 +253,30 @@ fn a_node_that_nobody_has_room_for_steps_between_two_others() {
     bench.hear(80, accept(ours(3), &[]));
     bench.hear(70, accept(ours(4), &[]));
     assert_eq!(bench.active(), [1, 2, 3, 70, 80]);
+}
+
+#[test]
+fn a_link_made_in_a_crowd_is_exchanged_first_but_not_while_the_node_is_new() {
+    let mut bench = Bench::started(Config::default().with_active_capacity(2), &[]);
+    // One from a walk's end, whose own view is full, and then one from another newcomer.
+    bench.hear(1, neighbor(1, 1, Priority::Low, 2));
+    bench.pass(1);
+    bench.hear(2, neighbor(2, 1, Priority::Low, 1));
+    bench.learn(&[70]);
+    let given_up = |outputs: &[Out]| match outputs {
+        [
+            Output::Send {
+                message: Message::SwitchProposal { old, .. },
+                ..
+            },
+            ..,
+        ] => *old,
+        other => panic!("{other:?}"),
+    };
+    let outputs = bench.ring(Timer::Remix);
+    assert_eq!(given_up(&outputs), 1, "the oldest");
+    bench.hear(70, Message::SwitchDecline { token: 1 });
+    bench.pass(60);
+    let outputs = bench.ring(Timer::Remix);
+    assert_eq!(given_up(&outputs), 2, "the one made in a crowd");
 }

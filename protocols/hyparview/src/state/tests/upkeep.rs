@@ -123,7 +123,14 @@ fn heartbeats_go_to_all_neighbours_and_silence_is_cut() {
     let outputs = bench.ring(Timer::Heartbeat);
     let beat = |bench: &Bench, peer| {
         let (epoch, pulse) = (bench.epoch(peer), bench.pulse());
-        tell(peer, Message::Heartbeat { epoch, pulse })
+        tell(
+            peer,
+            Message::Heartbeat {
+                epoch,
+                pulse,
+                gauge: None,
+            },
+        )
     };
     assert_eq!(outputs, [beat(&bench, 1), beat(&bench, 2)]);
     for _ in 0..3 {
@@ -134,6 +141,7 @@ fn heartbeats_go_to_all_neighbours_and_silence_is_cut() {
             Message::Heartbeat {
                 epoch,
                 pulse: pulse(4),
+                gauge: None,
             },
         );
         // About another relation: proves nothing.
@@ -142,6 +150,7 @@ fn heartbeats_go_to_all_neighbours_and_silence_is_cut() {
             Message::Heartbeat {
                 epoch: theirs(1, 99),
                 pulse: pulse(4),
+                gauge: None,
             },
         );
         assert_eq!(bench.ring(Timer::Heartbeat).len(), 2);
@@ -172,6 +181,7 @@ fn a_stray_heartbeat_is_answered_by_a_handshake_if_there_is_room() {
     let stray = Message::Heartbeat {
         epoch: theirs(60, 4),
         pulse: pulse(1),
+        gauge: None,
     };
     let outputs = bench.hear(60, stray.clone());
     assert_eq!(
@@ -190,6 +200,7 @@ fn a_stray_heartbeat_is_answered_by_disconnect_if_there_is_none() {
         Message::Heartbeat {
             epoch,
             pulse: pulse(1),
+            gauge: None,
         },
     );
     let Output::Tell {
@@ -212,6 +223,7 @@ fn a_relation_that_we_ended_does_not_come_back_by_a_late_heartbeat() {
         Message::Heartbeat {
             epoch,
             pulse: pulse(1),
+            gauge: None,
         },
     );
     assert!(
@@ -396,7 +408,14 @@ fn a_merger_makes_a_node_that_misses_several_peers_mix() {
             beat: 500,
         };
         let (epoch, pulse) = (bench.epoch(60), Pulse { tag, ..pulse(3) });
-        let outputs = bench.hear(60, Message::Heartbeat { epoch, pulse });
+        let outputs = bench.hear(
+            60,
+            Message::Heartbeat {
+                epoch,
+                pulse,
+                gauge: None,
+            },
+        );
         let soon = |output: &Out| {
             matches!(output, Output::Schedule { after, timer: Timer::Remix }
                 if *after <= Duration::from_secs(3))

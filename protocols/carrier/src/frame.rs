@@ -7,18 +7,12 @@ use futures::{
     future::{Either, select},
 };
 use futures_timer::Delay;
-use libp2p::PeerId;
-
-use crate::record::RecordError;
-
-/// Longest content of a frame. A full list of full records is below it (checked in `wire`).
+/// Longest content of a frame.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 
-/// Why something that a peer sent is refused. Nothing of the frame was acted upon; its connection
-/// is closed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
+/// How a peer broke the rules of frames. Nothing of the frame was acted upon; its connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
     /// The announced length is zero or beyond [`FRAME_BYTES_MAX`].
     #[error("frame of {0} bytes, allowed are 1 to {FRAME_BYTES_MAX}")]
     Size(u32),
@@ -26,21 +20,6 @@ pub enum Refusal {
     /// does that too.
     #[error("frame was cut short")]
     Truncated,
-    /// Not CBOR, not a message that we know, or followed by more bytes.
-    #[error("malformed frame: {0}")]
-    Malformed(String),
-    /// More contacts than a message may carry.
-    #[error("message with {0} contacts")]
-    TooManyContacts(usize),
-    /// A peer's record that is not this peer's own word.
-    #[error("record of {peer} refused")]
-    Record {
-        /// Whose record it claimed to be.
-        peer: PeerId,
-        /// What is wrong with it.
-        #[source]
-        source: Box<RecordError>,
-    },
     /// More frames per second than allowed.
     #[error("flood of frames")]
     Flood,
@@ -49,19 +28,11 @@ pub enum Refusal {
     TooManyStreams,
 }
 
-impl Refusal {
-    /// Whether no correct peer could have caused it.
-    #[must_use]
-    pub fn is_misbehaviour(&self) -> bool {
-        !matches!(self, Self::Truncated)
-    }
-}
-
 /// Why no further frame can be read from a stream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] Fault),
     #[error("stream broke")]
     Io(#[source] io::Error),
 }
@@ -88,7 +59,7 @@ where
         let announced = u32::from_be_bytes(header);
         let length = usize::try_from(announced).unwrap_or(usize::MAX);
         if !(1..=FRAME_BYTES_MAX).contains(&length) {
-            return Err(Refusal::Size(announced).into());
+            return Err(Fault::Size(announced).into());
         }
         let mut content = vec![0; length];
         stream.read_exact(&mut content).await.map_err(cut_short)?;
@@ -96,7 +67,7 @@ where
     });
     match select(rest, Delay::new(patience)).await {
         Either::Left((frame, _)) => frame,
-        Either::Right(((), _)) => Err(Refusal::Truncated.into()),
+        Either::Right(((), _)) => Err(Fault::Truncated.into()),
     }
 }
 
@@ -122,7 +93,7 @@ where
 
 fn cut_short(error: io::Error) -> ReadError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => Refusal::Truncated.into(),
+        io::ErrorKind::UnexpectedEof => Fault::Truncated.into(),
         _ => ReadError::Io(error),
     }
 }
@@ -173,9 +144,7 @@ mod tests {
         let announced = u32::try_from(FRAME_BYTES_MAX).unwrap() + 1;
         for length in [announced, u32::MAX] {
             let frames = read_all(&length.to_be_bytes());
-            assert!(
-                matches!(frames[..], [Err(ReadError::Refused(Refusal::Size(n)))] if n == length)
-            );
+            assert!(matches!(frames[..], [Err(ReadError::Refused(Fault::Size(n)))] if n == length));
         }
     }
 
@@ -183,7 +152,7 @@ mod tests {
     fn empty_frame_is_refused() {
         assert!(matches!(
             read_all(&[0; 4])[..],
-            [Err(ReadError::Refused(Refusal::Size(0)))]
+            [Err(ReadError::Refused(Fault::Size(0)))]
         ));
     }
 
@@ -193,7 +162,7 @@ mod tests {
             assert!(
                 matches!(
                     read_all(bytes)[..],
-                    [Err(ReadError::Refused(Refusal::Truncated))]
+                    [Err(ReadError::Refused(Fault::Truncated))]
                 ),
                 "{bytes:?}"
             );
@@ -251,7 +220,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         for begun in [&[0, 0][..], &[0, 0, 0, 9, 1, 2]] {
             let frame = block_on(read(&mut Stuck(begun), PATIENCE));
-            assert!(matches!(frame, Err(ReadError::Refused(Refusal::Truncated))));
+            assert!(matches!(frame, Err(ReadError::Refused(Fault::Truncated))));
         }
     }
 }

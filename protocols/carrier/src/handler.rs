@@ -27,15 +27,12 @@ use libp2p::{
 };
 
 use crate::{
-    codec::{self, ReadError, Refusal},
-    counters::Tally,
-    record::Book,
-    settings::Settings,
-    wire::{self, PeerMessage},
+    Limits, Protocol, Tally,
+    frame::{self, Fault, ReadError},
 };
 
 use meter::Meter;
-pub(crate) use queue::Frame;
+pub use queue::Frame;
 use queue::{Pushed, Queue};
 
 /// Most inbound substreams over the life of one connection. A correct peer opens one; the rest is
@@ -53,9 +50,9 @@ pub enum Order {
 
 /// What a connection tells the behaviour. All but `Received` are final.
 #[derive(Debug)]
-pub enum Report {
+pub enum Report<M, R> {
     /// The peer said something.
-    Received(Box<PeerMessage>),
+    Received(Box<M>),
     /// The peer does not speak the protocol.
     Unsupported,
     /// The peer does not read what is sent to it.
@@ -63,28 +60,32 @@ pub enum Report {
     /// Our substream broke although the connection is there.
     Broken,
     /// The peer sent what it must not.
-    Refused(Refusal),
+    Refused(R),
 }
 
 /// What all connections have in common.
 #[derive(Debug, Clone)]
-pub(crate) struct Shared {
-    pub(crate) protocol: StreamProtocol,
-    pub(crate) settings: Settings,
-    pub(crate) book: Book,
-    pub(crate) tally: Tally,
+pub struct Shared<P> {
+    /// The name that is negotiated.
+    pub name: StreamProtocol,
+    /// Bounds and time-outs.
+    pub limits: Limits,
+    /// How frames are read.
+    pub protocol: P,
+    /// What happens to frames.
+    pub tally: Tally,
     /// Origin of the handlers' time.
-    pub(crate) start: Instant,
+    pub start: Instant,
 }
 
 /// The substreams of one connection. See the module documentation.
-pub struct Handler {
+pub struct Handler<P: Protocol> {
     peer: PeerId,
-    shared: Shared,
+    shared: Shared<P>,
     kept: bool,
     /// A final report was made: nothing more is read or written.
     finished: bool,
-    reports: VecDeque<Report>,
+    reports: VecDeque<Report<P::Message, P::Refusal>>,
     queue: Queue,
     outbound: Outbound,
     inbound: Option<Reading>,
@@ -108,19 +109,20 @@ enum Outbound {
     Writing(BoxFuture<'static, io::Result<Stream>>),
 }
 
-impl Handler {
-    pub(crate) fn new(peer: PeerId, kept: bool, shared: Shared) -> Self {
-        let settings = &shared.settings;
+impl<P: Protocol> Handler<P> {
+    /// The handler of a new connection to `peer`, which is `kept` if the peer is a neighbour.
+    pub fn new(peer: PeerId, kept: bool, shared: Shared<P>) -> Self {
+        let limits = &shared.limits;
         Self {
             peer,
             kept,
             finished: false,
             reports: VecDeque::new(),
-            queue: Queue::new(settings.queue_frames_max(), settings.full_pushes_max()),
+            queue: Queue::new(limits.queue_frames_max, limits.full_pushes_max),
             outbound: Outbound::Closed,
             inbound: None,
             inbound_opened: 0,
-            meter: Meter::new(settings.frames_per_second_max()),
+            meter: Meter::new(limits.frames_per_second_max),
             linger: None,
             shared,
         }
@@ -135,7 +137,7 @@ impl Handler {
     }
 
     /// Makes a final report and gives everything up.
-    fn finish(&mut self, report: Report) {
+    fn finish(&mut self, report: Report<P::Message, P::Refusal>) {
         if self.finished {
             return;
         }
@@ -148,7 +150,7 @@ impl Handler {
     }
 
     fn linger(&mut self) {
-        self.linger = Some(Delay::new(self.shared.settings.linger()));
+        self.linger = Some(Delay::new(self.shared.limits.linger));
     }
 
     /// Writes what can be written. Returns whether a substream is to be asked for.
@@ -196,9 +198,9 @@ impl Handler {
     }
 
     fn write(&self, mut stream: Stream, frame: Frame) -> BoxFuture<'static, io::Result<Stream>> {
-        let patience = self.shared.settings.frame_timeout();
+        let patience = self.shared.limits.frame_timeout;
         async move {
-            codec::write(&mut stream, &frame.content, patience)
+            frame::write(&mut stream, &frame.content, patience)
                 .await
                 .map(|()| stream)
         }
@@ -206,9 +208,9 @@ impl Handler {
     }
 
     fn read(&self, mut stream: Stream) -> Reading {
-        let patience = self.shared.settings.frame_timeout();
+        let patience = self.shared.limits.frame_timeout;
         async move {
-            let frame = codec::read(&mut stream, patience).await;
+            let frame = frame::read(&mut stream, patience).await;
             (stream, frame)
         }
         .boxed()
@@ -233,7 +235,7 @@ impl Handler {
                 }
                 Err(refusal) => self.refuse(refusal),
             },
-            Err(ReadError::Refused(refusal)) => self.refuse(refusal),
+            Err(ReadError::Refused(fault)) => self.refuse(fault.into()),
             // The peer may open another; when the connection is broken the swarm says so.
             Ok(None) => {}
             Err(error @ ReadError::Io(_)) => {
@@ -242,36 +244,35 @@ impl Handler {
         }
     }
 
-    fn receive(&mut self, content: &[u8]) -> Result<PeerMessage, Refusal> {
+    fn receive(&mut self, content: &[u8]) -> Result<P::Message, P::Refusal> {
         let now = self.shared.start.elapsed();
         if !self.meter.charge(now, 1) {
-            return Err(Refusal::Flood);
+            return Err(Fault::Flood.into());
         }
-        let (message, verified) = wire::decode(content, self.peer, &self.shared.book)?;
-        self.shared.tally.records_verified.add(verified.into());
-        if !self.meter.charge(now, verified) {
-            return Err(Refusal::Flood);
+        let (message, work) = self.shared.protocol.decode(content, self.peer)?;
+        if !self.meter.charge(now, work) {
+            return Err(Fault::Flood.into());
         }
         Ok(message)
     }
 
-    fn refuse(&mut self, refusal: Refusal) {
+    fn refuse(&mut self, refusal: P::Refusal) {
         self.shared.tally.frames_refused.add(1);
         self.finish(Report::Refused(refusal));
     }
 }
 
-impl ConnectionHandler for Handler {
+impl<P: Protocol> ConnectionHandler for Handler<P> {
     type FromBehaviour = Order;
-    type ToBehaviour = Report;
+    type ToBehaviour = Report<P::Message, P::Refusal>;
     type InboundProtocol = ReadyUpgrade<StreamProtocol>;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
     type OutboundOpenInfo = ();
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(self.shared.protocol.clone()), ())
-            .with_timeout(self.shared.settings.frame_timeout())
+        SubstreamProtocol::new(ReadyUpgrade::new(self.shared.name.clone()), ())
+            .with_timeout(self.shared.limits.frame_timeout)
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -293,7 +294,7 @@ impl ConnectionHandler for Handler {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Report>> {
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
         if let Some(linger) = &mut self.linger
             && linger.poll_unpin(cx).is_ready()
         {
@@ -324,7 +325,7 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedInbound(inbound) => {
                 self.inbound_opened += 1;
                 if self.inbound_opened > STREAMS_MAX {
-                    return self.refuse(Refusal::TooManyStreams);
+                    return self.refuse(Fault::TooManyStreams.into());
                 }
                 let mut stream = inbound.protocol;
                 stream.ignore_for_keep_alive();
@@ -347,7 +348,7 @@ impl ConnectionHandler for Handler {
     }
 }
 
-impl fmt::Debug for Handler {
+impl<P: Protocol> fmt::Debug for Handler<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handler")
             .field("peer", &self.peer)

@@ -5,12 +5,13 @@ use std::{collections::VecDeque, sync::Arc};
 /// An encoded message on its way out.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// The CBOR content.
-    pub(crate) content: Arc<[u8]>,
-    /// Changes a view (as opposed to gossip that the next round repeats): kept when room runs out.
-    pub(crate) control: bool,
+    /// The content.
+    pub content: Arc<[u8]>,
+    /// Not to be given up for others when room runs out, as opposed to gossip that the next round
+    /// repeats.
+    pub control: bool,
     /// Counts the frames that are not written yet, by the references to it.
-    pub(crate) _ticket: Arc<()>,
+    pub ticket: Arc<()>,
 }
 
 /// What became of a frame.
@@ -83,7 +84,7 @@ mod tests {
         Frame {
             content: Arc::new([n]),
             control,
-            _ticket: Arc::new(()),
+            ticket: Arc::new(()),
         }
     }
 

@@ -11,7 +11,7 @@ use futures_timer::Delay;
 
 /// What is to be handed back, and when.
 #[derive(Debug)]
-pub(super) struct Timers<T> {
+pub struct Timers<T> {
     start: Instant,
     /// By due time, then by order of scheduling.
     queue: BTreeMap<(Duration, u64), T>,
@@ -21,7 +21,9 @@ pub(super) struct Timers<T> {
 }
 
 impl<T> Timers<T> {
-    pub(super) fn new(start: Instant) -> Self {
+    /// No timers, and a clock that starts at `start`.
+    #[must_use]
+    pub fn new(start: Instant) -> Self {
         Self {
             start,
             queue: BTreeMap::new(),
@@ -31,18 +33,20 @@ impl<T> Timers<T> {
     }
 
     /// Time since start.
-    pub(super) fn now(&self) -> Duration {
+    #[must_use]
+    pub fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
-    pub(super) fn schedule(&mut self, after: Duration, value: T) {
+    /// Hands `value` back after `after`.
+    pub fn schedule(&mut self, after: Duration, value: T) {
         self.scheduled += 1;
         self.queue
             .insert((self.now().saturating_add(after), self.scheduled), value);
     }
 
     /// The next expired value. When pending, the task wakes at the next due time.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         loop {
             let now = self.now();
             let Some(entry) = self.queue.first_entry() else {

@@ -1,0 +1,71 @@
+//! Links made in a crowd are exchanged once (R8).
+//!
+//! When many join at once the walks cannot keep up, and newcomers link up with whom they are told of:
+//! with each other, around the same contact. The graph is clustered then, and would stay so. Therefore
+//! a node marks the links that it makes while it is new. Only a link that somebody with a full view asked it
+//! for is not marked, for that is the end of a walk; the end of a walk marks it if it is new itself, for then the
+//! walk has not left the crowd. When a node is new no longer, shuffles have brought it backups from everywhere: it
+//! gives up the marked links one by one, each in a four-node switch in which c gives up a marked link as well
+//! if it has one. So a crowd spreads out for about one exchange per link.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::{State, alarms::within};
+use crate::{Address, Id, Timer};
+
+/// Switches that a node proposes for the sake of marked links. In a network of a handful of nodes there is
+/// nobody to switch with.
+const TRIES_MAX: u32 = 16;
+
+/// What a node knows of the crowd in which it came.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    started_at: Duration,
+    tries: u32,
+}
+
+impl<I: Id, A: Address> State<I, A> {
+    pub(super) fn enter_crowd(&mut self) {
+        self.crowd = Crowd {
+            started_at: self.now,
+            tries: 0,
+        };
+    }
+
+    /// How long this node is still new.
+    fn youth_left(&self) -> Duration {
+        let end = self.crowd.started_at.saturating_add(self.config.youth());
+        end.saturating_sub(self.now)
+    }
+
+    /// Whether a link that is made now is to be marked, unless it is one to a random place.
+    pub(super) fn is_new(&self) -> bool {
+        self.crowd.started_at > Duration::ZERO && !self.youth_left().is_zero()
+    }
+
+    /// The oldest marked link, while there is hope to exchange it.
+    pub(super) fn crowded(&self) -> Option<I> {
+        let marked = self.active.values().filter(|one| one.crowded);
+        marked
+            .min_by_key(|one| one.since)
+            .map(|one| one.contact.id)
+            .filter(|_| self.crowd.tries < TRIES_MAX)
+    }
+
+    /// The marked link that is to be exchanged now, if any.
+    pub(super) fn spread_out(&mut self) -> Option<I> {
+        let link = self.crowded().filter(|_| !self.is_new())?;
+        self.crowd.tries += 1;
+        Some(link)
+    }
+
+    /// Sees to it that marked links are looked at in time.
+    pub(super) fn spread_soon<R: Rng>(&mut self, rng: &mut R) {
+        if self.crowded().is_some() {
+            let after = within(self.config.shuffle_interval(), rng);
+            self.wake(Timer::Remix, self.youth_left().saturating_add(after));
+        }
+    }
+}

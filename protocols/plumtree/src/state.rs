@@ -1,0 +1,260 @@
+//! The broadcast state machine: the whole protocol, without I/O, clock or randomness of its own.
+//!
+//! One dispatcher, and one small function per input in the file that bears the rule's name:
+//!
+//! | file | what |
+//! |---|---|
+//! | `gossip` | payloads: first receipt, duplicates, passing on |
+//! | `tree`, `links` | which links carry the payloads of a tree, and how that changes |
+//! | `announce` | what is only announced: collected, sent, heard, used for shorter ways |
+//! | `missing` | what was announced and did not come is asked for, from all announcers in turn |
+//! | `exchange` | positions compared with neighbours: nothing depends on the tree alone |
+//! | `shelf`, `window` | payloads kept, origins known, numbers seen |
+//! | `neighbors`, `alarms`, `invariants` | slots of neighbours, timers asked for, what must always hold |
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use rand::{Rng, RngExt};
+
+use crate::{
+    Command, Config, Id, Input, Message, Output, Timer, Totals, Trees, io::Event,
+    message::MessageId,
+};
+
+mod alarms;
+mod announce;
+mod exchange;
+mod gossip;
+mod invariants;
+mod links;
+mod missing;
+mod neighbors;
+mod shelf;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod window;
+
+pub use invariants::Violation;
+
+use alarms::Alarms;
+use gossip::Arrival;
+use missing::Missing;
+use neighbors::{Neighbors, Slot};
+use shelf::Shelf;
+use tree::Tree;
+
+/// The broadcast of one node.
+#[derive(Debug, Clone)]
+pub struct State<I> {
+    me: I,
+    /// Orders the lives of this node.
+    life: u64,
+    config: Config,
+    /// Time of the input being handled.
+    now: Duration,
+    /// Number of our last message.
+    seq: u64,
+    neighbors: Neighbors<I>,
+    shelf: Shelf<I>,
+    /// The tree of all origins, with `Trees::Shared`.
+    shared: Tree,
+    root: Option<I>,
+    /// What was announced and has not come, by origin.
+    missing: BTreeMap<I, Missing>,
+    /// When each of them is looked at next.
+    due: BTreeSet<(Duration, I)>,
+    /// With whom positions were last exchanged.
+    exchanged: Option<I>,
+    alarms: Alarms,
+    totals: Totals,
+    outputs: VecDeque<Output<I>>,
+}
+
+impl<I: Id> State<I> {
+    /// A node without neighbours. `life` must be greater than in any earlier life of the same id.
+    /// `config` should have been validated.
+    pub fn new(me: I, config: Config, life: u64) -> Self {
+        Self {
+            me,
+            life: life.max(1),
+            config,
+            now: Duration::ZERO,
+            seq: 0,
+            neighbors: Neighbors::new(),
+            shelf: Shelf::new(),
+            shared: Tree::default(),
+            root: None,
+            missing: BTreeMap::new(),
+            due: BTreeSet::new(),
+            exchanged: None,
+            alarms: Alarms::default(),
+            totals: Totals::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Schedules the periodic exchange, its first period cut at random, so that nodes started together do not
+    /// work together. To be called once, before the first input. Drain [`State::poll_output`] afterwards.
+    pub fn start<R: Rng>(&mut self, now: Duration, rng: &mut R) {
+        self.now = now;
+        let first = rng.random_range(Duration::ZERO..=self.config.exchange_interval());
+        self.wake(Timer::Exchange, now.saturating_add(first));
+    }
+
+    /// Takes one input. Drain [`State::poll_output`] afterwards.
+    pub fn handle(&mut self, now: Duration, input: Input<I>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::NeighborUp { peer } => self.on_neighbor_up(peer),
+            Input::NeighborDown { peer } => self.on_neighbor_down(peer),
+            Input::Received { from, message } => match self.neighbors.slot(from) {
+                Some(slot) => self.on_message(slot, message),
+                None => self.totals.refused += 1,
+            },
+            Input::Measured { peer, round_trip } => {
+                let slot = self.neighbors.slot(peer);
+                if let Some(neighbor) = slot.and_then(|slot| self.neighbors.get_mut(slot)) {
+                    neighbor.measured(round_trip);
+                }
+            }
+            Input::Timer(timer) => self.on_timer(timer),
+            Input::Command(Command::Broadcast(payload)) => self.broadcast(payload),
+            Input::Command(Command::SetRoot(root)) => self.set_root(root),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output<I>> {
+        self.outputs.pop_front()
+    }
+
+    /// This node.
+    pub fn me(&self) -> I {
+        self.me
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The name that the next message of this node will get.
+    pub fn next_id(&self) -> MessageId<I> {
+        MessageId {
+            origin: self.me,
+            life: self.life,
+            seq: self.seq + 1,
+        }
+    }
+
+    /// Whether a message with this name would be delivered. What is known need not be looked into.
+    pub fn is_news(&self, id: &MessageId<I>) -> bool {
+        self.lacks(id)
+    }
+
+    /// The neighbours, in order of their slots.
+    pub fn neighbors(&self) -> impl Iterator<Item = I> {
+        self.neighbors.iter().map(|neighbor| neighbor.id)
+    }
+
+    /// The neighbours that payloads of `origin` are pushed to.
+    pub fn eager(&self, origin: I) -> impl Iterator<Item = I> {
+        let eager = match self.config.trees() {
+            Trees::Flood => self.neighbors.all(),
+            _ => self
+                .tree(self.key(origin))
+                .map(|tree| tree.eager)
+                .unwrap_or_default(),
+        };
+        eager
+            .iter()
+            .filter_map(|slot| self.neighbors.get(slot))
+            .map(|neighbor| neighbor.id)
+    }
+
+    /// The neighbour that payloads of `origin` come from.
+    pub fn parent(&self, origin: I) -> Option<I> {
+        let slot = self.tree(self.key(origin))?.parent?;
+        Some(self.neighbors.get(slot)?.id)
+    }
+
+    /// How many origins are known, and how many payloads with how many bytes are kept.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            origins: self.shelf.origins.len(),
+            payloads: self.shelf.by_age.len(),
+            bytes: self.shelf.bytes,
+            missing: self.missing.len(),
+        }
+    }
+
+    /// What was counted since the start.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn on_message(&mut self, slot: Slot, message: Message<I>) {
+        match message {
+            Message::Gossip {
+                id,
+                hops,
+                age_ms,
+                payload,
+            } => {
+                let arrival = Arrival {
+                    id,
+                    hops: hops.max(1),
+                    age: Duration::from_millis(age_ms.into()),
+                    payload,
+                };
+                self.on_gossip(slot, arrival);
+            }
+            Message::IHave { list } => self.on_ihave(slot, list),
+            Message::Graft { list } => self.on_graft(slot, list),
+            Message::Prune { origins } => self.on_prune(slot, origins),
+            Message::Digest { after, upto, list } => self.on_digest(slot, after, upto, list),
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        if !self.alarms.ring(timer, self.now) {
+            return;
+        }
+        match timer {
+            Timer::Flush => self.on_flush_timer(),
+            Timer::Graft => self.on_graft_timer(),
+            Timer::Exchange => self.on_exchange_timer(),
+            Timer::Age => self.on_age_timer(),
+        }
+    }
+
+    fn send(&mut self, slot: Slot, message: Message<I>) {
+        if let Some(neighbor) = self.neighbors.get(slot) {
+            self.outputs.push_back(Output::Send {
+                to: neighbor.id,
+                message,
+            });
+        }
+    }
+
+    fn emit(&mut self, event: Event<I>) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+/// What a machine holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sizes {
+    /// Origins known.
+    pub origins: usize,
+    /// Payloads kept.
+    pub payloads: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Origins with announced messages that have not come.
+    pub missing: usize,
+}

@@ -1,0 +1,123 @@
+//! Positions compared with neighbours, one after the other and with each new one (R14). What one side
+//! lacks is announced to it, or asked for as if it had been announced.
+
+use std::{collections::BTreeMap, ops::Bound};
+
+use super::{
+    State,
+    neighbors::{Pass, Slot},
+};
+use crate::{
+    Id, Message, Timer,
+    message::{Held, MessageId, Position},
+};
+
+impl<I: Id> State<I> {
+    pub(super) fn on_exchange_timer(&mut self) {
+        let next = self.now.saturating_add(self.config.exchange_interval());
+        self.wake(Timer::Exchange, next);
+        let Some((id, slot)) = self.neighbors.after(self.exchanged) else {
+            return;
+        };
+        self.exchanged = Some(id);
+        if let Some(neighbor) = self.neighbors.get_mut(slot)
+            && neighbor.pass == Pass::Idle
+        {
+            neighbor.pass = Pass::After(None);
+            self.flush_soon();
+        }
+    }
+
+    /// Sends the next part of a pass: one message at a time, so that many origins do not stop a queue.
+    pub(super) fn flush_digest(&mut self, slot: Slot) {
+        let pass = self.neighbors.get(slot).map(|neighbor| neighbor.pass);
+        let Some(Pass::After(after)) = pass else {
+            return;
+        };
+        let most = self.config.list_max();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let list: Vec<Position<I>> = self
+            .shelf
+            .origins
+            .range((from, Bound::Unbounded))
+            .filter(|(_, origin)| !origin.kept.is_empty())
+            .map(|(id, origin)| Position {
+                origin: *id,
+                held: origin.supply(),
+            })
+            .take(most)
+            .collect();
+        let upto = if list.len() < most {
+            None
+        } else {
+            list.last().map(|position| position.origin)
+        };
+        if let Some(neighbor) = self.neighbors.get_mut(slot) {
+            neighbor.pass = upto.map_or(Pass::Idle, |last| Pass::After(Some(last)));
+        }
+        if upto.is_some() {
+            self.flush_soon();
+        }
+        self.totals.digests += 1;
+        self.send(slot, Message::Digest { after, upto, list });
+    }
+
+    pub(super) fn on_digest(
+        &mut self,
+        slot: Slot,
+        after: Option<I>,
+        upto: Option<I>,
+        mut list: Vec<Position<I>>,
+    ) {
+        list.truncate(self.config.list_max());
+        let theirs: BTreeMap<I, Held> = list
+            .into_iter()
+            .map(|position| (position.origin, position.held))
+            .collect();
+        for (origin, held) in &theirs {
+            let id = |seq| MessageId {
+                origin: *origin,
+                life: held.life,
+                seq,
+            };
+            if let Some(seq) = held.newest_of(|seq| self.lacks(&id(seq))) {
+                self.claim(slot, &id(seq), None);
+            }
+        }
+        for (id, hops) in self.unknown_to(&theirs, after, upto) {
+            self.announce(slot, id, hops);
+        }
+    }
+
+    /// What we can supply of the origins after `after` up to `upto` that is not in `theirs`.
+    fn unknown_to(
+        &self,
+        theirs: &BTreeMap<I, Held>,
+        after: Option<I>,
+        upto: Option<I>,
+    ) -> Vec<(MessageId<I>, u16)> {
+        let keep = self.config.keep();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.shelf
+            .origins
+            .range((from, Bound::Unbounded))
+            .take_while(|(id, _)| upto.is_none_or(|upto| **id <= upto))
+            .flat_map(|(id, origin)| {
+                let held = theirs.get(id).copied().unwrap_or_default();
+                origin
+                    .kept
+                    .iter()
+                    .filter(move |kept| !held.covers(origin.life, kept.seq, keep))
+                    .map(|kept| {
+                        let id = MessageId {
+                            origin: *id,
+                            life: origin.life,
+                            seq: kept.seq,
+                        };
+                        (id, kept.hops)
+                    })
+            })
+            .take(self.config.announcements_max())
+            .collect()
+    }
+}

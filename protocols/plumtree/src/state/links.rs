@@ -1,0 +1,359 @@
+//! How links enter and leave a tree.
+
+use std::collections::BTreeMap;
+
+use super::{
+    State,
+    neighbors::{Links, NEIGHBORS_MAX, Slot},
+    tree::Tree,
+};
+use crate::{
+    Id, Link, Message, Timer, Trees,
+    io::Event,
+    message::{MessageId, Position},
+};
+
+/// Names a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TreeKey<I> {
+    /// That of one origin.
+    Of(I),
+    /// That of all.
+    Shared,
+}
+
+/// Links of a tree as the application sees them.
+type Reported = [Option<Link>; NEIGHBORS_MAX];
+
+impl<I: Id> State<I> {
+    /// The tree that messages of `origin` travel on.
+    pub(super) fn key(&self, origin: I) -> TreeKey<I> {
+        match self.config.trees() {
+            Trees::PerOrigin | Trees::Flood => TreeKey::Of(origin),
+            Trees::Shared => TreeKey::Shared,
+        }
+    }
+
+    pub(super) fn tree(&self, key: TreeKey<I>) -> Option<&Tree> {
+        match key {
+            TreeKey::Of(origin) => self.shelf.origins.get(&origin).map(|origin| &origin.tree),
+            TreeKey::Shared => Some(&self.shared),
+        }
+    }
+
+    fn tree_mut(&mut self, key: TreeKey<I>) -> Option<&mut Tree> {
+        match key {
+            TreeKey::Of(origin) => self
+                .shelf
+                .origins
+                .get_mut(&origin)
+                .map(|origin| &mut origin.tree),
+            TreeKey::Shared => Some(&mut self.shared),
+        }
+    }
+
+    /// Whether messages of `origin` decide which links their tree has. On a shared tree with a root
+    /// it is the root's alone (R16).
+    pub(super) fn shapes(&self, origin: I) -> bool {
+        match self.config.trees() {
+            Trees::PerOrigin => true,
+            Trees::Shared => self.root.is_none_or(|root| root == origin),
+            Trees::Flood => false,
+        }
+    }
+
+    /// Whether trees have a direction.
+    pub(super) fn is_rooted(&self) -> bool {
+        match self.config.trees() {
+            Trees::PerOrigin => true,
+            Trees::Shared => self.root.is_some(),
+            Trees::Flood => false,
+        }
+    }
+
+    /// Changes a tree, and tells the application if it follows that one.
+    pub(super) fn change(&mut self, key: TreeKey<I>, change: impl FnOnce(&mut Tree)) {
+        if Some(key) != self.followed() {
+            if let Some(tree) = self.tree_mut(key) {
+                change(tree);
+            }
+            return;
+        }
+        let before = self.reported();
+        if let Some(tree) = self.tree_mut(key) {
+            change(tree);
+        }
+        self.report_changes(&before);
+    }
+
+    pub(super) fn set_root(&mut self, root: Option<I>) {
+        if self.root == root {
+            return;
+        }
+        let before = self.reported();
+        self.root = root;
+        if self.config.trees() == Trees::Shared {
+            // Nobody knows yet from where the new root's messages come.
+            self.shared.parent = None;
+        }
+        self.report_changes(&before);
+    }
+
+    /// The tree of `origin` is about to be forgotten.
+    pub(super) fn report_tree_gone(&mut self, origin: I) {
+        self.change(TreeKey::Of(origin), |tree| *tree = Tree::default());
+    }
+
+    /// The tree whose links the application hears of (R16).
+    fn followed(&self) -> Option<TreeKey<I>> {
+        match self.config.trees() {
+            Trees::PerOrigin => self.root.map(TreeKey::Of),
+            Trees::Shared => Some(TreeKey::Shared),
+            Trees::Flood => None,
+        }
+    }
+
+    fn reported(&self) -> Reported {
+        let mut links = [None; NEIGHBORS_MAX];
+        let tree = self.followed().and_then(|key| self.tree(key));
+        for slot in self.neighbors.all().iter() {
+            links[slot.index()] = Some(match tree {
+                Some(tree) if tree.parent == Some(slot) => Link::Parent,
+                Some(tree) if tree.eager.contains(slot) => Link::Eager,
+                _ => Link::Lazy,
+            });
+        }
+        links
+    }
+
+    fn report_changes(&mut self, before: &Reported) {
+        let after = self.reported();
+        for slot in self.neighbors.all().iter() {
+            let (Some(link), Some(neighbor)) = (after[slot.index()], self.neighbors.get(slot))
+            else {
+                continue;
+            };
+            if before[slot.index()] != Some(link) {
+                let peer = neighbor.id;
+                self.emit(Event::LinkChanged { peer, link });
+            }
+        }
+    }
+
+    /// "A new neighbour is added to the eager set" (paper 3.5): the next message of each origin shows
+    /// whether the way over it is faster, at the price of one duplicate. What either side lacks comes
+    /// out when positions are compared.
+    ///
+    /// Modification from the paper: not on a shared tree that has links, where each would be reported.
+    pub(super) fn on_neighbor_up(&mut self, peer: I) {
+        let allowance = self.config.serve_bytes_per_second();
+        if peer == self.me {
+            return;
+        }
+        let Some(slot) = self.neighbors.add(peer, self.now, allowance) else {
+            return;
+        };
+        self.wake(Timer::Flush, self.now);
+        match self.config.trees() {
+            Trees::PerOrigin => {
+                let keys: Vec<TreeKey<I>> = self
+                    .shelf
+                    .origins
+                    .keys()
+                    .copied()
+                    .map(TreeKey::Of)
+                    .collect();
+                for key in keys {
+                    self.change(key, |tree| tree.eager = tree.eager.with(slot));
+                }
+            }
+            Trees::Shared if self.shared.eager.is_empty() => {
+                self.adopt(vec![TreeKey::Shared], Links::default());
+            }
+            Trees::Shared | Trees::Flood => {}
+        }
+    }
+
+    /// "When a neighbour is gone it is removed from both sets" (paper 3.5).
+    ///
+    /// Modification from the paper: where it was the way to a root, another neighbour takes its place at
+    /// once, not when the next message is missed (R12; an option of episub's).
+    pub(super) fn on_neighbor_down(&mut self, peer: I) {
+        let Some(slot) = self.neighbors.remove(peer) else {
+            return;
+        };
+        let mut orphans = Vec::new();
+        for (id, origin) in &mut self.shelf.origins {
+            if origin.from == Some(slot) {
+                origin.from = None;
+            }
+            let (was_parent, _) = origin.tree.forget(slot);
+            if was_parent {
+                orphans.push(TreeKey::Of(*id));
+            }
+        }
+        let (was_parent, was_eager) = self.shared.forget(slot);
+        if was_parent || (was_eager && !self.is_rooted()) {
+            orphans.push(TreeKey::Shared);
+        }
+        self.unclaim(slot);
+        self.adopt(orphans, Links::default());
+    }
+
+    /// Finds each of these trees a neighbour to get its messages from; not one of `excluded`.
+    pub(super) fn adopt(&mut self, orphans: Vec<TreeKey<I>>, excluded: Links) {
+        let mut grafts: BTreeMap<Slot, Vec<Position<I>>> = BTreeMap::new();
+        let all = self.neighbors.all().without(excluded);
+        let distrusted = |slot: &Slot| {
+            self.neighbors
+                .get(*slot)
+                .is_some_and(|neighbor| neighbor.distrusted_until > self.now)
+        };
+        let doubtful = all
+            .iter()
+            .filter(distrusted)
+            .fold(Links::default(), Links::with);
+        for key in orphans {
+            let Some(tree) = self.tree(key) else { continue };
+            let lazy = all.without(tree.eager);
+            let nearest = tree.nearest(lazy.without(doubtful));
+            let Some(slot) = nearest.or_else(|| tree.nearest(lazy)) else {
+                continue;
+            };
+            let rooted = self.is_rooted();
+            self.change(key, |tree| {
+                tree.eager = tree.eager.with(slot);
+                tree.parent = rooted.then_some(slot);
+            });
+            let origin = match key {
+                TreeKey::Of(origin) => Some(origin),
+                TreeKey::Shared => self.root,
+            };
+            let list = grafts.entry(slot).or_default();
+            if let Some(origin) = origin {
+                self.unprune(slot, origin);
+                list.push(self.position(origin));
+            }
+        }
+        self.graft(grafts);
+    }
+
+    /// Asks to be pushed these origins' messages, and to be sent what is lacking of them.
+    pub(super) fn graft(&mut self, grafts: BTreeMap<Slot, Vec<Position<I>>>) {
+        for (slot, list) in grafts {
+            if let Some(neighbor) = self.neighbors.get_mut(slot) {
+                neighbor.asked_at.get_or_insert(self.now);
+            }
+            if list.is_empty() {
+                self.totals.grafts += 1;
+                self.send(slot, Message::Graft { list });
+                continue;
+            }
+            for part in list.chunks(self.config.list_max()) {
+                self.totals.grafts += 1;
+                let list = part.to_vec();
+                self.send(slot, Message::Graft { list });
+            }
+        }
+    }
+
+    /// What we have seen of `origin`.
+    pub(super) fn position(&self, origin: I) -> Position<I> {
+        let held = self.shelf.origins.get(&origin);
+        Position {
+            origin,
+            held: held
+                .map(|origin| origin.window.held(origin.life))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// A neighbour wants to be pushed messages, and to have what it lacks.
+    pub(super) fn on_graft(&mut self, slot: Slot, mut list: Vec<Position<I>>) {
+        list.truncate(self.config.list_max());
+        if self.config.trees() == Trees::Shared {
+            self.let_in(slot, TreeKey::Shared);
+        }
+        for position in list {
+            if self.config.trees() == Trees::PerOrigin {
+                self.let_in(slot, TreeKey::Of(position.origin));
+            }
+            self.unprune(slot, position.origin);
+            self.serve(slot, &position);
+        }
+    }
+
+    fn let_in(&mut self, slot: Slot, key: TreeKey<I>) {
+        let Some(tree) = self.tree(key) else { return };
+        // Our own way to the root asks us for one: it has lost its own. So have we.
+        let orphaned = tree.parent == Some(slot);
+        self.change(key, |tree| {
+            tree.eager = tree.eager.with(slot);
+            if orphaned {
+                tree.parent = None;
+            }
+        });
+        if orphaned {
+            self.adopt(vec![key], Links::one(slot));
+        }
+    }
+
+    fn serve(&mut self, slot: Slot, position: &Position<I>) {
+        let Some(origin) = self.shelf.origins.get(&position.origin) else {
+            return;
+        };
+        let keep = self.config.keep();
+        let wanted: Vec<(MessageId<I>, usize)> = origin
+            .kept
+            .iter()
+            .filter(|kept| !position.held.covers(origin.life, kept.seq, keep))
+            .map(|kept| {
+                let id = MessageId {
+                    origin: position.origin,
+                    life: origin.life,
+                    seq: kept.seq,
+                };
+                (id, kept.payload.len())
+            })
+            .collect();
+        let rate = self.config.serve_bytes_per_second();
+        for (id, bytes) in wanted {
+            let neighbor = self.neighbors.get_mut(slot);
+            if !neighbor.is_some_and(|neighbor| neighbor.spend(bytes, rate, self.now)) {
+                self.totals.shed += 1;
+                continue;
+            }
+            if let Some(message) = self.gossip(&id) {
+                self.totals.served += 1;
+                self.send(slot, message);
+            }
+        }
+    }
+
+    /// A neighbour has another way to these roots.
+    pub(super) fn on_prune(&mut self, slot: Slot, mut origins: Vec<I>) {
+        origins.truncate(self.config.list_max());
+        let keys = match self.config.trees() {
+            Trees::Shared => vec![TreeKey::Shared],
+            Trees::PerOrigin => origins.into_iter().map(TreeKey::Of).collect(),
+            Trees::Flood => return,
+        };
+        let mut orphans = Vec::new();
+        for key in keys {
+            let Some(tree) = self.tree(key) else { continue };
+            if !tree.eager.contains(slot) {
+                continue;
+            }
+            if tree.parent == Some(slot) {
+                orphans.push(key);
+            }
+            self.change(key, |tree| {
+                tree.eager = tree.eager.without(Links::one(slot));
+                if tree.parent == Some(slot) {
+                    tree.parent = None;
+                }
+            });
+        }
+        self.adopt(orphans, Links::one(slot));
+    }
+}

@@ -1,0 +1,165 @@
+//! Defects that are planted on purpose, to see which invariant or bound catches each. They are made
+//! from outside, by what a node hears and says, so that the machine in production has no code for them.
+
+use std::{collections::VecDeque, time::Duration};
+
+use hyparview::{Command, Config, Farewell, Input as Given, Message, Priority, State, Timer};
+
+use crate::{NodeId, Output, member::Member, protocol::OutputOf};
+
+type Machine = State<NodeId, ()>;
+type Heard = Given<NodeId, ()>;
+
+/// A rule that is switched off, or a mistake that other implementations make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Defect {
+    /// Peers that do not answer are forgotten (iroh-gossip: the passive view empties in a cut).
+    Forgets,
+    /// Nobody asks after peers out of reach, or compares components.
+    NeverProbes,
+    /// A healed cut is bridged with low priority only, which full views refuse, and no switch crosses it by
+    /// chance.
+    HealsPolitely,
+    /// No four-node switches: a crowd stays a crowd, halves stay halves.
+    NeverMixes,
+    /// After a refusal nobody else is asked for a long while (iroh-gossip).
+    TakesNoForAnAnswer,
+    /// Requests without an answer stay for ever (iroh-gossip: an entry nobody takes away).
+    RequestsForEver,
+    /// Neighbours may be silent for ever.
+    WaitsForEver,
+    /// A neighbour that is dropped is not told.
+    LeavesWithoutAWord,
+    /// A heartbeat of somebody who is no neighbour is ignored (asymmetric views stay so).
+    IgnoresStrangers,
+    /// A join's walk is sent on through two neighbours at each hop (episub: through all).
+    WalksEverywhere,
+}
+
+impl Defect {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Forgets,
+        Self::NeverProbes,
+        Self::HealsPolitely,
+        Self::NeverMixes,
+        Self::TakesNoForAnAnswer,
+        Self::RequestsForEver,
+        Self::WaitsForEver,
+        Self::LeavesWithoutAWord,
+        Self::IgnoresStrangers,
+        Self::WalksEverywhere,
+    ];
+
+    /// The configuration of a node with this defect.
+    #[must_use]
+    pub fn spoil_config(self, config: Config) -> Config {
+        const NEVER: Duration = Duration::from_secs(1 << 30);
+        match self {
+            Self::Forgets => config.with_suspect_capacity(1).with_permanent_capacity(0),
+            Self::NeverProbes => config
+                .with_probe_interval_min(NEVER)
+                .with_probe_interval_max(NEVER),
+            Self::HealsPolitely => config.with_remix_interval(NEVER),
+            Self::NeverMixes => config
+                .with_remix_interval(NEVER)
+                .with_remix_burst(0)
+                .with_youth(Duration::ZERO),
+            Self::TakesNoForAnAnswer => config
+                .with_refill_parallel(1)
+                .with_patience(Duration::from_secs(60))
+                .with_request_timeout(Duration::from_secs(60)),
+            Self::WaitsForEver => config.with_silence_deadline(NEVER),
+            _ => config,
+        }
+    }
+
+    /// What the machine hears instead of `input`.
+    pub(crate) fn spoil_input(self, input: Heard, state: &Machine) -> Option<Heard> {
+        match (self, input) {
+            (
+                Self::Forgets,
+                Given::Command(Command::Learn {
+                    permanent: true, ..
+                }),
+            )
+            | (
+                Self::TakesNoForAnAnswer,
+                Given::Received {
+                    message: Message::Refuse { .. },
+                    ..
+                },
+            )
+            | (Self::RequestsForEver, Given::Timer(Timer::Request { .. })) => None,
+            (
+                Self::IgnoresStrangers,
+                Given::Received {
+                    from,
+                    message: Message::Heartbeat { .. },
+                },
+            ) if state.epoch(from).is_none() => None,
+            (_, input) => Some(input),
+        }
+    }
+
+    /// Puts into `planted` what the node says instead of `output`.
+    pub(crate) fn spoil_output(
+        self,
+        output: OutputOf<Member>,
+        state: &Machine,
+        planted: &mut VecDeque<OutputOf<Member>>,
+    ) {
+        match (self, output) {
+            (
+                Self::LeavesWithoutAWord,
+                Output::Tell {
+                    message:
+                        Message::Disconnect {
+                            farewell: Farewell::Evicted | Farewell::Unwanted,
+                            ..
+                        },
+                    ..
+                },
+            ) => {}
+            (
+                Self::HealsPolitely,
+                Output::Send {
+                    to,
+                    message:
+                        Message::Neighbor {
+                            epoch,
+                            priority: Priority::High,
+                            record,
+                            pulse,
+                        },
+                },
+            ) if pulse.degree > 0 => {
+                let priority = Priority::Low;
+                let message = Message::Neighbor {
+                    epoch,
+                    priority,
+                    record,
+                    pulse,
+                };
+                planted.push_back(Output::Send { to, message });
+            }
+            (
+                Self::WalksEverywhere,
+                Output::Tell {
+                    message: Message::ForwardJoin { newcomer, ttl },
+                    ..
+                },
+            ) => {
+                let others = state.active().filter(|peer| *peer != newcomer.id);
+                for peer in others.take(2) {
+                    let message = Message::ForwardJoin {
+                        newcomer: newcomer.clone(),
+                        ttl,
+                    };
+                    planted.push_back(Output::Tell { peer, message });
+                }
+            }
+            (_, output) => planted.push_back(output),
+        }
+    }
+}

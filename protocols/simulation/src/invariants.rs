@@ -1,0 +1,50 @@
+//! What must hold, a file per property.
+//!
+//! | property | when it is looked at |
+//! |---|---|
+//! | `views` | after every input of a node |
+//! | `requests` | after every input of a node |
+//! | `farewells` | after every input of a node |
+//! | `links` | when the network is quiet |
+//! | `whole` | when the network is quiet |
+//!
+//! In runs of more nodes than `WATCHED_MAX` only every `SAMPLE`th input is looked at.
+
+mod farewells;
+mod links;
+mod requests;
+mod views;
+mod whole;
+
+use std::time::Duration;
+
+use crate::{Graph, Member, Membership, NodeId, Observer, World};
+
+/// Up to so many nodes every input is looked at.
+pub(crate) const WATCHED_MAX: usize = 2000;
+/// Beyond that, one of so many inputs.
+pub(crate) const SAMPLE: u64 = 256;
+
+/// What must hold of one node.
+pub(crate) fn alone(member: &Member, now: Duration) -> Result<(), String> {
+    views::check(member)?;
+    requests::check(member, now)
+}
+
+/// What must hold of a node and the peer that it has just heard of.
+pub(crate) fn together<'a>(
+    member: &Member,
+    me: NodeId,
+    other: impl Fn(NodeId) -> Option<&'a Member>,
+) -> Result<(), String> {
+    farewells::check(member, me, other)
+}
+
+/// What must hold of a network that has come to rest.
+pub(crate) fn at_rest<P: Membership, O: Observer<P>>(
+    world: &World<P, O>,
+    graph: &Graph,
+) -> Vec<String> {
+    let all = [links::check(world, graph), whole::check(graph)];
+    all.into_iter().filter_map(Result::err).collect()
+}

@@ -1,0 +1,20 @@
+//! A farewell ends a relation only if the side that said it has ended that very relation (R3).
+
+use crate::{Member, NodeId};
+
+pub(super) fn check<'a>(
+    member: &Member,
+    me: NodeId,
+    other: impl Fn(NodeId) -> Option<&'a Member>,
+) -> Result<(), String> {
+    let Some((peer, epoch)) = member.ended() else {
+        return Ok(());
+    };
+    let held = other(peer).and_then(|peer| peer.state().epoch(me));
+    if held == Some(epoch) {
+        return Err(format!(
+            "farewells: {me} gave up {peer} over a farewell to another relation"
+        ));
+    }
+    Ok(())
+}

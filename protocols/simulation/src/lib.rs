@@ -1,0 +1,52 @@
+//! A deterministic discrete-event simulator that runs the protocols' own state machines.
+#![doc = include_str!("../README.md")]
+
+mod cyclon;
+mod defect;
+mod flood;
+mod graph;
+mod invariants;
+mod member;
+mod network;
+mod plot;
+mod protocol;
+mod queue;
+mod report;
+mod scenario;
+mod stage;
+mod subject;
+mod tree;
+mod world;
+
+use std::time::Duration;
+
+pub use cyclon::Cyclon;
+pub use defect::Defect;
+pub use flood::{Carried, Flood, Order, Told};
+pub use graph::{Graph, Paths};
+pub use member::{Member, Said, contact};
+pub use network::{Distances, Network};
+pub use plot::plots;
+pub use protocol::{Input, InputOf, Membership, NodeId, Output, OutputOf, Protocol};
+pub use report::{CaseReport, Row, Verdict};
+pub use scenario::{
+    BUILT_IN, Bound, Case, Condition, Conditions, Kind, ScenarioError, Size, Step, Trouble, read,
+};
+pub use subject::{Setup, Subject};
+pub use tree::{Branch, Planted, Reported, Tree, Wish};
+pub use world::{Crash, Load, Observer, Totals, World};
+
+/// Plays one case of a scenario from `seed`. `tell` hears how far it is: steps done, steps in all, and
+/// the world's time.
+pub fn play(
+    case: &Case,
+    setup: &Setup,
+    seed: u64,
+    tell: &mut dyn FnMut(usize, usize, Duration),
+) -> CaseReport {
+    let setup = setup.with_random_links(case.random_links);
+    match case.protocol {
+        Kind::Hyparview => stage::play::<Member>(case, &setup, seed, tell),
+        Kind::Cyclon => stage::play::<Cyclon>(case, &setup, seed, tell),
+    }
+}

@@ -1,0 +1,224 @@
+//! The production HyParView machine as a protocol of the simulator.
+
+use std::{collections::VecDeque, time::Duration};
+
+use hyparview::{Command, Config, Contact, Epoch, Loss, Message, State, StateEvent, Timer};
+use rand::rngs::SmallRng;
+
+use crate::{
+    Input, Membership, NodeId, Output, Protocol,
+    defect::Defect,
+    protocol::{InputOf, OutputOf},
+};
+
+/// A message of the machine.
+pub type Said = Message<NodeId, ()>;
+
+/// Bytes of a peer's name, of a signed record with one address, and of the names of fields, as the
+/// node's codec writes them.
+const NAME: usize = 40;
+const RECORD: usize = 200;
+const EPOCH: usize = NAME + 30;
+const PULSE: usize = NAME + 50;
+
+/// Peers in the address book of a node, as in production.
+const BOOK_MAX: usize = 256;
+/// How many of them a node that is alone is given at a time.
+const BATCH: usize = 32;
+
+/// One node of HyParView, as in production but for its defect, if one is planted.
+#[derive(Debug)]
+pub struct Member {
+    state: State<NodeId, ()>,
+    defect: Option<Defect>,
+    /// The relation that a farewell has just ended here.
+    ended: Option<(NodeId, Epoch<NodeId>)>,
+    /// What the application keeps, and gives back when the machine says that it is alone: the address
+    /// book, oldest entry first.
+    book: VecDeque<NodeId>,
+    alone: bool,
+    /// Outputs of a planted defect.
+    planted: VecDeque<OutputOf<Member>>,
+}
+
+/// A peer as the machine names it.
+#[must_use]
+pub fn contact(id: NodeId) -> Contact<NodeId, ()> {
+    Contact { id, record: () }
+}
+
+impl Member {
+    /// A node without peers in its `life`th life.
+    #[must_use]
+    pub fn new(id: NodeId, config: Config, life: u32) -> Self {
+        Self {
+            state: State::new(contact(id), config, u64::from(life)),
+            defect: None,
+            ended: None,
+            book: VecDeque::new(),
+            alone: false,
+            planted: VecDeque::new(),
+        }
+    }
+
+    /// Plants a defect.
+    #[must_use]
+    pub fn with_defect(mut self, defect: Option<Defect>) -> Self {
+        self.defect = defect;
+        self
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn state(&self) -> &State<NodeId, ()> {
+        &self.state
+    }
+
+    /// The relation that the farewell of a peer has ended here, if that was the last input.
+    pub(crate) fn ended(&self) -> Option<(NodeId, Epoch<NodeId>)> {
+        self.ended
+    }
+}
+
+impl Member {
+    /// As the node does now and then.
+    fn write_down(&mut self) {
+        for contact in self.state.known() {
+            if !self.book.contains(&contact.id) {
+                self.book.push_back(contact.id);
+            }
+        }
+        let beyond = self.book.len().saturating_sub(BOOK_MAX);
+        self.book.drain(..beyond);
+    }
+
+    /// The application answers the machine's call for contacts, taking turns.
+    fn help(&mut self, now: Duration, rng: &mut SmallRng) {
+        for _ in 0..BATCH.min(self.book.len()) {
+            self.book.rotate_left(1);
+            if let Some(id) = self.book.back() {
+                let join = Command::Join(contact(*id));
+                self.state.handle(now, hyparview::Input::Command(join), rng);
+            }
+        }
+    }
+}
+
+impl Protocol for Member {
+    type Message = Said;
+    type Timer = Timer<NodeId>;
+    type Command = Command<NodeId, ()>;
+    type Event = StateEvent<NodeId, ()>;
+
+    fn start(&mut self, now: Duration, rng: &mut SmallRng) {
+        self.state.start(now, rng);
+    }
+
+    fn handle(&mut self, now: Duration, input: InputOf<Self>, rng: &mut SmallRng) {
+        let input = match input {
+            Input::Received { from, message } => hyparview::Input::Received { from, message },
+            Input::Disconnected { peer, slow } => hyparview::Input::Disconnected {
+                peer,
+                cause: if slow { Loss::Slow } else { Loss::Closed },
+            },
+            Input::Unreachable { peer } => hyparview::Input::Unreachable { peer },
+            Input::Timer(timer) => hyparview::Input::Timer(timer),
+            Input::Command(command) => hyparview::Input::Command(command),
+        };
+        let input = match self.defect {
+            None => Some(input),
+            Some(defect) => defect.spoil_input(input, &self.state),
+        };
+        self.ended = None;
+        let Some(input) = input else {
+            return;
+        };
+        let shuffles = input == hyparview::Input::Timer(Timer::Shuffle);
+        let parting = match &input {
+            hyparview::Input::Received {
+                from,
+                message: Message::Disconnect { .. },
+            } => self.state.epoch(*from).map(|epoch| (*from, epoch)),
+            _ => None,
+        };
+        self.state.handle(now, input, rng);
+        if shuffles {
+            self.write_down();
+        }
+        if std::mem::take(&mut self.alone) {
+            self.help(now, rng);
+        }
+        self.ended = parting.filter(|(from, epoch)| self.state.epoch(*from) != Some(*epoch));
+    }
+
+    fn poll_output(&mut self) -> Option<OutputOf<Self>> {
+        loop {
+            if let Some(output) = self.planted.pop_front() {
+                return Some(output);
+            }
+            let output = match self.state.poll_output()? {
+                hyparview::Output::Send { to, message } => Output::Send { to: to.id, message },
+                hyparview::Output::Tell { peer, message } => Output::Tell { peer, message },
+                hyparview::Output::Release { peer } => Output::Release { peer },
+                hyparview::Output::Cut { peer } => Output::Cut { peer },
+                hyparview::Output::Schedule { after, timer } => Output::Schedule { after, timer },
+                hyparview::Output::Event(event) => Output::Event(event),
+            };
+            self.alone |= matches!(output, Output::Event(StateEvent::Isolated));
+            let Some(defect) = self.defect else {
+                return Some(output);
+            };
+            defect.spoil_output(output, &self.state, &mut self.planted);
+        }
+    }
+
+    fn needs(&self, peer: NodeId) -> bool {
+        self.state.epoch(peer).is_some()
+    }
+
+    fn bytes(message: &Said) -> usize {
+        let contacts = |list: &[Contact<NodeId, ()>]| list.len() * (NAME + RECORD + 10);
+        let content = match message {
+            Message::Join { .. } | Message::Neighbor { .. } => EPOCH + RECORD + PULSE,
+            Message::ForwardJoin { .. } | Message::SwitchReady { .. } => NAME + RECORD + 20,
+            Message::Accept { sample, .. } => EPOCH + RECORD + PULSE + contacts(sample),
+            Message::Refuse { sample, .. } | Message::Disconnect { sample, .. } => {
+                EPOCH + contacts(sample)
+            }
+            Message::Shuffle { list, .. } => NAME + RECORD + 30 + contacts(list),
+            Message::ShuffleReply { list, .. } => 20 + contacts(list),
+            Message::Heartbeat { gauge, .. } => {
+                EPOCH + PULSE + gauge.map_or(0, |gauge| 30 + gauge.echo.map_or(0, |_| 25))
+            }
+            Message::Moved { .. } => RECORD,
+            Message::Probe { .. } => RECORD + 10,
+            Message::ProbeReply { sample, .. } => RECORD + PULSE + 10 + contacts(sample),
+            Message::SwitchProposal { bid, .. } => {
+                RECORD + NAME + 10 + bid.as_ref().map_or(0, |_| RECORD + 30)
+            }
+            Message::SwitchInvite { bid, .. } => {
+                NAME + 10 + bid.as_ref().map_or(0, |_| RECORD + 30)
+            }
+            Message::SwitchDecline { .. } | Message::SwitchConsent { .. } => 10,
+        };
+        // The name of the variant, and the frame's length.
+        content + 20
+    }
+}
+
+impl Membership for Member {
+    fn neighbors(&self, into: &mut Vec<NodeId>) {
+        into.extend(self.state.active());
+    }
+
+    fn backups(&self, into: &mut Vec<NodeId>) {
+        into.extend(self.state.passive().map(|contact| contact.id));
+    }
+
+    fn came(event: &Self::Event) -> Option<NodeId> {
+        match event {
+            StateEvent::NeighborUp(contact) => Some(contact.id),
+            _ => None,
+        }
+    }
+}

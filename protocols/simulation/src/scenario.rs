@@ -1,0 +1,292 @@
+//! A scenario: what happens to a network, and what must come of it. Written in TOML, see
+//! `protocols/simulation/scenarios/`.
+
+mod step;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::Distances;
+pub use step::{Condition, Step, Trouble};
+
+/// A scenario that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// It is not TOML, or not what a scenario is made of.
+    #[error("the scenario cannot be read: {0}")]
+    Form(#[from] toml::de::Error),
+    /// A bound or a setting makes no sense.
+    #[error("the scenario makes no sense: {0}")]
+    Sense(String),
+}
+
+/// Which of its two sizes a scenario is run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Size {
+    /// As in the figures.
+    Full,
+    /// As in the tests: few nodes, few cases, the same bounds but for those marked `full`.
+    Small,
+}
+
+/// What kind of membership is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The machine of production.
+    #[default]
+    Hyparview,
+    /// The baseline of the paper.
+    Cyclon,
+}
+
+/// A scenario for one choice of its variables.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Case {
+    /// What it is about, in a line.
+    pub title: String,
+    /// What is run.
+    #[serde(default)]
+    pub protocol: Kind,
+    /// How many nodes.
+    pub nodes: u32,
+    /// Whether a new neighbour is told of broadcasts that it may have missed.
+    #[serde(default)]
+    pub catch_up: bool,
+    /// How many of a node's links are left to chance, while it exchanges the others for shorter ones.
+    /// Without it, or with as many as there are, all.
+    #[serde(default, rename = "random-links")]
+    pub random_links: Option<usize>,
+    /// What the network is like.
+    #[serde(default)]
+    pub network: Conditions,
+    /// What happens, in this order.
+    #[serde(rename = "step")]
+    pub steps: Vec<Step>,
+    /// What must come of it.
+    #[serde(default, rename = "bound")]
+    pub bounds: Vec<Bound>,
+    /// The variables of this case.
+    #[serde(skip)]
+    pub variables: BTreeMap<String, f64>,
+}
+
+/// What the network of a scenario is like; see [`Network`](crate::Network).
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Conditions {
+    /// How far apart nodes are.
+    pub distances: Option<Distances>,
+    /// Milliseconds at most.
+    pub jitter_ms: Option<f64>,
+    /// Share of messages.
+    pub loss: Option<f64>,
+    /// Share of dials.
+    pub refusal: Option<f64>,
+    /// Parts per million.
+    pub drift_ppm: Option<u32>,
+}
+
+/// A bound on one measure.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Bound {
+    /// The label of the step that measures.
+    pub at: String,
+    /// The measure.
+    pub what: String,
+    /// It must not be less.
+    pub least: Option<f64>,
+    /// It must not be more.
+    pub most: Option<f64>,
+    /// Holds in full size only.
+    #[serde(default)]
+    pub full: bool,
+    /// Holds for these values of variables only.
+    #[serde(default)]
+    pub when: BTreeMap<String, f64>,
+}
+
+/// What a scenario file holds beyond one case.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Shape {
+    /// How many nodes in small size.
+    small: u32,
+    #[serde(default)]
+    vary: BTreeMap<String, Vec<f64>>,
+    #[serde(default)]
+    vary_small: BTreeMap<String, Vec<f64>>,
+}
+
+/// Reads a scenario: its cases, one for each choice of its variables. A value `"$name"` in the file stands
+/// for the variable of that name. `nodes` replaces the number of nodes.
+///
+/// # Errors
+///
+/// Names what cannot be read.
+pub fn read(text: &str, size: Size, nodes: Option<u32>) -> Result<Vec<Case>, ScenarioError> {
+    let mut table: Table = text.parse()?;
+    let shape = Shape::deserialize(Value::Table(table.clone()))?;
+    for beyond in ["small", "vary", "vary-small"] {
+        table.remove(beyond);
+    }
+    let mut vary = shape.vary;
+    if size == Size::Small {
+        table.insert("nodes".to_owned(), i64::from(shape.small).into());
+        vary.extend(shape.vary_small);
+    }
+    if let Some(nodes) = nodes {
+        vary.remove("nodes");
+        table.insert("nodes".to_owned(), i64::from(nodes).into());
+    }
+    let mut cases = vec![BTreeMap::new()];
+    for (name, values) in &vary {
+        cases = cases
+            .into_iter()
+            .flat_map(|case: BTreeMap<String, f64>| {
+                values.iter().map(move |value| {
+                    let mut case = case.clone();
+                    case.insert(name.clone(), *value);
+                    case
+                })
+            })
+            .collect();
+    }
+    cases
+        .into_iter()
+        .map(|variables| choose(&table, variables, size))
+        .collect()
+}
+
+fn choose(
+    table: &Table,
+    variables: BTreeMap<String, f64>,
+    size: Size,
+) -> Result<Case, ScenarioError> {
+    let mut value = Value::Table(table.clone());
+    fill_in(&mut value, &variables)?;
+    let mut case = Case::deserialize(value)?;
+    case.bounds.retain(|bound| {
+        let meant = |(name, value): (&String, &f64)| variables.get(name) == Some(value);
+        bound.when.iter().all(meant) && (size == Size::Full || !bound.full)
+    });
+    if case.nodes < 2 {
+        return Err(ScenarioError::Sense("fewer than two nodes".to_owned()));
+    }
+    if let Some(bound) = case
+        .bounds
+        .iter()
+        .find(|bound| bound.least.is_none() && bound.most.is_none())
+    {
+        let what = format!("{} has neither `least` nor `most`", bound.what);
+        return Err(ScenarioError::Sense(what));
+    }
+    case.variables = variables;
+    Ok(case)
+}
+
+/// Puts the values of variables in their places.
+fn fill_in(value: &mut Value, variables: &BTreeMap<String, f64>) -> Result<(), ScenarioError> {
+    match value {
+        Value::Table(table) => {
+            for (_, inner) in table.iter_mut() {
+                fill_in(inner, variables)?;
+            }
+        }
+        Value::Array(all) => {
+            for inner in all {
+                fill_in(inner, variables)?;
+            }
+        }
+        Value::String(text) => {
+            if let Some(name) = text.strip_prefix('$') {
+                let known = variables.get(name);
+                let number =
+                    *known.ok_or_else(|| ScenarioError::Sense(format!("no variable {name}")))?;
+                let whole = number.fract() == 0.0 && number.abs() < 1e15;
+                *value = if whole {
+                    #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
+                    Value::Integer(number as i64)
+                } else {
+                    Value::Float(number)
+                };
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The scenarios that come with the program: name and text.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    (
+        "sequential-join",
+        include_str!("../scenarios/sequential-join.toml"),
+    ),
+    ("burst-join", include_str!("../scenarios/burst-join.toml")),
+    ("crash", include_str!("../scenarios/crash.toml")),
+    ("healing", include_str!("../scenarios/healing.toml")),
+    ("partition", include_str!("../scenarios/partition.toml")),
+    (
+        "long-partition",
+        include_str!("../scenarios/long-partition.toml"),
+    ),
+    (
+        "small-partition",
+        include_str!("../scenarios/small-partition.toml"),
+    ),
+    ("restart", include_str!("../scenarios/restart.toml")),
+    (
+        "leave-and-return",
+        include_str!("../scenarios/leave-and-return.toml"),
+    ),
+    ("flapping", include_str!("../scenarios/flapping.toml")),
+    ("frozen", include_str!("../scenarios/frozen.toml")),
+    (
+        "wedged-reader",
+        include_str!("../scenarios/wedged-reader.toml"),
+    ),
+    ("bad-network", include_str!("../scenarios/bad-network.toml")),
+    ("steady", include_str!("../scenarios/steady.toml")),
+    ("latency", include_str!("../scenarios/latency.toml")),
+    ("cyclon", include_str!("../scenarios/cyclon.toml")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{BUILT_IN, ScenarioError, Size, read};
+
+    #[test]
+    fn every_scenario_that_comes_along_can_be_read_in_both_sizes() {
+        for (name, text) in BUILT_IN {
+            for size in [Size::Full, Size::Small] {
+                let cases = read(text, size, None).unwrap_or_else(|why| panic!("{name}: {why}"));
+                assert!(!cases.is_empty() && !cases[0].steps.is_empty(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn variables_take_each_of_their_values() {
+        let text = "title = 'a'\nnodes = '$n'\nsmall = 7\nvary = { n = [10, 20], t = [1.5] }\n\
+                    [[step]]\ndo = 'run'\nseconds = '$t'\n";
+        let cases = read(text, Size::Full, None).expect("a scenario");
+        let nodes: Vec<u32> = cases.iter().map(|case| case.nodes).collect();
+        assert_eq!(nodes, [10, 20]);
+        let wrong = read(&text.replace("$t", "$x"), Size::Full, None);
+        assert!(matches!(wrong, Err(ScenarioError::Sense(_))));
+    }
+
+    #[test]
+    fn a_bound_without_a_limit_is_refused() {
+        let text = "title = 'a'\nnodes = 5\nsmall = 7\n[[step]]\ndo = 'heal'\n\
+                    [[bound]]\nat = 'x'\nwhat = 'y'\n";
+        let wrong = read(text, Size::Full, None);
+        assert!(matches!(wrong, Err(ScenarioError::Sense(_))), "{wrong:?}");
+    }
+}

@@ -1,0 +1,298 @@
+//! Where a scenario is played: a world of nodes, the hands that make things happen to them, and the eyes
+//! that look at what comes of it.
+
+mod broadcast;
+mod lengths;
+mod measure;
+mod people;
+mod watch;
+
+use std::time::Duration;
+
+use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
+
+use crate::{
+    Flood, Graph, Network, NodeId, Subject, World,
+    invariants::{self, SAMPLE, WATCHED_MAX},
+    network::mix,
+    report::{CaseReport, Row},
+    scenario::{Case, Condition, Conditions, Step, Trouble},
+    subject::Setup,
+};
+use watch::Watch;
+
+/// Seconds for which something may be under way.
+const PATIENCE: u32 = 5;
+/// Violations beyond so many are counted, not told.
+const TOLD_MAX: usize = 10;
+
+/// A case being played.
+pub(crate) struct Stage<'a, M: Subject> {
+    case: &'a Case,
+    setup: &'a Setup,
+    seed: u64,
+    world: World<Flood<M>, Watch>,
+    dice: SmallRng,
+    /// Which side of the last cut each node is on.
+    sides: Vec<u8>,
+    /// What the address books of the dead hold.
+    memory: Vec<Vec<NodeId>>,
+    ailing: Vec<NodeId>,
+    /// When counters were last set to zero, and what they showed.
+    since: measure::Mark,
+    rows: Vec<Row>,
+    violations: Vec<String>,
+    violation_count: usize,
+    steps_looked_at: u64,
+}
+
+/// Plays one case. `tell` hears how far it is: steps done, steps in all, and the world's time.
+pub(crate) fn play<M: Subject>(
+    case: &Case,
+    setup: &Setup,
+    seed: u64,
+    tell: &mut dyn FnMut(usize, usize, Duration),
+) -> CaseReport {
+    let mut stage = Stage::<M>::new(case, setup, seed);
+    for (at, step) in case.steps.iter().enumerate() {
+        tell(at, case.steps.len(), stage.world.now());
+        stage.act(step);
+    }
+    tell(case.steps.len(), case.steps.len(), stage.world.now());
+    stage.report()
+}
+
+impl<'a, M: Subject> Stage<'a, M> {
+    fn new(case: &'a Case, setup: &'a Setup, seed: u64) -> Self {
+        let nodes = case.nodes as usize;
+        Self {
+            case,
+            setup,
+            seed,
+            world: World::new(seed, network(&case.network), Watch::default()),
+            dice: SmallRng::seed_from_u64(mix(seed ^ 2)),
+            sides: vec![0; nodes],
+            memory: vec![Vec::new(); nodes],
+            ailing: Vec::new(),
+            since: measure::Mark::default(),
+            rows: Vec::new(),
+            violations: Vec::new(),
+            violation_count: 0,
+            steps_looked_at: 0,
+        }
+    }
+
+    fn act(&mut self, step: &Step) {
+        match step {
+            Step::Join {
+                every_ms,
+                one_contact,
+            } => self.join(millis(*every_ms), *one_contact),
+            Step::Run { seconds } => self.run(secs(*seconds)),
+            Step::Crash { percent, how } => self.crash(*percent, *how),
+            Step::Leave { percent } => self.leave(*percent),
+            Step::Return { every_ms } => self.bring_back(millis(*every_ms)),
+            Step::Flap {
+                percent,
+                times,
+                seconds,
+            } => self.flap(*percent, *times, secs(*seconds)),
+            Step::Cut { sides, notice } => self.cut(sides, *notice),
+            Step::Heal => self.world.heal(),
+            Step::Ail { percent, with } => self.ail(*percent, *with),
+            Step::Recover => self.recover(),
+            Step::Network { loss, refusal } => {
+                self.world.network.loss = *loss;
+                self.world.network.refusal = *refusal;
+            }
+            Step::Reset => self.reset(),
+            Step::Broadcast {
+                label,
+                messages,
+                every_ms,
+            } => self.broadcast(label, *messages, every_ms.map(millis)),
+            Step::Until { label, holds, most } => self.until(label, *holds, secs(*most)),
+            Step::Measure { label, rest } => self.measure(label, *rest),
+        }
+    }
+
+    /// Lets time pass, and looks at every input, or at a sample of them in a large network.
+    fn run(&mut self, time: Duration) {
+        let until = self.world.now() + time;
+        let every = if self.case.nodes as usize <= WATCHED_MAX {
+            1
+        } else {
+            SAMPLE
+        };
+        while let Some(node) = self.world.step(until) {
+            self.steps_looked_at += 1;
+            if self.steps_looked_at.is_multiple_of(every) {
+                self.look_at(node);
+            }
+        }
+        self.world.arrive(until);
+    }
+
+    fn look_at(&mut self, node: NodeId) {
+        let Some(machine) = self.world.machine(node) else {
+            return;
+        };
+        let other = |peer| self.world.machine(peer).map(Flood::below);
+        let broken = machine
+            .below()
+            .examine(self.world.clock(node))
+            .and_then(|()| machine.below().examine_pair(node, other))
+            .err();
+        if let Some(broken) = broken {
+            self.complain(&broken);
+        }
+    }
+
+    fn complain(&mut self, broken: &str) {
+        self.violation_count += 1;
+        if self.violations.len() < TOLD_MAX {
+            let at = self.world.now().as_secs_f64();
+            self.violations.push(format!("at {at:.1} s: {broken}"));
+        }
+    }
+
+    /// Random ones of the living who are well.
+    fn some(&mut self, percent: f64) -> Vec<NodeId> {
+        let mut all = self.well();
+        all.shuffle(&mut self.dice);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a number of nodes"
+        )]
+        let count = (all.len() as f64 * percent / 100.0).round() as usize;
+        all.truncate(count);
+        all.sort_unstable();
+        all
+    }
+
+    fn well(&self) -> Vec<NodeId> {
+        let alive = self.world.alive().map(|(id, _)| id);
+        alive.filter(|id| !self.ailing.contains(id)).collect()
+    }
+
+    fn cut(&mut self, shares: &[f64], notice: bool) {
+        let total: f64 = shares.iter().sum();
+        for (id, side) in (0u64..).zip(&mut self.sides) {
+            let mut point = (mix(id ^ self.seed) >> 11) as f64 / (1u64 << 53) as f64 * total;
+            *side = 0;
+            for share in shares {
+                point -= share;
+                if point < 0.0 {
+                    break;
+                }
+                *side += 1;
+            }
+        }
+        let sides = &self.sides;
+        self.world.cut(|id| sides[id as usize], notice);
+    }
+
+    fn ail(&mut self, percent: f64, with: Trouble) {
+        let mut chosen = self.some(percent);
+        if percent == 0.0 {
+            chosen = self.some(100.0);
+            chosen.shuffle(&mut self.dice);
+            chosen.truncate(1);
+        }
+        for node in &chosen {
+            match with {
+                Trouble::Frozen => self.world.freeze(*node, true),
+                Trouble::Wedged => self.world.wedge(*node, true),
+                Trouble::Slow => self.world.slow_down(*node, Duration::from_millis(20)),
+            }
+        }
+        self.ailing.extend(chosen);
+    }
+
+    fn recover(&mut self) {
+        for node in std::mem::take(&mut self.ailing) {
+            self.world.freeze(node, false);
+        }
+    }
+
+    fn until(&mut self, label: &str, holds: Condition, most: Duration) {
+        let start = self.world.now();
+        while !self.holds(holds) && self.world.now() - start < most {
+            self.run(Duration::from_secs(1));
+        }
+        let took = (self.world.now() - start).as_secs_f64();
+        let held = self.holds(holds);
+        let mut row = Row::new(label, self.world.now());
+        row.set("seconds", if held { took } else { f64::INFINITY });
+        row.set("held", f64::from(u8::from(held)));
+        self.rows.push(row);
+    }
+
+    fn holds(&self, condition: Condition) -> bool {
+        let graph = Graph::of(&self.world);
+        let whole = || graph.components().len() <= 1 && graph.asymmetric() == 0;
+        match condition {
+            Condition::Whole => whole(),
+            Condition::Full => whole() && measure::full(&graph, M::capacity(self.setup)) >= 0.999,
+            Condition::Bridged => graph.across(|id| self.sides[id as usize]) > 0,
+            Condition::Mixed => {
+                measure::crossing_over_random(&graph, |id| self.sides[id as usize]) >= 0.8
+            }
+        }
+    }
+
+    /// Looks at what must hold of a network at rest. A switch or a farewell may just be under way, so what
+    /// is broken must stay so for a while.
+    fn at_rest(&mut self) {
+        let mut broken = invariants::at_rest(&self.world, &Graph::of(&self.world));
+        for _ in 0..PATIENCE {
+            if broken.is_empty() {
+                return;
+            }
+            self.run(Duration::from_secs(1));
+            broken = invariants::at_rest(&self.world, &Graph::of(&self.world));
+        }
+        for one in broken {
+            self.complain(&one);
+        }
+    }
+
+    fn report(self) -> CaseReport {
+        let totals = self.world.totals();
+        CaseReport {
+            title: self.case.title.clone(),
+            protocol: self.case.protocol,
+            variables: self.case.variables.clone(),
+            nodes: self.case.nodes,
+            seed: self.seed,
+            seconds: self.world.now().as_secs_f64(),
+            inputs: totals.inputs,
+            fingerprint: format!("{:016x}", totals.fingerprint),
+            verdicts: self.rows_judged(),
+            rows: self.rows,
+            violations: self.violations,
+            violation_count: self.violation_count,
+        }
+    }
+}
+
+fn network(conditions: &Conditions) -> Network {
+    let mut network = Network::default();
+    if let Some(distances) = &conditions.distances {
+        network.distances = distances.clone();
+    }
+    network.jitter = conditions.jitter_ms.map_or(network.jitter, millis);
+    network.loss = conditions.loss.unwrap_or(0.0);
+    network.refusal = conditions.refusal.unwrap_or(0.0);
+    network.drift_ppm = conditions.drift_ppm.unwrap_or(0);
+    network
+}
+
+fn secs(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+fn millis(ms: f64) -> Duration {
+    secs(ms / 1000.0)
+}

@@ -1,0 +1,68 @@
+//! What is heard of the nodes while they run.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{Flood, NodeId, Observer, Subject, Told};
+
+/// How far one broadcast has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spread {
+    pub(super) sent: Duration,
+    /// How many could be reached when it was sent, its origin included.
+    pub(super) audience: usize,
+    pub(super) reached: usize,
+    pub(super) hops: u16,
+    pub(super) last: Duration,
+    /// Sum of the times it took to each node.
+    pub(super) delays: Duration,
+}
+
+/// Counters of a run.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    pub(super) spreads: Vec<Spread>,
+    /// Neighbours that came, counted at both ends.
+    pub(super) came: u64,
+    /// Most neighbours that came to one node within one second.
+    pub(super) came_peak: u32,
+    this_second: Vec<(u64, u32)>,
+    /// Neighbours that went, and why.
+    pub(super) went: BTreeMap<&'static str, u64>,
+}
+
+impl Watch {
+    fn count(&mut self, now: Duration, node: NodeId) {
+        let at = node as usize;
+        if self.this_second.len() <= at {
+            self.this_second.resize(at + 1, (0, 0));
+        }
+        let (second, count) = &mut self.this_second[at];
+        if *second != now.as_secs() {
+            (*second, *count) = (now.as_secs(), 0);
+        }
+        *count += 1;
+        self.came_peak = self.came_peak.max(*count);
+    }
+}
+
+impl<M: Subject> Observer<Flood<M>> for Watch {
+    fn on_event(&mut self, now: Duration, node: NodeId, event: &Told<M::Event>) {
+        match event {
+            Told::Delivered { number, hops } => {
+                let spread = &mut self.spreads[*number as usize];
+                spread.reached += 1;
+                spread.hops = spread.hops.max(*hops);
+                spread.last = now;
+                spread.delays += now - spread.sent;
+            }
+            Told::Below(event) => {
+                if M::came(event).is_some() {
+                    self.came += 1;
+                    self.count(now, node);
+                } else if let Some(why) = M::went(event) {
+                    *self.went.entry(why).or_default() += 1;
+                }
+            }
+        }
+    }
+}

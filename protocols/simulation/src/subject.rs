@@ -1,0 +1,156 @@
+//! What a scenario asks of a membership, beyond what the world does.
+
+use std::time::Duration;
+
+use hyparview::{Command, Config, DownReason, StateEvent};
+
+use crate::{Defect, Member, Membership, NodeId, contact};
+
+/// How the nodes of a run are made.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// The configuration of HyParView.
+    pub config: Config,
+    /// What is broken on purpose.
+    pub defect: Option<Defect>,
+}
+
+impl Setup {
+    /// The same with what a scenario asks for: so many links left to chance.
+    pub(crate) fn with_random_links(&self, count: Option<usize>) -> Self {
+        let mut setup = self.clone();
+        if let Some(count) = count.filter(|count| *count < setup.config.active_capacity()) {
+            setup.config = setup.config.with_optimize(true).with_unbiased_min(count);
+        }
+        setup
+    }
+}
+
+/// A membership that scenarios can be run with.
+pub trait Subject: Membership + Sized {
+    /// All that [`Subject::went`] may say.
+    const ENDINGS: &'static [&'static str];
+
+    /// A node in its `life`th life.
+    fn create(id: NodeId, setup: &Setup, life: u32) -> Self;
+
+    /// What has it join through `contact`. The first of several is to be kept for ever.
+    fn enter(contacts: &[NodeId]) -> Vec<Self::Command>;
+
+    /// What has it leave in good order, if it knows how to.
+    fn leave() -> Option<Self::Command>;
+
+    /// What tells it of peers that it knew in an earlier life.
+    fn recall(known: &[NodeId]) -> Vec<Self::Command>;
+
+    /// Why a neighbour went, if this event says that one did.
+    fn went(event: &Self::Event) -> Option<&'static str>;
+
+    /// Whether an answer is awaited.
+    fn waits(&self) -> bool;
+
+    /// Most neighbours.
+    fn capacity(setup: &Setup) -> usize;
+
+    /// What of this node alone is broken.
+    ///
+    /// # Errors
+    ///
+    /// Names the invariant that does not hold.
+    fn examine(&self, now: Duration) -> Result<(), String>;
+
+    /// What is broken between this node and the one that it has just heard of.
+    ///
+    /// # Errors
+    ///
+    /// Names the invariant that does not hold.
+    fn examine_pair<'a>(
+        &self,
+        me: NodeId,
+        other: impl Fn(NodeId) -> Option<&'a Self>,
+    ) -> Result<(), String>
+    where
+        Self: 'a;
+}
+
+impl Subject for Member {
+    const ENDINGS: &'static [&'static str] = &[
+        "evicted",
+        "dropped",
+        "closed",
+        "silent",
+        "slow",
+        "left",
+        "misbehaved",
+        "switched",
+    ];
+
+    fn create(id: NodeId, setup: &Setup, life: u32) -> Self {
+        let config = match setup.defect {
+            None => setup.config.clone(),
+            Some(defect) => defect.spoil_config(setup.config.clone()),
+        };
+        Self::new(id, config, life).with_defect(setup.defect)
+    }
+
+    fn enter(contacts: &[NodeId]) -> Vec<Self::Command> {
+        let learn = |id: &NodeId| Command::Learn {
+            contact: contact(*id),
+            permanent: true,
+        };
+        let join = |id: &NodeId| Command::Join(contact(*id));
+        contacts
+            .iter()
+            .map(learn)
+            .chain(contacts.iter().map(join))
+            .collect()
+    }
+
+    fn leave() -> Option<Self::Command> {
+        Some(Command::Leave)
+    }
+
+    fn recall(known: &[NodeId]) -> Vec<Self::Command> {
+        let learn = |id: &NodeId| Command::Learn {
+            contact: contact(*id),
+            permanent: false,
+        };
+        known.iter().map(learn).collect()
+    }
+
+    fn went(event: &Self::Event) -> Option<&'static str> {
+        let StateEvent::NeighborDown { reason, .. } = event else {
+            return None;
+        };
+        Some(match reason {
+            DownReason::Evicted => "evicted",
+            DownReason::Dropped => "dropped",
+            DownReason::Closed => "closed",
+            DownReason::Silent => "silent",
+            DownReason::Slow => "slow",
+            DownReason::Left => "left",
+            DownReason::Misbehaved => "misbehaved",
+            DownReason::Switched => "switched",
+        })
+    }
+
+    fn waits(&self) -> bool {
+        self.state().requests().next().is_some()
+    }
+
+    fn capacity(setup: &Setup) -> usize {
+        setup.config.active_capacity()
+    }
+
+    fn examine(&self, now: Duration) -> Result<(), String> {
+        crate::invariants::alone(self, now)
+    }
+
+    fn examine_pair<'a>(
+        &self,
+        me: NodeId,
+        other: impl Fn(NodeId) -> Option<&'a Self>,
+    ) -> Result<(), String> {
+        crate::invariants::together(self, me, other)
+    }
+}

@@ -1,0 +1,307 @@
+//! Broadcast by the production machine of `plumtree`, over any membership.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use plumtree::{Message, MessageId, State, StateEvent, Timer};
+use rand::rngs::SmallRng;
+
+use crate::{
+    Input, Membership, NodeId, Output, Protocol,
+    protocol::{InputOf, OutputOf},
+};
+
+/// Bytes of a peer's name, and of a message's name, as the node's codec writes them.
+const NAME: usize = 40;
+const MESSAGE_NAME: usize = NAME + 40;
+const POSITION: usize = NAME + 45;
+
+/// A message of this layer or of the one below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Branch<M> {
+    /// Of the membership.
+    Below(M),
+    /// Of the broadcast.
+    Broadcast(Message<NodeId>),
+}
+
+/// A timer of this layer or of the one below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted<T> {
+    /// Of the membership.
+    Below(T),
+    /// Of the broadcast.
+    Broadcast(Timer),
+}
+
+/// A command to this layer or to the one below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish<C> {
+    /// To the membership.
+    Below(C),
+    /// Broadcast so many bytes.
+    Broadcast(usize),
+    /// This is the best-connected node.
+    SetRoot(NodeId),
+}
+
+/// An event of this layer or of the one below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reported<E> {
+    /// Of the membership.
+    Below(E),
+    /// Of the broadcast.
+    Broadcast(StateEvent<NodeId>),
+    /// A payload was sent.
+    Sent(MessageId<NodeId>),
+    /// Something else was sent, of so many bytes.
+    Control(usize),
+}
+
+/// A membership, and the broadcast over its neighbours.
+#[derive(Debug)]
+pub struct Tree<M: Membership> {
+    below: M,
+    state: State<NodeId>,
+    /// Whom the broadcast takes for neighbours, in order.
+    neighbors: Vec<NodeId>,
+    outputs: VecDeque<OutputOf<Tree<M>>>,
+}
+
+impl<M: Membership> Tree<M> {
+    /// Broadcasts over `below`.
+    pub fn new(id: NodeId, below: M, config: plumtree::Config, life: u32) -> Self {
+        Self {
+            below,
+            state: State::new(id, config, u64::from(life)),
+            neighbors: Vec::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The membership.
+    pub fn below(&self) -> &M {
+        &self.below
+    }
+
+    /// The machine.
+    pub fn state(&self) -> &State<NodeId> {
+        &self.state
+    }
+
+    /// Tells the broadcast which neighbours have come and gone.
+    fn follow(&mut self, now: Duration) {
+        let mut current = Vec::with_capacity(self.neighbors.len());
+        self.below.neighbors(&mut current);
+        if current == self.neighbors {
+            return;
+        }
+        let former = std::mem::replace(&mut self.neighbors, current.clone());
+        for peer in former
+            .iter()
+            .copied()
+            .filter(|peer| !current.contains(peer))
+        {
+            self.feed(now, plumtree::Input::NeighborDown { peer });
+        }
+        for peer in current.into_iter().filter(|peer| !former.contains(peer)) {
+            self.feed(now, plumtree::Input::NeighborUp { peer });
+        }
+    }
+
+    fn feed(&mut self, now: Duration, input: plumtree::Input<NodeId>) {
+        self.state.handle(now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.state.poll_output() {
+            let output = match output {
+                plumtree::Output::Send { to, message } => {
+                    let sent = match &message {
+                        Message::Gossip { id, .. } => Reported::Sent(*id),
+                        _ => Reported::Control(bytes(&message)),
+                    };
+                    self.outputs.push_back(Output::Event(sent));
+                    let message = Branch::Broadcast(message);
+                    Output::Tell { peer: to, message }
+                }
+                plumtree::Output::Schedule { after, timer } => Output::Schedule {
+                    after,
+                    timer: Planted::Broadcast(timer),
+                },
+                plumtree::Output::Event(event) => Output::Event(Reported::Broadcast(event)),
+            };
+            self.outputs.push_back(output);
+        }
+    }
+}
+
+/// Bytes on the wire.
+fn bytes(message: &Message<NodeId>) -> usize {
+    let content = match message {
+        Message::Gossip { payload, .. } => MESSAGE_NAME + 30 + payload.len(),
+        Message::IHave { list } => list.len() * (MESSAGE_NAME + 10),
+        Message::Graft { list } => list.len() * POSITION,
+        Message::Prune { origins } => origins.len() * NAME,
+        Message::Digest { list, .. } => 2 * NAME + list.len() * POSITION,
+    };
+    // The name of the variant, and the frame's length.
+    content + 20
+}
+
+impl<M: Membership> Protocol for Tree<M> {
+    type Message = Branch<M::Message>;
+    type Timer = Planted<M::Timer>;
+    type Command = Wish<M::Command>;
+    type Event = Reported<M::Event>;
+
+    fn start(&mut self, now: Duration, rng: &mut SmallRng) {
+        self.below.start(now, rng);
+        self.state.start(now, rng);
+        self.drain();
+    }
+
+    fn handle(&mut self, now: Duration, input: InputOf<Self>, rng: &mut SmallRng) {
+        let below = match input {
+            Input::Received {
+                from,
+                message: Branch::Broadcast(message),
+            } => return self.feed(now, plumtree::Input::Received { from, message }),
+            Input::Timer(Planted::Broadcast(timer)) => {
+                return self.feed(now, plumtree::Input::Timer(timer));
+            }
+            Input::Command(Wish::Broadcast(bytes)) => {
+                let payload = Arc::from(vec![0; bytes]);
+                let command = plumtree::Command::Broadcast(payload);
+                return self.feed(now, plumtree::Input::Command(command));
+            }
+            Input::Command(Wish::SetRoot(root)) => {
+                let command = plumtree::Command::SetRoot(Some(root));
+                return self.feed(now, plumtree::Input::Command(command));
+            }
+            Input::Received {
+                from,
+                message: Branch::Below(message),
+            } => Input::Received { from, message },
+            Input::Timer(Planted::Below(timer)) => Input::Timer(timer),
+            Input::Command(Wish::Below(command)) => Input::Command(command),
+            Input::Disconnected { peer, slow } => Input::Disconnected { peer, slow },
+            Input::Unreachable { peer } => Input::Unreachable { peer },
+        };
+        self.below.handle(now, below, rng);
+        self.follow(now);
+    }
+
+    /// The membership first: it makes the connections that the broadcast uses.
+    fn poll_output(&mut self) -> Option<OutputOf<Self>> {
+        let Some(output) = self.below.poll_output() else {
+            return self.outputs.pop_front();
+        };
+        Some(match output {
+            Output::Send { to, message } => Output::Send {
+                to,
+                message: Branch::Below(message),
+            },
+            Output::Tell { peer, message } => Output::Tell {
+                peer,
+                message: Branch::Below(message),
+            },
+            Output::Post { to, message } => Output::Post {
+                to,
+                message: Branch::Below(message),
+            },
+            Output::Release { peer } => Output::Release { peer },
+            Output::Cut { peer } => Output::Cut { peer },
+            Output::Schedule { after, timer } => Output::Schedule {
+                after,
+                timer: Planted::Below(timer),
+            },
+            Output::Event(event) => Output::Event(Reported::Below(event)),
+        })
+    }
+
+    fn needs(&self, peer: NodeId) -> bool {
+        self.below.needs(peer)
+    }
+
+    fn bytes(message: &Self::Message) -> usize {
+        match message {
+            Branch::Below(message) => M::bytes(message),
+            Branch::Broadcast(message) => bytes(message),
+        }
+    }
+}
+
+impl<M: Membership> Membership for Tree<M> {
+    fn neighbors(&self, into: &mut Vec<NodeId>) {
+        self.below.neighbors(into);
+    }
+
+    fn backups(&self, into: &mut Vec<NodeId>) {
+        self.below.backups(into);
+    }
+
+    fn came(event: &Self::Event) -> Option<NodeId> {
+        match event {
+            Reported::Below(event) => M::came(event),
+            Reported::Broadcast(_) | Reported::Sent(_) | Reported::Control(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{Member, Network, Observer, World, contact};
+
+    type Node = Tree<Member>;
+
+    /// How often each message was delivered and sent.
+    #[derive(Default)]
+    struct Watch(BTreeMap<MessageId<NodeId>, (usize, usize)>);
+
+    impl Observer<Node> for Watch {
+        fn on_event(&mut self, _: Duration, _: NodeId, event: &<Node as Protocol>::Event) {
+            match event {
+                Reported::Broadcast(StateEvent::Deliver { id, .. }) => {
+                    self.0.entry(*id).or_default().0 += 1;
+                }
+                Reported::Sent(id) => self.0.entry(*id).or_default().1 += 1,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn over_the_real_membership_everybody_hears_everything_and_soon_nothing_is_sent_twice() {
+        const NODES: u32 = 60;
+        let second = Duration::from_secs(1);
+        let mut world = World::new(3, Network::default(), Watch::default());
+        for id in 0..NODES {
+            let below = Member::new(id, hyparview::Config::default(), 1);
+            world.start(id, Tree::new(id, below, plumtree::Config::default(), 1));
+            if id > 0 {
+                let command = hyparview::Command::Join(contact(id / 2));
+                world.command(id, Wish::Below(command));
+            }
+            world.run(second / 10);
+        }
+        world.run(second * 20);
+        for seq in 1..=3 {
+            for origin in [0, 20, 40] {
+                world.command(origin, Wish::Broadcast(100));
+                world.run(second);
+                let life = 1;
+                let id = MessageId { origin, life, seq };
+                let (delivered, sent) = world.observer.0[&id];
+                assert_eq!(delivered, 59, "{id:?}");
+                assert!(seq < 3 || sent <= 61, "{id:?} was sent {sent} times");
+            }
+        }
+        for (id, node) in world.alive() {
+            assert_eq!(node.state().check(), Ok(()), "{id}");
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Connections: made on demand, shared by both sides, kept in order, closed when idle.
+
+use super::{Condition, Happening, Observer, World};
+use crate::{NodeId, Protocol, network::nanos};
+
+/// One connection in its place; the place may be used again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wire {
+    slot: u32,
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Link {
+    generation: u32,
+    open: bool,
+    ends: [NodeId; 2],
+    /// Which end has sent and not yet released it.
+    used: [bool; 2],
+    /// When the last message to each end arrives.
+    arrival: [u64; 2],
+    /// What waits for each end, should it not read.
+    unread: [u32; 2],
+    latency: u64,
+}
+
+impl Link {
+    /// Which of the ends `node` is.
+    fn end(&self, node: NodeId) -> usize {
+        usize::from(self.ends[1] == node)
+    }
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    all: Vec<Link>,
+    free: Vec<u32>,
+}
+
+impl Links {
+    fn open(&mut self, ends: [NodeId; 2], latency: u64, ready: u64) -> u32 {
+        let fresh = |generation| Link {
+            generation,
+            open: true,
+            ends,
+            used: [false; 2],
+            arrival: [ready; 2],
+            unread: [0; 2],
+            latency,
+        };
+        if let Some(slot) = self.free.pop() {
+            let place = &mut self.all[slot as usize];
+            *place = fresh(place.generation.wrapping_add(1));
+            return slot;
+        }
+        self.all.push(fresh(0));
+        u32::try_from(self.all.len() - 1).expect("fewer than 2^32 connections")
+    }
+
+    fn get(&mut self, wire: Wire) -> Option<&mut Link> {
+        let link = &mut self.all[wire.slot as usize];
+        (link.open && link.generation == wire.generation).then_some(link)
+    }
+
+    fn wire(&self, slot: u32) -> Wire {
+        Wire {
+            slot,
+            generation: self.all[slot as usize].generation,
+        }
+    }
+}
+
+/// The connections of one node: the other end, and where the connection is.
+#[derive(Debug, Default)]
+pub(super) struct Ends(Vec<(NodeId, u32)>);
+
+impl Ends {
+    fn find(&self, peer: NodeId) -> Option<u32> {
+        self.0
+            .iter()
+            .find(|(id, _)| *id == peer)
+            .map(|(_, slot)| *slot)
+    }
+
+    fn remove(&mut self, slot: u32) {
+        if let Some(place) = self.0.iter().position(|(_, one)| *one == slot) {
+            self.0.swap_remove(place);
+        }
+    }
+}
+
+impl<P: Protocol, O: Observer<P>> World<P, O> {
+    /// How many connections `node` has.
+    pub fn connections(&self, node: NodeId) -> usize {
+        self.node(node).ends.0.len()
+    }
+
+    /// Whether there is a connection between two nodes.
+    pub fn connected(&self, a: NodeId, b: NodeId) -> bool {
+        self.find(a, b).is_some()
+    }
+
+    /// The connection between two nodes. The shorter of both lists is searched, for a contact that
+    /// everybody joins through has a long one.
+    pub(super) fn find(&self, a: NodeId, b: NodeId) -> Option<u32> {
+        let (of_a, of_b) = (&self.node(a).ends, &self.nodes.get(b as usize)?.ends);
+        if of_a.0.len() <= of_b.0.len() {
+            of_a.find(b)
+        } else {
+            of_b.find(a)
+        }
+    }
+
+    pub(super) fn reaches(&self, a: NodeId, b: NodeId) -> bool {
+        let (a, b) = (self.node(a), self.node(b));
+        a.side == b.side && !a.vanished && !b.vanished
+    }
+
+    pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: P::Message) {
+        if let Some(slot) = self.find(from, to).or_else(|| self.dial(from, to)) {
+            let link = &mut self.links.all[slot as usize];
+            link.used[link.end(from)] = true;
+            self.transmit(slot, from, to, message);
+        }
+    }
+
+    /// Makes a connection, or lets the dialler know in time that there is none to be had.
+    fn dial(&mut self, from: NodeId, to: NodeId) -> Option<u32> {
+        if self.node(from).failing.contains(&to) {
+            return None;
+        }
+        self.totals.dials += 1;
+        let latency = self.network.distance(self.seed, from, to);
+        let Some(peer) = self.nodes.get(to as usize) else {
+            return self.fail(from, to, nanos(self.network.dial_timeout));
+        };
+        let silent = !self.reaches(from, to) || peer.condition == Condition::Frozen;
+        if silent {
+            return self.fail(from, to, nanos(self.network.dial_timeout));
+        }
+        if peer.machine.is_none() || self.network.refuses(&mut self.chance) {
+            return self.fail(from, to, 2 * latency);
+        }
+        // Two round trips: TCP, and encryption with the choice of protocols.
+        let slot = self.links.open([from, to], latency, self.now + 4 * latency);
+        self.node_mut(from).ends.0.push((to, slot));
+        self.node_mut(to).ends.0.push((from, slot));
+        Some(slot)
+    }
+
+    fn fail(&mut self, from: NodeId, to: NodeId, after: u64) -> Option<u32> {
+        self.totals.failed_dials += 1;
+        let life = self.node(from).life;
+        self.node_mut(from).failing.push(to);
+        self.push(
+            after,
+            Happening::Unreachable {
+                at: from,
+                life,
+                peer: to,
+            },
+        );
+        None
+    }
+
+    fn count(&mut self, from: NodeId, message: &P::Message) {
+        self.totals.messages += 1;
+        self.totals.bytes += P::bytes(message) as u64;
+        let now = self.now;
+        self.node_mut(from).load.count(now);
+    }
+
+    pub(super) fn transmit(&mut self, slot: u32, from: NodeId, to: NodeId, message: P::Message) {
+        self.count(from, &message);
+        if self.network.loses(&mut self.chance) {
+            return;
+        }
+        let delay = self.network.delay(&mut self.chance);
+        let link = &mut self.links.all[slot as usize];
+        let end = link.end(to);
+        let at = link.arrival[end].max(self.now + link.latency + delay);
+        link.arrival[end] = at;
+        let wire = self.links.wire(slot);
+        self.queue.push(
+            at,
+            Happening::Deliver {
+                wire,
+                from,
+                to,
+                message,
+            },
+        );
+    }
+
+    pub(super) fn post(&mut self, from: NodeId, to: NodeId, message: P::Message) {
+        self.count(from, &message);
+        if to as usize >= self.nodes.len() || self.network.loses(&mut self.chance) {
+            return;
+        }
+        let delay = self.network.delay(&mut self.chance);
+        let after = self.network.distance(self.seed, from, to) + delay;
+        self.push(after, Happening::Post { from, to, message });
+    }
+
+    /// A message has come to the end of its connection.
+    pub(super) fn deliver(
+        &mut self,
+        wire: Wire,
+        from: NodeId,
+        to: NodeId,
+        message: P::Message,
+    ) -> NodeId {
+        let unread_max = self.network.unread_max;
+        let passes = self.reaches(from, to);
+        let node = &mut self.nodes[to as usize];
+        let Some(link) = self.links.get(wire) else {
+            return to;
+        };
+        if node.machine.is_none() && passes {
+            // The host answers that there is no such connection.
+            self.break_link(wire.slot, false);
+        } else if passes && node.condition == Condition::Wedged {
+            let end = link.end(to);
+            link.unread[end] += 1;
+            if link.unread[end] > unread_max {
+                self.totals.slow += 1;
+                self.break_slow(wire.slot, from);
+            }
+        } else if passes {
+            return self.reach(
+                to,
+                Happening::Deliver {
+                    wire,
+                    from,
+                    to,
+                    message,
+                },
+            );
+        }
+        to
+    }
+
+    pub(super) fn release(&mut self, node: NodeId, peer: NodeId) {
+        let Some(slot) = self.find(node, peer) else {
+            return;
+        };
+        let link = &mut self.links.all[slot as usize];
+        link.used[link.end(node)] = false;
+        if link.used == [false; 2] {
+            // What is on its way is still delivered.
+            let last = link.arrival[0].max(link.arrival[1]).max(self.now);
+            let wire = self.links.wire(slot);
+            let linger = nanos(self.network.linger);
+            self.queue.push(last + linger, Happening::Idle { wire });
+        }
+    }
+
+    /// Closes a connection that neither end needs.
+    pub(super) fn close_idle(&mut self, wire: Wire) -> NodeId {
+        let now = self.now;
+        let Some(link) = self.links.get(wire) else {
+            return 0;
+        };
+        let [a, b] = link.ends;
+        let busy = link.used != [false; 2] || link.arrival[0].max(link.arrival[1]) > now;
+        let needs = |node, peer| self.machine(node).is_some_and(|one| one.needs(peer));
+        if !busy && !needs(a, b) && !needs(b, a) {
+            self.break_link(wire.slot, false);
+        }
+        a
+    }
+
+    pub(super) fn break_link(&mut self, slot: u32, silently: bool) {
+        self.part(slot, silently, None);
+    }
+
+    /// `by` gives up the other end because it does not read.
+    fn break_slow(&mut self, slot: u32, by: NodeId) {
+        self.part(slot, false, Some(by));
+    }
+
+    /// Takes a connection away and tells both ends, each after the time that the news takes.
+    fn part(&mut self, slot: u32, silently: bool, by: Option<NodeId>) {
+        let link = &mut self.links.all[slot as usize];
+        if !link.open {
+            return;
+        }
+        link.open = false;
+        let (ends, latency) = (link.ends, link.latency);
+        self.links.free.push(slot);
+        for (at, peer) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            self.node_mut(at).ends.remove(slot);
+            let life = self.node(at).life;
+            if !silently {
+                let slow = by == Some(at);
+                let closed = Happening::Closed {
+                    at,
+                    life,
+                    peer,
+                    slow,
+                };
+                self.push(latency, closed);
+            }
+        }
+    }
+
+    /// Breaks all connections of `node`.
+    pub(super) fn break_all(&mut self, node: NodeId) {
+        let mut slots: Vec<u32> = self.node(node).ends.0.iter().map(|(_, at)| *at).collect();
+        slots.sort_unstable();
+        for slot in slots {
+            self.break_link(slot, false);
+        }
+    }
+
+    /// Breaks the connection between two nodes, if there is one.
+    pub fn sever(&mut self, a: NodeId, b: NodeId) {
+        if let Some(slot) = self.find(a, b) {
+            self.break_link(slot, false);
+        }
+    }
+
+    /// Breaks the connections that cross a cut, and tells their ends.
+    pub(super) fn break_crossing(&mut self) {
+        for slot in 0..u32::try_from(self.links.all.len()).unwrap_or(u32::MAX) {
+            let link = &self.links.all[slot as usize];
+            if link.open && !self.reaches(link.ends[0], link.ends[1]) {
+                self.break_link(slot, false);
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What befalls nodes: crashes, cuts, and processes that stand still.
+
+use std::time::Duration;
+
+use super::{Condition, Happening, Observer, World};
+use crate::{NodeId, Protocol, network::nanos};
+
+/// How a node dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Crash {
+    /// The process dies: its host closes all connections at once.
+    Reset,
+    /// As in the paper: nobody is told, but who sends to it learns that it is gone.
+    Quiet,
+    /// The host is gone: nothing comes back, ever.
+    Vanish,
+}
+
+impl<P: Protocol, O: Observer<P>> World<P, O> {
+    /// `node` dies.
+    pub fn crash(&mut self, node: NodeId, how: Crash) {
+        let place = self.node_mut(node);
+        place.machine = None;
+        place.parked.clear();
+        place.vanished = how == Crash::Vanish;
+        if how == Crash::Reset {
+            self.break_all(node);
+        }
+    }
+
+    /// Puts nodes on sides that cannot reach each other. With `notice` the ends of broken connections
+    /// learn of it; else messages vanish, and the silence must be noticed.
+    pub fn cut(&mut self, side: impl Fn(NodeId) -> u8, notice: bool) {
+        for (id, node) in (0..).zip(&mut self.nodes) {
+            node.side = side(id);
+        }
+        if notice {
+            self.break_crossing();
+        }
+    }
+
+    /// All nodes reach each other again.
+    pub fn heal(&mut self) {
+        self.cut(|_| 0, false);
+    }
+
+    /// Stops the process, or lets it go on with all that it has missed.
+    pub fn freeze(&mut self, node: NodeId, frozen: bool) {
+        self.set_condition(
+            node,
+            if frozen {
+                Condition::Frozen
+            } else {
+                Condition::Well
+            },
+        );
+    }
+
+    /// Has the node read nothing any more, or read again.
+    pub fn wedge(&mut self, node: NodeId, wedged: bool) {
+        self.set_condition(
+            node,
+            if wedged {
+                Condition::Wedged
+            } else {
+                Condition::Well
+            },
+        );
+    }
+
+    /// Has each thing that the node does take `time`.
+    pub fn slow_down(&mut self, node: NodeId, time: Duration) {
+        let time = nanos(time);
+        self.set_condition(
+            node,
+            if time == 0 {
+                Condition::Well
+            } else {
+                Condition::Slow(time)
+            },
+        );
+    }
+
+    fn set_condition(&mut self, node: NodeId, condition: Condition) {
+        let place = self.node_mut(node);
+        place.condition = condition;
+        if condition != Condition::Frozen && !place.parked.is_empty() {
+            self.push(0, Happening::Resume { at: node });
+        }
+    }
+
+    /// A node takes up what has waited: all of it, or if it is slow the first thing.
+    pub(super) fn resume(&mut self, at: NodeId) {
+        loop {
+            let now = self.now;
+            let node = self.node_mut(at);
+            if node.condition == Condition::Frozen {
+                return;
+            }
+            let Some(happening) = node.parked.pop_front() else {
+                return;
+            };
+            if let Condition::Slow(time) = node.condition {
+                node.busy_until = now + time;
+                if !node.parked.is_empty() {
+                    self.push(time, Happening::Resume { at });
+                }
+                return self.take(at, happening);
+            }
+            self.take(at, happening);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Every scenario in its small size: all bounds and invariants hold, and the same seed gives the same
+//! report, byte for byte.
+
+use simulation::{BUILT_IN, CaseReport, Setup, Size, play, read};
+
+fn run(text: &str, seed: u64) -> Vec<CaseReport> {
+    let cases = read(text, Size::Small, None).expect("a scenario");
+    cases
+        .iter()
+        .map(|case| play(case, &Setup::default(), seed, &mut |_, _, _| ()))
+        .collect()
+}
+
+fn check(name: &str) {
+    let (_, text) = BUILT_IN
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("a scenario of that name");
+    let reports = run(text, 1);
+    for report in &reports {
+        let failures = report.failures().join("\n");
+        assert!(report.passed(), "{name} ({}):\n{failures}", report.case());
+    }
+    let print = |reports: &[CaseReport]| serde_json::to_string_pretty(reports).expect("JSON");
+    let again = run(text, 1);
+    assert_eq!(
+        print(&reports),
+        print(&again),
+        "{name} is not deterministic"
+    );
+}
+
+#[test]
+fn the_seed_matters() {
+    let (_, text) = BUILT_IN[0];
+    let case = &read(text, Size::Small, Some(50)).expect("a scenario")[0];
+    let print = |seed| play(case, &Setup::default(), seed, &mut |_, _, _| ()).fingerprint;
+    assert_ne!(print(1), print(2));
+}
+
+macro_rules! scenarios {
+    ($($test:ident: $name:literal,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                check($name);
+            }
+        )*
+
+        #[test]
+        fn every_scenario_is_tested() {
+            let tested = [$($name),*];
+            let known: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+            assert_eq!(known, tested);
+        }
+    };
+}
+
+scenarios! {
+    nodes_that_join_one_by_one_make_a_random_graph: "sequential-join",
+    a_join_storm_ends_in_a_random_graph: "burst-join",
+    broadcasts_reach_all_survivors_of_a_crash: "crash",
+    a_crash_heals_within_a_few_cycles: "healing",
+    two_halves_grow_together_again: "partition",
+    four_quarters_grow_together_again: "long-partition",
+    twenty_nodes_grow_together_again: "small-partition",
+    all_nodes_restart_at_once: "restart",
+    half_of_the_nodes_leave_and_come_back: "leave-and-return",
+    flapping_nodes_do_little_harm: "flapping",
+    frozen_nodes_are_dropped_and_taken_in_again: "frozen",
+    a_node_that_does_not_read_slows_nobody_down: "wedged-reader",
+    losses_refusals_and_wrong_clocks_are_borne: "bad-network",
+    a_quiet_network_is_quiet: "steady",
+    the_baseline_runs_under_the_same_crashes: "cyclon",
+}

@@ -1,0 +1,40 @@
+//! What one node says to all: sent along the broadcast's trees, heard once, and only the latest.
+
+use super::{Counter, Event, event_loop::EventLoop, neighbors::name};
+
+/// Longest content of one broadcast: the protocol's longest payload without the room of a seal.
+pub const BROADCAST_BYTES_MAX: usize = 32 * 1024 - 128;
+
+impl EventLoop {
+    pub(super) fn broadcast(&mut self, content: &[u8]) {
+        match self.swarm.behaviour_mut().broadcast.broadcast(content) {
+            Ok(_) => self.counters.count(Counter::BroadcastsSent),
+            Err(error) => {
+                tracing::warn!(%error, "broadcast not sent");
+                self.counters.count(Counter::Oversized);
+            }
+        }
+    }
+
+    pub(super) fn on_broadcast_event(&mut self, event: plumtree::Event) {
+        match event {
+            plumtree::Event::Received { id, content, .. } => {
+                self.counters.count(Counter::BroadcastsReceived);
+                let from = name(&id.origin);
+                // A node that has fallen behind hears the next one, or of it from a neighbour.
+                if self
+                    .outbox
+                    .offer(Event::Broadcast { from, content })
+                    .is_err()
+                {
+                    self.counters.count(Counter::BroadcastsShed);
+                }
+            }
+            plumtree::Event::Misbehaved { peer, what } => {
+                tracing::debug!(%peer, %what, "peer misbehaved");
+                self.counters.count(Counter::Misbehaved);
+            }
+            other => tracing::debug!(event = ?other, "broadcast event of no consequence"),
+        }
+    }
+}
