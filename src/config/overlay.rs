@@ -43,7 +43,7 @@ pub struct Overlay {
     #[serde(with = "duration")]
     pub silence_deadline: Duration,
     /// Mean time between two exchanges of links that keep the overlay random. Each moves two
-    /// data links. Defaults to 5 minutes.
+    /// data links. Defaults to 30 minutes.
     #[serde(with = "duration")]
     pub remix_interval: Duration,
     /// Whether links are exchanged for shorter ones. Nodes that differ in this work together, but
@@ -73,7 +73,7 @@ impl Default for Overlay {
             shuffle_passive: 4,
             heartbeat_interval: Duration::from_secs(1),
             silence_deadline: Duration::from_secs(4),
-            remix_interval: Duration::from_secs(300),
+            remix_interval: Duration::from_secs(1800),
             optimize: Optimize::None,
         }
     }

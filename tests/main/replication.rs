@@ -316,6 +316,14 @@ async fn a_far_behind_peer_catches_up_fast() {
             .await
             .is_ok()
     });
+    // What is missing is told from the publisher's checkpoint.
+    cluster
+        .await_text(
+            0,
+            "select bool_or(upto > 1000)::text from crdv.vector",
+            "true",
+        )
+        .await;
     let since = Instant::now();
     cluster.link(0, 1);
     let mut level = cluster.nodes[1].engine().level();

@@ -102,8 +102,8 @@ carrier::knobs! {
 
     /// Mean time between two switches that a node starts in steady state (R8). Each one moves two
     /// links, and a link may be dear to the application.
-    /// Defaults to 5 min (guess).
-    remix_interval, with_remix_interval: Duration = Duration::from_secs(300);
+    /// Defaults to 30 min (guess: with five neighbours a link then stands for over half an hour).
+    remix_interval, with_remix_interval: Duration = Duration::from_secs(1800);
     /// Mean time between two switches while the overlay has to be mixed.
     /// Defaults to 3 s (guess: more than a switch takes).
     remix_burst_interval, with_remix_burst_interval: Duration = Duration::from_secs(3);
@@ -256,7 +256,7 @@ impl Config {
             (
                 "unbiased_min",
                 "active_capacity - 1",
-                self.unbiased_min < self.active_capacity,
+                !self.optimize || self.unbiased_min < self.active_capacity,
             ),
             ("optimize_percent", "100", self.optimize_percent <= 100),
         ];

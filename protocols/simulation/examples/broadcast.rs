@@ -169,19 +169,19 @@ impl Lab {
                 self.world.alive().filter(lacks).count()
             })
             .sum();
-        let at = |list: &[Duration], share: f64| {
-            let index = (list.len().saturating_sub(1) as f64 * share) as usize;
+        let at = |list: &[Duration], percent: usize| {
+            let index = list.len().saturating_sub(1) * percent / 100;
             list.get(index).map_or(0, Duration::as_millis)
         };
         println!(
             "{what:44} rmr {:7.4}  ldh {:5.2} (most {most})  delivery p50 {} p99 {} ms, whole cluster p50 {} p99 {} max {} ms  lacking {lacking}  control/msg {:.0} ({:.0} B/node)  missing {}",
             payloads as f64 / got.max(1) as f64 - 1.0,
             hops / count,
-            at(&delays, 0.5),
-            at(&delays, 0.99),
-            at(&last, 0.5),
-            at(&last, 0.99),
-            at(&last, 1.0),
+            at(&delays, 50),
+            at(&delays, 99),
+            at(&last, 50),
+            at(&last, 99),
+            at(&last, 100),
             self.world.observer.control as f64 / count,
             self.world.observer.control_bytes as f64 / count / audience as f64,
             self.world.observer.missing,
