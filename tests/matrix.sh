@@ -28,8 +28,8 @@ declare -rA checksum=(
 readonly groups=(store links postgres cluster mixed)
 declare -rA tests=(
     [store]='test(/^store::/)'
-    [links]='test(/^(replication|replication_crash|restore|clock|chaos|versions)::/)
-        - test(/^chaos::chaos_notices_/)'
+    [links]='test(/^(replication|replication_crash|restore|clocks|chaos|versions)::/)
+        - test(/^chaos::steered::/)'
     [postgres]='test(/^postgres/)'
     [cluster]='test(/^cluster::/)'
     [mixed]='test(/^versions::mixed_/)'
