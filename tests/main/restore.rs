@@ -3,7 +3,7 @@
 //! Counters are the sharpest detector: a number given out twice, or an operation of one's own that is not
 //! taken back, shows as a wrong sum.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
 use starling::api::Renewal;
 use tempfile::TempDir;
@@ -129,6 +129,19 @@ fn last_renewal(node: &Node) -> Renewal {
         .clone()
 }
 
+/// The slots of both links with the only neighbour, as soon as they stream.
+async fn slots_once_linked(node: &Node) -> BTreeSet<String> {
+    let mut slots = BTreeSet::new();
+    eventually("both links stream", async || {
+        let links = node.status().unwrap().links;
+        let streams = links.len() == 2 && links.iter().all(|link| link.state == "streaming");
+        slots = links.into_iter().map(|link| link.slot).collect();
+        streams
+    })
+    .await;
+    slots
+}
+
 /// The node is another site than `before`, says why, and its old links are gone everywhere.
 async fn went_on_as_another_site(node: &Node, peers: &[&Node], before: i64, why: &str) {
     eventually("the store goes on as another site", async || {
@@ -210,16 +223,14 @@ async fn a_machine_that_wrote_nothing_since_its_snapshot_misses_nothing() {
         text(&b, unsaid).await == "0"
     })
     .await;
+    let old = slots_once_linked(&b).await;
     assert_eq!(b.terminate(), Some(0));
     copy(&b.data, &snapshot);
 
     b.resume();
     let before = site(&b);
-    eventually("both links are back", async || {
-        let links = b.status().unwrap().links;
-        links.len() == 2 && links.iter().all(|link| link.state == "streaming")
-    })
-    .await;
+    let new = slots_once_linked(&b).await;
+    assert!(new.is_disjoint(&old), "a link went on: {old:?}, {new:?}");
     // Over the link, not by a catch-up: the store that takes it in writes nothing of its own.
     increment(&a, 10).await;
     same(&[&a, &b], 12).await;
