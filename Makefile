@@ -53,11 +53,10 @@ bench-store: ## what the store alone takes, beside plain tables (BENCH='--quick 
 	@deployment/setup.sh linker postgresql
 	$(CARGO) bench --locked --bench store -- $(BENCH)
 
-simulate: ## the overlay's scenarios in full size, with tables and plots in docs/overlay/ (SIMULATE=crash)
+simulate: ## the overlay's scenarios in full size, to docs/overlay/results (SIMULATE=crash SEEDS=5 JOBS=1)
 	$(CARGO) build --locked --release --package starling
-	@mkdir -p docs/overlay
-	$(TARGET_DIR)/release/starling simulate $(or $(SIMULATE),all) --plots docs/overlay \
-		> docs/overlay/$(or $(SIMULATE),all).txt; status=$$?; cat docs/overlay/$(or $(SIMULATE),all).txt; exit $$status
+	$(TARGET_DIR)/release/starling simulate $(or $(SIMULATE),all) --seeds $(or $(SEEDS),1) \
+		$(if $(JOBS),--jobs $(JOBS)) --save docs/overlay/results
 
 smoke-docker: ## three nodes in containers; one is cut off while writes go on (needs a Docker engine)
 	deployment/compose/smoke.sh

@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use starling::postgres::doctor::{Finding, Severity, worst};
 
 fn starling(arguments: &[&str]) -> Command {
@@ -287,13 +291,33 @@ fn config_show_names_the_origin_of_each_value() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let mut child = starling(&["completions", "bash"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output).1);
+}
+
+#[test]
+fn a_simulation_that_is_interrupted_ends_at_once_and_says_how_far_it_was() {
+    let mut child = starling(&["simulate", "all", "--small", "--jobs", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let mut table = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    table.read_line(&mut line).expect("the first table");
+    assert!(line.starts_with("sequential-join: "), "{line}");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    kill(pid, Signal::SIGINT).expect("it runs");
+    let ended = child.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(130));
+    let (_, complaint) = text(&ended);
+    let told = complaint.contains("interrupted: ") && complaint.contains("runs were done");
+    assert!(told, "{complaint}");
 }
 
 #[test]

@@ -36,8 +36,8 @@ pub use subject::{Setup, Subject};
 pub use tree::{Branch, Planted, Reported, Tree, Wish};
 pub use world::{Crash, Load, Observer, Totals, World};
 
-/// Plays one case of a scenario from `seed`. `tell` hears how far it is: steps done, steps in all, and
-/// the world's time.
+/// Plays one case of a scenario from `seed`. `tell` hears now and then how far it is: steps done, steps in
+/// all, and the world's time.
 pub fn play(
     case: &Case,
     setup: &Setup,

@@ -23,6 +23,8 @@ use watch::Watch;
 
 /// Seconds for which something may be under way.
 const PATIENCE: u32 = 5;
+/// After so many inputs it is told how far the case is.
+const TELL: u64 = 1 << 16;
 /// Violations beyond so many are counted, not told.
 const TOLD_MAX: usize = 10;
 
@@ -44,26 +46,33 @@ pub(crate) struct Stage<'a, M: Subject> {
     violations: Vec<String>,
     violation_count: usize,
     steps_looked_at: u64,
+    /// Steps of the case that have been done.
+    done: usize,
+    tell: Tell<'a>,
 }
 
-/// Plays one case. `tell` hears how far it is: steps done, steps in all, and the world's time.
+/// Hears how far a case is: steps done, steps in all, and the world's time.
+pub(crate) type Tell<'a> = &'a mut dyn FnMut(usize, usize, Duration);
+
+/// Plays one case, and tells now and then how far it is.
 pub(crate) fn play<M: Subject>(
     case: &Case,
     setup: &Setup,
     seed: u64,
-    tell: &mut dyn FnMut(usize, usize, Duration),
+    tell: Tell<'_>,
 ) -> CaseReport {
-    let mut stage = Stage::<M>::new(case, setup, seed);
-    for (at, step) in case.steps.iter().enumerate() {
-        tell(at, case.steps.len(), stage.world.now());
+    let mut stage = Stage::<M>::new(case, setup, seed, tell);
+    for step in &case.steps {
+        stage.tell();
         stage.act(step);
+        stage.done += 1;
     }
-    tell(case.steps.len(), case.steps.len(), stage.world.now());
+    stage.tell();
     stage.report()
 }
 
 impl<'a, M: Subject> Stage<'a, M> {
-    fn new(case: &'a Case, setup: &'a Setup, seed: u64) -> Self {
+    fn new(case: &'a Case, setup: &'a Setup, seed: u64, tell: Tell<'a>) -> Self {
         let nodes = case.nodes as usize;
         Self {
             case,
@@ -79,7 +88,13 @@ impl<'a, M: Subject> Stage<'a, M> {
             violations: Vec::new(),
             violation_count: 0,
             steps_looked_at: 0,
+            done: 0,
+            tell,
         }
+    }
+
+    fn tell(&mut self) {
+        (self.tell)(self.done, self.case.steps.len(), self.world.now());
     }
 
     fn act(&mut self, step: &Step) {
@@ -128,6 +143,9 @@ impl<'a, M: Subject> Stage<'a, M> {
             self.steps_looked_at += 1;
             if self.steps_looked_at.is_multiple_of(every) {
                 self.look_at(node);
+            }
+            if self.steps_looked_at.is_multiple_of(TELL) {
+                self.tell();
             }
         }
         self.world.arrive(until);
