@@ -255,6 +255,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("steady", include_str!("../scenarios/steady.toml")),
     ("latency", include_str!("../scenarios/latency.toml")),
     ("cyclon", include_str!("../scenarios/cyclon.toml")),
+    ("scale", include_str!("../scenarios/scale.toml")),
 ];
 
 #[cfg(test)]

@@ -79,9 +79,6 @@ struct Node<P: Protocol> {
     machine: Option<P>,
     /// Counts the starts.
     life: u32,
-    side: u8,
-    /// A host that has vanished says nothing to anybody, not even "no".
-    vanished: bool,
     condition: Condition,
     /// What waits for the node, oldest first.
     parked: VecDeque<Happening<P::Message, P::Timer>>,
@@ -92,6 +89,14 @@ struct Node<P: Protocol> {
     /// Peers that a dial is under way to, in vain.
     failing: Vec<NodeId>,
     load: Load,
+}
+
+/// Where a node is. Looked at for both ends of every message, and so kept apart from all that a node is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    side: u8,
+    /// A host that has vanished says nothing to anybody, not even "no".
+    vanished: bool,
 }
 
 /// What one node sends.
@@ -147,6 +152,8 @@ pub struct World<P: Protocol, O = ()> {
     seed: u64,
     now: u64,
     nodes: Vec<Node<P>>,
+    /// One for each node.
+    places: Vec<Place>,
     links: Links,
     queue: Queue<Happening<P::Message, P::Timer>>,
     /// For the network's chances.
@@ -165,6 +172,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             seed,
             now: 0,
             nodes: Vec::new(),
+            places: Vec::new(),
             links: Links::default(),
             queue: Queue::new(),
             chance: SmallRng::seed_from_u64(mix(seed)),
@@ -238,8 +246,6 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             self.nodes.push(Node {
                 machine: None,
                 life: 0,
-                side: 0,
-                vanished: false,
                 condition: Condition::Well,
                 parked: VecDeque::new(),
                 busy_until: 0,
@@ -248,13 +254,14 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
                 failing: Vec::new(),
                 load: Load::default(),
             });
+            self.places.push(Place::default());
         }
         self.break_all(node);
         let clock = self.clock(node);
         machine.start(clock, &mut self.dice);
+        self.places[node as usize].vanished = false;
         let place = self.node_mut(node);
         place.life += 1;
-        place.vanished = false;
         place.condition = Condition::Well;
         place.parked.clear();
         place.failing.clear();
@@ -298,6 +305,9 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     /// What the clock of `node` shows.
     pub fn clock(&self, node: NodeId) -> Duration {
         let drift = i128::from(self.node(node).drift_ppm);
+        if drift == 0 {
+            return Duration::from_nanos(self.now);
+        }
         let now = i128::from(self.now);
         let local = now + now * drift / 1_000_000;
         Duration::from_nanos(u64::try_from(local).unwrap_or(0))

@@ -73,4 +73,5 @@ scenarios! {
     a_quiet_network_is_quiet: "steady",
     near_nodes_come_together: "latency",
     the_baseline_runs_under_the_same_crashes: "cyclon",
+    half_of_all_crash_and_the_rest_heal: "scale",
 }

@@ -3,6 +3,9 @@
 use super::{Condition, Happening, Observer, World};
 use crate::{NodeId, Protocol, network::nanos};
 
+/// Lists of connections up to this long are searched without further thought.
+const SHORT: usize = 16;
+
 /// One connection in its place; the place may be used again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wire {
@@ -101,10 +104,14 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         self.find(a, b).is_some()
     }
 
-    /// The connection between two nodes. The shorter of both lists is searched, for a contact that
-    /// everybody joins through has a long one.
+    /// The connection between two nodes. The list of `a`, who is at work, is at hand; that of `b` is looked
+    /// at only if it may spare a long search, for a contact that everybody joins through has a long one.
     pub(super) fn find(&self, a: NodeId, b: NodeId) -> Option<u32> {
-        let (of_a, of_b) = (&self.node(a).ends, &self.nodes.get(b as usize)?.ends);
+        let of_a = &self.node(a).ends;
+        if of_a.0.len() <= SHORT {
+            return of_a.find(b);
+        }
+        let of_b = &self.nodes.get(b as usize)?.ends;
         if of_a.0.len() <= of_b.0.len() {
             of_a.find(b)
         } else {
@@ -113,7 +120,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     }
 
     pub(super) fn reaches(&self, a: NodeId, b: NodeId) -> bool {
-        let (a, b) = (self.node(a), self.node(b));
+        let (a, b) = (self.places[a as usize], self.places[b as usize]);
         a.side == b.side && !a.vanished && !b.vanished
     }
 

@@ -23,7 +23,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let place = self.node_mut(node);
         place.machine = None;
         place.parked.clear();
-        place.vanished = how == Crash::Vanish;
+        self.places[node as usize].vanished = how == Crash::Vanish;
         if how == Crash::Reset {
             self.break_all(node);
         }
@@ -32,8 +32,8 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     /// Puts nodes on sides that cannot reach each other. With `notice` the ends of broken connections
     /// learn of it; else messages vanish, and the silence must be noticed.
     pub fn cut(&mut self, side: impl Fn(NodeId) -> u8, notice: bool) {
-        for (id, node) in (0..).zip(&mut self.nodes) {
-            node.side = side(id);
+        for (id, place) in (0..).zip(&mut self.places) {
+            place.side = side(id);
         }
         if notice {
             self.break_crossing();
