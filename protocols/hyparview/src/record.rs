@@ -138,7 +138,7 @@ impl Record {
     }
 
     /// The envelope as it goes on the wire. `None` for a hint.
-    pub(crate) fn encoded(&self) -> Option<&[u8]> {
+    pub fn encoded(&self) -> Option<&[u8]> {
         self.signed.as_ref().map(|signed| signed.encoded.as_slice())
     }
 }
