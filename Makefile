@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(wildcard tests/*.sh deployment/*.sh deployment/*/*.sh)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-matrix build verify fix bench bench-store simulate smoke-docker clean
+.PHONY: help demo test test-matrix build verify fix bench bench-store simulate sockets smoke-docker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ simulate: ## the overlay's scenarios in full size, with tables and plots in docs
 	@mkdir -p docs/overlay
 	$(TARGET_DIR)/release/starling simulate $(or $(SIMULATE),all) --plots docs/overlay \
 		> docs/overlay/$(or $(SIMULATE),all).txt; status=$$?; cat docs/overlay/$(or $(SIMULATE),all).txt; exit $$status
+
+sockets: ## a hundred nodes on loopback beside a hundred simulated ones: fails where they differ (SOCKETS=50)
+	$(CARGO) run --locked --release --package starling --example loopback -- $(SOCKETS)
 
 smoke-docker: ## three nodes in containers; one is cut off while writes go on (needs a Docker engine)
 	deployment/compose/smoke.sh
