@@ -12,8 +12,6 @@ use super::{Measures, Net, Tag, measures, measures::Spent};
 const SECOND: Duration = Duration::from_secs(1);
 /// How often it is looked whether something has come about.
 const LOOK: Duration = Duration::from_millis(5);
-/// It has not come about by then, and will not.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Who hears a broadcast later than this after others were killed does not count.
 const HEALED: Duration = Duration::from_secs(4);
 /// A network with fewer full views than this share has not settled.
@@ -40,6 +38,8 @@ pub(crate) struct Plan {
     frozen: Duration,
     /// How long the network rests after some were killed or came back.
     rest: Duration,
+    /// What has not come about by then will not.
+    patience: Duration,
 }
 
 impl Plan {
@@ -56,6 +56,7 @@ impl Plan {
             round_pause: SECOND / 5,
             frozen: SECOND * 10,
             rest: SECOND * 15,
+            patience: SECOND * 30,
         }
     }
 
@@ -72,6 +73,7 @@ impl Plan {
             round_pause: SECOND / 20,
             frozen: SECOND * 6,
             rest: SECOND * 3,
+            patience: SECOND * 5,
             ..Self::of(nodes)
         }
     }
@@ -314,7 +316,7 @@ impl<N: Net> Told<'_, N> {
     fn until_since(&mut self, start: Duration, holds: impl Fn(&Graph) -> bool) -> Duration {
         loop {
             let took = self.net.now().saturating_sub(start);
-            if took >= PATIENCE || holds(&self.net.graph()) {
+            if took >= self.plan.patience || holds(&self.net.graph()) {
                 return took;
             }
             self.net.run(LOOK);
