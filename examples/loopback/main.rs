@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         println!("on sockets: {} s", started.elapsed().as_secs());
         real
     });
-    let table = Table::new(real.as_ref(), &simulated);
+    let table = Table::new(plan.nodes, real.as_ref(), &simulated);
     println!("\n{table}");
     if table.agrees() {
         ExitCode::SUCCESS

@@ -14,7 +14,7 @@ fn the_simulator_tells_the_truth() {
         .map(|seed| play(&plan, &mut Simulated::new(seed, &plan), &mut |_, _| ()))
         .collect();
     let real = play(&plan, &mut Real::new(&plan), &mut |_, _| ());
-    let table = Table::new(Some(&real), &simulated);
+    let table = Table::new(plan.nodes, Some(&real), &simulated);
     println!("{table}");
     assert!(table.agrees(), "\n{table}");
 }
