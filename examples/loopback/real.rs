@@ -26,6 +26,8 @@ use super::{Counts, Heard, Net, Plan, Tag};
 
 /// What one broadcast weighs.
 const BYTES: usize = 200;
+/// Orders that a node has not taken yet; a frozen one takes none, and gets few.
+const ORDERS_MAX: usize = 64;
 
 /// The network on sockets.
 pub(crate) struct Real {
@@ -47,12 +49,12 @@ struct Log {
 
 /// A node's thread, from outside.
 struct Node {
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::Sender<Order>,
     overlay: watch::Receiver<Overlay>,
     address: Multiaddr,
     thread: JoinHandle<()>,
     /// Dropped when it is to go on.
-    frozen: Option<std::sync::mpsc::Sender<()>>,
+    frozen: Option<std::sync::mpsc::SyncSender<()>>,
 }
 
 enum Order {
@@ -129,7 +131,7 @@ impl Net for Real {
         let dir = self.dir.join(node.to_string());
         std::fs::create_dir_all(&dir).expect("a folder");
         let settings = self.settings(&dir, node, contacts);
-        let (orders, ordered) = mpsc::unbounded_channel();
+        let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let (sender, started) = oneshot::channel();
         let (log, epoch) = (Arc::clone(&self.log), self.start);
         lock(&log).downs.remove(&node);
@@ -158,7 +160,7 @@ impl Net for Real {
     fn kill(&mut self, nodes: &BTreeSet<NodeId>) {
         for id in nodes {
             // Nobody to tell if it has ended.
-            let _ = self.nodes[id].orders.send(Order::Die);
+            let _ = self.nodes[id].orders.blocking_send(Order::Die);
         }
         for id in nodes {
             while !self.nodes[id].thread.is_finished() {
@@ -170,8 +172,8 @@ impl Net for Real {
     fn freeze(&mut self, nodes: &BTreeSet<NodeId>, frozen: bool) {
         for (_, node) in self.nodes.iter_mut().filter(|(id, _)| nodes.contains(id)) {
             node.frozen = frozen.then(|| {
-                let (thaw, thawed) = std::sync::mpsc::channel();
-                let _ = node.orders.send(Order::Freeze(thawed));
+                let (thaw, thawed) = std::sync::mpsc::sync_channel(0);
+                let _ = node.orders.blocking_send(Order::Freeze(thawed));
                 thaw
             });
         }
@@ -190,7 +192,7 @@ impl Net for Real {
     fn say(&mut self, from: NodeId) -> Tag {
         let tag = self.said;
         self.said += 1;
-        let _ = self.nodes[&from].orders.send(Order::Say(tag));
+        let _ = self.nodes[&from].orders.blocking_send(Order::Say(tag));
         tag
     }
 
@@ -201,7 +203,7 @@ impl Net for Real {
     fn counts(&mut self) -> BTreeMap<NodeId, Counts> {
         let ask = |(id, node): (NodeId, &Node)| {
             let (answer, counts) = oneshot::channel();
-            let _ = node.orders.send(Order::Count(answer));
+            let _ = node.orders.blocking_send(Order::Count(answer));
             (id, counts)
         };
         let asked: Vec<_> = self.alive().map(ask).collect();
@@ -221,7 +223,7 @@ impl Drop for Real {
     fn drop(&mut self) {
         for (_, node) in std::mem::take(&mut self.nodes) {
             drop(node.frozen);
-            let _ = node.orders.send(Order::Die);
+            let _ = node.orders.blocking_send(Order::Die);
             let _ = node.thread.join();
         }
         // What is left behind is in the folder for temporary files.
@@ -240,7 +242,7 @@ impl Life {
     async fn live(
         self,
         settings: Settings,
-        mut orders: mpsc::UnboundedReceiver<Order>,
+        mut orders: mpsc::Receiver<Order>,
         started: oneshot::Sender<Started>,
     ) {
         let keypair = network::identity(&settings.data_dir).expect("an identity");

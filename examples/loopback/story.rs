@@ -112,6 +112,9 @@ impl Plan {
     }
 }
 
+/// A part of the story.
+type Chapter<'a, N> = (&'static str, fn(&mut Told<'a, N>));
+
 /// Tells `net` the story. `tell` hears which chapter ended, and when.
 pub(crate) fn play<'a, N: Net>(
     plan: &'a Plan,
@@ -123,7 +126,7 @@ pub(crate) fn play<'a, N: Net>(
         net,
         measures: Measures::default(),
     };
-    let chapters: [(&str, fn(&mut Told<'a, N>)); 6] = [
+    let chapters: [Chapter<'a, N>; 6] = [
         ("they gather", Told::gather),
         ("one speaks", Told::one_speaks),
         ("all speak", Told::all_speak),

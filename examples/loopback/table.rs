@@ -20,9 +20,12 @@ pub(crate) struct Table {
     sockets: bool,
 }
 
+/// See [`TOLERANCES`].
+type Tolerance = (f64, f64, f64);
+
 /// How far a measure may lie outside the range of the simulated ones: this much, this share of their
 /// mean, and this much divided by the number of nodes. `None`: it is told and not judged. The first whose words are all in the name counts.
-const TOLERANCES: [(&[&str], Option<(f64, f64, f64)>); 15] = [
+const TOLERANCES: [(&[&str], Option<Tolerance>); 15] = [
     // Exact: anything else is a defect.
     (&["components"], Some((0.0, 0.0, 0.0))),
     (&["one-sided"], Some((0.0, 0.0, 0.0))),
