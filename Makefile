@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(wildcard tests/*.sh deployment/*.sh deployment/*/*.sh)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-matrix build verify fix bench bench-store bench-overlay simulate smoke-docker clean
+.PHONY: help demo test test-matrix build verify fix bench bench-store bench-overlay simulate sockets smoke-docker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ simulate: ## the overlay's scenarios in full size, to docs/overlay/results (SIMU
 	$(CARGO) build --locked --release --package starling
 	$(TARGET_DIR)/release/starling simulate $(or $(SIMULATE),all) --seeds $(or $(SEEDS),1) \
 		$(if $(JOBS),--jobs $(JOBS)) --save docs/overlay/results
+
+sockets: ## a hundred nodes on loopback beside a hundred simulated ones: fails where they differ (SOCKETS=50)
+	$(CARGO) run --locked --release --package starling --example loopback -- $(SOCKETS)
 
 smoke-docker: ## three nodes in containers; one is cut off while writes go on (needs a Docker engine)
 	deployment/compose/smoke.sh

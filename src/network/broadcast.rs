@@ -18,15 +18,16 @@ impl EventLoop {
 
     pub(super) fn on_broadcast_event(&mut self, event: plumtree::Event) {
         match event {
-            plumtree::Event::Received { id, content, .. } => {
+            plumtree::Event::Received { id, content, hops } => {
                 self.counters.count(Counter::BroadcastsReceived);
                 let from = name(&id.origin);
                 // A node that has fallen behind hears the next one, or of it from a neighbour.
-                if self
-                    .outbox
-                    .offer(Event::Broadcast { from, content })
-                    .is_err()
-                {
+                let heard = Event::Broadcast {
+                    from,
+                    content,
+                    hops,
+                };
+                if self.outbox.offer(heard).is_err() {
                     self.counters.count(Counter::BroadcastsShed);
                 }
             }

@@ -161,7 +161,8 @@ impl Peers {
         }
     }
 
-    fn rtt(&self, peer: &PeerId) -> Option<Duration> {
+    /// The shortest round trip measured on a connection with `peer`.
+    pub(super) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         self.connections
             .get(peer)?
             .iter()

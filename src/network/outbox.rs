@@ -51,6 +51,8 @@ pub enum Event {
         from: NodeName,
         /// As its node encoded it.
         content: Vec<u8>,
+        /// How many links it has come along.
+        hops: u16,
     },
     /// The addresses we listen on now: all of them.
     Listening {

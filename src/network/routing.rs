@@ -106,7 +106,12 @@ impl EventLoop {
             hyparview::Event::NeighborUp { peer, addresses } => {
                 tracing::info!(%peer, "neighbour up");
                 self.counters.count(Counter::NeighborsUp);
-                self.swarm.behaviour_mut().broadcast.neighbor_up(peer);
+                let broadcast = &mut self.swarm.behaviour_mut().broadcast;
+                broadcast.neighbor_up(peer);
+                // The next ping may be seconds away.
+                if let Some(rtt) = self.peers.rtt(&peer) {
+                    broadcast.measured(peer, rtt);
+                }
                 self.on_neighbor_up(peer, addresses);
             }
             hyparview::Event::NeighborMoved { peer, addresses } => {

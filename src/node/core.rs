@@ -288,7 +288,7 @@ impl Core {
                 self.gossiper.hurry();
             }
             network::Event::Request { from, body, reply } => self.on_request(from, &body, reply),
-            network::Event::Broadcast { from, content } => self.on_broadcast(&from, &content),
+            network::Event::Broadcast { from, content, .. } => self.on_broadcast(&from, &content),
             // The picture asks the network itself.
             network::Event::Listening { .. } => {}
         }

@@ -26,8 +26,19 @@ pub struct Paths {
 impl Graph {
     /// The graph of the living.
     pub fn of<P: Membership, O: Observer<P>>(world: &World<P, O>) -> Self {
-        let names: Vec<NodeId> = world.alive().map(|(id, _)| id).collect();
-        let mut place = vec![u32::MAX; world.len()];
+        let names = world.alive().map(|(id, _)| id).collect();
+        let machines = world.alive().map(|(_, machine)| machine);
+        Self::from_views(names, machines, |machine, peers| machine.neighbors(peers))
+    }
+
+    /// The graph of `names`, in order; `neighbors` adds those of a node, in order, to a list, for each of
+    /// `nodes` in turn.
+    pub fn from_views<N>(
+        names: Vec<NodeId>,
+        nodes: impl Iterator<Item = N>,
+        neighbors: impl Fn(N, &mut Vec<NodeId>),
+    ) -> Self {
+        let mut place = vec![u32::MAX; names.last().map_or(0, |last| *last as usize + 1)];
         for (at, name) in (0..).zip(&names) {
             place[*name as usize] = at;
         }
@@ -38,9 +49,9 @@ impl Graph {
             dangling: 0,
         };
         let mut peers = Vec::new();
-        for (_, machine) in world.alive() {
+        for node in nodes {
             peers.clear();
-            machine.neighbors(&mut peers);
+            neighbors(node, &mut peers);
             for peer in &peers {
                 match place.get(*peer as usize) {
                     Some(at) if *at != u32::MAX => graph.arcs.push(*at),

@@ -104,6 +104,9 @@ pub trait Protocol {
     /// Takes one input. [`Protocol::poll_output`] is drained afterwards.
     fn handle(&mut self, now: Duration, input: InputOf<Self>, rng: &mut SmallRng);
 
+    /// There is a new connection with `peer`, and pings on it take this long.
+    fn measured(&mut self, _peer: NodeId, _round_trip: Duration) {}
+
     /// The next thing to do.
     fn poll_output(&mut self) -> Option<OutputOf<Self>>;
 

@@ -1,6 +1,10 @@
 //! Broadcast by the production machine of `plumtree`, over any membership.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use plumtree::{Message, MessageId, State, StateEvent, Timer};
 use rand::rngs::SmallRng;
@@ -64,6 +68,8 @@ pub struct Tree<M: Membership> {
     state: State<NodeId>,
     /// Whom the broadcast takes for neighbours, in order.
     neighbors: Vec<NodeId>,
+    /// Of those that are connected.
+    round_trips: BTreeMap<NodeId, Duration>,
     outputs: VecDeque<OutputOf<Tree<M>>>,
 }
 
@@ -74,6 +80,7 @@ impl<M: Membership> Tree<M> {
             below,
             state: State::new(id, config, u64::from(life)),
             neighbors: Vec::new(),
+            round_trips: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -105,6 +112,9 @@ impl<M: Membership> Tree<M> {
         }
         for peer in current.into_iter().filter(|peer| !former.contains(peer)) {
             self.feed(now, plumtree::Input::NeighborUp { peer });
+            if let Some(round_trip) = self.round_trips.get(&peer).copied() {
+                self.feed(now, plumtree::Input::Measured { peer, round_trip });
+            }
         }
     }
 
@@ -162,6 +172,9 @@ impl<M: Membership> Protocol for Tree<M> {
     }
 
     fn handle(&mut self, now: Duration, input: InputOf<Self>, rng: &mut SmallRng) {
+        if let Input::Disconnected { peer, .. } = &input {
+            self.round_trips.remove(peer);
+        }
         let below = match input {
             Input::Received {
                 from,
@@ -190,6 +203,10 @@ impl<M: Membership> Protocol for Tree<M> {
         };
         self.below.handle(now, below, rng);
         self.follow(now);
+    }
+
+    fn measured(&mut self, peer: NodeId, round_trip: Duration) {
+        self.round_trips.insert(peer, round_trip);
     }
 
     /// The membership first: it makes the connections that the broadcast uses.
@@ -251,8 +268,6 @@ impl<M: Membership> Membership for Tree<M> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::{Member, Network, Observer, World, contact};
 
@@ -272,6 +287,60 @@ mod tests {
                 _ => {}
             }
         }
+    }
+
+    /// How long those who lack a message wait for it, after half of its tree has died unnoticed.
+    #[test]
+    fn time_outs_are_as_short_as_the_wires() {
+        #[derive(Default)]
+        struct Last(Duration);
+        impl Observer<Node> for Last {
+            fn on_event(&mut self, now: Duration, _: NodeId, event: &<Node as Protocol>::Event) {
+                if matches!(event, Reported::Broadcast(StateEvent::Deliver { .. })) {
+                    self.0 = now;
+                }
+            }
+        }
+        const NODES: u32 = 60;
+        let network = Network {
+            distances: crate::Distances::Range {
+                least_ms: 0.1,
+                most_ms: 0.3,
+            },
+            jitter: Duration::ZERO,
+            ..Network::default()
+        };
+        let second = Duration::from_secs(1);
+        let mut repaired = 0;
+        for seed in 1..=5 {
+            let mut world = World::new(seed, network.clone(), Last::default());
+            for id in 0..NODES {
+                let below = Member::new(id, hyparview::Config::default(), 1);
+                world.start(id, Tree::new(id, below, plumtree::Config::default(), 1));
+                if id > 0 {
+                    let command = hyparview::Command::Join(contact(id / 2));
+                    world.command(id, Wish::Below(command));
+                }
+                world.run(second / 10);
+            }
+            world.run(second * 60);
+            for _ in 0..5 {
+                world.command(0, Wish::Broadcast(100));
+                world.run(second);
+            }
+            for id in (1..NODES).filter(|id| id % 3 == 0) {
+                world.crash(id, crate::Crash::Reset);
+            }
+            let sent = world.now();
+            world.command(0, Wish::Broadcast(100));
+            world.run(second * 3);
+            let last = world.observer.0 - sent;
+            let config = plumtree::Config::default();
+            repaired += u32::from(last >= config.graft_delay_min());
+            let most = config.graft_delay_min() + config.flush_interval() + second / 20;
+            assert!(last < most, "seed {seed}: {last:?}");
+        }
+        assert!(repaired > 0, "nobody had to ask for the message");
     }
 
     #[test]

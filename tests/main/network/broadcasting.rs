@@ -41,6 +41,7 @@ async fn hears(node: &mut Node, content: &[u8]) -> BTreeMap<NodeName, usize> {
             if let Some(Event::Broadcast {
                 from,
                 content: said,
+                ..
             }) = node.neighbors.recv().await
                 && said == content
             {

@@ -1,5 +1,7 @@
 //! Connections: made on demand, shared by both sides, kept in order, closed when idle.
 
+use std::time::Duration;
+
 use super::{Condition, Happening, Observer, World};
 use crate::{NodeId, Protocol, network::nanos};
 
@@ -153,6 +155,13 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let slot = self.links.open([from, to], latency, self.now + 4 * latency);
         self.node_mut(from).ends.0.push((to, slot));
         self.node_mut(to).ends.0.push((from, slot));
+        // There and back, each with half of the jitter.
+        let round_trip = Duration::from_nanos(2 * latency) + self.network.jitter;
+        for (at, peer) in [(from, to), (to, from)] {
+            if let Some(machine) = self.node_mut(at).machine.as_mut() {
+                machine.measured(peer, round_trip);
+            }
+        }
         Some(slot)
     }
 
