@@ -108,9 +108,10 @@ carrier::knobs! {
     /// Defaults to 3 s (guess: more than a switch takes).
     remix_burst_interval, with_remix_burst_interval: Duration = Duration::from_secs(3);
     /// How long a node counts as new. Each link that it makes meanwhile, but for those that
-    /// walks from elsewhere bring, is exchanged once for a random one later, when shuffles have filled the passive view from
-    /// everywhere: at least some `shuffle_interval`s.
-    /// Defaults to 60 s (measured: after six shuffles the candidates are random enough; 100 s is no better).
+    /// walks from elsewhere bring, is exchanged once for a random one later, one after the other with about such a
+    /// pause between them, so that shuffles bring backups from ever further away: at least some `shuffle_interval`s.
+    /// Defaults to 60 s (measured: 10,000 nodes that came through one contact have 27 to 33 triangles with a pause of
+    /// 10 s, 14 with 30 s, 12 with 60 s; a random graph has 11).
     youth, with_youth: Duration = Duration::from_secs(60);
     /// How many switches a node makes when its component has come together with another.
     /// Defaults to 3 (measured: 20, 50 and 100 nodes have 80 % of a random graph's cross links 20 s

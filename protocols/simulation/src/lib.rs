@@ -30,7 +30,8 @@ pub use plot::plots;
 pub use protocol::{Input, InputOf, Membership, NodeId, Output, OutputOf, Protocol};
 pub use report::{CaseReport, Row, Verdict};
 pub use scenario::{
-    BUILT_IN, Bound, Case, Condition, Conditions, Kind, ScenarioError, Size, Step, Trouble, read,
+    BUILT_IN, Bound, Case, Condition, Conditions, Kind, ScenarioError, Setting, Size, Step,
+    Trouble, read,
 };
 pub use subject::{Setup, Subject};
 pub use tree::{Branch, Planted, Reported, Tree, Wish};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::CaseReport;
+use crate::{CaseReport, Row, Setting};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;
@@ -27,57 +27,119 @@ struct Plot<'a> {
     series: Vec<Series>,
 }
 
+/// Reliability after a crash as the paper has it (figure 2, read out of the plot): percent crashed, and percent of
+/// the survivors reached by 1,000 messages on average.
+const PAPER: [(&str, [f64; 10]); 2] = [
+    (
+        "HyParView, paper",
+        [
+            100.0, 100.0, 100.0, 100.0, 100.0, 99.94, 99.91, 99.88, 99.65, 90.86,
+        ],
+    ),
+    (
+        "Cyclon, paper",
+        [97.4, 96.6, 92.6, 85.9, 73.4, 50.2, 11.8, 0.2, 0.2, 0.3],
+    ),
+];
+const PAPER_CRASHED: [f64; 10] = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0];
+
 /// The plots of a scenario's cases: for each a name and the text of an SVG file.
 #[must_use]
 pub fn plots(name: &str, reports: &[CaseReport]) -> Vec<(String, String)> {
-    let mut all = Vec::new();
     let Some(first) = reports.first() else {
-        return all;
+        return Vec::new();
     };
-    let series = reliability(reports);
-    if !series.is_empty() {
-        let plot = Plot {
-            title: &first.title,
-            across: "message after the event",
-            upwards: "% of nodes reached",
-            bars: false,
-            series,
-        };
-        all.push((format!("{name}-reliability"), plot.draw()));
-    }
-    let series = degrees(reports);
-    if !series.is_empty() {
-        let plot = Plot {
-            title: &first.title,
-            across: "neighbours",
-            upwards: "% of nodes",
-            bars: true,
-            series,
-        };
-        all.push((format!("{name}-degrees"), plot.draw()));
+    let kinds = [
+        (
+            "reliability",
+            "message after the event",
+            "% of nodes reached",
+            reliability(reports),
+        ),
+        (
+            "crashed",
+            "% of nodes crashed",
+            "% of survivors reached, mean",
+            over_crash(reports),
+        ),
+        ("degrees", "neighbours", "% of nodes", degrees(reports)),
+        (
+            "clustering",
+            "seconds",
+            "clustering, times that of a random graph",
+            clustering(reports),
+        ),
+    ];
+    let mut all = Vec::new();
+    for (kind, across, upwards, mut series) in kinds {
+        series.truncate(COLOURS.len());
+        if !series.is_empty() {
+            let plot = Plot {
+                title: &first.title,
+                across,
+                upwards,
+                bars: kind == "degrees",
+                series,
+            };
+            all.push((format!("{name}-{kind}"), plot.draw()));
+        }
     }
     all
 }
 
-/// Up to its 50th message, for nothing happens later.
+/// Up to its 50th message, for nothing happens later. Of many cases the last: they are the hardest.
 fn reliability(reports: &[CaseReport]) -> Vec<Series> {
-    let rows = reports.iter().flat_map(|report| {
-        report
-            .rows
-            .iter()
-            .filter(|row| row.series.len() > 1)
-            .map(move |row| (report, row))
-    });
-    rows.take(COLOURS.len())
+    let first = reports.first().map(|report| report.protocol);
+    let rows = reports
+        .iter()
+        .filter(|report| Some(report.protocol) == first)
+        .flat_map(|report| {
+            let rows = report.rows.iter().filter(|row| row.series.len() > 1);
+            rows.map(move |row| (report, row))
+        });
+    let mut series: Vec<Series> = rows
         .map(|(report, row)| Series {
-            name: format!("{} {}", row.label, report.case()),
+            name: named(report, row),
             points: (1u32..)
                 .map(f64::from)
                 .zip(row.series.iter().copied())
                 .take(50)
                 .collect(),
         })
-        .collect()
+        .collect();
+    series.split_off(series.len().saturating_sub(COLOURS.len()))
+}
+
+/// Reliability against the share that crashed, where that varies, beside the paper's.
+fn over_crash(reports: &[CaseReport]) -> Vec<Series> {
+    let mut series: Vec<Series> = Vec::new();
+    for report in reports {
+        let crashed = report.variables.get("percent");
+        let Some(crashed) = crashed.and_then(Setting::number) else {
+            continue;
+        };
+        let after = report.rows.iter().rfind(|row| row.series.len() > 1);
+        let Some(mean) = after.and_then(|row| row.values.get("reliability_mean")) else {
+            continue;
+        };
+        let name = format!("{:?}", report.protocol);
+        let point = (crashed, *mean);
+        match series.iter_mut().find(|one| one.name == name) {
+            Some(one) => one.points.push(point),
+            None => series.push(Series {
+                name,
+                points: vec![point],
+            }),
+        }
+    }
+    series.retain(|one| one.points.len() > 2);
+    if !series.is_empty() {
+        series.extend(PAPER.map(|(name, all)| Series {
+            name: name.to_owned(),
+            points: PAPER_CRASHED.into_iter().zip(all).collect(),
+        }));
+    }
+    series
 }
 
 fn degrees(reports: &[CaseReport]) -> Vec<Series> {
@@ -86,25 +148,45 @@ fn degrees(reports: &[CaseReport]) -> Vec<Series> {
         let nodes: usize = row.degrees.iter().sum();
         let share = |count: &usize| 100.0 * *count as f64 / nodes.max(1) as f64;
         Some(Series {
-            name: format!("{} {}", row.label, report.case()),
+            name: named(report, row),
             points: (0u32..)
                 .map(f64::from)
                 .zip(row.degrees.iter().map(share))
                 .collect(),
         })
     };
-    reports
-        .iter()
-        .filter_map(last)
-        .take(COLOURS.len())
-        .collect()
+    reports.iter().filter_map(last).collect()
+}
+
+/// Over time, where it was measured more than once or twice.
+fn clustering(reports: &[CaseReport]) -> Vec<Series> {
+    let over_time = |report: &CaseReport| {
+        let value = |row: &Row| row.values.get("clustering_over_random").copied();
+        let points = report.rows.iter();
+        let points = points.filter_map(|row| value(row).map(|value| (row.at_s, value)));
+        Series {
+            name: report.case(),
+            points: points.collect(),
+        }
+    };
+    let all = reports.iter().map(over_time);
+    all.filter(|one| one.points.len() > 2).collect()
+}
+
+fn named(report: &CaseReport, row: &Row) -> String {
+    let percent = report.variables.get("percent");
+    match percent {
+        Some(percent) => format!("{percent} % {}", row.label),
+        None => format!("{} {}", row.label, report.case()),
+    }
 }
 
 impl Plot<'_> {
     fn draw(&self) -> String {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let right = points().map(|point| point.0).fold(1.0, f64::max);
-        let left = if self.bars { 0.0 } else { 1.0 };
+        let least = points().map(|point| point.0).fold(right, f64::min);
+        let left = if self.bars { 0.0 } else { least };
         let top = round_up(points().map(|point| point.1).fold(1e-9, f64::max));
         let [west, north, east, south] = MARGINS;
         let half = if self.bars { 0.5 } else { 0.0 };
@@ -185,8 +267,8 @@ impl Plot<'_> {
             );
             text(svg, (west - 6.0, at + 4.0), "end", &label(value));
         }
-        let step = ((right - left) / 10.0).ceil().max(1.0);
-        let mut value = left;
+        let step = round_up((right - left) / 10.0).max(1.0);
+        let mut value = (left / step).ceil() * step;
         while value <= right {
             text(
                 svg,
@@ -236,7 +318,8 @@ fn round_up(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Plot, Series, round_up};
+    use super::{Plot, Series, plots, round_up};
+    use crate::{Setup, Size, play, read};
 
     #[test]
     fn a_plot_is_well_formed_and_escapes_what_it_is_told() {
@@ -263,5 +346,26 @@ mod tests {
     fn axes_end_at_round_numbers() {
         let ends = [0.3, 7.0, 100.0, 101.0].map(round_up);
         assert_eq!(ends, [0.5, 10.0, 100.0, 200.0]);
+    }
+
+    #[test]
+    fn crashes_of_several_sizes_are_plotted_beside_the_papers() {
+        let text = "title = 'a'\nnodes = 12\nsmall = 12\nprotocol = '$protocol'\n\
+                    vary = { protocol = ['hyparview', 'cyclon'], percent = [10, 20, 30] }\n\
+                    [[step]]\ndo = 'join'\nevery-ms = 100\n\
+                    [[step]]\ndo = 'crash'\npercent = '$percent'\nhow = 'reset'\n\
+                    [[step]]\ndo = 'broadcast'\nlabel = 'after'\nmessages = 2\n";
+        let cases = read(text, Size::Full, None).expect("a scenario");
+        let report = |case| play(case, &Setup::default(), 1, &mut |_, _, _| ());
+        let reports: Vec<_> = cases.iter().map(report).collect();
+        let drawn = plots("crash", &reports);
+        let names: Vec<&str> = drawn.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["crash-reliability", "crash-crashed"]);
+        let (messages, crashed) = (&drawn[0].1, &drawn[1].1);
+        assert_eq!(messages.matches("<polyline").count(), 3, "of one protocol");
+        assert_eq!(crashed.matches("<polyline").count(), 4);
+        for name in ["Hyparview", "Cyclon", "HyParView, paper", "Cyclon, paper"] {
+            assert!(crashed.contains(&format!(">{name}<")), "{name}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use crate::scenario::{Bound, Kind};
+use crate::scenario::{Bound, Kind, Setting};
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -100,7 +100,7 @@ pub struct CaseReport {
     /// What was run.
     pub protocol: Kind,
     /// The variables of the case.
-    pub variables: BTreeMap<String, f64>,
+    pub variables: BTreeMap<String, Setting>,
     /// How many nodes.
     pub nodes: u32,
     /// The seed.
@@ -145,10 +145,10 @@ impl CaseReport {
     /// The values of the case's variables, for a title.
     #[must_use]
     pub fn case(&self) -> String {
-        let all = self
-            .variables
-            .iter()
-            .map(|(name, value)| format!("{name} {value}"));
+        let all = self.variables.iter().map(|(name, value)| match value {
+            Setting::Word(word) => word.clone(),
+            _ => format!("{name} {value}"),
+        });
         all.collect::<Vec<_>>().join(", ")
     }
 }

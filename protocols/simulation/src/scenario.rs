@@ -1,6 +1,7 @@
 //! A scenario: what happens to a network, and what must come of it. Written in TOML, see
 //! `protocols/simulation/scenarios/`.
 
+mod setting;
 mod step;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::Distances;
+pub use setting::Setting;
 pub use step::{Condition, Step, Trouble};
 
 /// A scenario that cannot be read.
@@ -72,7 +74,7 @@ pub struct Case {
     pub bounds: Vec<Bound>,
     /// The variables of this case.
     #[serde(skip)]
-    pub variables: BTreeMap<String, f64>,
+    pub variables: BTreeMap<String, Setting>,
 }
 
 /// What the network of a scenario is like; see [`Network`](crate::Network).
@@ -108,7 +110,7 @@ pub struct Bound {
     pub full: bool,
     /// Holds for these values of variables only.
     #[serde(default)]
-    pub when: BTreeMap<String, f64>,
+    pub when: BTreeMap<String, Setting>,
 }
 
 /// What a scenario file holds beyond one case.
@@ -118,9 +120,9 @@ struct Shape {
     /// How many nodes in small size.
     small: u32,
     #[serde(default)]
-    vary: BTreeMap<String, Vec<f64>>,
+    vary: BTreeMap<String, Vec<Setting>>,
     #[serde(default)]
-    vary_small: BTreeMap<String, Vec<f64>>,
+    vary_small: BTreeMap<String, Vec<Setting>>,
 }
 
 /// Reads a scenario: its cases, one for each choice of its variables. A value `"$name"` in the file stands
@@ -148,10 +150,10 @@ pub fn read(text: &str, size: Size, nodes: Option<u32>) -> Result<Vec<Case>, Sce
     for (name, values) in &vary {
         cases = cases
             .into_iter()
-            .flat_map(|case: BTreeMap<String, f64>| {
+            .flat_map(|case: BTreeMap<String, Setting>| {
                 values.iter().map(move |value| {
                     let mut case = case.clone();
-                    case.insert(name.clone(), *value);
+                    case.insert(name.clone(), value.clone());
                     case
                 })
             })
@@ -165,14 +167,14 @@ pub fn read(text: &str, size: Size, nodes: Option<u32>) -> Result<Vec<Case>, Sce
 
 fn choose(
     table: &Table,
-    variables: BTreeMap<String, f64>,
+    variables: BTreeMap<String, Setting>,
     size: Size,
 ) -> Result<Case, ScenarioError> {
     let mut value = Value::Table(table.clone());
     fill_in(&mut value, &variables)?;
     let mut case = Case::deserialize(value)?;
     case.bounds.retain(|bound| {
-        let meant = |(name, value): (&String, &f64)| variables.get(name) == Some(value);
+        let meant = |(name, value): (&String, &Setting)| variables.get(name) == Some(value);
         bound.when.iter().all(meant) && (size == Size::Full || !bound.full)
     });
     if case.nodes < 2 {
@@ -191,7 +193,7 @@ fn choose(
 }
 
 /// Puts the values of variables in their places.
-fn fill_in(value: &mut Value, variables: &BTreeMap<String, f64>) -> Result<(), ScenarioError> {
+fn fill_in(value: &mut Value, variables: &BTreeMap<String, Setting>) -> Result<(), ScenarioError> {
     match value {
         Value::Table(table) => {
             for (_, inner) in table.iter_mut() {
@@ -205,16 +207,9 @@ fn fill_in(value: &mut Value, variables: &BTreeMap<String, f64>) -> Result<(), S
         }
         Value::String(text) => {
             if let Some(name) = text.strip_prefix('$') {
-                let known = variables.get(name);
-                let number =
-                    *known.ok_or_else(|| ScenarioError::Sense(format!("no variable {name}")))?;
-                let whole = number.fract() == 0.0 && number.abs() < 1e15;
-                *value = if whole {
-                    #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
-                    Value::Integer(number as i64)
-                } else {
-                    Value::Float(number)
-                };
+                let known = variables.get(name).map(Setting::value);
+                *value =
+                    known.ok_or_else(|| ScenarioError::Sense(format!("no variable {name}")))?;
             }
         }
         _ => {}
@@ -260,7 +255,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::{BUILT_IN, ScenarioError, Size, read};
+    use super::{BUILT_IN, Kind, ScenarioError, Size, read};
 
     #[test]
     fn every_scenario_that_comes_along_can_be_read_in_both_sizes() {
@@ -274,11 +269,12 @@ mod tests {
 
     #[test]
     fn variables_take_each_of_their_values() {
-        let text = "title = 'a'\nnodes = '$n'\nsmall = 7\nvary = { n = [10, 20], t = [1.5] }\n\
-                    [[step]]\ndo = 'run'\nseconds = '$t'\n";
+        let text = "title = 'a'\nnodes = '$n'\nsmall = 7\nprotocol = '$p'\n\
+                    vary = { n = [10, 20], t = [1.5], p = ['cyclon'] }\n[[step]]\ndo = 'run'\nseconds = '$t'\n";
         let cases = read(text, Size::Full, None).expect("a scenario");
         let nodes: Vec<u32> = cases.iter().map(|case| case.nodes).collect();
         assert_eq!(nodes, [10, 20]);
+        assert_eq!(cases[0].protocol, Kind::Cyclon);
         let wrong = read(&text.replace("$t", "$x"), Size::Full, None);
         assert!(matches!(wrong, Err(ScenarioError::Sense(_))));
     }

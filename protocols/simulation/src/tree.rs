@@ -358,7 +358,7 @@ mod tests {
             world.run(second / 10);
         }
         // Until each link that was made in the crowd has been exchanged.
-        world.run(second * 180);
+        world.run(second * 400);
         for seq in 1..=3 {
             for origin in [0, 20, 40] {
                 world.command(origin, Wish::Broadcast(100));

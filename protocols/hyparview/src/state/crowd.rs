@@ -4,9 +4,14 @@
 //! with each other, around the same contact. The graph is clustered then, and would stay so. Therefore
 //! a node marks the links that it makes while it is new. Only a link that somebody with a full view asked it
 //! for is not marked, for that is the end of a walk; the end of a walk marks it if it is new itself, for then the
-//! walk has not left the crowd. When a node is new no longer, shuffles have brought it backups from everywhere: it
-//! gives up the marked links one by one, each in a four-node switch in which c gives up a marked link as well
-//! if it has one. So a crowd spreads out for about one exchange per link.
+//! walk has not left the crowd. When a node is new no longer it gives up the marked links one by one, each in a
+//! four-node switch in which c gives up a marked link as well if it has one. So a crowd spreads out for about one
+//! exchange per link.
+//!
+//! The exchanges must take their time. Shuffles that walk over a crowd's links stay in the crowd: when a node is new
+//! no longer, most of its backups still came when it came. The first links that are exchanged lead shuffles further
+//! away, and only then do the others lead anywhere. Hence the pause between two exchanges of a node, which is
+//! as long as its youth: several shuffles.
 
 use std::time::Duration;
 
@@ -64,7 +69,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Sees to it that marked links are looked at in time.
     pub(super) fn spread_soon<R: Rng>(&mut self, rng: &mut R) {
         if self.crowded().is_some() {
-            let after = within(self.config.shuffle_interval(), rng);
+            let after = within(self.config.youth(), rng);
             self.wake(Timer::Remix, self.youth_left().saturating_add(after));
         }
     }

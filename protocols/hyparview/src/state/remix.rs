@@ -126,7 +126,7 @@ impl<I: Id, A: Address> State<I, A> {
         let mean = if mixing {
             self.config.remix_burst_interval()
         } else if crowded.is_some() {
-            self.config.shuffle_interval()
+            self.config.youth()
         } else {
             self.config.remix_interval()
         };

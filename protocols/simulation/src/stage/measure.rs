@@ -60,7 +60,8 @@ impl<M: Subject> Stage<'_, M> {
     }
 
     pub(super) fn measure(&mut self, label: &str, rest: bool) {
-        if rest {
+        // Where nobody has a connection, nothing is ever at rest: views are of one side only.
+        if rest && M::CONNECTED {
             self.at_rest();
         }
         let graph = Graph::of(&self.world);

@@ -1,7 +1,7 @@
 //! The four-node switch, step by step, and what is left when a step fails (R8).
 
 use super::bench::*;
-use crate::{Config, DownReason, Farewell, Loss, Message, Output, Priority, Timer};
+use crate::{Config, DownReason, Farewell, Input, Loss, Message, Output, Priority, Timer};
 
 const FULL: [u64; 5] = [1, 2, 3, 4, 5];
 
@@ -279,4 +279,28 @@ fn a_link_made_in_a_crowd_is_exchanged_first_but_not_while_the_node_is_new() {
     bench.pass(60);
     let outputs = bench.ring(Timer::Remix);
     assert_eq!(given_up(&outputs), 2, "the one made in a crowd");
+}
+
+#[test]
+fn exchanges_of_links_made_in_a_crowd_leave_shuffles_time() {
+    let config = Config::default();
+    let mut bench = Bench::started(config.clone(), &[]);
+    for peer in [1, 2] {
+        bench.hear(peer, neighbor(peer, 1, Priority::Low, 1));
+    }
+    bench.learn(&[70]);
+    bench.pass(60);
+    bench.state.alarms.clear();
+    bench.state.alarms.force(Timer::Remix, bench.now);
+    let outputs = bench.give(Input::Timer(Timer::Remix));
+    let next = outputs.iter().find_map(|output| match output {
+        Output::Schedule {
+            after,
+            timer: Timer::Remix,
+        } => Some(*after),
+        _ => None,
+    });
+    let mean = config.youth();
+    let between = mean / 4 * 3..=mean / 4 * 5;
+    assert!(next.is_some_and(|next| between.contains(&next)), "{next:?}");
 }
