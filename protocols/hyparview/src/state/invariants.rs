@@ -1,6 +1,9 @@
 //! What holds after every input (R2).
 
-use super::{State, admission::PEERS_MAX, asked::WAITING_MAX, neighbor::PENDING_MAX};
+use super::{
+    State, admission::PEERS_MAX, asked::WAITING_MAX, half_open::HALF_OPEN_MAX,
+    neighbor::PENDING_MAX,
+};
 use crate::{Address, Id};
 
 /// A broken invariant, found by [`State::check`].
@@ -75,6 +78,9 @@ impl<I: Id, A: Address> State<I, A> {
             if self.waiting.iter().any(|ask| ask.contact.id == *peer) {
                 return twice("active and waiting", peer);
             }
+            if self.half_open.contains_key(peer) {
+                return twice("active and half open", peer);
+            }
         }
         for peer in self.passive.keys() {
             if self.suspects.contains(*peer) {
@@ -109,6 +115,11 @@ impl<I: Id, A: Address> State<I, A> {
             ),
             ("list of requests", self.pending.len(), PENDING_MAX),
             ("list of waiting requests", self.waiting.len(), WAITING_MAX),
+            (
+                "list of half-open relations",
+                self.half_open.len(),
+                HALF_OPEN_MAX,
+            ),
             (
                 "list of ended relations",
                 self.ended.len(),
