@@ -3,7 +3,7 @@
 use simulation::{BUILT_IN, Defect, Setup, Size, play, read};
 
 /// The defect, the scenario that catches it, and how the first complaint begins.
-const CAUGHT: [(Defect, &str, &str); 10] = [
+const CAUGHT: [(Defect, &str, &str); 17] = [
     (Defect::Forgets, "partition", "mixed seconds"),
     (Defect::NeverProbes, "partition", "bridged seconds"),
     (Defect::HealsPolitely, "partition", "bridged seconds"),
@@ -26,6 +26,25 @@ const CAUGHT: [(Defect, &str, &str); 10] = [
         "sequential-join",
         "graph messages_per_node_s",
     ),
+    (Defect::Crowds, "flapping", "views:"),
+    (Defect::HonoursOldFarewells, "old-messages", "farewells:"),
+    (Defect::NeverShuffles, "burst-join", "graph"),
+    (
+        Defect::RejoinsWhenEvicted,
+        "new-identities",
+        "late messages_per_node_s",
+    ),
+    (
+        Defect::BelievesTheDeaf,
+        "wedged-reader",
+        "traffic links_made_per_node",
+    ),
+    (
+        Defect::EvictsTheLast,
+        "stormed-contact",
+        "storm came_peak_s",
+    ),
+    (Defect::NeverForgets, "new-identities", "views:"),
 ];
 
 /// What is complained of in the small size of a scenario with this defect.

@@ -51,7 +51,8 @@ impl<I: Id, A: Address> State<I, A> {
     /// A peer asks to become a neighbour.
     pub(super) fn on_ask<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
         let peer = ask.contact.id;
-        if ask.epoch.by != peer {
+        // A relation that has ended stays so, however late a request for it comes once more.
+        if ask.epoch.by != peer || self.ended.contains(&ask.epoch) {
             return;
         }
         self.quarantine.returned(peer);

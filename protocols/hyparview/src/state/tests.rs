@@ -3,6 +3,7 @@
 mod bench;
 mod half_open;
 mod hostile;
+mod memory;
 mod network;
 mod optimize;
 mod regions;
