@@ -26,7 +26,7 @@ const CAUGHT: [(Defect, &str, &str); 17] = [
         "sequential-join",
         "graph messages_per_node_s",
     ),
-    (Defect::Crowds, "flapping", "views:"),
+    (Defect::Crowds, "new-identities", "views:"),
     (Defect::HonoursOldFarewells, "old-messages", "farewells:"),
     (Defect::NeverShuffles, "burst-join", "graph"),
     (
