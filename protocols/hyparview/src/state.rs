@@ -5,7 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | `view` | the active and the passive view: what goes in, what goes out |
-//! | `join`, `neighbor`, `asked`, `disconnect` | how neighbour relations begin and end |
+//! | `join`, `neighbor`, `asked`, `half_open`, `disconnect` | how neighbour relations begin and end |
 //! | `refill` | keeping the active view full |
 //! | `shuffle` | keeping the passive view fresh |
 //! | `heartbeat`, `beacon` | keeping relations alive and symmetric; the component's tag |
@@ -33,6 +33,7 @@ mod asked;
 mod beacon;
 mod crowd;
 mod disconnect;
+mod half_open;
 mod heartbeat;
 mod invariants;
 mod join;
@@ -56,6 +57,7 @@ use alarms::Alarms;
 use asked::{Ask, Kind};
 use beacon::Beacon;
 use crowd::Crowd;
+use half_open::HalfOpen;
 use neighbor::{Grant, Pending};
 use optimize::Optimizer;
 use probe::Probe;
@@ -83,6 +85,8 @@ pub struct State<I, A> {
     pending: BTreeMap<I, Pending<I, A>>,
     /// Requests of others that wait for an answer to one of ours.
     waiting: Vec<Ask<I, A>>,
+    /// Requests of others that are granted, and wait to be confirmed.
+    half_open: BTreeMap<I, HalfOpen<I, A>>,
     suspects: Suspects<I, A>,
     permanent: BTreeMap<I, Contact<I, A>>,
     quarantine: Quarantine<I>,
@@ -128,6 +132,7 @@ impl<I: Id, A: Address> State<I, A> {
             passive: BTreeMap::new(),
             pending: BTreeMap::new(),
             waiting: Vec::new(),
+            half_open: BTreeMap::new(),
             permanent: BTreeMap::new(),
             beat_at: Duration::ZERO,
             offer: None,
@@ -437,6 +442,7 @@ impl<I: Id, A: Address> State<I, A> {
         let used = peer == self.me.id
             || self.active.contains_key(&peer)
             || self.pending.contains_key(&peer)
+            || self.half_open.contains_key(&peer)
             || self.waiting.iter().any(|ask| ask.contact.id == peer)
             || self.probe.as_ref().is_some_and(|probe| probe.peer == peer)
             || self.optimizer.needs(peer)

@@ -247,7 +247,11 @@ impl Subject for Cyclon {
         VIEW
     }
 
-    fn examine(&self, _: Duration) -> Result<(), String> {
+    fn entries(&self) -> usize {
+        self.view.len()
+    }
+
+    fn examine(&self, _: &Setup, _: Duration) -> Result<(), String> {
         if self.view.contains_key(&self.me) || self.view.len() > VIEW {
             return Err(format!("views: that of {} is wrong", self.me));
         }

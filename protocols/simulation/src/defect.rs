@@ -34,11 +34,25 @@ pub enum Defect {
     IgnoresStrangers,
     /// A join's walk is sent on through two neighbours at each hop (episub: through all).
     WalksEverywhere,
+    /// The active view has 14 places (episub, log2 of 10,000).
+    Crowds,
+    /// A farewell to a relation of the past ends the one that there is (Partisan before its epochs).
+    HonoursOldFarewells,
+    /// Nobody shuffles.
+    NeverShuffles,
+    /// The application joins again whoever drops the node (iroh-gossip #152).
+    RejoinsWhenEvicted,
+    /// A neighbour goes for a peer that has not shown that it hears.
+    BelievesTheDeaf,
+    /// A neighbour may go although it has no other.
+    EvictsTheLast,
+    /// Peers that do not answer are remembered without a bound.
+    NeverForgets,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 17] = [
         Self::Forgets,
         Self::NeverProbes,
         Self::HealsPolitely,
@@ -49,6 +63,13 @@ impl Defect {
         Self::LeavesWithoutAWord,
         Self::IgnoresStrangers,
         Self::WalksEverywhere,
+        Self::Crowds,
+        Self::HonoursOldFarewells,
+        Self::NeverShuffles,
+        Self::RejoinsWhenEvicted,
+        Self::BelievesTheDeaf,
+        Self::EvictsTheLast,
+        Self::NeverForgets,
     ];
 
     /// The configuration of a node with this defect.
@@ -70,6 +91,9 @@ impl Defect {
                 .with_patience(Duration::from_secs(60))
                 .with_request_timeout(Duration::from_secs(60)),
             Self::WaitsForEver => config.with_silence_deadline(NEVER),
+            Self::Crowds => config.with_active_capacity(14),
+            Self::NeverShuffles => config.with_shuffle_interval(NEVER),
+            Self::NeverForgets => config.with_suspect_capacity(1 << 20),
             _ => config,
         }
     }
@@ -98,8 +122,57 @@ impl Defect {
                     message: Message::Heartbeat { .. },
                 },
             ) if state.epoch(from).is_none() => None,
+            (Self::HonoursOldFarewells, Given::Received { from, message }) => {
+                let message = match (message, state.epoch(from)) {
+                    (
+                        Message::Disconnect {
+                            farewell, sample, ..
+                        },
+                        Some(epoch),
+                    ) => Message::Disconnect {
+                        epoch,
+                        farewell,
+                        sample,
+                    },
+                    (message, _) => message,
+                };
+                Some(Given::Received { from, message })
+            }
+            (Self::EvictsTheLast, Given::Received { from, mut message }) => {
+                if let Message::Heartbeat { pulse, .. }
+                | Message::Join { pulse, .. }
+                | Message::Neighbor { pulse, .. }
+                | Message::Accept { pulse, .. } = &mut message
+                {
+                    pulse.degree = pulse.degree.max(5);
+                }
+                Some(Given::Received { from, message })
+            }
             (_, input) => Some(input),
         }
+    }
+
+    /// What the machine hears right after `input`, though nobody said it.
+    pub(crate) fn add_input(self, input: &Heard) -> Option<Heard> {
+        let (
+            Self::BelievesTheDeaf,
+            Given::Received {
+                from,
+                message: Message::Join { epoch, pulse, .. } | Message::Neighbor { epoch, pulse, .. },
+            },
+        ) = (self, input)
+        else {
+            return None;
+        };
+        let message = Message::Heartbeat {
+            epoch: *epoch,
+            pulse: *pulse,
+            gauge: None,
+        };
+        Some(Given::Received {
+            from: *from,
+            message,
+        })
     }
 
     /// Puts into `planted` what the node says instead of `output`.

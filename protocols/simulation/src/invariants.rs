@@ -18,6 +18,8 @@ mod whole;
 
 use std::time::Duration;
 
+use hyparview::Config;
+
 use crate::{Graph, Member, Membership, NodeId, Observer, World};
 
 /// Up to so many nodes every input is looked at.
@@ -25,9 +27,9 @@ pub(crate) const WATCHED_MAX: usize = 2000;
 /// Beyond that, one of so many inputs.
 pub(crate) const SAMPLE: u64 = 256;
 
-/// What must hold of one node.
-pub(crate) fn alone(member: &Member, now: Duration) -> Result<(), String> {
-    views::check(member)?;
+/// What must hold of one node, which should have been given this configuration.
+pub(crate) fn alone(member: &Member, config: &Config, now: Duration) -> Result<(), String> {
+    views::check(member, config)?;
     requests::check(member, now)
 }
 

@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use hyparview::{Command, Config, Contact, Epoch, Loss, Message, State, StateEvent, Timer};
+use hyparview::{
+    Command, Config, Contact, DownReason, Epoch, Loss, Message, State, StateEvent, Timer,
+};
 use rand::rngs::SmallRng;
 
 use crate::{
@@ -39,6 +41,8 @@ pub struct Member {
     alone: bool,
     /// Outputs of a planted defect.
     planted: VecDeque<OutputOf<Member>>,
+    /// Peers that a planted defect has the application join again.
+    rejoined: Vec<NodeId>,
 }
 
 /// A peer as the machine names it.
@@ -58,6 +62,7 @@ impl Member {
             book: VecDeque::new(),
             alone: false,
             planted: VecDeque::new(),
+            rejoined: Vec::new(),
         }
     }
 
@@ -141,7 +146,15 @@ impl Protocol for Member {
             } => self.state.epoch(*from).map(|epoch| (*from, epoch)),
             _ => None,
         };
+        let added = self.defect.and_then(|defect| defect.add_input(&input));
         self.state.handle(now, input, rng);
+        if let Some(added) = added {
+            self.state.handle(now, added, rng);
+        }
+        for peer in std::mem::take(&mut self.rejoined) {
+            let join = Command::Join(contact(peer));
+            self.state.handle(now, hyparview::Input::Command(join), rng);
+        }
         if shuffles {
             self.write_down();
         }
@@ -168,6 +181,16 @@ impl Protocol for Member {
             let Some(defect) = self.defect else {
                 return Some(output);
             };
+            if let (
+                Defect::RejoinsWhenEvicted,
+                Output::Event(StateEvent::NeighborDown {
+                    peer,
+                    reason: DownReason::Dropped,
+                }),
+            ) = (defect, &output)
+            {
+                self.rejoined.push(*peer);
+            }
             defect.spoil_output(output, &self.state, &mut self.planted);
         }
     }

@@ -56,6 +56,11 @@ pub struct Network {
     /// Share of messages that never arrive, the connection staying up. Harsher than TCP, which would only
     /// be late. Defaults to 0.
     pub loss: f64,
+    /// Share of messages that come once more, up to `echo_late` later: what an old connection still held.
+    /// Defaults to 0.
+    pub echoes: f64,
+    /// Defaults to 5 s.
+    pub echo_late: Duration,
     /// Share of dials that are refused although the peer is there. Defaults to 0.
     pub refusal: f64,
     /// Time until a dial into nowhere fails. Defaults to 1.5 s.
@@ -78,6 +83,8 @@ impl Default for Network {
             },
             jitter: Duration::from_millis(5),
             loss: 0.0,
+            echoes: 0.0,
+            echo_late: Duration::from_secs(5),
             refusal: 0.0,
             dial_timeout: Duration::from_millis(1500),
             linger: Duration::from_secs(1),
@@ -110,6 +117,12 @@ impl Network {
 
     pub(crate) fn loses<R: Rng>(&self, rng: &mut R) -> bool {
         self.loss > 0.0 && rng.random_bool(self.loss.min(1.0))
+    }
+
+    /// How much later this message comes once more, if it does.
+    pub(crate) fn echo<R: Rng>(&self, rng: &mut R) -> Option<u64> {
+        let comes = self.echoes > 0.0 && rng.random_bool(self.echoes.min(1.0));
+        comes.then(|| rng.random_range(0..=nanos(self.echo_late)))
     }
 
     pub(crate) fn refuses<R: Rng>(&self, rng: &mut R) -> bool {

@@ -90,7 +90,7 @@ pub type OutputOf<P> =
 /// A protocol of one node, without I/O, clock or randomness of its own.
 pub trait Protocol {
     /// What nodes say to each other.
-    type Message: Debug;
+    type Message: Clone + Debug;
     /// What the node asks to be reminded of.
     type Timer: Copy + Debug;
     /// What the application asks for.

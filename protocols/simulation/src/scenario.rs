@@ -119,6 +119,11 @@ pub struct Bound {
 struct Shape {
     /// How many nodes in small size.
     small: u32,
+    /// Choices of several variables that belong together; `vary` multiplies them.
+    #[serde(default)]
+    cases: Vec<BTreeMap<String, f64>>,
+    #[serde(default)]
+    cases_small: Vec<BTreeMap<String, f64>>,
     #[serde(default)]
     vary: BTreeMap<String, Vec<Setting>>,
     #[serde(default)]
@@ -134,19 +139,38 @@ struct Shape {
 pub fn read(text: &str, size: Size, nodes: Option<u32>) -> Result<Vec<Case>, ScenarioError> {
     let mut table: Table = text.parse()?;
     let shape = Shape::deserialize(Value::Table(table.clone()))?;
-    for beyond in ["small", "vary", "vary-small"] {
+    for beyond in ["small", "cases", "cases-small", "vary", "vary-small"] {
         table.remove(beyond);
     }
     let mut vary = shape.vary;
     if size == Size::Small {
-        table.insert("nodes".to_owned(), i64::from(shape.small).into());
+        if !shape
+            .cases_small
+            .iter()
+            .any(|case| case.contains_key("nodes"))
+        {
+            table.insert("nodes".to_owned(), i64::from(shape.small).into());
+        }
         vary.extend(shape.vary_small);
     }
     if let Some(nodes) = nodes {
         vary.remove("nodes");
         table.insert("nodes".to_owned(), i64::from(nodes).into());
     }
-    let mut cases = vec![BTreeMap::new()];
+    let mut cases = match size {
+        Size::Small if !shape.cases_small.is_empty() => shape.cases_small,
+        _ => shape.cases,
+    };
+    if cases.is_empty() {
+        cases.push(BTreeMap::new());
+    }
+    // Where the same nodes are asked for twice, one case is enough.
+    if nodes.is_some() {
+        for case in &mut cases {
+            case.remove("nodes");
+        }
+        cases.dedup();
+    }
     for (name, values) in &vary {
         cases = cases
             .into_iter()
@@ -228,12 +252,12 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("healing", include_str!("../scenarios/healing.toml")),
     ("partition", include_str!("../scenarios/partition.toml")),
     (
-        "long-partition",
-        include_str!("../scenarios/long-partition.toml"),
+        "stormed-contact",
+        include_str!("../scenarios/stormed-contact.toml"),
     ),
     (
-        "small-partition",
-        include_str!("../scenarios/small-partition.toml"),
+        "new-identities",
+        include_str!("../scenarios/new-identities.toml"),
     ),
     ("restart", include_str!("../scenarios/restart.toml")),
     (
@@ -247,6 +271,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         include_str!("../scenarios/wedged-reader.toml"),
     ),
     ("bad-network", include_str!("../scenarios/bad-network.toml")),
+    (
+        "old-messages",
+        include_str!("../scenarios/old-messages.toml"),
+    ),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("latency", include_str!("../scenarios/latency.toml")),
     ("cyclon", include_str!("../scenarios/cyclon.toml")),
@@ -277,6 +305,21 @@ mod tests {
         assert_eq!(cases[0].protocol, Kind::Cyclon);
         let wrong = read(&text.replace("$t", "$x"), Size::Full, None);
         assert!(matches!(wrong, Err(ScenarioError::Sense(_))));
+    }
+
+    #[test]
+    fn cases_are_run_as_they_are_listed() {
+        let text = "title = 'a'\nnodes = '$nodes'\nsmall = 7\n\
+                    cases = [{ nodes = 10, t = 1 }, { nodes = 20, t = 2 }]\n\
+                    cases-small = [{ nodes = 5, t = 3 }]\n\
+                    [[step]]\ndo = 'run'\nseconds = '$t'\n";
+        let nodes = |size, nodes| -> Vec<u32> {
+            let cases = read(text, size, nodes).expect("a scenario");
+            cases.iter().map(|case| case.nodes).collect()
+        };
+        assert_eq!(nodes(Size::Full, None), [10, 20]);
+        assert_eq!(nodes(Size::Small, None), [5]);
+        assert_eq!(nodes(Size::Full, Some(30)), [30, 30]);
     }
 
     #[test]

@@ -105,6 +105,16 @@ impl<'a, M: Subject> Stage<'a, M> {
             } => self.join(millis(*every_ms), *one_contact),
             Step::Run { seconds } => self.run(secs(*seconds)),
             Step::Crash { percent, how } => self.crash(*percent, *how),
+            Step::Arrive {
+                percent,
+                every_ms,
+                one_contact,
+            } => self.arrive(*percent, millis(*every_ms), *one_contact),
+            Step::Renew {
+                percent,
+                times,
+                seconds,
+            } => self.renew(*percent, *times, secs(*seconds)),
             Step::Leave { percent } => self.leave(*percent),
             Step::Return { every_ms } => self.bring_back(millis(*every_ms)),
             Step::Flap {
@@ -112,13 +122,18 @@ impl<'a, M: Subject> Stage<'a, M> {
                 times,
                 seconds,
             } => self.flap(*percent, *times, secs(*seconds)),
-            Step::Cut { sides, notice } => self.cut(sides, *notice),
+            Step::Cut { sides, notice } => self.cut(*sides, *notice),
             Step::Heal => self.world.heal(),
             Step::Ail { percent, with } => self.ail(*percent, *with),
             Step::Recover => self.recover(),
-            Step::Network { loss, refusal } => {
+            Step::Network {
+                loss,
+                refusal,
+                echoes,
+            } => {
                 self.world.network.loss = *loss;
                 self.world.network.refusal = *refusal;
+                self.world.network.echoes = *echoes;
             }
             Step::Reset => self.reset(),
             Step::Broadcast {
@@ -152,13 +167,15 @@ impl<'a, M: Subject> Stage<'a, M> {
     }
 
     fn look_at(&mut self, node: NodeId) {
-        let Some(machine) = self.world.machine(node) else {
+        // A process that stands still is not to blame for what it does not do.
+        let awake = !self.world.is_frozen(node);
+        let Some(machine) = self.world.machine(node).filter(|_| awake) else {
             return;
         };
         let other = |peer| self.world.machine(peer).map(Flood::below);
         let broken = machine
             .below()
-            .examine(self.world.clock(node))
+            .examine(self.setup, self.world.clock(node))
             .and_then(|()| machine.below().examine_pair(node, other))
             .err();
         if let Some(broken) = broken {
@@ -194,18 +211,10 @@ impl<'a, M: Subject> Stage<'a, M> {
         alive.filter(|id| !self.ailing.contains(id)).collect()
     }
 
-    fn cut(&mut self, shares: &[f64], notice: bool) {
-        let total: f64 = shares.iter().sum();
+    fn cut(&mut self, sides: u8, notice: bool) {
         for (id, side) in (0u64..).zip(&mut self.sides) {
-            let mut point = (mix(id ^ self.seed) >> 11) as f64 / (1u64 << 53) as f64 * total;
-            *side = 0;
-            for share in shares {
-                point -= share;
-                if point < 0.0 {
-                    break;
-                }
-                *side += 1;
-            }
+            let chance = mix(id ^ self.seed) % u64::from(sides.max(1));
+            *side = u8::try_from(chance).unwrap_or(0);
         }
         let sides = &self.sides;
         self.world.cut(|id| sides[id as usize], notice);
@@ -252,7 +261,7 @@ impl<'a, M: Subject> Stage<'a, M> {
         let whole = || graph.components().len() <= 1 && graph.asymmetric() == 0;
         match condition {
             Condition::Whole => whole(),
-            Condition::Full => whole() && measure::full(&graph, M::capacity(self.setup)) >= 0.999,
+            Condition::Full => whole() && measure::is_full(&graph, M::capacity(self.setup)),
             Condition::Bridged => graph.across(|id| self.sides[id as usize]) > 0,
             Condition::Mixed => {
                 measure::crossing_over_random(&graph, |id| self.sides[id as usize]) >= 0.8

@@ -57,7 +57,10 @@ pub trait Subject: Membership + Sized {
     /// # Errors
     ///
     /// Names the invariant that does not hold.
-    fn examine(&self, now: Duration) -> Result<(), String>;
+    fn examine(&self, setup: &Setup, now: Duration) -> Result<(), String>;
+
+    /// How many entries its state holds.
+    fn entries(&self) -> usize;
 
     /// What is broken between this node and the one that it has just heard of.
     ///
@@ -142,8 +145,12 @@ impl Subject for Member {
         setup.config.active_capacity()
     }
 
-    fn examine(&self, now: Duration) -> Result<(), String> {
-        crate::invariants::alone(self, now)
+    fn examine(&self, setup: &Setup, now: Duration) -> Result<(), String> {
+        crate::invariants::alone(self, &setup.config, now)
+    }
+
+    fn entries(&self) -> usize {
+        self.state().entries()
     }
 
     fn examine_pair<'a>(

@@ -8,6 +8,9 @@ use rand::{Rng, RngExt};
 use super::State;
 use crate::{Address, Id, Output, Timer};
 
+/// Periodic timers, of which each is set once at most.
+pub(super) const ALARMS_MAX: usize = 8;
+
 /// When each periodic timer is due. Request timers are told apart by their serial instead.
 #[derive(Debug)]
 pub(super) struct Alarms<I> {
@@ -33,6 +36,10 @@ impl<I: Id> Alarms<I> {
             self.due.remove(&timer);
         }
         due
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.due.len()
     }
 
     /// Whether `timer` is set for `at` or earlier; if not it is now.

@@ -3,7 +3,7 @@
 
 use rand::Rng;
 
-use super::{State, neighbor::Purpose, optimize::Link, view::Neighbor};
+use super::{State, half_open::HALF_OPEN_MAX, neighbor::Purpose, optimize::Link, view::Neighbor};
 use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Message, Priority, Pulse};
 
 /// Requests that wait. Each one waits for half a second; when there are more, the others are
@@ -41,6 +41,8 @@ impl From<Priority> for Kind {
 /// What becomes of a request.
 enum Verdict {
     Accept,
+    /// Once the peer has shown that it hears us.
+    OnceConfirmed,
     Refuse,
     Wait,
 }
@@ -49,7 +51,8 @@ impl<I: Id, A: Address> State<I, A> {
     /// A peer asks to become a neighbour.
     pub(super) fn on_ask<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
         let peer = ask.contact.id;
-        if ask.epoch.by != peer {
+        // A relation that has ended stays so, however late a request for it comes once more.
+        if ask.epoch.by != peer || self.ended.contains(&ask.epoch) {
             return;
         }
         self.quarantine.returned(peer);
@@ -60,6 +63,14 @@ impl<I: Id, A: Address> State<I, A> {
                 Order::Same => return self.accept(&ask, rng),
                 Order::Newer => self.supersede(peer),
             }
+        }
+        match self.half_open_with(peer) {
+            Some(known) if known == ask.epoch => return self.accept(&ask, rng),
+            Some(known) if (ask.epoch.life, ask.epoch.serial) < (known.life, known.serial) => {
+                return;
+            }
+            Some(known) => drop(self.no_longer_half_open(peer, known)),
+            None => {}
         }
         let crossing = match self.pending.get_mut(&peer) {
             // Both sides see both requests; the one of the smaller id is pursued.
@@ -76,9 +87,17 @@ impl<I: Id, A: Address> State<I, A> {
         };
         match self.verdict(&ask, crossing, rng) {
             Verdict::Accept => {}
+            Verdict::OnceConfirmed => return self.half_open(ask, rng),
             Verdict::Refuse => return self.refuse(ask, rng),
             Verdict::Wait => return self.keep_waiting(ask),
         }
+        self.hold(&ask, rng);
+        self.accept(&ask, rng);
+        self.greet(&ask, rng);
+    }
+
+    /// The peer that asked becomes a neighbour; there is a slot.
+    pub(super) fn hold<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
         // Who has a full view and asks nevertheless is a walk's end.
         let full = usize::from(ask.pulse.degree) >= self.config.active_capacity();
         let at_hand = ask.kind == Kind::Low && !full;
@@ -94,7 +113,10 @@ impl<I: Id, A: Address> State<I, A> {
             crowded: self.is_new() && at_hand,
         });
         self.spread_soon(rng);
-        self.accept(&ask, rng);
+    }
+
+    /// A new neighbour is listened to, and a newcomer introduced.
+    pub(super) fn greet<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
         self.hear_tag(ask.pulse.tag, rng);
         if ask.kind == Kind::Join {
             self.introduce(&ask.contact);
@@ -117,8 +139,8 @@ impl<I: Id, A: Address> State<I, A> {
         let free = self.free_slots() > 0;
         let accepted = match ask.kind {
             Kind::Switch(token) => self.complete_switch(peer, token, rng),
-            Kind::Join => self.admission.admit(peer, self.now) && self.make_room(0, rng),
-            Kind::High => free || (self.admission.admit(peer, self.now) && self.make_room(0, rng)),
+            Kind::High if free => true,
+            Kind::Join | Kind::High => return self.let_in(peer, rng),
             Kind::Low => free || (crossing.is_some_and(Purpose::evicts) && self.make_room(0, rng)),
         };
         // A slot is held for a request of our own. Were we to refuse, a crowd in which everybody
@@ -131,6 +153,19 @@ impl<I: Id, A: Address> State<I, A> {
             true => Verdict::Accept,
             false if may_wait => Verdict::Wait,
             false => Verdict::Refuse,
+        }
+    }
+
+    /// A peer asks to be let in even if a neighbour must go for it.
+    fn let_in<R: Rng>(&mut self, peer: I, rng: &mut R) -> Verdict {
+        if !self.admission.admit(peer, self.now) {
+            Verdict::Refuse
+        } else if self.unheld_slots() > 0 {
+            Verdict::Accept
+        } else if self.victim(0, rng).is_some() && self.half_open.len() < HALF_OPEN_MAX {
+            Verdict::OnceConfirmed
+        } else {
+            Verdict::Refuse
         }
     }
 
@@ -164,7 +199,7 @@ impl<I: Id, A: Address> State<I, A> {
         true
     }
 
-    fn accept<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
+    pub(super) fn accept<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
         let peer = ask.contact.id;
         // Passive peers only: a newcomer that linked up with our neighbours would close triangles.
         let sample = self.passive_sample(peer, self.config.list_max(), rng);

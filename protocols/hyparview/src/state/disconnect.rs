@@ -16,6 +16,9 @@ impl<I: Id, A: Address> State<I, A> {
         rng: &mut R,
     ) {
         self.waiting.retain(|ask| ask.epoch != epoch);
+        if self.no_longer_half_open(from, epoch).is_some() {
+            return self.release(from);
+        }
         if self
             .pending
             .get(&from)
@@ -97,6 +100,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Whatever else we waited for from `peer` will not come.
     fn abandon(&mut self, peer: I) {
         self.stop_waiting(peer);
+        self.half_open.remove(&peer);
         self.probe.take_if(|probe| probe.peer == peer);
         self.switch.take_if(|switch| switch.awaits(peer));
         self.search_without(peer);

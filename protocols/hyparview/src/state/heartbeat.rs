@@ -32,16 +32,21 @@ impl<I: Id, A: Address> State<I, A> {
             .collect();
         self.align();
         for (peer, epoch) in live {
-            let gauge = self.gauge(peer);
-            self.tell(
-                peer,
-                Message::Heartbeat {
-                    epoch,
-                    pulse,
-                    gauge,
-                },
-            );
+            self.beat(peer, epoch, pulse);
         }
+    }
+
+    /// Confirms one relation.
+    pub(super) fn beat(&mut self, peer: I, epoch: Epoch<I>, pulse: Pulse<I>) {
+        let gauge = self.gauge(peer);
+        self.tell(
+            peer,
+            Message::Heartbeat {
+                epoch,
+                pulse,
+                gauge,
+            },
+        );
     }
 
     /// If it was this node that stood still, its neighbours have not been silent.
@@ -75,7 +80,7 @@ impl<I: Id, A: Address> State<I, A> {
                 neighbor.link.hear(gauge, self.now);
                 self.hear_tag(pulse.tag, rng);
             }
-        } else if !self.pending.contains_key(&from) {
+        } else if !self.confirmed(from, epoch, rng) && !self.pending.contains_key(&from) {
             self.on_stray_heartbeat(from, epoch, rng);
         }
     }

@@ -1,6 +1,9 @@
 //! What holds after every input (R2).
 
-use super::{State, admission::PEERS_MAX, asked::WAITING_MAX, neighbor::PENDING_MAX};
+use super::{
+    State, admission::PEERS_MAX, alarms::ALARMS_MAX, asked::WAITING_MAX, half_open::HALF_OPEN_MAX,
+    neighbor::PENDING_MAX,
+};
 use crate::{Address, Id};
 
 /// A broken invariant, found by [`State::check`].
@@ -75,6 +78,9 @@ impl<I: Id, A: Address> State<I, A> {
             if self.waiting.iter().any(|ask| ask.contact.id == *peer) {
                 return twice("active and waiting", peer);
             }
+            if self.half_open.contains_key(peer) {
+                return twice("active and half open", peer);
+            }
         }
         for peer in self.passive.keys() {
             if self.suspects.contains(*peer) {
@@ -85,8 +91,21 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     fn check_sizes(&self) -> Result<(), Violation> {
+        match self.sizes().into_iter().find(|(_, len, most)| len > most) {
+            Some((what, len, _)) => Err(Violation::Full(what, len)),
+            None => Ok(()),
+        }
+    }
+
+    /// How many entries all collections of this node hold together: what its memory grows with.
+    pub fn entries(&self) -> usize {
+        self.sizes().into_iter().map(|(_, len, _)| len).sum()
+    }
+
+    /// Every collection that others have a hand in: what it is, its length, and the most that it may be.
+    fn sizes(&self) -> [(&'static str, usize, usize); 13] {
         let config = &self.config;
-        let sizes = [
+        [
             (
                 "active view",
                 self.active.len(),
@@ -110,6 +129,11 @@ impl<I: Id, A: Address> State<I, A> {
             ("list of requests", self.pending.len(), PENDING_MAX),
             ("list of waiting requests", self.waiting.len(), WAITING_MAX),
             (
+                "list of half-open relations",
+                self.half_open.len(),
+                HALF_OPEN_MAX,
+            ),
+            (
                 "list of ended relations",
                 self.ended.len(),
                 self.ended_max(),
@@ -130,10 +154,7 @@ impl<I: Id, A: Address> State<I, A> {
                 config.unbiased_min(),
             ),
             ("list of allowances", self.admission.len(), PEERS_MAX),
-        ];
-        match sizes.into_iter().find(|(_, len, most)| len > most) {
-            Some((what, len, _)) => Err(Violation::Full(what, len)),
-            None => Ok(()),
-        }
+            ("list of alarms", self.alarms.len(), ALARMS_MAX),
+        ]
     }
 }

@@ -111,6 +111,9 @@ impl<I: Id, A: Address> State<I, A> {
         for (peer, ours) in pending {
             self.decline(peer, ours.epoch);
         }
+        for (peer, one) in std::mem::take(&mut self.half_open) {
+            self.decline(peer, one.epoch());
+        }
         self.left = true;
         self.passive.clear();
         self.suspects.clear();

@@ -22,6 +22,8 @@ pub(super) struct Pending<I, A> {
     pub(super) epoch: Epoch<I>,
     pub(super) since: Duration,
     pub(super) purpose: Purpose,
+    /// The other side may make room for us, once we have confirmed.
+    pub(super) pressing: bool,
     /// The peer asked us as well; its request was dropped in favour of ours.
     pub(super) crossed: Option<(u64, u64)>,
 }
@@ -83,7 +85,9 @@ impl<I: Id, A: Address> State<I, A> {
     /// Asks a peer to become a neighbour.
     pub(super) fn request(&mut self, contact: Contact<I, A>, purpose: Purpose) {
         let peer = contact.id;
-        let known = self.active.contains_key(&peer) || self.pending.contains_key(&peer);
+        let known = self.active.contains_key(&peer)
+            || self.pending.contains_key(&peer)
+            || self.half_open.contains_key(&peer);
         if known || peer == self.me.id || self.pending.len() >= PENDING_MAX {
             return;
         }
@@ -123,6 +127,7 @@ impl<I: Id, A: Address> State<I, A> {
                 epoch,
                 since,
                 purpose,
+                pressing: purpose == Purpose::Join || priority == Priority::High,
                 crossed: None,
             },
         );
@@ -176,6 +181,9 @@ impl<I: Id, A: Address> State<I, A> {
             link: Link::default(),
             crowded: self.is_new() && !matches!(ours.purpose, Purpose::Switch(_) | Purpose::Heal),
         });
+        if ours.pressing {
+            self.beat(peer, epoch, self.pulse());
+        }
         self.spread_soon(rng);
         self.learn_all(sample, &[], rng);
         self.hear_tag(pulse.tag, rng);
@@ -245,6 +253,9 @@ impl<I: Id, A: Address> State<I, A> {
             .is_some_and(|switch| switch.serial == serial)
         {
             self.switch = None;
+            self.release(peer);
+        } else if let Some(contact) = self.unconfirmed(peer, serial) {
+            self.suspect(contact, false, rng);
             self.release(peer);
         } else {
             self.search_overdue(serial);

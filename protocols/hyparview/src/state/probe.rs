@@ -149,6 +149,13 @@ impl<I: Id, A: Address> State<I, A> {
         }
     }
 
+    /// Half of our neighbours were lost, and are heard again all at once: a cut has healed, perhaps before
+    /// the tags told the sides apart.
+    pub(super) fn reunite<R: Rng>(&mut self, rng: &mut R) {
+        self.suspects.amnesty(self.now);
+        self.mix(self.config.remix_burst(), rng);
+    }
+
     /// Our component has come under another root. If we miss several peers, a cut has healed:
     /// they are on the other side, and are the candidates for links across it.
     pub(super) fn merged<R: Rng>(&mut self, rng: &mut R) {

@@ -1,7 +1,10 @@
 //! Peers that are out of reach (R6): not forgotten but asked again, with back-off, for ever. After
 //! a long cut they are the only way back.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rand::{Rng, seq::IteratorRandom};
 
@@ -11,12 +14,17 @@ use super::{
 };
 use crate::{Address, Config, Contact, Id};
 
+/// Neighbours lost by one cause are missed within so long of each other.
+const LOST_TOGETHER: Duration = Duration::from_secs(3);
+
 #[derive(Debug)]
 struct Suspect<I, A> {
     contact: Contact<I, A>,
     failures: u32,
     /// When its turn comes again.
     due: Duration,
+    /// Since when.
+    since: Duration,
     /// We have spoken with it before: worth more than a name from hearsay.
     proven: bool,
 }
@@ -28,6 +36,18 @@ pub(super) struct Suspects<I, A> {
     first: Duration,
     most: Duration,
     all: BTreeMap<I, Suspect<I, A>>,
+    /// Those lost at one time that are heard again.
+    returned: Returned<I>,
+}
+
+/// Former neighbours that come back together.
+#[derive(Debug)]
+struct Returned<I> {
+    who: BTreeSet<I>,
+    /// When the first of them was lost.
+    lost: Duration,
+    /// When it was heard again.
+    heard: Duration,
 }
 
 impl<I: Id, A: Address> Suspects<I, A> {
@@ -37,6 +57,11 @@ impl<I: Id, A: Address> Suspects<I, A> {
             first: config.suspect_backoff(),
             most: config.suspect_backoff_max(),
             all: BTreeMap::new(),
+            returned: Returned {
+                who: BTreeSet::new(),
+                lost: Duration::ZERO,
+                heard: Duration::ZERO,
+            },
         }
     }
 
@@ -75,6 +100,7 @@ impl<I: Id, A: Address> Suspects<I, A> {
         let failures = known
             .as_ref()
             .map_or(0, |suspect| suspect.failures.saturating_add(1));
+        let since = known.as_ref().map_or(now, |suspect| suspect.since);
         let proven = proven || known.is_some_and(|suspect| suspect.proven);
         while self.all.len() >= self.capacity.max(1) {
             self.forget_one(rng);
@@ -87,6 +113,7 @@ impl<I: Id, A: Address> Suspects<I, A> {
                 contact,
                 failures,
                 due,
+                since,
                 proven,
             },
         );
@@ -111,6 +138,27 @@ impl<I: Id, A: Address> Suspects<I, A> {
             suspect.contact = contact.clone();
             suspect.due = now;
         }
+    }
+
+    /// A neighbour that was lost is heard again. Returns whether it makes `many` of those that were lost
+    /// together and are heard again within `window`.
+    fn reunited(
+        &mut self,
+        (peer, lost): (I, Duration),
+        many: usize,
+        now: Duration,
+        window: Duration,
+    ) -> bool {
+        let known = &mut self.returned;
+        let together = lost.abs_diff(known.lost) <= LOST_TOGETHER;
+        if !together || now.saturating_sub(known.heard) > window {
+            known.who.clear();
+        }
+        if known.who.is_empty() {
+            (known.lost, known.heard) = (lost, now);
+        }
+        // Beyond that many, nobody is counted.
+        known.who.len() < many && known.who.insert(peer) && known.who.len() == many
     }
 
     /// Two components have merged: everybody's turn comes at once.
@@ -147,10 +195,18 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// `peer` speaks: it is a suspect no longer.
     pub(super) fn rehabilitate<R: Rng>(&mut self, peer: I, rng: &mut R) {
-        if !self.quarantine.holds(peer, self.now)
-            && let Some(contact) = self.suspects.remove(peer)
-        {
-            self.learn(contact, &[], rng);
+        if self.quarantine.holds(peer, self.now) {
+            return;
+        }
+        let Some(suspect) = self.suspects.all.remove(&peer) else {
+            return;
+        };
+        self.learn(suspect.contact, &[], rng);
+        let many = (self.config.active_capacity() / 2).max(1);
+        let (now, window) = (self.now, self.config.tag_timeout());
+        let lost = (peer, suspect.since);
+        if suspect.proven && self.suspects.reunited(lost, many, now, window) {
+            self.reunite(rng);
         }
     }
 }

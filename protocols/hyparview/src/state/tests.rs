@@ -1,7 +1,9 @@
 //! The machine rule by rule, in a network of its own, and under hostile input.
 
 mod bench;
+mod half_open;
 mod hostile;
+mod memory;
 mod network;
 mod optimize;
 mod regions;

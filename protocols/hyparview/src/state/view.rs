@@ -99,6 +99,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.suspects.remove(id);
         self.pending.remove(&id);
         self.stop_waiting(id);
+        self.half_open.remove(&id);
         self.refill.found();
         self.emit(Event::NeighborUp(neighbor.contact.clone()));
         self.active.insert(id, neighbor);

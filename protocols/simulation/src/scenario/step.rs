@@ -22,7 +22,7 @@ pub enum Trouble {
 pub enum Condition {
     /// One component, and every link held by both ends.
     Whole,
-    /// `Whole`, and 99.9 % of the nodes have all the neighbours they may have.
+    /// `Whole`, and 99.9 % of the nodes, or all but two, have all the neighbours they may have.
     Full,
     /// There is a link between the sides of the cut.
     Bridged,
@@ -55,6 +55,26 @@ pub enum Step {
         /// How.
         how: Crash,
     },
+    /// As many new nodes as this share of the living join, one every `every-ms`.
+    Arrive {
+        /// How many of the living.
+        percent: f64,
+        /// Milliseconds from one to the next.
+        #[serde(rename = "every-ms")]
+        every_ms: f64,
+        /// All join through node 0; otherwise each through two random ones that are there.
+        #[serde(default, rename = "one-contact")]
+        one_contact: bool,
+    },
+    /// Random nodes die for good and as many new ones join, over and over.
+    Renew {
+        /// How many of the living.
+        percent: f64,
+        /// How often.
+        times: u32,
+        /// Seconds between.
+        seconds: f64,
+    },
     /// Random nodes leave in good order, and end.
     Leave {
         /// How many of the living.
@@ -76,10 +96,10 @@ pub enum Step {
         /// Seconds between.
         seconds: f64,
     },
-    /// The network falls apart into sides of these shares.
+    /// The network falls apart.
     Cut {
-        /// Shares of the nodes, in percent.
-        sides: Vec<f64>,
+        /// How many sides of the same size.
+        sides: u8,
         /// Both ends of a broken connection learn of it at once.
         #[serde(default)]
         notice: bool,
@@ -101,6 +121,9 @@ pub enum Step {
         loss: f64,
         /// Share of dials refused.
         refusal: f64,
+        /// Share of messages that come once more, up to some seconds later.
+        #[serde(default)]
+        echoes: f64,
     },
     /// Counters of messages and changes start anew.
     Reset,

@@ -6,7 +6,7 @@ use rand::{SeedableRng, rngs::SmallRng};
 
 use super::Stage;
 use crate::{
-    Graph, NodeId, Subject,
+    Graph, Membership, NodeId, Subject,
     report::{Row, Verdict},
 };
 
@@ -29,6 +29,13 @@ pub(super) fn full(graph: &Graph, capacity: usize) -> f64 {
     let most = capacity.min(graph.len().saturating_sub(1));
     let full: usize = graph.degrees().iter().skip(most).sum();
     full as f64 / graph.len().max(1) as f64
+}
+
+/// Whether 99.9 % of the nodes have all the neighbours they may have, or all but two: these are neighbours of
+/// each other already, and wait for a switch.
+pub(super) fn is_full(graph: &Graph, capacity: usize) -> bool {
+    let nodes = graph.len() as f64;
+    nodes * (1.0 - full(graph, capacity)) <= f64::max(0.001 * nodes, 2.0)
 }
 
 /// Links between sides as a share of those that a random graph has.
@@ -147,6 +154,17 @@ impl<M: Subject> Stage<'_, M> {
         let ids = || self.world.alive().map(|(id, _)| id);
         let peak = ids().map(|id| self.world.load(id).peak).max();
         row.set("peak_messages_s", f64::from(peak.unwrap_or(0)));
+        let entries = self.world.alive().map(|(_, node)| node.below().entries());
+        row.set("entries_most", entries.max().unwrap_or(0) as f64);
+        let mut backups = Vec::new();
+        for (_, node) in self.world.alive() {
+            node.backups(&mut backups);
+        }
+        let gone = backups
+            .iter()
+            .filter(|id| self.world.machine(**id).is_none());
+        let gone = gone.count() as f64 / backups.len().max(1) as f64;
+        row.set("backups_gone_percent", 100.0 * gone);
         let most = ids().map(|id| self.world.connections(id)).max();
         row.set("connections_most", most.unwrap_or(0) as f64);
     }

@@ -27,6 +27,36 @@ impl<M: Subject> Stage<'_, M> {
         }
     }
 
+    /// Nodes that have never been there join.
+    pub(super) fn arrive(&mut self, percent: f64, every: Duration, one_contact: bool) {
+        for _ in 0..self.some(percent).len() {
+            let contacts = if one_contact {
+                vec![0]
+            } else {
+                let mut well = self.well();
+                well.shuffle(&mut self.dice);
+                well.truncate(CONTACTS);
+                well
+            };
+            self.sides.push(0);
+            self.memory.push(Vec::new());
+            let id = NodeId::try_from(self.world.len()).unwrap_or(NodeId::MAX);
+            self.start(id, &contacts, &[]);
+            self.run(every);
+        }
+    }
+
+    pub(super) fn renew(&mut self, percent: f64, times: u32, pause: Duration) {
+        for _ in 0..times {
+            let share = 100.0 * percent / (100.0 - percent);
+            for id in self.some(percent) {
+                self.world.crash(id, Crash::Reset);
+            }
+            self.arrive(share, Duration::ZERO, false);
+            self.run(pause);
+        }
+    }
+
     /// Random ones of those that came before.
     fn contacts(&mut self, id: NodeId) -> Vec<NodeId> {
         let mut contacts: Vec<NodeId> = (0..CONTACTS)

@@ -198,6 +198,11 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let at = link.arrival[end].max(self.now + link.latency + delay);
         link.arrival[end] = at;
         let wire = self.links.wire(slot);
+        if let Some(later) = self.network.echo(&mut self.chance) {
+            let message = message.clone();
+            self.queue
+                .push(at + later, Happening::Post { from, to, message });
+        }
         self.queue.push(
             at,
             Happening::Deliver {

@@ -57,6 +57,11 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         );
     }
 
+    /// Whether the process stands still.
+    pub fn is_frozen(&self, node: NodeId) -> bool {
+        self.node(node).condition == Condition::Frozen
+    }
+
     /// Has the node read nothing any more, or read again.
     pub fn wedge(&mut self, node: NodeId, wedged: bool) {
         self.set_condition(

@@ -127,6 +127,14 @@ pub(super) fn disconnect(epoch: Epoch<u64>, farewell: Farewell<u64, Home>, sampl
     }
 }
 
+pub(super) fn heartbeat(epoch: Epoch<u64>, pulse: Pulse<u64>) -> Said {
+    Message::Heartbeat {
+        epoch,
+        pulse,
+        gauge: None,
+    }
+}
+
 pub(super) fn send(to: u64, message: Said) -> Out {
     Output::Send {
         to: contact(to),
@@ -307,6 +315,25 @@ impl Bench {
             pulse,
             sample,
         }
+    }
+
+    /// What `peer` says when it has been let in.
+    pub(super) fn confirmation(&self, peer: u64, serial: u64) -> Said {
+        heartbeat(theirs(peer, serial), pulse(1))
+    }
+
+    /// What the machine says when it has been let in.
+    pub(super) fn confirms(&self, peer: u64, epoch: Epoch<u64>) -> Out {
+        tell(peer, heartbeat(epoch, self.pulse()))
+    }
+
+    /// Hears a request, and that the peer has heard the answer.
+    pub(super) fn press(&mut self, peer: u64, serial: u64, request: Said) -> Vec<Out> {
+        let mut outputs = self.hear(peer, request);
+        if self.state.epoch(peer).is_none() {
+            outputs.extend(self.hear(peer, self.confirmation(peer, serial)));
+        }
+        outputs
     }
 
     /// The machine's request, made when it had `degree` neighbours.

@@ -405,7 +405,7 @@ fn chance_takes_only_what_is_left_to_it() {
     }
     assert_eq!(bench.hear(4, invite(80, None)), [tell(4, DECLINE)]);
     for (newcomer, gone) in [(90, [1, 2]), (91, [1, 2])] {
-        let outputs = bench.hear(newcomer, join(newcomer, 1));
+        let outputs = bench.press(newcomer, 1, join(newcomer, 1));
         let evicted = gone.map(|peer| down(peer, DownReason::Evicted));
         assert!(
             outputs.iter().any(|one| evicted.contains(one)),
@@ -416,7 +416,7 @@ fn chance_takes_only_what_is_left_to_it() {
     assert_eq!(bench.active(), [3, 4, 5, 90, 91]);
     bench.measure(90, 0, false);
     bench.measure(91, 0, false);
-    let outputs = bench.hear(92, join(92, 1));
+    let outputs = bench.press(92, 1, join(92, 1));
     let evicted = [90, 91].map(|peer| down(peer, DownReason::Evicted));
     assert!(
         outputs.iter().any(|one| evicted.contains(one)),

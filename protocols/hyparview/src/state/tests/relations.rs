@@ -43,7 +43,7 @@ fn a_request_under_way_holds_its_slot() {
         }
     ));
     let outputs = bench.hear(9, accept(ours(1), &[]));
-    assert_eq!(outputs, [up(9), grace()]);
+    assert_eq!(outputs, [up(9), bench.confirms(9, ours(1)), grace()]);
 }
 
 #[test]
@@ -61,11 +61,11 @@ fn a_request_of_a_smaller_id_waits_for_the_answer_to_ours() {
             assert_eq!(outputs, [release(9), up(20), accepted]);
         } else {
             let outputs = bench.hear(9, accept(ours(1), &[]));
-            assert_eq!(outputs[..2], [up(9), grace()]);
+            assert_eq!(outputs[..3], [up(9), bench.confirms(9, ours(1)), grace()]);
             let Output::Tell {
                 peer: 20,
                 message: Message::Refuse { .. },
-            } = &outputs[2]
+            } = &outputs[3]
             else {
                 panic!("{outputs:?}");
             };
@@ -93,8 +93,8 @@ fn a_high_priority_request_evicts_but_never_a_peer_that_would_be_left_alone() {
         );
     }
     let gone = bench.epoch(3);
-    let outputs = bench.hear(60, neighbor(60, 1, Priority::High, 0));
-    let [evicted, bye, let_go, come, accepted] = outputs.as_slice() else {
+    let outputs = bench.press(60, 1, neighbor(60, 1, Priority::High, 0));
+    let [accepted, _, evicted, bye, let_go, come] = outputs.as_slice() else {
         panic!("{outputs:?}");
     };
     assert_eq!(*evicted, down(3, DownReason::Evicted));
@@ -113,7 +113,7 @@ fn a_high_priority_request_evicts_but_never_a_peer_that_would_be_left_alone() {
     assert_eq!((*epoch, farewell), (gone, &Farewell::Evicted));
     assert_eq!(sample.len(), 4, "an evicted peer is told whom to turn to");
     assert_eq!((let_go, come), (&release(3), &up(60)));
-    assert_eq!(*accepted, tell(60, bench.accepted(theirs(60, 1), &[3])));
+    assert_eq!(*accepted, tell(60, bench.accepted(theirs(60, 1), &[])));
     assert_eq!(bench.passive(), [3]);
 }
 
@@ -145,7 +145,7 @@ fn the_last_links_that_we_chose_ourselves_are_not_evicted() {
     }
     for (peer, serial) in (60..70).zip(1..) {
         bench.pass(60);
-        bench.hear(peer, neighbor(peer, serial, Priority::High, 2));
+        bench.press(peer, serial, neighbor(peer, serial, Priority::High, 2));
     }
     assert!(bench.active().starts_with(&[1, 2]), "{:?}", bench.active());
 }
@@ -155,7 +155,7 @@ fn high_priority_is_granted_to_one_peer_only_now_and_then() {
     let mut bench = Bench::with(&[1, 2, 3, 4, 5]);
     let mut granted = 0;
     for serial in 1..=10 {
-        let outputs = bench.hear(60, neighbor(60, serial, Priority::High, 2));
+        let outputs = bench.press(60, serial, neighbor(60, serial, Priority::High, 2));
         granted += outputs.iter().filter(|output| **output == up(60)).count();
         if bench.state.epoch(60).is_some() {
             let farewell = Farewell::Evicted;
@@ -219,7 +219,8 @@ fn of_two_crossing_requests_the_one_of_the_smaller_id_is_pursued() {
     // The machine is the smaller one: it waits for its answer, and knows the other request later.
     bench.order(Command::Join(contact(60)));
     assert_eq!(bench.hear(60, neighbor(60, 4, Priority::Low, 0)), []);
-    assert_eq!(bench.hear(60, accept(ours(2), &[])), [up(60), grace()]);
+    let outputs = bench.hear(60, accept(ours(2), &[]));
+    assert_eq!(outputs, [up(60), bench.confirms(60, ours(2)), grace()]);
     assert_eq!(bench.hear(60, neighbor(60, 4, Priority::Low, 0)), []);
     assert_eq!(bench.epoch(60), ours(2));
 }

@@ -387,7 +387,7 @@ fn a_peer_of_another_component_becomes_a_neighbour_by_priority_but_not_every_tim
     // Both sides make room.
     let serial = bench.state.serial;
     let outputs = bench.hear(asked[0].0, accept(ours(serial), &[]));
-    assert_eq!(outputs.last(), Some(&up(asked[0].0)));
+    assert!(outputs.contains(&up(asked[0].0)), "{outputs:?}");
     assert_eq!(bench.active().len(), 5);
     bench.learn(&[90, 91]);
     assert_eq!(requests(&probe(&mut bench, 10, true)), [], "too soon");
@@ -422,6 +422,43 @@ fn a_merger_makes_a_node_that_misses_several_peers_mix() {
         };
         assert_eq!(outputs.iter().any(soon), mixes, "{outputs:?}");
     }
+}
+
+/// Whether the machine is about to mix.
+fn mixes_soon(outputs: &[Out]) -> bool {
+    outputs.iter().any(|output| {
+        matches!(output, Output::Schedule { after, timer: Timer::Remix }
+            if *after <= Duration::from_secs(3))
+    })
+}
+
+#[test]
+fn neighbours_that_were_lost_together_and_come_back_together_mean_that_a_cut_has_healed() {
+    // Seconds between the losses, seconds between the returns.
+    for (lost, back, mixes) in [(0, 0, true), (3, 15, true), (4, 0, false), (0, 16, false)] {
+        let mut bench = Bench::with(&[1, 2, 3, 4, 5]);
+        bench.lose(1, Loss::Closed);
+        bench.pass(lost);
+        bench.lose(2, Loss::Closed);
+        bench.pass(60);
+        let knock = Message::Probe {
+            serial: 1,
+            record: Home::default(),
+        };
+        assert!(!mixes_soon(&bench.hear(1, knock.clone())));
+        assert!(!mixes_soon(&bench.hear(1, knock.clone())), "one peer only");
+        bench.pass(back);
+        assert_eq!(mixes_soon(&bench.hear(2, knock)), mixes, "{lost} {back}");
+    }
+}
+
+#[test]
+fn a_request_that_comes_once_more_does_not_revive_what_has_ended() {
+    let mut bench = Bench::with(&[1, 2, 3]);
+    bench.hear(60, neighbor(60, 1, Priority::Low, 0));
+    bench.hear(60, disconnect(theirs(60, 1), Farewell::Evicted, &[]));
+    assert_eq!(bench.hear(60, neighbor(60, 1, Priority::Low, 0)), []);
+    assert_eq!(bench.active(), [1, 2, 3]);
 }
 
 #[test]

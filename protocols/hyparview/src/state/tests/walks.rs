@@ -49,8 +49,8 @@ fn a_join_starts_a_walk_through_every_other_neighbour() {
 #[test]
 fn a_full_contact_makes_room_for_a_newcomer() {
     let mut bench = Bench::with(&[1, 2, 3, 4, 5]);
-    let outputs = bench.hear(60, join(60, 1));
-    assert!(matches!(outputs[0], Output::Event(_)), "{outputs:?}");
+    let outputs = bench.press(60, 1, join(60, 1));
+    assert!(outputs.contains(&up(60)), "{outputs:?}");
     assert_eq!(bench.active().len(), 5);
     assert!(bench.active().contains(&60));
     assert_eq!(bench.passive().len(), 1);

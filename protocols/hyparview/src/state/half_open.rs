@@ -1,0 +1,82 @@
+//! Relations that are half open (R3): granted here, and not yet confirmed by the peer that asked.
+//!
+//! A peer without neighbours is let in even if a neighbour must go for it. It may be one that speaks but
+//! does not hear: then it has no neighbours because it hears nobody, would never learn that it was let in, and
+//! would ask again and again, at the cost of a healthy link each time. So the neighbour goes only when the peer
+//! has confirmed, by a first heartbeat, that our answer has reached it.
+
+use rand::Rng;
+
+use super::{State, asked::Ask};
+use crate::{Address, Contact, Epoch, Farewell, Id, Message};
+
+/// Relations half open at a time. Each is so for a round trip, or until its timer rings.
+pub(super) const HALF_OPEN_MAX: usize = 32;
+
+/// A request that was granted on condition.
+#[derive(Debug)]
+pub(super) struct HalfOpen<I, A> {
+    ask: Ask<I, A>,
+    /// Names the timer.
+    serial: u64,
+}
+
+impl<I: Id, A> HalfOpen<I, A> {
+    pub(super) fn epoch(&self) -> Epoch<I> {
+        self.ask.epoch
+    }
+}
+
+impl<I: Id, A: Address> State<I, A> {
+    /// Grants a request for which a neighbour will have to go.
+    pub(super) fn half_open<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
+        let (peer, serial) = (ask.contact.id, self.next_serial());
+        self.accept(&ask, rng);
+        self.expect(peer, serial);
+        self.half_open.insert(peer, HalfOpen { ask, serial });
+    }
+
+    /// The peer confirms. Returns whether that was waited for.
+    pub(super) fn confirmed<R: Rng>(&mut self, peer: I, epoch: Epoch<I>, rng: &mut R) -> bool {
+        let Some(ask) = self.no_longer_half_open(peer, epoch) else {
+            return false;
+        };
+        if self.make_room(0, rng) {
+            self.hold(&ask, rng);
+            self.greet(&ask, rng);
+        } else {
+            let sample = self.sample(peer, rng);
+            let farewell = Farewell::Unwanted;
+            self.tell(
+                peer,
+                Message::Disconnect {
+                    epoch,
+                    farewell,
+                    sample,
+                },
+            );
+            self.learn(ask.contact, &[], rng);
+            self.release(peer);
+        }
+        true
+    }
+
+    /// The name of the relation that is half open with this peer.
+    pub(super) fn half_open_with(&self, peer: I) -> Option<Epoch<I>> {
+        self.half_open.get(&peer).map(HalfOpen::epoch)
+    }
+
+    /// The request under this name, if it is granted and not confirmed; it is forgotten.
+    pub(super) fn no_longer_half_open(&mut self, peer: I, epoch: Epoch<I>) -> Option<Ask<I, A>> {
+        let same = self.half_open.get(&peer)?.ask.epoch == epoch;
+        let known = same.then(|| self.half_open.remove(&peer)).flatten();
+        known.map(|one| one.ask)
+    }
+
+    /// The peer has not confirmed in time: it does not hear us. Returns whether that was waited for.
+    pub(super) fn unconfirmed(&mut self, peer: I, serial: u64) -> Option<Contact<I, A>> {
+        let same = self.half_open.get(&peer)?.serial == serial;
+        let known = same.then(|| self.half_open.remove(&peer)).flatten();
+        known.map(|one| one.ask.contact)
+    }
+}
