@@ -1,6 +1,7 @@
 //! A scenario: what happens to a network, and what must come of it. Written in TOML, see
 //! `protocols/simulation/scenarios/`.
 
+mod branches;
 mod step;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::Distances;
+pub use branches::Branches;
 pub use step::{Condition, Step, Trouble};
 
 /// A scenario that cannot be read.
@@ -39,6 +41,8 @@ pub enum Kind {
     /// The machine of production.
     #[default]
     Hyparview,
+    /// The same, and the broadcast tree over it.
+    Plumtree,
     /// The baseline of the paper.
     Cyclon,
 }
@@ -61,6 +65,9 @@ pub struct Case {
     /// Without it, or with as many as there are, all.
     #[serde(default, rename = "random-links")]
     pub random_links: Option<usize>,
+    /// How the broadcast tree is made, with `protocol = "plumtree"`.
+    #[serde(default)]
+    pub branches: Branches,
     /// What the network is like.
     #[serde(default)]
     pub network: Conditions,
@@ -255,6 +262,21 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("steady", include_str!("../scenarios/steady.toml")),
     ("latency", include_str!("../scenarios/latency.toml")),
     ("cyclon", include_str!("../scenarios/cyclon.toml")),
+    (
+        "tree-senders",
+        include_str!("../scenarios/tree-senders.toml"),
+    ),
+    ("tree-all", include_str!("../scenarios/tree-all.toml")),
+    ("tree-shared", include_str!("../scenarios/tree-shared.toml")),
+    ("tree-rooted", include_str!("../scenarios/tree-rooted.toml")),
+    ("tree-flood", include_str!("../scenarios/tree-flood.toml")),
+    ("tree-churn", include_str!("../scenarios/tree-churn.toml")),
+    ("tree-crash", include_str!("../scenarios/tree-crash.toml")),
+    (
+        "tree-partition",
+        include_str!("../scenarios/tree-partition.toml"),
+    ),
+    ("tree-world", include_str!("../scenarios/tree-world.toml")),
 ];
 
 #[cfg(test)]

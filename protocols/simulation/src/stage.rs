@@ -2,6 +2,8 @@
 //! that look at what comes of it.
 
 mod broadcast;
+mod churn;
+mod grove;
 mod lengths;
 mod measure;
 mod people;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
 use crate::{
-    Flood, Graph, Network, NodeId, Subject, World,
+    Flood, Graph, Network, NodeId, Subject, Wish, World,
     invariants::{self, SAMPLE, WATCHED_MAX},
     network::mix,
     report::{CaseReport, Row},
@@ -111,6 +113,48 @@ impl<'a, M: Subject> Stage<'a, M> {
                 messages,
                 every_ms,
             } => self.broadcast(label, *messages, every_ms.map(millis)),
+            Step::Speak {
+                label,
+                senders,
+                warm_up,
+                rounds,
+                every_ms,
+                drain_s,
+            } => {
+                let senders = self.speakers(*senders);
+                let pace = grove::Pace {
+                    warm_up: *warm_up,
+                    rounds: *rounds,
+                    every: millis(*every_ms),
+                    drain: secs(*drain_s),
+                };
+                self.speak(&senders, pace);
+                if let Some(label) = label {
+                    self.grove_report(label);
+                }
+            }
+            Step::Churn {
+                label,
+                senders,
+                cycles,
+                seconds,
+                percent,
+                back,
+                messages,
+            } => {
+                let senders = self.speakers(*senders);
+                let course = churn::Course {
+                    cycles: *cycles,
+                    cycle: secs(*seconds),
+                    percent: *percent,
+                    back: *back,
+                    messages: *messages,
+                };
+                self.churn(label, &senders, &course);
+            }
+            Step::Tally { label } => self.grove_report(label),
+            Step::Hold => self.wish_all(&Wish::Hold),
+            Step::Root => self.name_root(),
             Step::Until { label, holds, most } => self.until(label, *holds, secs(*most)),
             Step::Measure { label, rest } => self.measure(label, *rest),
         }

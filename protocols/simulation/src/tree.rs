@@ -1,5 +1,9 @@
 //! Broadcast by the production machine of `plumtree`, over any membership.
 
+mod cause;
+mod defect;
+mod subject;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use plumtree::{Message, MessageId, State, StateEvent, Timer};
@@ -9,6 +13,10 @@ use crate::{
     Input, Membership, NodeId, Output, Protocol,
     protocol::{InputOf, OutputOf},
 };
+pub use cause::Cause;
+use cause::Causes;
+use defect::Spoiler;
+pub use defect::TreeDefect;
 
 /// Bytes of a peer's name, and of a message's name, as the node's codec writes them.
 const NAME: usize = 40;
@@ -42,6 +50,8 @@ pub enum Wish<C> {
     Broadcast(usize),
     /// This is the best-connected node.
     SetRoot(NodeId),
+    /// The broadcast's neighbours stay as they are, whatever the membership does.
+    Hold,
 }
 
 /// An event of this layer or of the one below.
@@ -50,10 +60,26 @@ pub enum Reported<E> {
     /// Of the membership.
     Below(E),
     /// Of the broadcast.
-    Broadcast(StateEvent<NodeId>),
-    /// A payload was sent.
+    Tree(News),
+}
+
+/// What happened to a broadcast at one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// It was delivered.
+    Delivered {
+        /// Which one.
+        id: MessageId<NodeId>,
+        /// Links it has crossed; 1 from the origin itself.
+        hops: u16,
+    },
+    /// Its payload was sent.
     Sent(MessageId<NodeId>),
-    /// Something else was sent, of so many bytes.
+    /// Its payload came again, and why.
+    Again(MessageId<NodeId>, Cause),
+    /// No announcer sent it.
+    Missing,
+    /// Something other than a payload was sent, of so many bytes.
     Control(usize),
 }
 
@@ -64,6 +90,10 @@ pub struct Tree<M: Membership> {
     state: State<NodeId>,
     /// Whom the broadcast takes for neighbours, in order.
     neighbors: Vec<NodeId>,
+    /// They stay as they are.
+    held: bool,
+    causes: Causes,
+    spoiler: Spoiler,
     outputs: VecDeque<OutputOf<Tree<M>>>,
 }
 
@@ -74,8 +104,18 @@ impl<M: Membership> Tree<M> {
             below,
             state: State::new(id, config, u64::from(life)),
             neighbors: Vec::new(),
+            held: false,
+            causes: Causes::default(),
+            spoiler: Spoiler::default(),
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Plants a defect.
+    #[must_use]
+    pub fn with_defect(mut self, defect: Option<TreeDefect>) -> Self {
+        self.spoiler = Spoiler::new(defect);
+        self
     }
 
     /// The membership.
@@ -90,6 +130,9 @@ impl<M: Membership> Tree<M> {
 
     /// Tells the broadcast which neighbours have come and gone.
     fn follow(&mut self, now: Duration) {
+        if self.held {
+            return;
+        }
         let mut current = Vec::with_capacity(self.neighbors.len());
         self.below.neighbors(&mut current);
         if current == self.neighbors {
@@ -101,27 +144,51 @@ impl<M: Membership> Tree<M> {
             .copied()
             .filter(|peer| !current.contains(peer))
         {
+            self.causes.gone(peer);
             self.feed(now, plumtree::Input::NeighborDown { peer });
         }
         for peer in current.into_iter().filter(|peer| !former.contains(peer)) {
+            self.causes.came(peer, now);
             self.feed(now, plumtree::Input::NeighborUp { peer });
+            if let Some(input) = self.spoiler.on_neighbor_up(peer, &self.state) {
+                self.feed(now, input);
+            }
         }
     }
 
     fn feed(&mut self, now: Duration, input: plumtree::Input<NodeId>) {
+        if let plumtree::Input::Received { from, message } = &input {
+            self.causes.asked_by(*from, message);
+            if let Message::Gossip { id, .. } = message
+                && !self.state.is_news(id)
+            {
+                let why = self.causes.of_duplicate(*from, id.origin, now);
+                let news = Reported::Tree(News::Again(*id, why));
+                self.outputs.push_back(Output::Event(news));
+                if self.spoiler.overlooks_duplicates() {
+                    return;
+                }
+            }
+        }
+        let why = Cause::of_graft(&input);
         self.state.handle(now, input);
-        self.drain();
+        self.drain(why);
     }
 
-    fn drain(&mut self) {
+    /// `why` is the cause of grafts among what there is to do.
+    fn drain(&mut self, why: Cause) {
         while let Some(output) = self.state.poll_output() {
             let output = match output {
                 plumtree::Output::Send { to, message } => {
-                    let sent = match &message {
-                        Message::Gossip { id, .. } => Reported::Sent(*id),
-                        _ => Reported::Control(bytes(&message)),
+                    if self.spoiler.swallows(&message, why) {
+                        continue;
+                    }
+                    self.causes.note(to, &message, why);
+                    let news = match &message {
+                        Message::Gossip { id, .. } => News::Sent(*id),
+                        _ => News::Control(bytes(&message)),
                     };
-                    self.outputs.push_back(Output::Event(sent));
+                    self.outputs.push_back(Output::Event(Reported::Tree(news)));
                     let message = Branch::Broadcast(message);
                     Output::Tell { peer: to, message }
                 }
@@ -129,7 +196,13 @@ impl<M: Membership> Tree<M> {
                     after,
                     timer: Planted::Broadcast(timer),
                 },
-                plumtree::Output::Event(event) => Output::Event(Reported::Broadcast(event)),
+                plumtree::Output::Event(event) => match event {
+                    StateEvent::Deliver { id, hops, .. } => {
+                        Output::Event(Reported::Tree(News::Delivered { id, hops }))
+                    }
+                    StateEvent::Missing { .. } => Output::Event(Reported::Tree(News::Missing)),
+                    StateEvent::LinkChanged { .. } => continue,
+                },
             };
             self.outputs.push_back(output);
         }
@@ -158,7 +231,7 @@ impl<M: Membership> Protocol for Tree<M> {
     fn start(&mut self, now: Duration, rng: &mut SmallRng) {
         self.below.start(now, rng);
         self.state.start(now, rng);
-        self.drain();
+        self.drain(Cause::Flood);
     }
 
     fn handle(&mut self, now: Duration, input: InputOf<Self>, rng: &mut SmallRng) {
@@ -178,6 +251,10 @@ impl<M: Membership> Protocol for Tree<M> {
             Input::Command(Wish::SetRoot(root)) => {
                 let command = plumtree::Command::SetRoot(Some(root));
                 return self.feed(now, plumtree::Input::Command(command));
+            }
+            Input::Command(Wish::Hold) => {
+                self.held = true;
+                return;
             }
             Input::Received {
                 from,
@@ -221,7 +298,7 @@ impl<M: Membership> Protocol for Tree<M> {
     }
 
     fn needs(&self, peer: NodeId) -> bool {
-        self.below.needs(peer)
+        self.below.needs(peer) || (self.held && self.neighbors.contains(&peer))
     }
 
     fn bytes(message: &Self::Message) -> usize {
@@ -244,7 +321,7 @@ impl<M: Membership> Membership for Tree<M> {
     fn came(event: &Self::Event) -> Option<NodeId> {
         match event {
             Reported::Below(event) => M::came(event),
-            Reported::Broadcast(_) | Reported::Sent(_) | Reported::Control(_) => None,
+            Reported::Tree(_) => None,
         }
     }
 }
@@ -265,10 +342,10 @@ mod tests {
     impl Observer<Node> for Watch {
         fn on_event(&mut self, _: Duration, _: NodeId, event: &<Node as Protocol>::Event) {
             match event {
-                Reported::Broadcast(StateEvent::Deliver { id, .. }) => {
+                Reported::Tree(News::Delivered { id, .. }) => {
                     self.0.entry(*id).or_default().0 += 1;
                 }
-                Reported::Sent(id) => self.0.entry(*id).or_default().1 += 1,
+                Reported::Tree(News::Sent(id)) => self.0.entry(*id).or_default().1 += 1,
                 _ => {}
             }
         }
