@@ -113,45 +113,8 @@ impl<'a, M: Subject> Stage<'a, M> {
                 messages,
                 every_ms,
             } => self.broadcast(label, *messages, every_ms.map(millis)),
-            Step::Speak {
-                label,
-                senders,
-                warm_up,
-                rounds,
-                every_ms,
-                drain_s,
-            } => {
-                let senders = self.speakers(*senders);
-                let pace = grove::Pace {
-                    warm_up: *warm_up,
-                    rounds: *rounds,
-                    every: millis(*every_ms),
-                    drain: secs(*drain_s),
-                };
-                self.speak(&senders, pace);
-                if let Some(label) = label {
-                    self.grove_report(label);
-                }
-            }
-            Step::Churn {
-                label,
-                senders,
-                cycles,
-                seconds,
-                percent,
-                back,
-                messages,
-            } => {
-                let senders = self.speakers(*senders);
-                let course = churn::Course {
-                    cycles: *cycles,
-                    cycle: secs(*seconds),
-                    percent: *percent,
-                    back: *back,
-                    messages: *messages,
-                };
-                self.churn(label, &senders, &course);
-            }
+            Step::Speak { .. } => self.speak(step),
+            Step::Churn { .. } => self.churn(step),
             Step::Tally { label } => self.grove_report(label),
             Step::Hold => self.wish_all(&Wish::Hold),
             Step::Root => self.name_root(),

@@ -4,52 +4,44 @@ use std::{collections::VecDeque, time::Duration};
 
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use super::Stage;
-use crate::{Crash, NodeId, Subject};
+use super::{Stage, secs};
+use crate::{Crash, NodeId, Step, Subject};
 
 /// Until what was said last must have come.
 const DRAIN: Duration = Duration::from_secs(15);
 /// Through how many contacts a node comes back.
 const CONTACTS: usize = 2;
 
-/// How the churn goes.
-#[derive(Debug, Clone)]
-pub(super) struct Course {
-    pub(super) cycles: u32,
-    pub(super) cycle: Duration,
-    pub(super) percent: f64,
-    pub(super) back: bool,
-    pub(super) messages: u32,
-}
-
 impl<M: Subject> Stage<'_, M> {
-    pub(super) fn churn(&mut self, label: &str, senders: &[NodeId], course: &Course) {
+    pub(super) fn churn(&mut self, step: &Step) {
+        let Step::Churn {
+            label,
+            senders,
+            cycles,
+            seconds,
+            percent,
+            back,
+            messages,
+        } = step
+        else {
+            return;
+        };
         self.grove_reset();
+        let senders = self.speakers(*senders);
+        let cycle = secs(*seconds);
         let mut turn = senders.iter().copied().cycle();
         let mut dead: VecDeque<NodeId> = (0..self.case.nodes)
             .filter(|id| self.world.machine(*id).is_none())
             .collect();
-        for _ in 0..course.cycles {
-            let mut victims = self.some(course.percent);
+        for _ in 0..*cycles {
+            let mut victims = self.some(*percent);
             victims.retain(|node| !senders.contains(node));
             victims.shuffle(&mut self.dice);
-            // Deaths and messages, each evenly over the cycle, half a step apart.
-            let deaths = u32::try_from(victims.len()).unwrap_or(u32::MAX);
-            let mut events: Vec<(Duration, Option<NodeId>)> = Vec::new();
-            for (at, node) in (0..deaths).zip(victims) {
-                events.push((course.cycle * at / deaths, Some(node)));
-            }
-            for at in 0..course.messages {
-                let middle = course.cycle * (2 * at + 1) / (2 * course.messages);
-                events.push((middle, None));
-            }
-            events.sort_unstable();
             let start = self.world.now();
-            for (at, event) in events {
-                let wait = (start + at).saturating_sub(self.world.now());
-                self.run(wait);
+            for (at, event) in timetable(cycle, victims, *messages) {
+                self.run((start + at).saturating_sub(self.world.now()));
                 match event {
-                    Some(node) => self.replace(node, course.back, &mut dead),
+                    Some(node) => self.replace(node, *back, &mut dead),
                     None => {
                         if let Some(node) = turn.next() {
                             self.say(node, true);
@@ -57,8 +49,7 @@ impl<M: Subject> Stage<'_, M> {
                     }
                 }
             }
-            let wait = (start + course.cycle).saturating_sub(self.world.now());
-            self.run(wait);
+            self.run((start + cycle).saturating_sub(self.world.now()));
         }
         self.run(DRAIN);
         self.grove_report(label);
@@ -80,4 +71,20 @@ impl<M: Subject> Stage<'_, M> {
             self.start(again, &contacts, &known);
         }
     }
+}
+
+/// Deaths (of whom) and messages, each evenly over the cycle.
+fn timetable(
+    cycle: Duration,
+    victims: Vec<NodeId>,
+    messages: u32,
+) -> Vec<(Duration, Option<NodeId>)> {
+    let deaths = u32::try_from(victims.len()).unwrap_or(u32::MAX);
+    let dies = (0..deaths)
+        .zip(victims)
+        .map(|(at, node)| (cycle * at / deaths, Some(node)));
+    let speaks = (0..messages).map(|at| (cycle * (2 * at + 1) / (2 * messages), None));
+    let mut all: Vec<(Duration, Option<NodeId>)> = dies.chain(speaks).collect();
+    all.sort_unstable();
+    all
 }

@@ -5,20 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use plumtree::MessageId;
 use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
-use super::Stage;
-use crate::{Cause, News, NodeId, Order, Subject, Wish, network::mix, report::Row};
+use super::{Stage, millis, secs};
+use crate::{Cause, News, NodeId, Order, Step, Subject, Wish, network::mix, report::Row};
 
 /// Bytes of a message: a node's status.
 const BYTES: usize = 200;
-
-/// When nodes speak.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
-    pub(super) warm_up: u32,
-    pub(super) rounds: u32,
-    pub(super) every: Duration,
-    pub(super) drain: Duration,
-}
 
 /// A set of nodes.
 #[derive(Debug, Clone, Default)]
@@ -280,16 +271,31 @@ impl<M: Subject> Stage<'_, M> {
         }
     }
 
-    pub(super) fn speak(&mut self, senders: &[NodeId], pace: Pace) {
-        for round in 0..pace.warm_up + pace.rounds {
-            if round == pace.warm_up {
+    pub(super) fn speak(&mut self, step: &Step) {
+        let Step::Speak {
+            label,
+            senders,
+            warm_up,
+            rounds,
+            every_ms,
+            drain_s,
+        } = step
+        else {
+            return;
+        };
+        let senders = self.speakers(*senders);
+        for round in 0..warm_up + rounds {
+            if round == *warm_up {
                 self.grove_reset();
             }
-            for node in senders {
-                self.say(*node, round >= pace.warm_up);
-                self.run(pace.every);
+            for node in &senders {
+                self.say(*node, round >= *warm_up);
+                self.run(millis(*every_ms));
             }
         }
-        self.run(pace.drain);
+        self.run(secs(*drain_s));
+        if let Some(label) = label {
+            self.grove_report(label);
+        }
     }
 }
