@@ -20,8 +20,9 @@ use std::{
 use rand::{Rng, RngExt};
 
 use crate::{
-    Command, Config, Id, Input, Message, Output, Timer, Totals, Trees, io::Event,
-    message::MessageId,
+    Command, Config, Id, Input, Message, Output, Timer, Totals, Trees,
+    io::Event,
+    message::{MessageId, Position},
 };
 
 mod alarms;
@@ -180,6 +181,14 @@ impl<I: Id> State<I> {
     pub fn parent(&self, origin: I) -> Option<I> {
         let slot = self.tree(self.key(origin))?.parent?;
         Some(self.neighbors.get(slot)?.id)
+    }
+
+    /// What has been seen of each origin.
+    pub fn positions(&self) -> impl Iterator<Item = Position<I>> {
+        self.shelf
+            .origins
+            .keys()
+            .map(|origin| self.position(*origin))
     }
 
     /// How many origins are known, and how many payloads with how many bytes are kept.

@@ -30,11 +30,11 @@ pub use plot::plots;
 pub use protocol::{Input, InputOf, Membership, NodeId, Output, OutputOf, Protocol};
 pub use report::{CaseReport, Row, Verdict};
 pub use scenario::{
-    BUILT_IN, Bound, Case, Condition, Conditions, Kind, ScenarioError, Setting, Size, Step,
-    Trouble, read,
+    BUILT_IN, Bound, Branches, Case, Condition, Conditions, Kind, ScenarioError, Setting, Size,
+    Step, Trouble, read,
 };
 pub use subject::{Setup, Subject};
-pub use tree::{Branch, Planted, Reported, Tree, Wish};
+pub use tree::{Branch, Cause, News, Planted, Reported, Tree, TreeDefect, Wish};
 pub use world::{Crash, Load, Observer, Totals, World};
 
 /// Plays one case of a scenario from `seed`. `tell` hears now and then how far it is: steps done, steps in
@@ -45,9 +45,12 @@ pub fn play(
     seed: u64,
     tell: &mut dyn FnMut(usize, usize, Duration),
 ) -> CaseReport {
-    let setup = setup.with_random_links(case.random_links);
+    let setup = setup
+        .with_random_links(case.random_links)
+        .with_branches(&case.branches);
     match case.protocol {
         Kind::Hyparview => stage::play::<Member>(case, &setup, seed, tell),
+        Kind::Plumtree => stage::play::<Tree<Member>>(case, &setup, seed, tell),
         Kind::Cyclon => stage::play::<Cyclon>(case, &setup, seed, tell),
     }
 }

@@ -1,6 +1,7 @@
 //! A scenario: what happens to a network, and what must come of it. Written in TOML, see
 //! `protocols/simulation/scenarios/`.
 
+mod branches;
 mod setting;
 mod step;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::Distances;
+pub use branches::Branches;
 pub use setting::Setting;
 pub use step::{Condition, Step, Trouble};
 
@@ -41,6 +43,8 @@ pub enum Kind {
     /// The machine of production.
     #[default]
     Hyparview,
+    /// The same, and the broadcast tree over it.
+    Plumtree,
     /// The baseline of the paper.
     Cyclon,
 }
@@ -63,6 +67,9 @@ pub struct Case {
     /// Without it, or with as many as there are, all.
     #[serde(default, rename = "random-links")]
     pub random_links: Option<usize>,
+    /// How the broadcast tree is made, with `protocol = "plumtree"`.
+    #[serde(default)]
+    pub branches: Branches,
     /// What the network is like.
     #[serde(default)]
     pub network: Conditions,
@@ -121,9 +128,9 @@ struct Shape {
     small: u32,
     /// Choices of several variables that belong together; `vary` multiplies them.
     #[serde(default)]
-    cases: Vec<BTreeMap<String, f64>>,
+    cases: Vec<BTreeMap<String, Setting>>,
     #[serde(default)]
-    cases_small: Vec<BTreeMap<String, f64>>,
+    cases_small: Vec<BTreeMap<String, Setting>>,
     #[serde(default)]
     vary: BTreeMap<String, Vec<Setting>>,
     #[serde(default)]
@@ -279,6 +286,21 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("latency", include_str!("../scenarios/latency.toml")),
     ("cyclon", include_str!("../scenarios/cyclon.toml")),
     ("scale", include_str!("../scenarios/scale.toml")),
+    (
+        "tree-senders",
+        include_str!("../scenarios/tree-senders.toml"),
+    ),
+    ("tree-all", include_str!("../scenarios/tree-all.toml")),
+    ("tree-shared", include_str!("../scenarios/tree-shared.toml")),
+    ("tree-rooted", include_str!("../scenarios/tree-rooted.toml")),
+    ("tree-flood", include_str!("../scenarios/tree-flood.toml")),
+    ("tree-churn", include_str!("../scenarios/tree-churn.toml")),
+    ("tree-crash", include_str!("../scenarios/tree-crash.toml")),
+    (
+        "tree-partition",
+        include_str!("../scenarios/tree-partition.toml"),
+    ),
+    ("tree-world", include_str!("../scenarios/tree-world.toml")),
 ];
 
 #[cfg(test)]

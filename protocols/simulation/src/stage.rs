@@ -2,6 +2,8 @@
 //! that look at what comes of it.
 
 mod broadcast;
+mod churn;
+mod grove;
 mod lengths;
 mod measure;
 mod people;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
 use crate::{
-    Flood, Graph, Network, NodeId, Subject, World,
+    Flood, Graph, Network, NodeId, Subject, Wish, World,
     invariants::{self, SAMPLE, WATCHED_MAX},
     network::mix,
     report::{CaseReport, Row},
@@ -141,6 +143,11 @@ impl<'a, M: Subject> Stage<'a, M> {
                 messages,
                 every_ms,
             } => self.broadcast(label, *messages, every_ms.map(millis)),
+            Step::Speak { .. } => self.speak(step),
+            Step::Churn { .. } => self.churn(step),
+            Step::Tally { label } => self.grove_report(label),
+            Step::Hold => self.wish_all(&Wish::Hold),
+            Step::Root => self.name_root(),
             Step::Until { label, holds, most } => self.until(label, *holds, secs(*most)),
             Step::Measure { label, rest } => self.measure(label, *rest),
         }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use hyparview::{Command, Config, DownReason, StateEvent};
 
-use crate::{Defect, Member, Membership, NodeId, contact};
+use crate::{
+    Defect, Member, Membership, NodeId, contact,
+    tree::{News, TreeDefect, Wish},
+};
 
 /// How the nodes of a run are made.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +16,10 @@ pub struct Setup {
     pub config: Config,
     /// What is broken on purpose.
     pub defect: Option<Defect>,
+    /// The configuration of the broadcast over it.
+    pub tree: plumtree::Config,
+    /// What is broken on purpose there.
+    pub tree_defect: Option<TreeDefect>,
 }
 
 impl Setup {
@@ -74,6 +81,21 @@ pub trait Subject: Membership + Sized {
     ) -> Result<(), String>
     where
         Self: 'a;
+
+    /// The machine that broadcasts over it, if there is one.
+    fn tree(&self) -> Option<&plumtree::State<NodeId>> {
+        None
+    }
+
+    /// What has happened to a broadcast of that machine, if this event says so.
+    fn news(_event: &Self::Event) -> Option<News> {
+        None
+    }
+
+    /// The command to that machine, if there is one.
+    fn wish(_wish: Wish<()>) -> Option<Self::Command> {
+        None
+    }
 }
 
 impl Subject for Member {

@@ -1,5 +1,9 @@
 //! Broadcast by the production machine of `plumtree`, over any membership.
 
+mod cause;
+mod defect;
+mod subject;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -13,6 +17,10 @@ use crate::{
     Input, Membership, NodeId, Output, Protocol,
     protocol::{InputOf, OutputOf},
 };
+pub use cause::Cause;
+use cause::Causes;
+use defect::Spoiler;
+pub use defect::TreeDefect;
 
 /// Bytes of a peer's name, and of a message's name, as the node's codec writes them.
 const NAME: usize = 40;
@@ -46,6 +54,8 @@ pub enum Wish<C> {
     Broadcast(usize),
     /// This is the best-connected node.
     SetRoot(NodeId),
+    /// The broadcast's neighbours stay as they are, whatever the membership does.
+    Hold,
 }
 
 /// An event of this layer or of the one below.
@@ -54,10 +64,26 @@ pub enum Reported<E> {
     /// Of the membership.
     Below(E),
     /// Of the broadcast.
-    Broadcast(StateEvent<NodeId>),
-    /// A payload was sent.
+    Tree(News),
+}
+
+/// What happened to a broadcast at one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// It was delivered.
+    Delivered {
+        /// Which one.
+        id: MessageId<NodeId>,
+        /// Links it has crossed; 1 from the origin itself.
+        hops: u16,
+    },
+    /// Its payload was sent.
     Sent(MessageId<NodeId>),
-    /// Something else was sent, of so many bytes.
+    /// Its payload came again, and why.
+    Again(MessageId<NodeId>, Cause),
+    /// No announcer sent it.
+    Missing,
+    /// Something other than a payload was sent, of so many bytes.
     Control(usize),
 }
 
@@ -70,6 +96,10 @@ pub struct Tree<M: Membership> {
     neighbors: Vec<NodeId>,
     /// Of those that are connected.
     round_trips: BTreeMap<NodeId, Duration>,
+    /// They stay as they are.
+    held: bool,
+    causes: Causes,
+    spoiler: Spoiler,
     outputs: VecDeque<OutputOf<Tree<M>>>,
 }
 
@@ -81,8 +111,18 @@ impl<M: Membership> Tree<M> {
             state: State::new(id, config, u64::from(life)),
             neighbors: Vec::new(),
             round_trips: BTreeMap::new(),
+            held: false,
+            causes: Causes::default(),
+            spoiler: Spoiler::default(),
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Plants a defect.
+    #[must_use]
+    pub fn with_defect(mut self, defect: Option<TreeDefect>) -> Self {
+        self.spoiler = Spoiler::new(defect);
+        self
     }
 
     /// The membership.
@@ -97,6 +137,9 @@ impl<M: Membership> Tree<M> {
 
     /// Tells the broadcast which neighbours have come and gone.
     fn follow(&mut self, now: Duration) {
+        if self.held {
+            return;
+        }
         let mut current = Vec::with_capacity(self.neighbors.len());
         self.below.neighbors(&mut current);
         if current == self.neighbors {
@@ -108,30 +151,54 @@ impl<M: Membership> Tree<M> {
             .copied()
             .filter(|peer| !current.contains(peer))
         {
+            self.causes.gone(peer);
             self.feed(now, plumtree::Input::NeighborDown { peer });
         }
         for peer in current.into_iter().filter(|peer| !former.contains(peer)) {
+            self.causes.came(peer, now);
             self.feed(now, plumtree::Input::NeighborUp { peer });
             if let Some(round_trip) = self.round_trips.get(&peer).copied() {
                 self.feed(now, plumtree::Input::Measured { peer, round_trip });
+            }
+            if let Some(input) = self.spoiler.on_neighbor_up(peer, &self.state) {
+                self.feed(now, input);
             }
         }
     }
 
     fn feed(&mut self, now: Duration, input: plumtree::Input<NodeId>) {
+        if let plumtree::Input::Received { from, message } = &input {
+            self.causes.asked_by(*from, message);
+            if let Message::Gossip { id, .. } = message
+                && !self.state.is_news(id)
+            {
+                let why = self.causes.of_duplicate(*from, id.origin, now);
+                let news = Reported::Tree(News::Again(*id, why));
+                self.outputs.push_back(Output::Event(news));
+                if self.spoiler.overlooks_duplicates() {
+                    return;
+                }
+            }
+        }
+        let why = Cause::of_graft(&input);
         self.state.handle(now, input);
-        self.drain();
+        self.drain(why);
     }
 
-    fn drain(&mut self) {
+    /// `why` is the cause of grafts among what there is to do.
+    fn drain(&mut self, why: Cause) {
         while let Some(output) = self.state.poll_output() {
             let output = match output {
                 plumtree::Output::Send { to, message } => {
-                    let sent = match &message {
-                        Message::Gossip { id, .. } => Reported::Sent(*id),
-                        _ => Reported::Control(bytes(&message)),
+                    if self.spoiler.swallows(&message, why) {
+                        continue;
+                    }
+                    self.causes.note(to, &message, why);
+                    let news = match &message {
+                        Message::Gossip { id, .. } => News::Sent(*id),
+                        _ => News::Control(bytes(&message)),
                     };
-                    self.outputs.push_back(Output::Event(sent));
+                    self.outputs.push_back(Output::Event(Reported::Tree(news)));
                     let message = Branch::Broadcast(message);
                     Output::Tell { peer: to, message }
                 }
@@ -139,7 +206,13 @@ impl<M: Membership> Tree<M> {
                     after,
                     timer: Planted::Broadcast(timer),
                 },
-                plumtree::Output::Event(event) => Output::Event(Reported::Broadcast(event)),
+                plumtree::Output::Event(event) => match event {
+                    StateEvent::Deliver { id, hops, .. } => {
+                        Output::Event(Reported::Tree(News::Delivered { id, hops }))
+                    }
+                    StateEvent::Missing { .. } => Output::Event(Reported::Tree(News::Missing)),
+                    StateEvent::LinkChanged { .. } => continue,
+                },
             };
             self.outputs.push_back(output);
         }
@@ -168,7 +241,7 @@ impl<M: Membership> Protocol for Tree<M> {
     fn start(&mut self, now: Duration, rng: &mut SmallRng) {
         self.below.start(now, rng);
         self.state.start(now, rng);
-        self.drain();
+        self.drain(Cause::Flood);
     }
 
     fn handle(&mut self, now: Duration, input: InputOf<Self>, rng: &mut SmallRng) {
@@ -191,6 +264,10 @@ impl<M: Membership> Protocol for Tree<M> {
             Input::Command(Wish::SetRoot(root)) => {
                 let command = plumtree::Command::SetRoot(Some(root));
                 return self.feed(now, plumtree::Input::Command(command));
+            }
+            Input::Command(Wish::Hold) => {
+                self.held = true;
+                return;
             }
             Input::Received {
                 from,
@@ -238,7 +315,7 @@ impl<M: Membership> Protocol for Tree<M> {
     }
 
     fn needs(&self, peer: NodeId) -> bool {
-        self.below.needs(peer)
+        self.below.needs(peer) || (self.held && self.neighbors.contains(&peer))
     }
 
     fn bytes(message: &Self::Message) -> usize {
@@ -261,7 +338,7 @@ impl<M: Membership> Membership for Tree<M> {
     fn came(event: &Self::Event) -> Option<NodeId> {
         match event {
             Reported::Below(event) => M::came(event),
-            Reported::Broadcast(_) | Reported::Sent(_) | Reported::Control(_) => None,
+            Reported::Tree(_) => None,
         }
     }
 }
@@ -280,10 +357,10 @@ mod tests {
     impl Observer<Node> for Watch {
         fn on_event(&mut self, _: Duration, _: NodeId, event: &<Node as Protocol>::Event) {
             match event {
-                Reported::Broadcast(StateEvent::Deliver { id, .. }) => {
+                Reported::Tree(News::Delivered { id, .. }) => {
                     self.0.entry(*id).or_default().0 += 1;
                 }
-                Reported::Sent(id) => self.0.entry(*id).or_default().1 += 1,
+                Reported::Tree(News::Sent(id)) => self.0.entry(*id).or_default().1 += 1,
                 _ => {}
             }
         }
@@ -296,7 +373,7 @@ mod tests {
         struct Last(Duration);
         impl Observer<Node> for Last {
             fn on_event(&mut self, now: Duration, _: NodeId, event: &<Node as Protocol>::Event) {
-                if matches!(event, Reported::Broadcast(StateEvent::Deliver { .. })) {
+                if matches!(event, Reported::Tree(News::Delivered { .. })) {
                     self.0 = now;
                 }
             }

@@ -75,4 +75,13 @@ scenarios! {
     near_nodes_come_together: "latency",
     the_baseline_runs_under_the_same_crashes: "cyclon",
     half_of_all_crash_and_the_rest_heal: "scale",
+    a_tree_per_origin_sends_nothing_twice: "tree-senders",
+    all_nodes_may_speak: "tree-all",
+    a_shared_tree_for_comparison: "tree-shared",
+    a_shared_tree_with_a_root: "tree-rooted",
+    flooding_for_comparison: "tree-flood",
+    a_tree_under_churn_loses_nothing: "tree-churn",
+    a_tree_outlives_a_mass_crash: "tree-crash",
+    what_was_said_in_one_half_is_heard_in_the_other: "tree-partition",
+    a_tree_around_the_world: "tree-world",
 }

@@ -129,8 +129,9 @@ impl<I: Id> State<I> {
     /// "If the announcer is nearer to the source than the eager sender by a threshold, they change
     /// places" (paper 3.8).
     ///
-    /// Modification from the paper: not again within a while, and not for a neighbour whose messages
-    /// failed to come, so that a liar gains little by claiming to be near.
+    /// Modification from the paper: not if the message would come later over it, for few long links are
+    /// slower than many short ones; not again within a while; and not for a neighbour whose messages failed
+    /// to come, so that a liar gains little by claiming to be near.
     fn optimise(&mut self, slot: Slot, heard: &Announcement<I>) {
         let id = heard.id;
         let key = self.key(id.origin);
@@ -141,6 +142,8 @@ impl<I: Id> State<I> {
         let threshold = self.config.optimise_threshold();
         let over_it = heard.hops.saturating_add(1);
         let shorter = threshold > 0 && origin.hops >= over_it.saturating_add(threshold);
+        // The announcement itself has waited for company.
+        let timely = origin.came.saturating_add(self.config.flush_interval()) >= self.now;
         let rested = tree
             .optimised
             .is_none_or(|last| last + self.config.optimise_rest() <= self.now);
@@ -148,7 +151,9 @@ impl<I: Id> State<I> {
             .neighbors
             .get(slot)
             .is_some_and(|neighbor| neighbor.distrusted_until <= self.now);
-        if !shorter || !rested || !trusted || tree.eager.contains(slot) {
+        // While older messages are on their way, asking another would bring them twice.
+        let complete = !self.missing.contains_key(&id.origin);
+        if !shorter || !timely || !complete || !rested || !trusted || tree.eager.contains(slot) {
             return;
         }
         let former = tree.parent.or(origin.from);

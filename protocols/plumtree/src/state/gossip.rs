@@ -108,12 +108,6 @@ impl<I: Id> State<I> {
             .iter()
             .fold(Links::one(slot), |links, (slot, _)| links.with(*slot));
         self.pass_on(id, knowing);
-        if !known && asked {
-            // The others take us for one of their tree, as they do with every new neighbour.
-            for (announcer, _) in announcers.iter().filter(|(other, _)| *other != slot) {
-                self.prune(*announcer, id.origin);
-            }
-        }
         // The nearest first: one change is all that a tree makes at a time.
         let mut nearer: Vec<(u16, Slot)> = announcers
             .into_iter()
@@ -137,6 +131,7 @@ impl<I: Id> State<I> {
                 hops,
                 from,
                 born,
+                came: self.now,
                 tree: Tree::default(),
                 kept: Vec::new(),
             });
@@ -150,6 +145,7 @@ impl<I: Id> State<I> {
             origin.hops = hops;
             origin.from = from;
             origin.born = born;
+            origin.came = self.now;
         }
         if superseded {
             self.shelf.drop_if(id.origin, |_| true);

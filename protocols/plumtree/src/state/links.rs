@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     State,
     neighbors::{Links, NEIGHBORS_MAX, Slot},
+    shelf::Origin,
     tree::Tree,
 };
 use crate::{
@@ -140,11 +141,12 @@ impl<I: Id> State<I> {
         }
     }
 
-    /// "A new neighbour is added to the eager set" (paper 3.5): the next message of each origin shows
-    /// whether the way over it is faster, at the price of one duplicate. What either side lacks comes
-    /// out when positions are compared.
+    /// What either side lacks comes out when positions are compared, and a tree that has lost its way to the
+    /// root takes the new link for it.
     ///
-    /// Modification from the paper: not on a shared tree that has links, where each would be reported.
+    /// Modification from the paper, where a new neighbour is eager (3.5): it is lazy for every tree that has a
+    /// way already. Otherwise each link that moves costs a duplicate per origin, and the membership moves
+    /// links all the time. Whether the way over it is better is seen from its announcements.
     pub(super) fn on_neighbor_up(&mut self, peer: I) {
         let allowance = self.config.serve_bytes_per_second();
         if peer == self.me {
@@ -154,24 +156,19 @@ impl<I: Id> State<I> {
             return;
         };
         self.wake(Timer::Flush, self.now);
-        match self.config.trees() {
+        let orphans = match self.config.trees() {
             Trees::PerOrigin => {
-                let keys: Vec<TreeKey<I>> = self
-                    .shelf
-                    .origins
-                    .keys()
-                    .copied()
-                    .map(TreeKey::Of)
-                    .collect();
-                for key in keys {
-                    self.change(key, |tree| tree.eager = tree.eager.with(slot));
-                }
+                let wayless = |(id, origin): (&I, &Origin)| {
+                    let rootless = *id != self.me && origin.tree.parent.is_none();
+                    rootless.then_some(TreeKey::Of(*id))
+                };
+                self.shelf.origins.iter().filter_map(wayless).collect()
             }
-            Trees::Shared if self.shared.eager.is_empty() => {
-                self.adopt(vec![TreeKey::Shared], Links::default());
-            }
-            Trees::Shared | Trees::Flood => {}
-        }
+            Trees::Shared if self.shared.eager.is_empty() => vec![TreeKey::Shared],
+            Trees::Shared | Trees::Flood => Vec::new(),
+        };
+        let others = self.neighbors.all().without(Links::one(slot));
+        self.adopt(orphans, others);
     }
 
     /// "When a neighbour is gone it is removed from both sets" (paper 3.5).
@@ -202,40 +199,74 @@ impl<I: Id> State<I> {
 
     /// Finds each of these trees a neighbour to get its messages from; not one of `excluded`.
     pub(super) fn adopt(&mut self, orphans: Vec<TreeKey<I>>, excluded: Links) {
+        self.adopt_nearer(orphans, excluded, 0);
+    }
+
+    /// The same, where a neighbour that is not nearer to the root than we are by `lead` may be below whoever
+    /// needs the way.
+    fn adopt_nearer(&mut self, orphans: Vec<TreeKey<I>>, excluded: Links, lead: u16) {
         let mut grafts: BTreeMap<Slot, Vec<Position<I>>> = BTreeMap::new();
-        let all = self.neighbors.all().without(excluded);
-        let distrusted = |slot: &Slot| {
-            self.neighbors
-                .get(*slot)
-                .is_some_and(|neighbor| neighbor.distrusted_until > self.now)
-        };
-        let doubtful = all
-            .iter()
-            .filter(distrusted)
-            .fold(Links::default(), Links::with);
+        let candidates = self.neighbors.all().without(excluded);
+        let rooted = self.is_rooted();
         for key in orphans {
-            let Some(tree) = self.tree(key) else { continue };
-            let lazy = all.without(tree.eager);
-            let nearest = tree.nearest(lazy.without(doubtful));
-            let Some(slot) = nearest.or_else(|| tree.nearest(lazy)) else {
+            let ways = self.ways(key, candidates, lead);
+            let Some(nearest) = self.tree(key).and_then(|tree| tree.nearest(ways)) else {
                 continue;
             };
-            let rooted = self.is_rooted();
             self.change(key, |tree| {
-                tree.eager = tree.eager.with(slot);
-                tree.parent = rooted.then_some(slot);
+                // The others push to us until we know better; they need nothing of us.
+                tree.eager = tree.eager.with(nearest);
+                tree.parent = rooted.then_some(nearest);
             });
             let origin = match key {
                 TreeKey::Of(origin) => Some(origin),
                 TreeKey::Shared => self.root,
             };
-            let list = grafts.entry(slot).or_default();
-            if let Some(origin) = origin {
-                self.unprune(slot, origin);
-                list.push(self.position(origin));
+            for slot in ways.iter() {
+                let list = grafts.entry(slot).or_default();
+                if let Some(origin) = origin {
+                    self.unprune(slot, origin);
+                    list.push(self.position(origin));
+                }
             }
         }
         self.graft(grafts);
+    }
+
+    /// The neighbours to get a tree's messages from: the one that is nearest to its root, if it is near enough
+    /// to be no descendant of ours. Otherwise all that are lazy: one of them may be outside of what was cut off
+    /// with us, and the next message shows which. Where all are below us, one of them has to look for a way in
+    /// our stead, see `let_in`.
+    fn ways(&self, key: TreeKey<I>, candidates: Links, lead: u16) -> Links {
+        let Some(tree) = self.tree(key) else {
+            return Links::default();
+        };
+        let lazy = candidates.without(tree.eager);
+        let doubtful = |slot: &Slot| {
+            let neighbor = self.neighbors.get(*slot);
+            neighbor.is_some_and(|neighbor| neighbor.distrusted_until > self.now)
+        };
+        let trusted = lazy
+            .iter()
+            .filter(|slot| !doubtful(slot))
+            .fold(Links::default(), Links::with);
+        let nearest = tree.nearest(trusted).or_else(|| tree.nearest(lazy));
+        let root = match key {
+            TreeKey::Of(origin) => Some(origin),
+            TreeKey::Shared => self.root,
+        };
+        let Some(own) = root.and_then(|root| self.shelf.origins.get(&root)) else {
+            return nearest.map(Links::one).unwrap_or_default();
+        };
+        let outside = |slot: &Slot| {
+            tree.hops(*slot)
+                .is_some_and(|hops| u16::from(hops).saturating_add(lead) <= own.hops)
+        };
+        match nearest {
+            Some(slot) if outside(&slot) => Links::one(slot),
+            Some(_) => lazy,
+            None => tree.nearest(candidates).map(Links::one).unwrap_or_default(),
+        }
     }
 
     /// Asks to be pushed these origins' messages, and to be sent what is lacking of them.
@@ -294,7 +325,7 @@ impl<I: Id> State<I> {
             }
         });
         if orphaned {
-            self.adopt(vec![key], Links::one(slot));
+            self.adopt_nearer(vec![key], Links::one(slot), 1);
         }
     }
 

@@ -173,17 +173,17 @@ impl<I: Id> State<I> {
         }
         // Who answers may be asked again.
         missing.asked = missing.asked.without(Links::one(slot));
-        missing.waiting_for.take_if(|awaited| *awaited == slot);
         let earliest = open.iter().map(|claim| claim.at).min();
         missing.claims = open;
-        let (due, waiting) = (missing.due, missing.waiting_for.is_some());
+        let (due, waiting_for) = (missing.due, missing.waiting_for);
         self.due.remove(&(due, id.origin));
         if let Some(earliest) = earliest {
             self.missing.insert(id.origin, missing);
-            let due = if waiting {
-                due
-            } else {
-                earliest.saturating_add(self.patience())
+            let due = match waiting_for {
+                // The rest of its answer is on the way; another would send all of it again.
+                Some(awaited) if awaited == slot => self.now.saturating_add(self.answer_time(slot)),
+                Some(_) => due,
+                None => earliest.saturating_add(self.patience()),
             };
             self.set_due(id.origin, due);
         }

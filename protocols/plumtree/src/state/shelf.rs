@@ -31,6 +31,8 @@ pub(super) struct Origin {
     pub(super) hops: u16,
     pub(super) from: Option<Slot>,
     pub(super) born: Duration,
+    /// When the newest came here.
+    pub(super) came: Duration,
     /// Its tree, with `Trees::PerOrigin`.
     pub(super) tree: Tree,
     /// By number.

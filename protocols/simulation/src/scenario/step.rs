@@ -138,6 +138,52 @@ pub enum Step {
         #[serde(default, rename = "every-ms")]
         every_ms: Option<f64>,
     },
+    /// Nodes speak in turn, over the broadcast tree: for some rounds that are not measured, in which their
+    /// trees are built, and for some that are.
+    Speak {
+        /// Names the row; without it the account is left open until a `tally`.
+        label: Option<String>,
+        /// How many of the nodes, the same ones in every step; 0: all.
+        senders: usize,
+        /// Rounds that are not measured.
+        #[serde(default, rename = "warm-up")]
+        warm_up: u32,
+        /// Rounds that are.
+        rounds: u32,
+        /// Milliseconds from one message to the next.
+        #[serde(rename = "every-ms")]
+        every_ms: f64,
+        /// Seconds until the last message must have come.
+        #[serde(default, rename = "drain-s")]
+        drain_s: f64,
+    },
+    /// What became of all that was said since counting began.
+    Tally {
+        /// Names the row.
+        label: String,
+    },
+    /// In each cycle random nodes die while the senders speak on, evenly spread over it. Senders do not die.
+    Churn {
+        /// Names the row.
+        label: String,
+        /// How many of the nodes speak.
+        senders: usize,
+        /// How many.
+        cycles: u32,
+        /// Length of one.
+        seconds: f64,
+        /// Share of the nodes that die in each cycle, in percent.
+        percent: f64,
+        /// Whether as many of the dead come back, in a new life.
+        #[serde(default)]
+        back: bool,
+        /// How many messages per cycle.
+        messages: u32,
+    },
+    /// The broadcast's neighbours stay as they are from now on, whatever the membership does.
+    Hold,
+    /// All nodes are told that the first who speaks is the best connected.
+    Root,
     /// Time passes until something holds, looked at every second.
     Until {
         /// Names the row.

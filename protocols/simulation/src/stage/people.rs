@@ -67,7 +67,7 @@ impl<M: Subject> Stage<'_, M> {
         contacts
     }
 
-    fn start(&mut self, id: NodeId, contacts: &[NodeId], known: &[NodeId]) {
+    pub(super) fn start(&mut self, id: NodeId, contacts: &[NodeId], known: &[NodeId]) {
         let life = self.world.life(id) + 1;
         let machine = M::create(id, self.setup, life);
         self.world
@@ -101,7 +101,7 @@ impl<M: Subject> Stage<'_, M> {
     }
 
     /// What the node would have written to its address book.
-    fn remember(&mut self, id: NodeId) {
+    pub(super) fn remember(&mut self, id: NodeId) {
         let mut known = Vec::new();
         if let Some(machine) = self.world.machine(id) {
             machine.neighbors(&mut known);

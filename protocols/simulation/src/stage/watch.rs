@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::grove::Grove;
 use crate::{Flood, NodeId, Observer, Subject, Told};
 
 /// How far one broadcast has come.
@@ -21,6 +22,8 @@ pub(super) struct Spread {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     pub(super) spreads: Vec<Spread>,
+    /// Broadcasts over the tree.
+    pub(super) grove: Grove,
     /// Neighbours that came, counted at both ends.
     pub(super) came: u64,
     /// Most neighbours that came to one node within one second.
@@ -56,7 +59,9 @@ impl<M: Subject> Observer<Flood<M>> for Watch {
                 spread.delays += now - spread.sent;
             }
             Told::Below(event) => {
-                if M::came(event).is_some() {
+                if let Some(news) = M::news(event) {
+                    self.grove.hear(now, node, news);
+                } else if M::came(event).is_some() {
                     self.came += 1;
                     self.count(now, node);
                 } else if let Some(why) = M::went(event) {

@@ -57,17 +57,14 @@ fn forged_hops_are_believed_only_once() {
     bench.hear(1, gossip(8, 1, 9));
     bench.hear(2, gossip(8, 1, 0));
     bench.hear(3, gossip(8, 1, u16::MAX));
-    bench.after(SECOND);
     bench.hear(2, ihave(8, 1, 0));
     assert_eq!(bench.state.parent(8), Some(2));
     // Nothing comes from the liar; 1 has it and is asked. From then on the liar is not preferred.
     bench.hear(1, ihave(8, 2, 8));
     bench.after(SECOND);
     bench.hear(1, gossip(8, 2, 9));
-    bench.after(SECOND);
     assert_eq!(bench.state.parent(8), Some(1));
     bench.hear(2, gossip(8, 2, 1));
-    bench.after(SECOND);
     assert!(bench.state.eager(8).all(|peer| peer != 2));
     bench.hear(2, ihave(8, 2, 0));
     assert_eq!(bench.state.parent(8), Some(1));
@@ -97,7 +94,7 @@ fn a_storm_of_prunes_and_grafts_costs_no_more_than_it_sends() {
             },
         ));
     }
-    assert_eq!(answers, 0, "2 and 3 are eager already");
+    assert_eq!(answers, 1, "one of those below is asked for a way, once");
     let list = vec![
         Position {
             origin: 8,

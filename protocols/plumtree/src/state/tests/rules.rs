@@ -127,6 +127,10 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+fn all() -> Config {
+    Config::default().with_keep(Keep::All)
+}
+
 /// A tree of `FAR`: messages come from 1, go on to 3, and 2 is lazy.
 fn settled(config: Config) -> Bench {
     let mut bench = Bench::with_neighbors(config, &[1, 2, 3]);
@@ -280,12 +284,86 @@ fn an_announcer_that_is_nearer_by_the_threshold_becomes_the_parent() {
     let mut bench = Bench::with_neighbors(Config::default(), &[1, 2, 3]);
     bench.hear(1, gossip(FAR, 1, 8));
     bench.hear(2, gossip(FAR, 1, 9));
-    bench.after(ms(60));
+    bench.after(ms(40));
     // Over 2 it would be 6 hops: two less.
     assert_eq!(bench.hear(2, ihave(FAR, 1, 5)), []);
     assert_eq!(bench.hear(2, ihave(FAR, 1, 4)), [send(2, graft(FAR, 1))]);
     assert_eq!(bench.state.parent(FAR), Some(2));
     assert_eq!(bench.after(ms(60)), [send(1, prune(FAR))]);
+}
+
+#[test]
+fn a_shorter_way_that_is_slower_is_not_taken() {
+    let mut bench = Bench::with_neighbors(Config::default(), &[1, 2, 3]);
+    bench.hear(1, gossip(FAR, 1, 8));
+    bench.hear(2, gossip(FAR, 1, 9));
+    // A batch waits for 50 ms: what is announced later than that would have come later.
+    bench.after(ms(60));
+    assert_eq!(bench.hear(2, ihave(FAR, 1, 1)), []);
+    assert_eq!(bench.state.parent(FAR), Some(1));
+}
+
+#[test]
+fn a_shorter_way_is_not_taken_while_messages_are_on_their_way() {
+    let mut bench = Bench::with_neighbors(all(), &[1, 2, 3]);
+    bench.hear(1, ihave(FAR, 1, 8));
+    bench.hear(1, ihave(FAR, 2, 8));
+    bench.after(ms(320));
+    bench.hear(1, gossip(FAR, 1, 9));
+    assert_eq!(bench.hear(2, ihave(FAR, 1, 1)), []);
+    bench.hear(1, gossip(FAR, 2, 9));
+    assert_eq!(bench.hear(2, ihave(FAR, 2, 1)), [send(2, graft(FAR, 2))]);
+}
+
+#[test]
+fn the_rest_of_an_answer_is_waited_for_before_another_is_asked() {
+    let mut bench = Bench::with_neighbors(all(), &[1, 2]);
+    for (peer, seq) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+        bench.hear(peer, ihave(FAR, seq, 1));
+    }
+    assert_eq!(bench.after(ms(310)), [send(1, graft(FAR, 0))]);
+    bench.after(ms(280));
+    bench.hear(1, gossip(FAR, 1, 2));
+    bench.after(ms(40));
+    bench.hear(1, gossip(FAR, 2, 2));
+    bench.after(ms(1000));
+    assert_eq!(bench.state.totals().grafts, 1);
+}
+
+#[test]
+fn where_no_neighbour_is_nearer_all_are_asked_for_a_way_and_the_next_message_chooses() {
+    let mut bench = Bench::with_neighbors(Config::default(), &[1, 2, 3]);
+    bench.hear(1, gossip(FAR, 1, 3));
+    for peer in [2, 3] {
+        bench.hear(peer, gossip(FAR, 1, 5));
+        bench.hear(peer, ihave(FAR, 1, 4));
+    }
+    bench.after(ms(60));
+    assert_eq!(
+        bench.feed(Input::NeighborDown { peer: 1 }),
+        [send(2, graft(FAR, 1)), send(3, graft(FAR, 1))]
+    );
+    // They push to us, we to none but the one that we count on.
+    assert_eq!(bench.eager(FAR), [2]);
+    assert_eq!(bench.hear(3, gossip(FAR, 2, 5))[0], deliver(FAR, 2, 5));
+    assert_eq!(bench.state.parent(FAR), Some(3));
+    bench.hear(2, gossip(FAR, 2, 6));
+    assert_eq!(bench.after(ms(60)), [send(2, prune(FAR))]);
+}
+
+#[test]
+fn where_all_neighbours_are_below_one_of_them_looks_for_a_way() {
+    let mut bench = Bench::with_neighbors(Config::default(), &[1, 2, 3]);
+    bench.hear(1, gossip(FAR, 1, 3));
+    assert_eq!(
+        bench.feed(Input::NeighborDown { peer: 1 }),
+        [send(2, graft(FAR, 1))]
+    );
+    assert_eq!(bench.eager(FAR), [2, 3]);
+    // Below, the parent's graft is passed on to whoever is nearer than the parent was.
+    let mut below = settled(Config::default());
+    below.hear(2, ihave(FAR, 1, 2));
+    assert_eq!(below.hear(1, graft(FAR, 1)), [send(2, graft(FAR, 1))]);
 }
 
 #[test]
@@ -297,10 +375,10 @@ fn an_announcement_that_came_before_the_message_shortens_the_way_as_well() {
 }
 
 #[test]
-fn a_new_neighbour_is_eager_and_is_told_what_there_is() {
+fn a_new_neighbour_is_lazy_where_there_is_a_way_and_is_told_what_there_is() {
     let mut bench = settled(Config::default());
     assert_eq!(bench.feed(Input::NeighborUp { peer: 4 }), []);
-    assert_eq!(bench.eager(FAR), [1, 3, 4]);
+    assert_eq!(bench.eager(FAR), [1, 3]);
     let held = Held {
         life: 1,
         seq: 1,
@@ -312,6 +390,18 @@ fn a_new_neighbour_is_eager_and_is_told_what_there_is() {
         list: vec![Position { origin: FAR, held }],
     };
     assert_eq!(bench.after(ms(60)), [send(4, digest)]);
+}
+
+#[test]
+fn a_new_neighbour_is_the_way_where_there_is_none() {
+    let mut bench = Bench::with_neighbors(Config::default(), &[1]);
+    bench.hear(1, gossip(FAR, 1, 3));
+    assert_eq!(bench.feed(Input::NeighborDown { peer: 1 }), []);
+    assert_eq!(
+        bench.feed(Input::NeighborUp { peer: 4 }),
+        [send(4, graft(FAR, 1))]
+    );
+    assert_eq!(bench.state.parent(FAR), Some(4));
 }
 
 #[test]
