@@ -8,8 +8,8 @@ use std::{
 use hyparview::{Command, StateEvent};
 use plumtree::MessageId;
 use simulation::{
-    Crash, Distances, Graph, Member, Membership, Network, NodeId, Observer, Protocol, Reported,
-    Subject, Tree, Wish, World, contact,
+    Crash, Distances, Graph, Member, Membership, Network, News, NodeId, Observer, Protocol,
+    Reported, Subject, Tree, Wish, World, contact,
 };
 
 use super::{Counts, Heard, Net, Plan, Tag};
@@ -42,7 +42,7 @@ impl Observer<Node> for Watch {
     fn on_event(&mut self, now: Duration, node: NodeId, event: &<Node as Protocol>::Event) {
         let counts = self.counts.entry(node).or_default();
         match event {
-            Reported::Broadcast(plumtree::StateEvent::Deliver { id, hops, .. }) => {
+            Reported::Tree(News::Delivered { id, hops }) => {
                 if let Some(tag) = self.tags.get(id) {
                     self.heard.entry(*tag).or_default().push(Heard {
                         hops: *hops,
@@ -50,15 +50,15 @@ impl Observer<Node> for Watch {
                     });
                 }
             }
-            Reported::Sent(_) => counts.payloads += 1,
-            Reported::Control(_) => counts.control += 1,
+            Reported::Tree(News::Sent(_)) => counts.payloads += 1,
+            Reported::Tree(News::Control(_)) => counts.control += 1,
             Reported::Below(StateEvent::NeighborUp(_)) => counts.ups += 1,
             Reported::Below(event) => {
                 if let Some(reason) = Member::went(event) {
                     *counts.downs.entry(reason).or_default() += 1;
                 }
             }
-            Reported::Broadcast(_) => {}
+            Reported::Tree(_) => {}
         }
     }
 }
