@@ -175,6 +175,23 @@ carrier::knobs! {
     /// than `active_capacity`.
     /// Defaults to 2 (gossipsub's outbound minimum).
     outbound_min, with_outbound_min: usize = 2;
+    /// A link that has stood for so long, or that a switch has put in the place of another, is not given up
+    /// for others who ask, but for the latest link: who asks and asks gets the places of others who do.
+    /// [`Duration::MAX`]: no link is ever safe.
+    /// Defaults to 1 min (guess: as `youth`, so that a growing network grows as the paper has it).
+    elder_age, with_elder_age: Duration = Duration::from_secs(60);
+    /// A neighbour that claims to have no other link is not evicted for so long after it came; an honest
+    /// one has found others by then.
+    /// Defaults to 60 s (guess: two passes of refill).
+    mercy, with_mercy: Duration = Duration::from_secs(60);
+    /// One shuffle is taken from a neighbour in so much time, after ten at once; others are dropped. An honest one
+    /// sends `shuffle_walk` / `active_capacity` of them per `shuffle_interval` on average.
+    /// Defaults to 2 s (four times that average).
+    shuffle_peer_interval, with_shuffle_peer_interval: Duration = Duration::from_secs(2);
+    /// Passive peers that may have come through one neighbour once the passive view is full; more take the
+    /// places of these.
+    /// Defaults to 10 (twice a neighbour's fair share of 30).
+    passive_via_max, with_passive_via_max: usize = 10;
     /// Most neighbours of one [`group`](crate::Address::group).
     /// Defaults to none, which suits loopback and private networks.
     group_active_max, with_group_active_max: Option<usize> = None;

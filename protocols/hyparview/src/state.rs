@@ -79,6 +79,8 @@ pub struct State<I, A> {
     serial: u64,
     active: BTreeMap<I, Neighbor<I, A>>,
     passive: BTreeMap<I, Backup<I, A>>,
+    /// The neighbour, or else the peer, through which we are hearing of others now.
+    via: Option<I>,
     /// Requests without an answer, to peers that are not active.
     pending: BTreeMap<I, Pending<I, A>>,
     /// Requests of others that wait for an answer to one of ours.
@@ -126,6 +128,7 @@ impl<I: Id, A: Address> State<I, A> {
             serial: 0,
             active: BTreeMap::new(),
             passive: BTreeMap::new(),
+            via: None,
             pending: BTreeMap::new(),
             waiting: Vec::new(),
             permanent: BTreeMap::new(),
@@ -176,6 +179,10 @@ impl<I: Id, A: Address> State<I, A> {
     /// Takes one input. Drain [`State::poll_output`] afterwards.
     pub fn handle<R: Rng>(&mut self, now: Duration, input: Input<I, A>, rng: &mut R) {
         self.now = self.now.max(now);
+        self.via = match &input {
+            Input::Received { from, .. } => Some(*from),
+            _ => None,
+        };
         match input {
             Input::Received { from, message } => self.on_message(from, message, rng),
             Input::Disconnected { peer, cause } => self.on_connection_lost(peer, cause, rng),

@@ -26,7 +26,16 @@ pub struct Paths {
 impl Graph {
     /// The graph of the living.
     pub fn of<P: Membership, O: Observer<P>>(world: &World<P, O>) -> Self {
-        let names: Vec<NodeId> = world.alive().map(|(id, _)| id).collect();
+        Self::of_some(world, |_| true)
+    }
+
+    /// The graph of those of the living that are `wanted`.
+    pub fn of_some<P: Membership, O: Observer<P>>(
+        world: &World<P, O>,
+        wanted: impl Fn(NodeId) -> bool,
+    ) -> Self {
+        let alive = || world.alive().filter(|(id, _)| wanted(*id));
+        let names: Vec<NodeId> = alive().map(|(id, _)| id).collect();
         let mut place = vec![u32::MAX; world.len()];
         for (at, name) in (0..).zip(&names) {
             place[*name as usize] = at;
@@ -38,7 +47,7 @@ impl Graph {
             dangling: 0,
         };
         let mut peers = Vec::new();
-        for (_, machine) in world.alive() {
+        for (_, machine) in alive() {
             peers.clear();
             machine.neighbors(&mut peers);
             for peer in &peers {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::Distances;
+use crate::{Adversaries, Distances};
 pub use step::{Condition, Step, Trouble};
 
 /// A scenario that cannot be read.
@@ -64,6 +64,9 @@ pub struct Case {
     /// What the network is like.
     #[serde(default)]
     pub network: Conditions,
+    /// Who works against the others.
+    #[serde(default)]
+    pub adversaries: Option<Adversaries>,
     /// What happens, in this order.
     #[serde(rename = "step")]
     pub steps: Vec<Step>,
@@ -253,6 +256,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ),
     ("bad-network", include_str!("../scenarios/bad-network.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
+    ("adversaries", include_str!("../scenarios/adversaries.toml")),
     ("latency", include_str!("../scenarios/latency.toml")),
     ("cyclon", include_str!("../scenarios/cyclon.toml")),
 ];

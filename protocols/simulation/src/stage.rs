@@ -2,6 +2,7 @@
 //! that look at what comes of it.
 
 mod broadcast;
+mod hostile;
 mod lengths;
 mod measure;
 mod people;
@@ -69,11 +70,11 @@ impl<'a, M: Subject> Stage<'a, M> {
             case,
             setup,
             seed,
-            world: World::new(seed, network(&case.network), Watch::default()),
+            world: World::new(seed, network(&case.network), Watch::of(setup.adversaries)),
             dice: SmallRng::seed_from_u64(mix(seed ^ 2)),
             sides: vec![0; nodes],
             memory: vec![Vec::new(); nodes],
-            ailing: Vec::new(),
+            ailing: adversaries(setup, case.nodes),
             since: measure::Mark::default(),
             rows: Vec::new(),
             violations: Vec::new(),
@@ -137,7 +138,19 @@ impl<'a, M: Subject> Stage<'a, M> {
         let Some(machine) = self.world.machine(node) else {
             return;
         };
-        let other = |peer| self.world.machine(peer).map(Flood::below);
+        let against = |node| {
+            self.setup
+                .adversaries
+                .is_some_and(|plan| plan.contain(node))
+        };
+        if against(node) {
+            return;
+        }
+        let honest = |peer: &NodeId| !against(*peer);
+        let other = |peer| {
+            let peer = Some(peer).filter(honest)?;
+            self.world.machine(peer).map(Flood::below)
+        };
         let broken = machine
             .below()
             .examine(self.world.clock(node))
@@ -275,6 +288,14 @@ impl<'a, M: Subject> Stage<'a, M> {
             violation_count: self.violation_count,
         }
     }
+}
+
+/// Those that are not expected to take part as they should.
+fn adversaries(setup: &Setup, nodes: u32) -> Vec<NodeId> {
+    let plan = setup.adversaries;
+    (0..nodes)
+        .filter(|node| plan.is_some_and(|plan| plan.contain(*node)))
+        .collect()
 }
 
 fn network(conditions: &Conditions) -> Network {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyparview::{Command, Config, DownReason, StateEvent};
 
-use crate::{Defect, Member, Membership, NodeId, contact};
+use crate::{Adversaries, Defect, Member, Membership, NodeId, contact};
 
 /// How the nodes of a run are made.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +13,8 @@ pub struct Setup {
     pub config: Config,
     /// What is broken on purpose.
     pub defect: Option<Defect>,
+    /// Who works against the others.
+    pub adversaries: Option<Adversaries>,
 }
 
 impl Setup {
@@ -90,7 +92,7 @@ impl Subject for Member {
             None => setup.config.clone(),
             Some(defect) => defect.spoil_config(setup.config.clone()),
         };
-        Self::new(id, config, life).with_defect(setup.defect)
+        Self::among(id, config, life, setup.adversaries).with_defect(setup.defect)
     }
 
     fn enter(contacts: &[NodeId]) -> Vec<Self::Command> {

@@ -261,10 +261,16 @@ impl<I: Id, A: Address> State<I, A> {
         if bid {
             return self.dearest(able);
         }
+        // Who steps in between two others gains two links, and gives none: no more than by asking (R11).
+        let spared = if old == new {
+            self.elders()
+        } else {
+            Vec::new()
+        };
         let mut able: Vec<_> = self
             .active
             .values()
-            .filter(|one| able(one) && self.may_mix(one))
+            .filter(|one| able(one) && self.may_mix(one) && !spared.contains(&one.contact.id))
             .map(|one| (!one.crowded, one.since, one.contact.id))
             .collect();
         able.sort_unstable();

@@ -9,6 +9,8 @@ use crate::{Address, Contact, Id, Message, Timer};
 #[derive(Debug)]
 pub(super) struct Offer<I> {
     serial: u64,
+    /// The neighbour that it was sent to.
+    through: I,
     /// Whom we told of: the first to go when the reply fills our view.
     sent: Vec<I>,
 }
@@ -37,6 +39,7 @@ impl<I: Id, A: Address> State<I, A> {
         let serial = self.next_serial();
         self.offer = Some(Offer {
             serial,
+            through: peer,
             sent: ids(&list),
         });
         let (origin, ttl) = (self.me.clone(), self.config.shuffle_walk());
@@ -59,7 +62,10 @@ impl<I: Id, A: Address> State<I, A> {
             mut list,
             ttl,
         } = walk;
-        if origin.id == self.me.id || !self.active.contains_key(&from) {
+        if origin.id == self.me.id
+            || !self.active.contains_key(&from)
+            || !self.admission.shuffle(from, self.now)
+        {
             return;
         }
         list.truncate(self.config.list_max());
@@ -109,6 +115,7 @@ impl<I: Id, A: Address> State<I, A> {
         rng: &mut R,
     ) {
         if let Some(offer) = self.offer.take_if(|offer| offer.serial == serial) {
+            self.via = Some(offer.through);
             self.learn_all(list, &offer.sent, rng);
         }
     }

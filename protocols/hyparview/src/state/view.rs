@@ -24,6 +24,8 @@ pub(super) struct Neighbor<I, A> {
     /// When it last proved to hold the relation.
     pub(super) heard: Duration,
     pub(super) since: Duration,
+    /// From when on it is not evicted, unless it is the latest.
+    pub(super) elder_from: Duration,
     /// How far away it is.
     pub(super) link: Link,
     /// Made in a crowd: to be exchanged for a random one (R8).
@@ -36,6 +38,8 @@ pub(super) struct Backup<I, A> {
     pub(super) contact: Contact<I, A>,
     /// It dropped us, or we dropped it: not to be asked before (R15).
     pub(super) rest_until: Duration,
+    /// Through whom we have heard of it.
+    pub(super) via: Option<I>,
 }
 
 impl<I: Id, A: Address> State<I, A> {
@@ -76,13 +80,40 @@ impl<I: Id, A: Address> State<I, A> {
         self.active.values().filter(same).count() >= most
     }
 
+    /// The neighbours that have stayed so long that they stay, but for the latest (R11).
+    pub(super) fn elders(&self) -> Vec<I> {
+        let latest = self.active.values().max_by_key(|one| one.elder_from);
+        let latest = latest.map(|one| one.contact.id);
+        let there_are = self.config.elder_age() < Duration::MAX;
+        let elders = self.active.values().filter(|one| {
+            there_are && one.elder_from <= self.now && Some(one.contact.id) != latest
+        });
+        elders.map(|one| one.contact.id).collect()
+    }
+
+    /// From when on a link that is made now is an elder.
+    pub(super) fn elder_from(&self, switched: bool) -> Duration {
+        let age = self.config.elder_age();
+        self.now
+            .saturating_add(if switched { Duration::ZERO } else { age })
+    }
+
+    /// Whether the word of a neighbour that this is its only link still counts.
+    fn at_mercy(&self, neighbor: &Neighbor<I, A>) -> bool {
+        let stayed = self.now.saturating_sub(neighbor.since);
+        neighbor.degree <= 1 && stayed <= self.config.mercy()
+    }
+
     /// Whom to evict for another peer. Never one that would be left without links (R9). Who comes by
     /// chance takes the place of one that came by chance.
     pub(super) fn victim<R: Rng>(&self, gained: usize, rng: &mut R) -> Option<I> {
+        let elders = self.elders();
         let able = || {
-            self.active
-                .values()
-                .filter(|neighbor| neighbor.degree > 1 && !self.protected(neighbor, gained))
+            self.active.values().filter(|neighbor| {
+                !self.at_mercy(neighbor)
+                    && !self.protected(neighbor, gained)
+                    && !elders.contains(&neighbor.contact.id)
+            })
         };
         let random = able().filter(|neighbor| self.may_mix(neighbor)).choose(rng);
         random
@@ -184,6 +215,7 @@ impl<I: Id, A: Address> State<I, A> {
             Backup {
                 contact,
                 rest_until: Duration::ZERO,
+                via: self.via,
             },
         );
     }
@@ -240,10 +272,14 @@ impl<I: Id, A: Address> State<I, A> {
             .config
             .group_passive_max()
             .is_some_and(|most| same.len() >= most);
+        let through = |backup: &&Backup<I, A>| backup.via.is_some() && backup.via == self.via;
         let victim = if used_up && group.is_some() {
             same.choose(rng).copied()
         } else if self.passive.len() < self.config.passive_capacity() {
             return true;
+        } else if self.passive.values().filter(through).count() >= self.config.passive_via_max() {
+            let same = self.passive.values().filter(through).choose(rng);
+            same.map(|backup| backup.contact.id)
         } else {
             let sent = self
                 .passive
