@@ -85,7 +85,8 @@ pub struct Adversaries {
     /// In how many subnets they are; all others have one each. 0: nobody has one.
     #[serde(default)]
     pub subnets: u32,
-    /// 0: all nodes are without the defences; 1: with them.
+    /// 0: all nodes are without the defences; 1: with them; 2: with limits of admission, quarantine and
+    /// links of one's own choice only.
     pub defences: u8,
     /// How many nodes there are.
     #[serde(skip)]
@@ -138,6 +139,7 @@ impl Adversaries {
         }
         match (self.defences, self.subnets) {
             (0, _) => undefended(config),
+            (2, _) => plain(config),
             (_, 0) => config,
             _ => config
                 .with_group_active_max(Some(1))
@@ -146,18 +148,22 @@ impl Adversaries {
     }
 }
 
+/// The configuration without what protects links that stand and bounds what neighbours send.
+fn plain(config: Config) -> Config {
+    config
+        .with_elder_age(Duration::MAX)
+        .with_mercy(Duration::MAX)
+        .with_shuffle_peer_interval(Duration::ZERO)
+        .with_passive_via_max(usize::MAX)
+}
+
 /// The configuration without any defence of rule R11.
 fn undefended(config: Config) -> Config {
-    const EVER: Duration = Duration::from_secs(1 << 30);
-    config
+    plain(config)
         .with_admission_rate(1_000_000_000)
         .with_admission_peer_interval(Duration::ZERO)
         .with_service_rate(1_000_000_000)
-        .with_shuffle_peer_interval(Duration::ZERO)
         .with_outbound_min(0)
-        .with_elder_age(Duration::MAX)
-        .with_passive_via_max(usize::MAX)
-        .with_mercy(EVER)
         .with_flap_limit(u32::MAX)
         .with_quarantine(Duration::ZERO)
 }
