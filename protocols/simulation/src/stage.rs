@@ -143,7 +143,7 @@ impl<'a, M: Subject> Stage<'a, M> {
                 .adversaries
                 .is_some_and(|plan| plan.contain(node))
         };
-        if against(node) {
+        if against(node) || self.world.is_frozen(node) {
             return;
         }
         let honest = |peer: &NodeId| !against(*peer);

@@ -71,6 +71,7 @@ scenarios! {
     a_node_that_does_not_read_slows_nobody_down: "wedged-reader",
     losses_refusals_and_wrong_clocks_are_borne: "bad-network",
     a_quiet_network_is_quiet: "steady",
+    adversaries_are_kept_at_bay: "adversaries",
     near_nodes_come_together: "latency",
     the_baseline_runs_under_the_same_crashes: "cyclon",
 }

@@ -80,9 +80,11 @@ impl<I: Id, A: Address> State<I, A> {
         self.active.values().filter(same).count() >= most
     }
 
-    /// The neighbours that have stayed so long that they stay, but for the latest (R11).
+    /// The neighbours that have stayed so long that they stay, but for the latest of those that chance may
+    /// take (R11).
     pub(super) fn elders(&self) -> Vec<I> {
-        let latest = self.active.values().max_by_key(|one| one.elder_from);
+        let order = |one: &&Neighbor<I, A>| (self.may_mix(one), one.elder_from);
+        let latest = self.active.values().max_by_key(order);
         let latest = latest.map(|one| one.contact.id);
         let there_are = self.config.elder_age() < Duration::MAX;
         let elders = self.active.values().filter(|one| {

@@ -82,6 +82,11 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         );
     }
 
+    /// Whether the process of `node` stands still.
+    pub(crate) fn is_frozen(&self, node: NodeId) -> bool {
+        self.node(node).condition == Condition::Frozen
+    }
+
     fn set_condition(&mut self, node: NodeId, condition: Condition) {
         let place = self.node_mut(node);
         place.condition = condition;
