@@ -43,6 +43,7 @@ mod quarantine;
 mod records;
 mod refill;
 mod remix;
+mod sampler;
 mod shuffle;
 mod suspects;
 #[cfg(test)]
@@ -62,6 +63,7 @@ use probe::Probe;
 use quarantine::Quarantine;
 use refill::Refill;
 use remix::{Mixing, Switch};
+use sampler::Sampler;
 use shuffle::Offer;
 use suspects::Suspects;
 use view::{Backup, Neighbor};
@@ -79,8 +81,7 @@ pub struct State<I, A> {
     serial: u64,
     active: BTreeMap<I, Neighbor<I, A>>,
     passive: BTreeMap<I, Backup<I, A>>,
-    /// The neighbour, or else the peer, through which we are hearing of others now.
-    via: Option<I>,
+    sampler: Sampler,
     /// Requests without an answer, to peers that are not active.
     pending: BTreeMap<I, Pending<I, A>>,
     /// Requests of others that wait for an answer to one of ours.
@@ -121,6 +122,7 @@ impl<I: Id, A: Address> State<I, A> {
             quarantine: Quarantine::new(&config),
             admission: Admission::new(&config),
             refill: Refill::new(&config),
+            sampler: Sampler::new(&config),
             me,
             config,
             incarnation,
@@ -128,7 +130,6 @@ impl<I: Id, A: Address> State<I, A> {
             serial: 0,
             active: BTreeMap::new(),
             passive: BTreeMap::new(),
-            via: None,
             pending: BTreeMap::new(),
             waiting: Vec::new(),
             permanent: BTreeMap::new(),
@@ -154,6 +155,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.now = now;
         self.beacon.start(now);
         self.beat_at = now;
+        self.sampler.draw(rng);
         self.enter_crowd();
         // The application's first contacts are joined, not just asked.
         self.refill
@@ -179,10 +181,6 @@ impl<I: Id, A: Address> State<I, A> {
     /// Takes one input. Drain [`State::poll_output`] afterwards.
     pub fn handle<R: Rng>(&mut self, now: Duration, input: Input<I, A>, rng: &mut R) {
         self.now = self.now.max(now);
-        self.via = match &input {
-            Input::Received { from, .. } => Some(*from),
-            _ => None,
-        };
         match input {
             Input::Received { from, message } => self.on_message(from, message, rng),
             Input::Disconnected { peer, cause } => self.on_connection_lost(peer, cause, rng),

@@ -86,7 +86,7 @@ pub struct Adversaries {
     #[serde(default)]
     pub subnets: u32,
     /// 0: all nodes are without the defences; 1: with them; 2: with limits of admission, quarantine and
-    /// links of one's own choice only.
+    /// links of one's own choice only; 3: all but the sample in passive views.
     pub defences: u8,
     /// How many nodes there are.
     #[serde(skip)]
@@ -140,6 +140,7 @@ impl Adversaries {
         match (self.defences, self.subnets) {
             (0, _) => undefended(config),
             (2, _) => plain(config),
+            (3, _) => config.with_passive_sampled_percent(0),
             (_, 0) => config,
             _ => config
                 .with_group_active_max(Some(1))
@@ -153,8 +154,8 @@ fn plain(config: Config) -> Config {
     config
         .with_elder_age(Duration::MAX)
         .with_mercy(Duration::MAX)
-        .with_shuffle_peer_interval(Duration::ZERO)
-        .with_passive_via_max(usize::MAX)
+        .with_shuffle_excess(u32::MAX)
+        .with_passive_sampled_percent(0)
 }
 
 /// The configuration without any defence of rule R11.

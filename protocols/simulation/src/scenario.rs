@@ -257,6 +257,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("bad-network", include_str!("../scenarios/bad-network.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("adversaries", include_str!("../scenarios/adversaries.toml")),
+    (
+        "early-adversaries",
+        include_str!("../scenarios/early-adversaries.toml"),
+    ),
     ("latency", include_str!("../scenarios/latency.toml")),
     ("cyclon", include_str!("../scenarios/cyclon.toml")),
 ];

@@ -57,7 +57,7 @@ impl<I: Id> Admission<I> {
             all: Allowance::default(),
             services: Allowance::default(),
             peers: BTreeMap::new(),
-            shuffle_interval: config.shuffle_peer_interval(),
+            shuffle_interval: shuffle_interval(config),
             shuffles: BTreeMap::new(),
             joins: BTreeMap::new(),
         }
@@ -101,6 +101,14 @@ impl<I: Id> Admission<I> {
     pub(super) fn len(&self) -> usize {
         self.peers.len()
     }
+}
+
+/// Time between two shuffles of one neighbour, on average, that are taken.
+fn shuffle_interval(config: &Config) -> Duration {
+    let neighbors = u32::try_from(config.active_capacity()).unwrap_or(u32::MAX);
+    let hops = u32::from(config.shuffle_walk()).max(1);
+    config.shuffle_interval().saturating_mul(neighbors)
+        / hops.saturating_mul(config.shuffle_excess().max(1))
 }
 
 /// Forgets the one with most allowance left if `peer` would be one too many.

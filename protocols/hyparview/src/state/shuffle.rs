@@ -9,8 +9,6 @@ use crate::{Address, Contact, Id, Message, Timer};
 #[derive(Debug)]
 pub(super) struct Offer<I> {
     serial: u64,
-    /// The neighbour that it was sent to.
-    through: I,
     /// Whom we told of: the first to go when the reply fills our view.
     sent: Vec<I>,
 }
@@ -39,7 +37,6 @@ impl<I: Id, A: Address> State<I, A> {
         let serial = self.next_serial();
         self.offer = Some(Offer {
             serial,
-            through: peer,
             sent: ids(&list),
         });
         let (origin, ttl) = (self.me.clone(), self.config.shuffle_walk());
@@ -115,7 +112,6 @@ impl<I: Id, A: Address> State<I, A> {
         rng: &mut R,
     ) {
         if let Some(offer) = self.offer.take_if(|offer| offer.serial == serial) {
-            self.via = Some(offer.through);
             self.learn_all(list, &offer.sent, rng);
         }
     }

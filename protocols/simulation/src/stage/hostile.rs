@@ -23,7 +23,9 @@ impl<M: Subject> Stage<'_, M> {
         };
         let held = self.held(&plan);
         let share = |bad: usize, all: usize| bad as f64 / all.max(1) as f64;
-        let theirs = plan.percent / 100.0;
+        // Of the living: they outlive a crash of the others.
+        let alive = self.world.alive().count();
+        let theirs = share(alive - held.nodes, alive);
         let active = share(held.bad_active, held.active);
         row.set("bad_active_percent", 100.0 * active);
         row.set(

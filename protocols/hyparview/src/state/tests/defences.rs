@@ -1,6 +1,6 @@
 //! What others can make a node do, and what they cannot (R11).
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rand::{SeedableRng, rngs::SmallRng};
 
@@ -160,29 +160,58 @@ fn shuffles_beyond_a_neighbors_allowance_are_dropped() {
             };
             said.iter().filter(|output| walk(output)).count()
         };
-        let count = (0..100).map(|_| passed_on(node.shuffle(50, 1, 100, 6)));
+        let count = (0..100).map(|turn| passed_on(node.shuffle(50 + turn / 4, 1, 100, 6)));
         count.sum::<usize>()
     };
-    assert_eq!(taken(Config::default()), 10);
-    let unlimited = Config::default().with_shuffle_peer_interval(Duration::ZERO);
+    // Ten at once, and one every 2.1 s.
+    assert_eq!(taken(Config::default()), 21);
+    let unlimited = Config::default().with_shuffle_excess(u32::MAX);
     assert_eq!(taken(unlimited), 100);
 }
 
+/// Each of the neighbours 1 to 5 has told of eight peers once, and number 1 then of the same 64 others, from 2000
+/// on, for a quarter of an hour.
+fn poisoned(config: Config) -> Node {
+    let mut node = Node::with_neighbors(config, 4);
+    for peer in 1..=5 {
+        node.shuffle(50, peer, 100 * peer, 1);
+    }
+    for round in 0..200 {
+        node.shuffle(60 + 5 * round, 1, 2000 + 8 * (round % 8), 1);
+    }
+    node
+}
+
 #[test]
-fn one_neighbor_cannot_fill_a_passive_view() {
-    let poisoned = |config: Config| {
-        let mut node = Node::with_neighbors(config, 4);
-        // All neighbours have told of some.
-        for peer in 1..=5 {
-            node.shuffle(50, peer, 100 * peer, 1);
-        }
-        for round in 0..20 {
-            node.shuffle(60 + 5 * round, 1, 2000 + 8 * round, 1);
-        }
-        let bad = |contact: &&Contact<u64, ()>| contact.id >= 2000;
-        node.state.passive().filter(bad).count()
+fn who_is_named_a_hundred_times_does_not_push_out_who_is_named_once() {
+    let honest = |config: Config| {
+        let node = poisoned(config);
+        let honest = |contact: &&Contact<u64, ()>| contact.id < 2000;
+        node.state.passive().filter(honest).count()
     };
-    assert!(poisoned(Config::default()) <= 10);
-    let unlimited = Config::default().with_passive_via_max(usize::MAX);
-    assert!(poisoned(unlimited) > 20);
+    // 15 of 104 are a sample, of which 40 are honest.
+    let kept = honest(Config::default());
+    assert!((4..=8).contains(&kept), "{kept}");
+    assert_eq!(honest(Config::default().with_passive_sampled_percent(0)), 0);
+}
+
+#[test]
+fn backups_of_the_sample_are_asked_first() {
+    let asked = |config: Config| {
+        let mut node = poisoned(config);
+        let mut rng = SmallRng::seed_from_u64(2);
+        let asked = (0..1000).filter_map(|_| {
+            let backup = node.state.backup(|_| true, &mut rng);
+            backup.map(|backup| backup.contact.id)
+        });
+        let asked: BTreeSet<u64> = asked.collect();
+        // The next one when none of these is there.
+        let others = node
+            .state
+            .backup(|one| !asked.contains(&one.contact.id), &mut node.rng);
+        (asked.len(), others.is_some())
+    };
+    assert_eq!(asked(Config::default()), (15, true));
+    let unsampled = Config::default().with_passive_sampled_percent(0);
+    assert_eq!(asked(unsampled), (30, false));
 }

@@ -280,3 +280,29 @@ fn a_link_made_in_a_crowd_is_exchanged_first_but_not_while_the_node_is_new() {
     let outputs = bench.ring(Timer::Remix);
     assert_eq!(given_up(&outputs), 2, "the one made in a crowd");
 }
+
+#[test]
+fn who_lacks_one_neighbor_gives_up_one_that_lacks_one_as_well() {
+    let proposed = |degree_of_third: u8| {
+        let mut bench = Bench::started(Config::default(), &[1, 2, 3, 4]);
+        for (peer, degree) in [(1, 5), (2, 5), (3, degree_of_third), (4, 5)] {
+            let heartbeat = Message::Heartbeat {
+                epoch: bench.epoch(peer),
+                pulse: pulse(degree),
+                gauge: None,
+            };
+            bench.hear(peer, heartbeat);
+        }
+        bench.learn(&[70]);
+        let outputs = bench.hear(70, refuse(ours(1), &[]));
+        outputs.into_iter().find_map(|output| match output {
+            Output::Send {
+                message: Message::SwitchProposal { old, .. },
+                ..
+            } => Some(old),
+            _ => None,
+        })
+    };
+    assert_eq!(proposed(4), Some(3));
+    assert_eq!(proposed(5), None);
+}
