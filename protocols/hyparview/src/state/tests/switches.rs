@@ -294,7 +294,11 @@ fn who_lacks_one_neighbor_gives_up_one_that_lacks_one_as_well() {
             bench.hear(peer, heartbeat);
         }
         bench.learn(&[70]);
-        let outputs = bench.hear(70, refuse(ours(1), &[]));
+        bench.hear(70, refuse(ours(1), &[]));
+        // Nor does the next pass over all backups find anybody.
+        bench.pass(60);
+        bench.ring(Timer::Refill);
+        let outputs = bench.hear(70, refuse(ours(2), &[]));
         outputs.into_iter().find_map(|output| match output {
             Output::Send {
                 message: Message::SwitchProposal { old, .. },
