@@ -207,12 +207,8 @@ impl Config {
         1 + self.shuffle_active + self.shuffle_passive
     }
 
-    /// Returns the configuration if its values fit together.
-    ///
-    /// # Errors
-    ///
-    /// The first pair of values that does not.
-    pub fn validate(self) -> Result<Self, ConfigError> {
+    /// The first value that is zero and must not be.
+    fn zero(&self) -> Option<&'static str> {
         let nonzero = [
             ("active_capacity", self.active_capacity == 0),
             ("passive_capacity", self.passive_capacity == 0),
@@ -232,7 +228,17 @@ impl Config {
             ("service_rate", self.service_rate == 0),
             ("shuffle_excess", self.shuffle_excess == 0),
         ];
-        if let Some((name, _)) = nonzero.into_iter().find(|(_, zero)| *zero) {
+        let zero = nonzero.into_iter().find(|(_, zero)| *zero);
+        zero.map(|(name, _)| name)
+    }
+
+    /// Returns the configuration if its values fit together.
+    ///
+    /// # Errors
+    ///
+    /// The first pair of values that does not.
+    pub fn validate(self) -> Result<Self, ConfigError> {
+        if let Some(name) = self.zero() {
             return Err(ConfigError::Zero(name));
         }
         let ordered = [
