@@ -176,6 +176,23 @@ carrier::knobs! {
     /// than `active_capacity`.
     /// Defaults to 2 (gossipsub's outbound minimum).
     outbound_min, with_outbound_min: usize = 2;
+    /// A link that has stood for so long, or that a switch has put in the place of another, is not given up
+    /// for others who ask, but for the latest link: who asks and asks gets the places of others who do.
+    /// [`Duration::MAX`]: no link is ever safe.
+    /// Defaults to 1 min (guess: as `youth`, so that a growing network grows as the paper has it).
+    elder_age, with_elder_age: Duration = Duration::from_secs(60);
+    /// A neighbour that claims to have no other link is not evicted for so long after it came; an honest
+    /// one has found others by then. At least `request_timeout`.
+    /// Defaults to 60 s (guess: two passes of refill).
+    mercy, with_mercy: Duration = Duration::from_secs(60);
+    /// How many times the shuffles of an honest neighbour are taken from one; more are dropped. An honest one
+    /// sends, or passes on, `shuffle_walk` / `active_capacity` of them per `shuffle_interval` on average.
+    /// Defaults to 4 (guess: three neighbours in four may be missing for a while).
+    shuffle_excess, with_shuffle_excess: u32 = 4;
+    /// Share of the passive view, in percent, that is a random sample of all the names heard, however often
+    /// each was named; the rest is fresh. At most 100.
+    /// Defaults to 50 (guess: as many that cannot be pushed out as there are new ones).
+    passive_sampled_percent, with_passive_sampled_percent: usize = 50;
     /// Most neighbours of one [`group`](crate::Address::group).
     /// Defaults to none, which suits loopback and private networks.
     group_active_max, with_group_active_max: Option<usize> = None;
@@ -191,12 +208,8 @@ impl Config {
         1 + self.shuffle_active + self.shuffle_passive
     }
 
-    /// Returns the configuration if its values fit together.
-    ///
-    /// # Errors
-    ///
-    /// The first pair of values that does not.
-    pub fn validate(self) -> Result<Self, ConfigError> {
+    /// The first value that is zero and must not be.
+    fn zero(&self) -> Option<&'static str> {
         let nonzero = [
             ("active_capacity", self.active_capacity == 0),
             ("passive_capacity", self.passive_capacity == 0),
@@ -214,8 +227,19 @@ impl Config {
             ("optimize_interval", self.optimize_interval.is_zero()),
             ("admission_rate", self.admission_rate == 0),
             ("service_rate", self.service_rate == 0),
+            ("shuffle_excess", self.shuffle_excess == 0),
         ];
-        if let Some((name, _)) = nonzero.into_iter().find(|(_, zero)| *zero) {
+        let zero = nonzero.into_iter().find(|(_, zero)| *zero);
+        zero.map(|(name, _)| name)
+    }
+
+    /// Returns the configuration if its values fit together.
+    ///
+    /// # Errors
+    ///
+    /// The first pair of values that does not.
+    pub fn validate(self) -> Result<Self, ConfigError> {
+        if let Some(name) = self.zero() {
             return Err(ConfigError::Zero(name));
         }
         let ordered = [
@@ -240,6 +264,11 @@ impl Config {
                 self.heartbeat_interval * 2 <= self.silence_deadline,
             ),
             (
+                "request_timeout",
+                "mercy",
+                self.request_timeout <= self.mercy,
+            ),
+            (
                 "silence_deadline",
                 "tag_timeout",
                 self.silence_deadline <= self.tag_timeout,
@@ -260,6 +289,11 @@ impl Config {
                 !self.optimize || self.unbiased_min < self.active_capacity,
             ),
             ("optimize_percent", "100", self.optimize_percent <= 100),
+            (
+                "passive_sampled_percent",
+                "100",
+                self.passive_sampled_percent <= 100,
+            ),
         ];
         match ordered.into_iter().find(|(_, _, fits)| !fits) {
             Some((left, right, _)) => Err(ConfigError::Exceeds(left, right)),
@@ -290,6 +324,22 @@ mod tests {
         assert_eq!(
             Config::default().with_outbound_min(5).validate(),
             Err(ConfigError::Exceeds("outbound_min", "active_capacity - 1"))
+        );
+        assert_eq!(
+            Config::default().with_shuffle_excess(0).validate(),
+            Err(ConfigError::Zero("shuffle_excess"))
+        );
+        assert_eq!(
+            Config::default()
+                .with_mercy(Duration::from_secs(2))
+                .validate(),
+            Err(ConfigError::Exceeds("request_timeout", "mercy"))
+        );
+        assert_eq!(
+            Config::default()
+                .with_passive_sampled_percent(101)
+                .validate(),
+            Err(ConfigError::Exceeds("passive_sampled_percent", "100"))
         );
         assert_eq!(
             Config::default().with_optimize_percent(101).validate(),

@@ -4,15 +4,15 @@
 //! simulator, a test) feeds it [`Input`]s with the time since start and a random generator, and
 //! drains [`Output`]s after every input.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, hash::Hash, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::message::Message;
 
 /// The name of a peer. Small, ordered and comparable; never a network type.
-pub trait Id: Copy + Ord + Debug {}
-impl<T: Copy + Ord + Debug> Id for T {}
+pub trait Id: Copy + Ord + Debug + Hash {}
+impl<T: Copy + Ord + Debug + Hash> Id for T {}
 
 /// A peer together with what is needed to reach it.
 ///

@@ -44,6 +44,7 @@ mod quarantine;
 mod records;
 mod refill;
 mod remix;
+mod sampler;
 mod shuffle;
 mod suspects;
 #[cfg(test)]
@@ -64,6 +65,7 @@ use probe::Probe;
 use quarantine::Quarantine;
 use refill::Refill;
 use remix::{Mixing, Switch};
+use sampler::Sampler;
 use shuffle::Offer;
 use suspects::Suspects;
 use view::{Backup, Neighbor};
@@ -81,6 +83,7 @@ pub struct State<I, A> {
     serial: u64,
     active: BTreeMap<I, Neighbor<I, A>>,
     passive: BTreeMap<I, Backup<I, A>>,
+    sampler: Sampler,
     /// Requests without an answer, to peers that are not active.
     pending: BTreeMap<I, Pending<I, A>>,
     /// Requests of others that wait for an answer to one of ours.
@@ -123,6 +126,7 @@ impl<I: Id, A: Address> State<I, A> {
             quarantine: Quarantine::new(&config),
             admission: Admission::new(&config),
             refill: Refill::new(&config),
+            sampler: Sampler::new(&config),
             me,
             config,
             incarnation,
@@ -156,6 +160,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.now = now;
         self.beacon.start(now);
         self.beat_at = now;
+        self.sampler.draw(rng);
         self.enter_crowd();
         // The application's first contacts are joined, not just asked.
         self.refill

@@ -5,10 +5,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use hyparview::{Command, Config, Farewell, Input as Given, Message, Priority, State, Timer};
 
-use crate::{NodeId, Output, member::Member, protocol::OutputOf};
+use crate::{NodeId, Output, Place, member::Member, protocol::OutputOf};
 
-type Machine = State<NodeId, ()>;
-type Heard = Given<NodeId, ()>;
+type Machine = State<NodeId, Place>;
+type Heard = Given<NodeId, Place>;
 
 /// A rule that is switched off, or a mistake that other implementations make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -26,8 +26,17 @@ pub struct Paths {
 impl Graph {
     /// The graph of the living.
     pub fn of<P: Membership, O: Observer<P>>(world: &World<P, O>) -> Self {
-        let names = world.alive().map(|(id, _)| id).collect();
-        let machines = world.alive().map(|(_, machine)| machine);
+        Self::of_some(world, |_| true)
+    }
+
+    /// The graph of those of the living that are `wanted`.
+    pub fn of_some<P: Membership, O: Observer<P>>(
+        world: &World<P, O>,
+        wanted: impl Fn(NodeId) -> bool,
+    ) -> Self {
+        let alive = || world.alive().filter(|(id, _)| wanted(*id));
+        let names = alive().map(|(id, _)| id).collect();
+        let machines = alive().map(|(_, machine)| machine);
         Self::from_views(names, machines, |machine, peers| machine.neighbors(peers))
     }
 

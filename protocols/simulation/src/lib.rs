@@ -1,6 +1,7 @@
 //! A deterministic discrete-event simulator that runs the protocols' own state machines.
 #![doc = include_str!("../README.md")]
 
+mod adversary;
 mod cyclon;
 mod defect;
 mod flood;
@@ -20,6 +21,7 @@ mod world;
 
 use std::time::Duration;
 
+pub use adversary::{Adversaries, Deed, Place};
 pub use cyclon::Cyclon;
 pub use defect::Defect;
 pub use flood::{Carried, Flood, Order, Told};
@@ -45,9 +47,13 @@ pub fn play(
     seed: u64,
     tell: &mut dyn FnMut(usize, usize, Duration),
 ) -> CaseReport {
-    let setup = setup
+    let mut setup = setup
         .with_random_links(case.random_links)
         .with_branches(&case.branches);
+    setup.adversaries = case.adversaries.map(|plan| Adversaries {
+        nodes: case.nodes,
+        ..plan
+    });
     match case.protocol {
         Kind::Hyparview => stage::play::<Member>(case, &setup, seed, tell),
         Kind::Plumtree => stage::play::<Tree<Member>>(case, &setup, seed, tell),

@@ -8,13 +8,14 @@ use hyparview::{
 use rand::rngs::SmallRng;
 
 use crate::{
-    Input, Membership, NodeId, Output, Protocol,
+    Adversaries, Input, Membership, NodeId, Output, Place, Protocol,
+    adversary::Hand,
     defect::Defect,
     protocol::{InputOf, OutputOf},
 };
 
 /// A message of the machine.
-pub type Said = Message<NodeId, ()>;
+pub type Said = Message<NodeId, Place>;
 
 /// Bytes of a peer's name, of a signed record with one address, and of the names of fields, as the
 /// node's codec writes them.
@@ -31,8 +32,10 @@ const BATCH: usize = 32;
 /// One node of HyParView, as in production but for its defect, if one is planted.
 #[derive(Debug)]
 pub struct Member {
-    state: State<NodeId, ()>,
+    state: State<NodeId, Place>,
     defect: Option<Defect>,
+    /// What makes it work against the others, if it does.
+    hand: Option<Hand>,
     /// The relation that a farewell has just ended here.
     ended: Option<(NodeId, Epoch<NodeId>)>,
     /// What the application keeps, and gives back when the machine says that it is alone: the address
@@ -47,8 +50,11 @@ pub struct Member {
 
 /// A peer as the machine names it.
 #[must_use]
-pub fn contact(id: NodeId) -> Contact<NodeId, ()> {
-    Contact { id, record: () }
+pub fn contact(id: NodeId) -> Contact<NodeId, Place> {
+    Contact {
+        id,
+        record: Place::default(),
+    }
 }
 
 impl Member {
@@ -58,6 +64,7 @@ impl Member {
         Self {
             state: State::new(contact(id), config, u64::from(life)),
             defect: None,
+            hand: None,
             ended: None,
             book: VecDeque::new(),
             alone: false,
@@ -73,9 +80,27 @@ impl Member {
         self
     }
 
+    /// Puts it into a network with adversaries, of which it may be one.
+    pub(crate) fn among(
+        id: NodeId,
+        config: Config,
+        life: u32,
+        adversaries: Option<Adversaries>,
+    ) -> Self {
+        let Some(plan) = adversaries else {
+            return Self::new(id, config, life);
+        };
+        let config = plan.configure(id, config);
+        Self {
+            state: State::new(plan.contact(id), config, u64::from(life)),
+            hand: plan.contain(id).then(|| Hand::new(id, plan)),
+            ..Self::new(id, Config::default(), life)
+        }
+    }
+
     /// The machine.
     #[must_use]
-    pub fn state(&self) -> &State<NodeId, ()> {
+    pub fn state(&self) -> &State<NodeId, Place> {
         &self.state
     }
 
@@ -112,8 +137,8 @@ impl Member {
 impl Protocol for Member {
     type Message = Said;
     type Timer = Timer<NodeId>;
-    type Command = Command<NodeId, ()>;
-    type Event = StateEvent<NodeId, ()>;
+    type Command = Command<NodeId, Place>;
+    type Event = StateEvent<NodeId, Place>;
 
     fn start(&mut self, now: Duration, rng: &mut SmallRng) {
         self.state.start(now, rng);
@@ -138,6 +163,12 @@ impl Protocol for Member {
         let Some(input) = input else {
             return;
         };
+        if let Some(hand) = &mut self.hand {
+            for input in hand.hear(now, input, &self.state, &mut self.planted) {
+                self.state.handle(now, input, rng);
+            }
+            return;
+        }
         let shuffles = input == hyparview::Input::Timer(Timer::Shuffle);
         let parting = match &input {
             hyparview::Input::Received {
@@ -178,6 +209,10 @@ impl Protocol for Member {
                 hyparview::Output::Event(event) => Output::Event(event),
             };
             self.alone |= matches!(output, Output::Event(StateEvent::Isolated));
+            if let Some(hand) = &mut self.hand {
+                hand.say(output, &mut self.planted);
+                continue;
+            }
             let Some(defect) = self.defect else {
                 return Some(output);
             };
@@ -200,7 +235,7 @@ impl Protocol for Member {
     }
 
     fn bytes(message: &Said) -> usize {
-        let contacts = |list: &[Contact<NodeId, ()>]| list.len() * (NAME + RECORD + 10);
+        let contacts = |list: &[Contact<NodeId, Place>]| list.len() * (NAME + RECORD + 10);
         let content = match message {
             Message::Join { .. } | Message::Neighbor { .. } => EPOCH + RECORD + PULSE,
             Message::ForwardJoin { .. } | Message::SwitchReady { .. } => NAME + RECORD + 20,
@@ -236,6 +271,14 @@ impl Membership for Member {
 
     fn backups(&self, into: &mut Vec<NodeId>) {
         into.extend(self.state.passive().map(|contact| contact.id));
+    }
+
+    fn targets(&self, from: Option<NodeId>, into: &mut Vec<NodeId>, _: &mut SmallRng) {
+        if from.is_some() && self.hand.as_ref().is_some_and(|hand| !hand.passes_on()) {
+            return;
+        }
+        self.neighbors(into);
+        into.retain(|peer| Some(*peer) != from);
     }
 
     fn came(event: &Self::Event) -> Option<NodeId> {

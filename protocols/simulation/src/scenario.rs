@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::Distances;
+use crate::{Adversaries, Distances};
 pub use branches::Branches;
 pub use setting::Setting;
 pub use step::{Condition, Step, Trouble};
@@ -73,6 +73,9 @@ pub struct Case {
     /// What the network is like.
     #[serde(default)]
     pub network: Conditions,
+    /// Who works against the others.
+    #[serde(default)]
+    pub adversaries: Option<Adversaries>,
     /// What happens, in this order.
     #[serde(rename = "step")]
     pub steps: Vec<Step>,
@@ -283,6 +286,11 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         include_str!("../scenarios/old-messages.toml"),
     ),
     ("steady", include_str!("../scenarios/steady.toml")),
+    ("adversaries", include_str!("../scenarios/adversaries.toml")),
+    (
+        "early-adversaries",
+        include_str!("../scenarios/early-adversaries.toml"),
+    ),
     ("latency", include_str!("../scenarios/latency.toml")),
     ("cyclon", include_str!("../scenarios/cyclon.toml")),
     ("scale", include_str!("../scenarios/scale.toml")),

@@ -4,6 +4,7 @@
 mod broadcast;
 mod churn;
 mod grove;
+mod hostile;
 mod lengths;
 mod measure;
 mod people;
@@ -80,11 +81,11 @@ impl<'a, M: Subject> Stage<'a, M> {
             case,
             setup,
             seed,
-            world: World::new(seed, network(&case.network), Watch::default()),
+            world: World::new(seed, network(&case.network), Watch::of(setup.adversaries)),
             dice: SmallRng::seed_from_u64(mix(seed ^ 2)),
             sides: vec![0; nodes],
             memory: vec![Vec::new(); nodes],
-            ailing: Vec::new(),
+            ailing: adversaries(setup, case.nodes),
             since: measure::Mark::default(),
             rows: Vec::new(),
             violations: Vec::new(),
@@ -174,12 +175,21 @@ impl<'a, M: Subject> Stage<'a, M> {
     }
 
     fn look_at(&mut self, node: NodeId) {
+        let against = |node| {
+            self.setup
+                .adversaries
+                .is_some_and(|plan| plan.contain(node))
+        };
         // A process that stands still is not to blame for what it does not do.
-        let awake = !self.world.is_frozen(node);
-        let Some(machine) = self.world.machine(node).filter(|_| awake) else {
+        let watched = !against(node) && !self.world.is_frozen(node);
+        let Some(machine) = self.world.machine(node).filter(|_| watched) else {
             return;
         };
-        let other = |peer| self.world.machine(peer).map(Flood::below);
+        let honest = |peer: &NodeId| !against(*peer);
+        let other = |peer| {
+            let peer = Some(peer).filter(honest)?;
+            self.world.machine(peer).map(Flood::below)
+        };
         let broken = machine
             .below()
             .examine(self.setup, self.world.clock(node))
@@ -309,6 +319,14 @@ impl<'a, M: Subject> Stage<'a, M> {
             violation_count: self.violation_count,
         }
     }
+}
+
+/// Those that are not expected to take part as they should.
+fn adversaries(setup: &Setup, nodes: u32) -> Vec<NodeId> {
+    let plan = setup.adversaries;
+    (0..nodes)
+        .filter(|node| plan.is_some_and(|plan| plan.contain(*node)))
+        .collect()
 }
 
 fn network(conditions: &Conditions) -> Network {

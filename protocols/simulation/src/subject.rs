@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyparview::{Command, Config, DownReason, StateEvent};
 
 use crate::{
-    Defect, Member, Membership, NodeId, contact,
+    Adversaries, Defect, Member, Membership, NodeId, contact,
     tree::{News, TreeDefect, Wish},
 };
 
@@ -20,6 +20,8 @@ pub struct Setup {
     pub tree: plumtree::Config,
     /// What is broken on purpose there.
     pub tree_defect: Option<TreeDefect>,
+    /// Who works against the others.
+    pub adversaries: Option<Adversaries>,
 }
 
 impl Setup {
@@ -115,7 +117,7 @@ impl Subject for Member {
             None => setup.config.clone(),
             Some(defect) => defect.spoil_config(setup.config.clone()),
         };
-        Self::new(id, config, life).with_defect(setup.defect)
+        Self::among(id, config, life, setup.adversaries).with_defect(setup.defect)
     }
 
     fn enter(contacts: &[NodeId]) -> Vec<Self::Command> {

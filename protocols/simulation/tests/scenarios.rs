@@ -72,6 +72,8 @@ scenarios! {
     losses_refusals_and_wrong_clocks_are_borne: "bad-network",
     messages_of_the_past_change_nothing: "old-messages",
     a_quiet_network_is_quiet: "steady",
+    adversaries_are_kept_at_bay: "adversaries",
+    liars_get_no_more_than_their_share_from_the_first_second_on: "early-adversaries",
     near_nodes_come_together: "latency",
     the_baseline_runs_under_the_same_crashes: "cyclon",
     half_of_all_crash_and_the_rest_heal: "scale",

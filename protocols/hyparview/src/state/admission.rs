@@ -8,6 +8,11 @@ use crate::{Config, Id};
 /// forgotten, which errs in that peer's favour.
 pub(super) const PEERS_MAX: usize = 1024;
 
+/// Shuffles that a neighbour may send at once.
+const SHUFFLE_BURST: u32 = 10;
+/// Walks of joins that a neighbour may send at once, in seconds of `admission_rate`.
+const JOIN_BURST: u32 = 4;
+
 /// An allowance that fills up by one every `interval` up to `burst`, kept as the time at which it
 /// will be full again.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,6 +42,9 @@ pub(super) struct Admission<I> {
     all: Allowance,
     services: Allowance,
     peers: BTreeMap<I, Allowance>,
+    shuffle_interval: Duration,
+    shuffles: BTreeMap<I, Allowance>,
+    joins: BTreeMap<I, Allowance>,
 }
 
 impl<I: Id> Admission<I> {
@@ -49,17 +57,31 @@ impl<I: Id> Admission<I> {
             all: Allowance::default(),
             services: Allowance::default(),
             peers: BTreeMap::new(),
+            shuffle_interval: shuffle_interval(config),
+            shuffles: BTreeMap::new(),
+            joins: BTreeMap::new(),
         }
+    }
+
+    /// Whether one more shuffle of this neighbour, or one that it passes on, may be taken now.
+    pub(super) fn shuffle(&mut self, neighbor: I, now: Duration) -> bool {
+        make_way(&mut self.shuffles, neighbor);
+        let one = self.shuffles.entry(neighbor).or_default();
+        one.take(now, self.shuffle_interval, SHUFFLE_BURST)
+    }
+
+    /// Whether one more walk of a join may be taken from this neighbour now: an honest one passes on no more
+    /// than it lets in.
+    pub(super) fn walk(&mut self, neighbor: I, now: Duration) -> bool {
+        make_way(&mut self.joins, neighbor);
+        let one = self.joins.entry(neighbor).or_default();
+        let interval = Duration::from_secs(1) / self.rate;
+        one.take(now, interval, self.rate.saturating_mul(JOIN_BURST))
     }
 
     /// Whether a join or high-priority request of `peer` may be granted now.
     pub(super) fn admit(&mut self, peer: I, now: Duration) -> bool {
-        if !self.peers.contains_key(&peer) && self.peers.len() >= PEERS_MAX {
-            let fullest = self.peers.iter().min_by_key(|(_, one)| one.full_at);
-            if let Some(fullest) = fullest.map(|(id, _)| *id) {
-                self.peers.remove(&fullest);
-            }
-        }
+        make_way(&mut self.peers, peer);
         let peer = self.peers.entry(peer).or_default();
         peer.take(now, self.peer_interval, self.peer_burst)
             && self
@@ -78,6 +100,24 @@ impl<I: Id> Admission<I> {
 
     pub(super) fn len(&self) -> usize {
         self.peers.len()
+    }
+}
+
+/// Time between two shuffles of one neighbour, on average, that are taken.
+fn shuffle_interval(config: &Config) -> Duration {
+    let neighbors = u32::try_from(config.active_capacity()).unwrap_or(u32::MAX);
+    let hops = u32::from(config.shuffle_walk()).max(1);
+    config.shuffle_interval().saturating_mul(neighbors)
+        / hops.saturating_mul(config.shuffle_excess().max(1))
+}
+
+/// Forgets the one with most allowance left if `peer` would be one too many.
+fn make_way<I: Id>(all: &mut BTreeMap<I, Allowance>, peer: I) {
+    if !all.contains_key(&peer) && all.len() >= PEERS_MAX {
+        let fullest = all.iter().min_by_key(|(_, one)| one.full_at);
+        if let Some(fullest) = fullest.map(|(id, _)| *id) {
+            all.remove(&fullest);
+        }
     }
 }
 

@@ -55,7 +55,10 @@ impl<I: Id, A: Address> State<I, A> {
         ttl: u8,
         rng: &mut R,
     ) {
-        if newcomer.id == self.me.id || !self.active.contains_key(&from) {
+        if newcomer.id == self.me.id
+            || !self.active.contains_key(&from)
+            || !self.admission.walk(from, self.now)
+        {
             return;
         }
         let ttl = ttl.min(self.config.active_walk());

@@ -178,6 +178,7 @@ impl<I: Id, A: Address> State<I, A> {
             degree: pulse.degree,
             heard: self.now,
             since: self.now,
+            elder_from: self.elder_from(matches!(ours.purpose, Purpose::Switch(_))),
             link: Link::default(),
             crowded: self.is_new() && !matches!(ours.purpose, Purpose::Switch(_) | Purpose::Heal),
         });

@@ -68,7 +68,8 @@ impl<I: Id, A: Address> State<I, A> {
         };
         let suspect = self.suspects.next(None, suits);
         let permanent = self.permanent().filter(|one| suits(one.id)).choose(rng);
-        let passive = self.passive().filter(|one| suits(one.id)).choose(rng);
+        let passive = self.backup(|one| suits(one.contact.id), rng);
+        let passive = passive.map(|one| &one.contact);
         let target = match self.probes % 4 {
             0 => permanent.or(suspect).or(passive),
             1 | 3 => suspect.or(passive).or(permanent),

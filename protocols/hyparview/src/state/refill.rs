@@ -135,10 +135,7 @@ impl<I: Id, A: Address> State<I, A> {
         let desperate = alone && self.refill.passes > 0;
         let rested = |backup: &Backup<I, A>| desperate || backup.rest_until <= self.now;
         let backup = self
-            .passive
-            .values()
-            .filter(|backup| suits(&backup.contact) && rested(backup))
-            .choose(rng)
+            .backup(|one| suits(&one.contact) && rested(one), rng)
             .map(|backup| &backup.contact);
         let permanent = || {
             self.permanent()

@@ -20,10 +20,7 @@
 
 use std::time::Duration;
 
-use rand::{
-    Rng,
-    seq::{IndexedRandom, IteratorRandom},
-};
+use rand::{Rng, seq::IndexedRandom};
 
 use super::{
     State,
@@ -152,12 +149,21 @@ impl<I: Id, A: Address> State<I, A> {
         }
     }
 
-    /// i, with two free slots that nobody could fill: proposes to stand between two others.
+    /// i, with free slots that nobody could fill: with two it proposes to stand between two others. With one
+    /// it gives up a neighbour that has one as well: neither of them could fill it but with the other.
     pub(super) fn insert_self<R: Rng>(&mut self, rng: &mut R) {
-        if self.free_slots() >= 2
+        let lacks = |one: &&Neighbor<I, A>| {
+            usize::from(one.degree) < self.config.active_capacity() && self.may_mix(one)
+        };
+        let old = match self.free_slots() {
+            0 => None,
+            1 => self.active.values().find(lacks).map(|one| one.contact.id),
+            _ => Some(self.me.id),
+        };
+        if let Some(old) = old
             && let Some(new) = self.switch_candidate(false, rng)
         {
-            self.propose(new, self.me.id, None);
+            self.propose(new, old, None);
         }
     }
 
@@ -197,8 +203,8 @@ impl<I: Id, A: Address> State<I, A> {
                 && !self.quarantine.holds(peer, self.now)
         };
         let across = self.suspects.next(Some(self.now), suits).filter(|_| burst);
-        let random = self.passive().filter(|one| suits(one.id)).choose(rng);
-        across.or(random).cloned()
+        let random = self.backup(|one| suits(one.contact.id), rng);
+        across.or(random.map(|one| &one.contact)).cloned()
     }
 
     /// c: asks a neighbour to give way.
@@ -261,10 +267,16 @@ impl<I: Id, A: Address> State<I, A> {
         if bid {
             return self.dearest(able);
         }
+        // Who steps in between two others gains two links, and gives none: no more than by asking (R11).
+        let spared = if old == new {
+            self.elders()
+        } else {
+            Vec::new()
+        };
         let mut able: Vec<_> = self
             .active
             .values()
-            .filter(|one| able(one) && self.may_mix(one))
+            .filter(|one| able(one) && self.may_mix(one) && !spared.contains(&one.contact.id))
             .map(|one| (!one.crowded, one.since, one.contact.id))
             .collect();
         able.sort_unstable();

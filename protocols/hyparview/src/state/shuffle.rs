@@ -59,7 +59,10 @@ impl<I: Id, A: Address> State<I, A> {
             mut list,
             ttl,
         } = walk;
-        if origin.id == self.me.id || !self.active.contains_key(&from) {
+        if origin.id == self.me.id
+            || !self.active.contains_key(&from)
+            || !self.admission.shuffle(from, self.now)
+        {
             return;
         }
         list.truncate(self.config.list_max());

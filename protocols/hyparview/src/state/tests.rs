@@ -1,6 +1,7 @@
 //! The machine rule by rule, in a network of its own, and under hostile input.
 
 mod bench;
+mod defences;
 mod half_open;
 mod hostile;
 mod memory;

@@ -24,6 +24,8 @@ pub(super) struct Neighbor<I, A> {
     /// When it last proved to hold the relation.
     pub(super) heard: Duration,
     pub(super) since: Duration,
+    /// From when on it is not evicted, unless it is the latest.
+    pub(super) elder_from: Duration,
     /// How far away it is.
     pub(super) link: Link,
     /// Made in a crowd: to be exchanged for a random one (R8).
@@ -36,6 +38,8 @@ pub(super) struct Backup<I, A> {
     pub(super) contact: Contact<I, A>,
     /// It dropped us, or we dropped it: not to be asked before (R15).
     pub(super) rest_until: Duration,
+    /// Those with the lowest ranks stay.
+    pub(super) rank: u64,
 }
 
 impl<I: Id, A: Address> State<I, A> {
@@ -76,13 +80,43 @@ impl<I: Id, A: Address> State<I, A> {
         self.active.values().filter(same).count() >= most
     }
 
+    /// The neighbours that have stayed so long that they stay, but for the latest of those that chance may
+    /// take (R11). If that one is protected nobody goes: making way with the next one instead gave a third more
+    /// of the links away (measured).
+    pub(super) fn elders(&self) -> Vec<I> {
+        let order = |one: &&Neighbor<I, A>| (self.may_mix(one), one.elder_from);
+        let latest = self.active.values().max_by_key(order);
+        let latest = latest.map(|one| one.contact.id);
+        let there_are = self.config.elder_age() < Duration::MAX;
+        let elders = self.active.values().filter(|one| {
+            there_are && one.elder_from <= self.now && Some(one.contact.id) != latest
+        });
+        elders.map(|one| one.contact.id).collect()
+    }
+
+    /// From when on a link that is made now is an elder.
+    pub(super) fn elder_from(&self, switched: bool) -> Duration {
+        let age = self.config.elder_age();
+        self.now
+            .saturating_add(if switched { Duration::ZERO } else { age })
+    }
+
+    /// Whether the word of a neighbour that this is its only link still counts.
+    fn at_mercy(&self, neighbor: &Neighbor<I, A>) -> bool {
+        let stayed = self.now.saturating_sub(neighbor.since);
+        neighbor.degree <= 1 && stayed <= self.config.mercy()
+    }
+
     /// Whom to evict for another peer. Never one that would be left without links (R9). Who comes by
     /// chance takes the place of one that came by chance.
     pub(super) fn victim<R: Rng>(&self, gained: usize, rng: &mut R) -> Option<I> {
+        let elders = self.elders();
         let able = || {
-            self.active
-                .values()
-                .filter(|neighbor| neighbor.degree > 1 && !self.protected(neighbor, gained))
+            self.active.values().filter(|neighbor| {
+                !self.at_mercy(neighbor)
+                    && !self.protected(neighbor, gained)
+                    && !elders.contains(&neighbor.contact.id)
+            })
         };
         let random = able().filter(|neighbor| self.may_mix(neighbor)).choose(rng);
         random
@@ -177,7 +211,8 @@ impl<I: Id, A: Address> State<I, A> {
             }
             return;
         }
-        if !self.make_passive_room(&contact.record, sent, rng) {
+        let rank = self.sampler.rank(id);
+        if !self.make_passive_room(&contact.record, rank, sent, rng) {
             return;
         }
         self.passive.insert(
@@ -185,6 +220,7 @@ impl<I: Id, A: Address> State<I, A> {
             Backup {
                 contact,
                 rest_until: Duration::ZERO,
+                rank,
             },
         );
     }
@@ -229,7 +265,13 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Makes room for one more passive peer. No peer can be sent more of one group than its share
     /// in exchange for others: the newcomer takes the place of one of its own.
-    fn make_passive_room<R: Rng>(&mut self, record: &A, sent: &[I], rng: &mut R) -> bool {
+    fn make_passive_room<R: Rng>(
+        &mut self,
+        record: &A,
+        rank: u64,
+        sent: &[I],
+        rng: &mut R,
+    ) -> bool {
         let group = record.group();
         let same: Vec<I> = self
             .passive
@@ -246,12 +288,11 @@ impl<I: Id, A: Address> State<I, A> {
         } else if self.passive.len() < self.config.passive_capacity() {
             return true;
         } else {
-            let sent = self
-                .passive
-                .keys()
-                .filter(|id| sent.contains(id))
-                .choose(rng);
-            sent.or_else(|| self.passive.keys().choose(rng)).copied()
+            let last = self.last_sampled(Some(rank));
+            let fleeting = || self.passive.iter().filter(|(_, one)| one.rank > last);
+            let sent = fleeting().filter(|(id, _)| sent.contains(id)).choose(rng);
+            let victim = sent.or_else(|| fleeting().choose(rng));
+            victim.map(|(id, _)| *id)
         };
         victim.is_some_and(|victim| self.passive.remove(&victim).is_some())
     }

@@ -16,7 +16,9 @@ const SOURCES: usize = 200;
 /// What the counters showed at some time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mark {
-    at: Duration,
+    pub(super) at: Duration,
+    /// Of those that are no adversaries.
+    pub(super) honest_messages: u64,
     messages: u64,
     bytes: u64,
     dials: u64,
@@ -57,6 +59,7 @@ impl<M: Subject> Stage<'_, M> {
         let totals = self.world.totals();
         self.since = Mark {
             at: self.world.now(),
+            honest_messages: self.honest_messages(),
             messages: totals.messages,
             bytes: totals.bytes,
             dials: totals.dials,
@@ -76,6 +79,7 @@ impl<M: Subject> Stage<'_, M> {
         self.measure_graph(&graph, &mut row);
         self.measure_lengths(&graph, &mut row);
         self.measure_traffic(graph.len(), &mut row);
+        self.measure_adversaries(&mut row);
         row.degrees = if graph.asymmetric() > graph.len() {
             graph.in_degrees()
         } else {

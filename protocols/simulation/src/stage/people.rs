@@ -57,10 +57,17 @@ impl<M: Subject> Stage<'_, M> {
         }
     }
 
-    /// Random ones of those that came before.
+    /// Random ones of those that came before. Nobody is given an adversary as a contact.
     fn contacts(&mut self, id: NodeId) -> Vec<NodeId> {
         let mut contacts: Vec<NodeId> = (0..CONTACTS)
             .map(|_| self.dice.random_range(0..id))
+            .map(|contact| {
+                if self.ailing.contains(&contact) {
+                    0
+                } else {
+                    contact
+                }
+            })
             .collect();
         contacts.sort_unstable();
         contacts.dedup();

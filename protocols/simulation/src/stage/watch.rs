@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::grove::Grove;
-use crate::{Flood, NodeId, Observer, Subject, Told};
+use crate::{Adversaries, Flood, NodeId, Observer, Subject, Told};
 
 /// How far one broadcast has come.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Spread {
 /// Counters of a run.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
+    /// What these hear does not count.
+    adversaries: Option<Adversaries>,
     pub(super) spreads: Vec<Spread>,
     /// Broadcasts over the tree.
     pub(super) grove: Grove,
@@ -34,6 +36,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    pub(super) fn of(adversaries: Option<Adversaries>) -> Self {
+        Self {
+            adversaries,
+            ..Self::default()
+        }
+    }
+
     fn count(&mut self, now: Duration, node: NodeId) {
         let at = node as usize;
         if self.this_second.len() <= at {
@@ -50,6 +59,9 @@ impl Watch {
 
 impl<M: Subject> Observer<Flood<M>> for Watch {
     fn on_event(&mut self, now: Duration, node: NodeId, event: &Told<M::Event>) {
+        if self.adversaries.is_some_and(|plan| plan.contain(node)) {
+            return;
+        }
         match event {
             Told::Delivered { number, hops } => {
                 let spread = &mut self.spreads[*number as usize];

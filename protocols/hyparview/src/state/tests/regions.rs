@@ -81,12 +81,19 @@ fn near_nodes_come_together_and_all_stay_within_reach() {
         assert!(hops <= far + 2, "{hops} steps instead of {far}");
         assert!(fast <= slow, "{fast:?} instead of {slow:?}");
     }
-    // It has come to an end: each node's links were moved a few times, and now hardly any is.
+    // It comes to an end: each node's links were moved a few times, and in two minutes more not a tenth as
+    // many are (seeds 0 to 5: 8 to 24, after 290 to 450).
     let moved = switched(&near);
     let most = switched(&chance) + 6 * NODES;
     assert!(moved < most, "{moved} of {most}: {}", near.report());
+    let nearer = moved - switched(&chance);
     near.run(seconds(120));
-    assert!(switched(&near) - moved <= NODES / 10, "{}", near.report());
+    let still = switched(&near) - moved;
+    assert!(
+        still * 10 <= nearer,
+        "{still} of {nearer}: {}",
+        near.report()
+    );
 }
 
 #[test]

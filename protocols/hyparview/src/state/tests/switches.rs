@@ -304,3 +304,33 @@ fn exchanges_of_links_made_in_a_crowd_leave_shuffles_time() {
     let between = mean / 4 * 3..=mean / 4 * 5;
     assert!(next.is_some_and(|next| between.contains(&next)), "{next:?}");
 }
+
+#[test]
+fn who_lacks_one_neighbor_gives_up_one_that_lacks_one_as_well() {
+    let proposed = |degree_of_third: u8| {
+        let mut bench = Bench::started(Config::default(), &[1, 2, 3, 4]);
+        for (peer, degree) in [(1, 5), (2, 5), (3, degree_of_third), (4, 5)] {
+            let heartbeat = Message::Heartbeat {
+                epoch: bench.epoch(peer),
+                pulse: pulse(degree),
+                gauge: None,
+            };
+            bench.hear(peer, heartbeat);
+        }
+        bench.learn(&[70]);
+        bench.hear(70, refuse(ours(1), &[]));
+        // Nor does the next pass over all backups find anybody.
+        bench.pass(60);
+        bench.ring(Timer::Refill);
+        let outputs = bench.hear(70, refuse(ours(2), &[]));
+        outputs.into_iter().find_map(|output| match output {
+            Output::Send {
+                message: Message::SwitchProposal { old, .. },
+                ..
+            } => Some(old),
+            _ => None,
+        })
+    };
+    assert_eq!(proposed(4), Some(3));
+    assert_eq!(proposed(5), None);
+}

@@ -181,9 +181,16 @@ fn a_shuffle_goes_on_and_its_end_answers_the_origin_itself() {
     assert!(!bench.passive().contains(&90));
 }
 
+/// A passive view of this size, as in the paper.
+fn fleeting(capacity: usize) -> Config {
+    Config::default()
+        .with_passive_capacity(capacity)
+        .with_passive_sampled_percent(0)
+}
+
 #[test]
 fn a_reply_counts_once_and_replaces_what_was_sent() {
-    let mut bench = Bench::started(Config::default().with_passive_capacity(2), &[1]);
+    let mut bench = Bench::started(fleeting(2), &[1]);
     bench.learn(&[70, 71]);
     let outputs = bench.ring(Timer::Shuffle);
     let Some(Output::Tell {
@@ -211,7 +218,7 @@ fn a_reply_counts_once_and_replaces_what_was_sent() {
 
 #[test]
 fn what_was_sent_in_a_reply_goes_first() {
-    let mut bench = Bench::idle(Config::default().with_passive_capacity(4));
+    let mut bench = Bench::idle(fleeting(4));
     bench.befriend(1);
     bench.learn(&[70, 71, 72, 73]);
     let outputs = bench.hear(1, shuffle(60, &[60], 1));
