@@ -38,8 +38,6 @@ pub enum Defect {
     Crowds,
     /// A farewell to a relation of the past ends the one that there is (Partisan before its epochs).
     HonoursOldFarewells,
-    /// Nobody shuffles.
-    NeverShuffles,
     /// The application joins again whoever drops the node (iroh-gossip #152).
     RejoinsWhenEvicted,
     /// A neighbour goes for a peer that has not shown that it hears.
@@ -52,7 +50,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 16] = [
         Self::Forgets,
         Self::NeverProbes,
         Self::HealsPolitely,
@@ -65,7 +63,6 @@ impl Defect {
         Self::WalksEverywhere,
         Self::Crowds,
         Self::HonoursOldFarewells,
-        Self::NeverShuffles,
         Self::RejoinsWhenEvicted,
         Self::BelievesTheDeaf,
         Self::EvictsTheLast,
@@ -92,7 +89,6 @@ impl Defect {
                 .with_request_timeout(Duration::from_secs(60)),
             Self::WaitsForEver => config.with_silence_deadline(NEVER),
             Self::Crowds => config.with_active_capacity(14),
-            Self::NeverShuffles => config.with_shuffle_interval(NEVER),
             Self::NeverForgets => config.with_suspect_capacity(1 << 20),
             _ => config,
         }

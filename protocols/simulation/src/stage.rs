@@ -278,7 +278,7 @@ impl<'a, M: Subject> Stage<'a, M> {
         let whole = || graph.components().len() <= 1 && graph.asymmetric() == 0;
         match condition {
             Condition::Whole => whole(),
-            Condition::Full => whole() && measure::is_full(&graph, M::capacity(self.setup)),
+            Condition::Full => whole() && measure::full(&graph, M::capacity(self.setup)) >= 0.999,
             Condition::Bridged => graph.across(|id| self.sides[id as usize]) > 0,
             Condition::Mixed => {
                 measure::crossing_over_random(&graph, |id| self.sides[id as usize]) >= 0.8

@@ -22,7 +22,7 @@ pub enum Trouble {
 pub enum Condition {
     /// One component, and every link held by both ends.
     Whole,
-    /// `Whole`, and 99.9 % of the nodes, or all but two, have all the neighbours they may have.
+    /// `Whole`, and 99.9 % of the nodes have all the neighbours they may have.
     Full,
     /// There is a link between the sides of the cut.
     Bridged,

@@ -33,13 +33,6 @@ pub(super) fn full(graph: &Graph, capacity: usize) -> f64 {
     full as f64 / graph.len().max(1) as f64
 }
 
-/// Whether 99.9 % of the nodes have all the neighbours they may have, or all but two: these are neighbours of
-/// each other already, and wait for a switch.
-pub(super) fn is_full(graph: &Graph, capacity: usize) -> bool {
-    let nodes = graph.len() as f64;
-    nodes * (1.0 - full(graph, capacity)) <= f64::max(0.001 * nodes, 2.0)
-}
-
 /// Links between sides as a share of those that a random graph has.
 pub(super) fn crossing_over_random(graph: &Graph, side: impl Fn(NodeId) -> u8) -> f64 {
     let mut sizes: BTreeMap<u8, f64> = BTreeMap::new();
@@ -168,6 +161,7 @@ impl<M: Subject> Stage<'_, M> {
             .iter()
             .filter(|id| self.world.machine(**id).is_none());
         let gone = gone.count() as f64 / backups.len().max(1) as f64;
+        row.set("backups_mean", backups.len() as f64 / nodes.max(1) as f64);
         row.set("backups_gone_percent", 100.0 * gone);
         let most = ids().map(|id| self.world.connections(id)).max();
         row.set("connections_most", most.unwrap_or(0) as f64);
