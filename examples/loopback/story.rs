@@ -31,7 +31,8 @@ pub(crate) struct Plan {
     /// How many broadcasts one node sends, and the pause after each.
     singles: u32,
     single_pause: Duration,
-    /// How often every node sends one, and the pause after each node.
+    /// How often every node sends one, and the pause after each node: longer than what the broadcast
+    /// gathers announcements for, or it would be chance how many share a message.
     rounds: u32,
     round_pause: Duration,
     /// How long some stand still.
@@ -70,7 +71,6 @@ impl Plan {
             singles: 4,
             single_pause: SECOND / 2,
             rounds: 2,
-            round_pause: SECOND / 20,
             frozen: SECOND * 6,
             rest: SECOND * 3,
             patience: SECOND * 5,

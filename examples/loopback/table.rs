@@ -48,7 +48,8 @@ const TOLERANCES: [(&str, Option<(f64, f64)>); 15] = [
     // A payload that waits for a processor comes later than one that took more hops.
     ("control messages", Some((0.2, 0.05))),
     ("redundancy", Some((0.1, 0.0))),
-    ("hops", Some((0.5, 0.0))),
+    // The first way is the one whose threads run first: the busier the machine, the longer.
+    ("hops", None),
     // A heartbeat is noticed to be missing once in a second; refilling pauses for five.
     ("s until nobody keeps one", Some((0.5, 0.0))),
     ("views full", Some((0.5, 0.0))),
