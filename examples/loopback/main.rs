@@ -1,7 +1,7 @@
 //! A network of real nodes on loopback, and the same network simulated, side by side.
 //!
 //! ```text
-//! cargo run --example loopback -- [NODES] [--short] [--simulated]
+//! cargo run --release --example loopback -- [NODES] [RUNS] [--short] [--simulated]
 //! ```
 //!
 //! Fails if the two differ by more than the tolerance that stands beside each measure. With
@@ -16,17 +16,20 @@ use std::{process::ExitCode, time::Instant};
 
 use trial::{Plan, Real, Simulated, Table, play};
 
+/// How many simulated runs the real ones are compared with.
+const SEEDS: u64 = 20;
+
 fn main() -> ExitCode {
-    let mut nodes = 100;
+    let mut numbers = Vec::new();
     let mut sockets = true;
     let mut short = false;
     for argument in std::env::args().skip(1) {
-        match argument.parse() {
-            Ok(count) => nodes = count,
+        match argument.parse::<u32>() {
+            Ok(number) => numbers.push(number),
             Err(_) if argument == "--simulated" => sockets = false,
             Err(_) if argument == "--short" => short = true,
             Err(_) => {
-                println!("usage: loopback [NODES] [--short] [--simulated]");
+                println!("usage: loopback [NODES] [RUNS] [--short] [--simulated]");
                 return ExitCode::FAILURE;
             }
         }
@@ -36,6 +39,8 @@ fn main() -> ExitCode {
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .init();
     }
+    let nodes = numbers.first().copied().unwrap_or(100);
+    let runs = numbers.get(1).copied().unwrap_or(1);
     let plan = if short {
         Plan::short(nodes)
     } else {
@@ -43,23 +48,19 @@ fn main() -> ExitCode {
     };
     println!("{}", plan.story());
     let started = Instant::now();
-    let simulated: Vec<_> = (1..=trial::SEEDS)
+    let simulated: Vec<_> = (1..=SEEDS)
         .map(|seed| play(&plan, &mut Simulated::new(seed, &plan), &mut |_, _| ()))
         .collect();
-    println!(
-        "{} simulated runs: {} s",
-        simulated.len(),
-        started.elapsed().as_secs()
-    );
-    let real = sockets.then(|| {
-        let started = Instant::now();
-        let real = play(&plan, &mut Real::new(&plan), &mut |chapter, now| {
-            println!("{:4} s: {chapter}", now.as_secs());
+    let took = started.elapsed().as_secs();
+    println!("{} simulated runs: {took} s", simulated.len());
+    let mut real = Vec::new();
+    for run in 1..=if sockets { runs } else { 0 } {
+        let one = play(&plan, &mut Real::new(&plan), &mut |chapter, now| {
+            println!("on sockets, run {run}, {:4} s: {chapter}", now.as_secs());
         });
-        println!("on sockets: {} s", started.elapsed().as_secs());
-        real
-    });
-    let table = Table::new(plan.nodes, real.as_ref(), &simulated);
+        real.push(one);
+    }
+    let table = Table::new(&real, &simulated);
     println!("\n{table}");
     if table.agrees() {
         ExitCode::SUCCESS

@@ -48,7 +48,6 @@ impl Measures {
         );
         self.set(format!("{when}: clustering"), graph.clustering());
         self.set(format!("{when}: mean path"), paths.mean);
-        self.set(format!("{when}: longest path"), f64::from(paths.longest));
     }
 
     /// What the links of a node went through.

@@ -26,6 +26,8 @@ const JOINED_AT_START: usize = 3;
 pub(crate) struct Simulated {
     world: World<Node, Watch>,
     overlay: hyparview::Config,
+    /// What the nodes' broadcast is told, from their next start on.
+    pub(crate) broadcast: plumtree::Config,
     /// Whom the dead knew.
     known: BTreeMap<NodeId, Vec<NodeId>>,
 }
@@ -79,6 +81,7 @@ impl Simulated {
         Self {
             world: World::new(seed, network, Watch::default()),
             overlay: plan.overlay.clone(),
+            broadcast: plumtree::Config::default(),
             known: BTreeMap::new(),
         }
     }
@@ -96,7 +99,7 @@ impl Net for Simulated {
     fn start(&mut self, node: NodeId, contacts: &[NodeId]) {
         let life = self.world.life(node) + 1;
         let below = Member::new(node, self.overlay.clone(), life);
-        let config = plumtree::Config::default();
+        let config = self.broadcast.clone();
         self.world.start(node, Tree::new(node, below, config, life));
         self.world.observer.counts.insert(node, Counts::default());
         let known = self.known.remove(&node).unwrap_or_default();

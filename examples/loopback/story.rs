@@ -31,7 +31,8 @@ pub(crate) struct Plan {
     /// How many broadcasts one node sends, and the pause after each.
     singles: u32,
     single_pause: Duration,
-    /// How often every node sends one, and the pause after each node.
+    /// How often every node sends one, and the pause after each node: longer than what the broadcast
+    /// gathers announcements for, or it would be chance how many share a message.
     rounds: u32,
     round_pause: Duration,
     /// How long some stand still.
@@ -70,7 +71,6 @@ impl Plan {
             singles: 4,
             single_pause: SECOND / 2,
             rounds: 2,
-            round_pause: SECOND / 20,
             frozen: SECOND * 6,
             rest: SECOND * 3,
             patience: SECOND * 5,
@@ -157,7 +157,7 @@ impl<N: Net> Told<'_, N> {
         let before = self.net.counts();
         self.net.run(self.plan.settle / 2);
         let after = self.net.counts();
-        let graph = self.net.graph();
+        let graph = self.symmetric();
         let made = Spent::new(BTreeMap::new(), after.clone());
         let sent = Spent::new(before, after);
         let capacity = self.plan.capacity();
@@ -233,7 +233,7 @@ impl<N: Net> Told<'_, N> {
             .set("thawed: s until all are joined", whole.as_secs_f64());
         self.net.run(self.plan.rest);
         let after = self.net.counts();
-        let (graph, capacity) = (self.net.graph(), self.plan.capacity());
+        let (graph, capacity) = (self.symmetric(), self.plan.capacity());
         self.measures.shape("thawed", &graph, capacity);
         self.measures
             .links("frozen and thawed", &Spent::new(before, after));
@@ -270,7 +270,7 @@ impl<N: Net> Told<'_, N> {
         self.net.run(self.plan.rest);
         let after = self.net.counts();
         self.measures.links("killed", &Spent::new(before, after));
-        let graph = self.net.graph();
+        let graph = self.symmetric();
         self.measures.shape("killed", &graph, capacity);
     }
 
@@ -306,9 +306,15 @@ impl<N: Net> Told<'_, N> {
         self.measures
             .set("back: s until 95 % of views full", took.as_secs_f64());
         self.net.run(self.plan.rest);
-        let graph = self.net.graph();
+        let graph = self.symmetric();
         self.measures.shape("back", &graph, capacity);
         self.speak("back", &[0, 0], self.plan.single_pause);
+    }
+
+    /// The graph once no link is just being made or given up, which leaves it one-sided for an instant.
+    fn symmetric(&mut self) -> Graph {
+        self.until(|graph| graph.asymmetric() == 0);
+        self.net.graph()
     }
 
     fn until(&mut self, holds: impl Fn(&Graph) -> bool) -> Duration {

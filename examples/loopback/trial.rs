@@ -20,9 +20,6 @@ use simulation::{Graph, NodeId};
 pub(crate) use story::{Plan, play};
 pub(crate) use table::Table;
 
-/// How many simulated runs the real one is compared with.
-pub(crate) const SEEDS: u64 = 5;
-
 /// Which broadcast, in the order in which they are sent.
 pub(crate) type Tag = u64;
 
@@ -43,7 +40,7 @@ pub(crate) struct Counts {
     /// Messages sent, of both protocols.
     messages: u64,
     /// Of these, payloads of broadcasts.
-    payloads: u64,
+    pub(crate) payloads: u64,
     /// Of these, other messages of the broadcast.
     control: u64,
     /// Connections that are open now.
