@@ -238,6 +238,7 @@ impl Behaviour {
                 addresses: self.ranked(&contact),
             },
             io::Event::Isolated => Event::Isolated,
+            io::Event::Wanting => Event::Wanting,
         };
         self.queue.push_back(ToSwarm::GenerateEvent(event));
     }

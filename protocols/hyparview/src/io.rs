@@ -144,6 +144,10 @@ pub enum Event<I, A> {
     /// The active view is empty and no candidate is left to try: the application should supply
     /// contacts (bootstrap, address book, mDNS). Repeated with back-off while it lasts.
     Isolated,
+    /// Some slots stay free: everybody known was asked in vain, more than once. As in a small network, or on an
+    /// island of nodes that know nobody else who lives. The application should name others that it remembers.
+    /// Repeated with back-off while it lasts.
+    Wanting,
 }
 
 /// Why a neighbour relation ended (R15). Only `Closed`, `Silent`, `Slow` and `Left` free a slot

@@ -360,7 +360,9 @@ impl Hand {
     /// What is said instead of `output`.
     pub(crate) fn say(&mut self, output: OutputOf<Member>, said: &mut VecDeque<OutputOf<Member>>) {
         let output = match output {
-            Output::Send { .. } | Output::Tell { .. } | Output::Event(StateEvent::Isolated)
+            Output::Send { .. }
+            | Output::Tell { .. }
+            | Output::Event(StateEvent::Isolated | StateEvent::Wanting)
                 if self.away =>
             {
                 return;

@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod adversary;
+mod book;
 mod cyclon;
 mod defect;
 mod flood;

@@ -10,6 +10,7 @@ use rand::rngs::SmallRng;
 use crate::{
     Adversaries, Input, Membership, NodeId, Output, Place, Protocol,
     adversary::Hand,
+    book::Book,
     defect::Defect,
     protocol::{InputOf, OutputOf},
 };
@@ -24,10 +25,14 @@ const RECORD: usize = 200;
 const EPOCH: usize = NAME + 30;
 const PULSE: usize = NAME + 50;
 
-/// Peers in the address book of a node, as in production.
-const BOOK_MAX: usize = 256;
-/// How many of them a node that is alone is given at a time.
-const BATCH: usize = 32;
+/// What the machine asks the application for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    /// Any neighbour.
+    Isolated,
+    /// More neighbours.
+    Wanting,
+}
 
 /// One node of HyParView, as in production but for its defect, if one is planted.
 #[derive(Debug)]
@@ -38,10 +43,9 @@ pub struct Member {
     hand: Option<Hand>,
     /// The relation that a farewell has just ended here.
     ended: Option<(NodeId, Epoch<NodeId>)>,
-    /// What the application keeps, and gives back when the machine says that it is alone: the address
-    /// book, oldest entry first.
-    book: VecDeque<NodeId>,
-    alone: bool,
+    /// What the application keeps, and gives back when the machine calls for contacts.
+    book: Book,
+    call: Option<Call>,
     /// Outputs of a planted defect.
     planted: VecDeque<OutputOf<Member>>,
     /// Peers that a planted defect has the application join again.
@@ -66,8 +70,8 @@ impl Member {
             defect: None,
             hand: None,
             ended: None,
-            book: VecDeque::new(),
-            alone: false,
+            book: Book::default(),
+            call: None,
             planted: VecDeque::new(),
             rejoined: Vec::new(),
         }
@@ -111,25 +115,34 @@ impl Member {
 }
 
 impl Member {
-    /// As the node does now and then.
-    fn write_down(&mut self) {
-        for contact in self.state.known() {
-            if !self.book.contains(&contact.id) {
-                self.book.push_back(contact.id);
-            }
+    /// The application answers the machine's call for contacts.
+    fn help(&mut self, call: Call, now: Duration, rng: &mut SmallRng) {
+        let joined = if call == Call::Isolated {
+            self.book.joined()
+        } else {
+            Vec::new()
+        };
+        let state = &self.state;
+        let learnt = self.book.learnt(now, |peer| state.epoch(peer).is_none());
+        let join = |id| Command::Join(contact(id));
+        let learn = |id| Command::Learn {
+            contact: contact(id),
+            permanent: false,
+        };
+        let commands = joined.into_iter().map(join);
+        for command in commands.chain(learnt.into_iter().map(learn)) {
+            let command = hyparview::Input::Command(command);
+            self.state.handle(now, command, rng);
         }
-        let beyond = self.book.len().saturating_sub(BOOK_MAX);
-        self.book.drain(..beyond);
     }
 
-    /// The application answers the machine's call for contacts, taking turns.
-    fn help(&mut self, now: Duration, rng: &mut SmallRng) {
-        for _ in 0..BATCH.min(self.book.len()) {
-            self.book.rotate_left(1);
-            if let Some(id) = self.book.back() {
-                let join = Command::Join(contact(*id));
-                self.state.handle(now, hyparview::Input::Command(join), rng);
-            }
+    /// The application hears what the machine tells it.
+    fn listen(&mut self, event: &StateEvent<NodeId, Place>) {
+        match event {
+            StateEvent::Isolated => self.call = Some(Call::Isolated),
+            StateEvent::Wanting => self.call = Some(Call::Wanting),
+            StateEvent::NeighborDown { .. } => self.book.lost(),
+            StateEvent::NeighborUp(_) | StateEvent::NeighborMoved(_) => {}
         }
     }
 }
@@ -187,10 +200,10 @@ impl Protocol for Member {
             self.state.handle(now, hyparview::Input::Command(join), rng);
         }
         if shuffles {
-            self.write_down();
+            self.book.write_down(&self.state.known());
         }
-        if std::mem::take(&mut self.alone) {
-            self.help(now, rng);
+        if let Some(call) = self.call.take() {
+            self.help(call, now, rng);
         }
         self.ended = parting.filter(|(from, epoch)| self.state.epoch(*from) != Some(*epoch));
     }
@@ -208,7 +221,9 @@ impl Protocol for Member {
                 hyparview::Output::Schedule { after, timer } => Output::Schedule { after, timer },
                 hyparview::Output::Event(event) => Output::Event(event),
             };
-            self.alone |= matches!(output, Output::Event(StateEvent::Isolated));
+            if let Output::Event(event) = &output {
+                self.listen(event);
+            }
             if let Some(hand) = &mut self.hand {
                 hand.say(output, &mut self.planted);
                 continue;

@@ -33,6 +33,9 @@ pub enum Event {
     /// There is no neighbour and nobody left to ask: supply contacts with [`Behaviour::join`](crate::Behaviour::join).
     /// Repeated with back-off.
     Isolated,
+    /// There are fewer neighbours than there may be, and everybody known was asked in vain: there may be others,
+    /// whom [`Behaviour::learn`](crate::Behaviour::learn) can name. Repeated with back-off.
+    Wanting,
     /// `peer` sent something that it must not. Its connections are being closed. What it sent had
     /// no effect.
     Misbehaved {

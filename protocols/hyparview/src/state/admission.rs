@@ -98,8 +98,10 @@ impl<I: Id> Admission<I> {
         )
     }
 
+    /// The longest list of allowances.
     pub(super) fn len(&self) -> usize {
-        self.peers.len()
+        let lists = [&self.peers, &self.shuffles, &self.joins];
+        lists.into_iter().map(BTreeMap::len).max().unwrap_or(0)
     }
 }
 
@@ -158,6 +160,16 @@ mod tests {
         let mut admission = Admission::new(&Config::default());
         for peer in 0..2000u64 {
             admission.admit(peer, Duration::from_secs(peer));
+        }
+        assert_eq!(admission.len(), PEERS_MAX);
+        let mut admission = Admission::new(&Config::default());
+        for peer in 0..2000u64 {
+            admission.shuffle(peer, Duration::from_secs(peer));
+        }
+        assert_eq!(admission.len(), PEERS_MAX);
+        let mut admission = Admission::new(&Config::default());
+        for peer in 0..2000u64 {
+            admission.walk(peer, Duration::from_secs(peer));
         }
         assert_eq!(admission.len(), PEERS_MAX);
     }

@@ -4,6 +4,9 @@
 //! does not hear: then it has no neighbours because it hears nobody, would never learn that it was let in, and
 //! would ask again and again, at the cost of a healthy link each time. So the neighbour goes only when the peer
 //! has confirmed, by a first heartbeat, that our answer has reached it.
+//!
+//! Who may come, and who may go for it, is looked at twice. When the request is granted there must be somebody who
+//! may go; when it is confirmed somebody else may have come, and the latest link is another one.
 
 use rand::Rng;
 
@@ -41,7 +44,10 @@ impl<I: Id, A: Address> State<I, A> {
         let Some(ask) = self.no_longer_half_open(peer, epoch) else {
             return false;
         };
-        if self.make_room(0, rng) {
+        // Others may have come meanwhile.
+        let kept_out = self.quarantine.holds(peer, self.now) && !self.active.is_empty();
+        let welcome = !kept_out && !self.share_used_up(&ask.contact.record);
+        if welcome && self.make_room(0, rng) {
             self.hold(&ask, rng);
             self.greet(&ask, rng);
         } else {

@@ -19,6 +19,9 @@ use crate::{Address, Config, Contact, Id, Timer, io::Event};
 /// First pause of a node without neighbours.
 const ALONE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Passes in vain after which others are asked for. One is in vain easily: who was asked had no slot free just then.
+const VAIN_PASSES: u32 = 2;
+
 /// Where the current pass is.
 #[derive(Debug)]
 pub(super) struct Refill<I> {
@@ -169,6 +172,9 @@ impl<I: Id, A: Address> State<I, A> {
         if alone {
             self.emit(Event::Isolated);
         } else {
+            if self.refill.passes >= VAIN_PASSES {
+                self.emit(Event::Wanting);
+            }
             self.insert_self(rng);
         }
     }

@@ -64,12 +64,25 @@ impl Node {
         node
     }
 
+    /// A peer asks, and confirms that it has heard the answer.
     fn ask(&mut self, second: u64, from: u64, priority: Priority, degree: u8) {
+        let (epoch, pulse) = (epoch(from), pulse(from, degree));
         let message = Message::Neighbor {
-            epoch: epoch(from),
+            epoch,
             priority,
             record: (),
-            pulse: pulse(from, degree),
+            pulse,
+        };
+        self.hear(second, from, message);
+        self.confirm(second, from, degree);
+    }
+
+    fn confirm(&mut self, second: u64, from: u64, degree: u8) {
+        let (epoch, pulse) = (epoch(from), pulse(from, degree));
+        let message = Message::Heartbeat {
+            epoch,
+            pulse,
+            gauge: None,
         };
         self.hear(second, from, message);
     }
@@ -102,6 +115,38 @@ fn strangers_that_press_in_get_the_place_of_the_latest_neighbor_only() {
     assert_eq!(press(Config::default()), 4);
     let unprotected = Config::default().with_elder_age(Duration::MAX);
     assert_eq!(press(unprotected), 0);
+}
+
+/// Each of them was granted its request while the latest link was an honest one.
+#[test]
+fn strangers_that_confirm_all_at_once_get_the_place_of_the_latest_neighbor_only() {
+    let mut node = Node::with_neighbors(Config::default(), 4);
+    let mut accepted = 0;
+    for stranger in 10..16 {
+        let message = Message::Neighbor {
+            epoch: epoch(stranger),
+            priority: Priority::High,
+            record: (),
+            pulse: pulse(stranger, 4),
+        };
+        let said = node.hear(100, stranger, message);
+        let accepts = |output: &&Output<u64, ()>| {
+            matches!(
+                output,
+                Output::Tell {
+                    message: Message::Accept { .. },
+                    ..
+                }
+            )
+        };
+        accepted += said.iter().filter(accepts).count();
+    }
+    assert!(accepted > 1);
+    assert_eq!(node.old(), 5);
+    for stranger in 10..16 {
+        node.confirm(100, stranger, 4);
+    }
+    assert_eq!(node.old(), 4);
 }
 
 #[test]

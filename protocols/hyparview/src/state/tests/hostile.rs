@@ -335,7 +335,7 @@ impl Subject {
                 Output::Event(Event::NeighborDown { peer, .. }) => {
                     assert!(self.neighbors.remove(&peer));
                 }
-                Output::Event(Event::NeighborMoved(_) | Event::Isolated) => {}
+                Output::Event(Event::NeighborMoved(_) | Event::Isolated | Event::Wanting) => {}
             }
         }
         self.state.check().unwrap();

@@ -345,7 +345,7 @@ impl Network {
                 );
                 *self.counters.down.entry(reason).or_default() += 1;
             }
-            Event::NeighborMoved(_) => {}
+            Event::NeighborMoved(_) | Event::Wanting => {}
             Event::Isolated => self.counters.isolated += 1,
         }
     }

@@ -16,6 +16,7 @@ fn small() -> Config {
 }
 
 const ISOLATED: Out = Output::Event(Event::Isolated);
+const WANTING: Out = Output::Event(Event::Wanting);
 
 #[test]
 fn a_lost_neighbour_is_replaced_by_asking_three_at_once() {
@@ -102,6 +103,50 @@ fn a_lonely_node_asks_with_high_priority_all_it_ever_knew() {
     }
     assert!((5..=12).contains(&cries), "{cries} cries");
     assert_eq!(bench.state.permanent().count(), 1);
+}
+
+/// Two nodes that only have each other do not know that there is more.
+#[test]
+fn a_node_with_free_slots_asks_for_others_when_it_has_asked_all_in_vain_twice() {
+    let wanting = |neighbors: &[u64]| {
+        let mut bench = Bench::started(Config::default(), neighbors);
+        bench.learn(&[70]);
+        bench.give(Input::Unreachable { peer: 70 });
+        let mut cries = Vec::new();
+        for second in 0..300 {
+            bench.pass(1);
+            let mut outputs = bench.give(Input::Timer(Timer::Refill));
+            for (peer, _) in requests(&outputs) {
+                outputs.extend(bench.give(Input::Unreachable { peer }));
+            }
+            if outputs.contains(&WANTING) {
+                cries.push(second);
+            }
+            assert!(!outputs.contains(&ISOLATED));
+        }
+        cries
+    };
+    assert_eq!(wanting(&[1, 2, 3, 4, 5]), []);
+    let cries = wanting(&[1]);
+    assert!((8..=14).contains(&cries.len()), "{cries:?}");
+    // The first pass is in vain easily, and the pauses come to be as long as those of the refill.
+    assert!((3..=20).contains(&cries[0]), "{cries:?}");
+    let last = cries[cries.len() - 1] - cries[cries.len() - 2];
+    assert!((22..=38).contains(&last), "{cries:?}");
+}
+
+#[test]
+fn whom_it_is_told_of_a_node_with_free_slots_asks_at_once_and_without_priority() {
+    let mut bench = Bench::started(Config::default(), &[1]);
+    for _ in 0..30 {
+        bench.pass(1);
+        bench.give(Input::Timer(Timer::Refill));
+    }
+    let outputs = bench.order(Command::Learn {
+        contact: contact(70),
+        permanent: false,
+    });
+    assert_eq!(requests(&outputs), [(70, Priority::Low)]);
 }
 
 #[test]
