@@ -2,8 +2,10 @@
 //!
 //! Four sources of peers: configured addresses ([`bootstrap`]), the local network ([`mdns`]),
 //! peers known from earlier ([`address_book`]), and what connected peers tell ([`identify`]).
-//! While the node has a neighbour, HyParView needs none of them; they are only told to it. While
-//! it has none, all are tried in rounds with back-off, for as long as it lasts.
+//! While the node has a neighbour, they are only told to HyParView: the peers of the address book when it has asked
+//! everybody whom it knows in vain. For all its neighbours may have lost everybody else, as on an island that a
+//! crash of nearly all nodes has left. While the node has none, all sources are tried in rounds with
+//! back-off, for as long as it lasts.
 //!
 //! [`Discovery`] decides and does no I/O: it is told what happens, and hands out [`Action`]s.
 
@@ -44,6 +46,13 @@ const REFUSALS_MAX: usize = 256;
 const BOOK_PER_ROUND: usize = 3;
 /// Peers found on the local network that one round joins through.
 const MDNS_PER_ROUND: usize = 2;
+/// Peers of the address book that HyParView is told of when it wants more.
+const LEARNT_WHEN_WANTING: usize = 10;
+/// First pause between two such times.
+const FIRST_LESSON: Duration = Duration::from_secs(5);
+/// Longest such pause. In a small cluster something is always wanting, and who has gone for good is dialled no more often
+/// than HyParView itself dials whom it has lost.
+const LAST_LESSON: Duration = Duration::from_secs(120);
 /// Peers of the address book that HyParView is told of at start: as many as its reserve holds.
 const LEARNT_AT_START: usize = 30;
 
@@ -97,6 +106,8 @@ pub struct Discovery {
     refusals: VecDeque<(Duration, PeerId)>,
     rounds: Backoff,
     next_round: Duration,
+    lessons: Backoff,
+    next_lesson: Duration,
     /// We leave for good: nothing is tried any more.
     stopped: bool,
     actions: VecDeque<Action>,
@@ -126,6 +137,8 @@ impl Discovery {
             refusals: VecDeque::new(),
             rounds: Backoff::new(FIRST_ROUND, LAST_ROUND),
             next_round: Duration::ZERO,
+            lessons: Backoff::new(FIRST_LESSON, LAST_LESSON),
+            next_lesson: Duration::ZERO,
             stopped: false,
             actions,
             news: VecDeque::new(),
@@ -175,7 +188,7 @@ impl Discovery {
             let local = self
                 .mdns
                 .candidates(MDNS_PER_ROUND, |peer| !strangers.shun(peer, now));
-            let known = self.book.candidates(BOOK_PER_ROUND);
+            let known = self.book.candidates(BOOK_PER_ROUND, |_| true);
             let all = local.into_iter().chain(known);
             self.actions
                 .extend(all.map(|(peer, addresses)| Action::Join(peer, addresses)));
@@ -338,7 +351,11 @@ impl Discovery {
 
     /// `peer` is no neighbour any more. The last one lost makes everything due.
     pub fn neighbor_down(&mut self, peer: &PeerId, now: Duration, rng: &mut impl Rng) {
-        if self.neighbors.remove(peer) && self.alone() {
+        if !self.neighbors.remove(peer) {
+            return;
+        }
+        self.lessons.reset();
+        if self.alone() {
             self.bootstrap.alone(now, rng);
             self.next_round = now;
         }
@@ -348,6 +365,22 @@ impl Discovery {
     pub fn isolated(&mut self, now: Duration) {
         // Its own back-off paces these; ours is kept, so that together they do not hurry.
         self.next_round = self.next_round.min(now + FIRST_ROUND);
+    }
+
+    /// The overlay has asked everybody whom it knows in vain: it is told of others, all of the book in turn. It asks
+    /// them as it asks anybody, so that nobody loses a neighbour to one who has some.
+    pub fn wanting(&mut self, now: Duration, rng: &mut impl Rng) {
+        if self.stopped || now < self.next_lesson {
+            return;
+        }
+        self.next_lesson = now + self.lessons.next(rng);
+        let neighbors = &self.neighbors;
+        let others = self
+            .book
+            .candidates(LEARNT_WHEN_WANTING, |peer| !neighbors.contains(peer));
+        let others = others.into_iter();
+        self.actions
+            .extend(others.map(|(peer, addresses)| Action::Learn(peer, addresses, false)));
     }
 
     /// `peer` left for good.

@@ -183,14 +183,20 @@ impl AddressBook {
             .collect()
     }
 
-    /// Up to `count` peers to join through: those not tried for longest, of these the ones seen
-    /// last.
-    pub fn candidates(&mut self, count: usize) -> Vec<(PeerId, Vec<Multiaddr>)> {
-        let mut chosen: Vec<_> = self.untried().take(count).collect();
+    /// Up to `count` peers to try, of those for which `suits` holds: the ones not tried for longest, of these
+    /// the ones seen last.
+    pub fn candidates(
+        &mut self,
+        count: usize,
+        suits: impl Fn(&PeerId) -> bool,
+    ) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let suitable = |(peer, _): &(PeerId, _)| suits(peer);
+        let mut chosen: Vec<_> = self.untried().filter(suitable).take(count).collect();
         if chosen.len() < count {
             let taken: BTreeSet<PeerId> = chosen.iter().map(|(peer, _)| *peer).collect();
             self.tried.clear();
-            let more = self.untried().filter(|(peer, _)| !taken.contains(peer));
+            let more = self.untried().filter(suitable);
+            let more = more.filter(|(peer, _)| !taken.contains(peer));
             let more: Vec<_> = more.take(count - chosen.len()).collect();
             chosen.extend(more);
         }
@@ -401,7 +407,7 @@ mod tests {
             book.met(*peer, vec![address(seen)], seen as u64, NOW);
         }
         let mut turn = |count| -> Vec<PeerId> {
-            book.candidates(count)
+            book.candidates(count, |_| true)
                 .into_iter()
                 .map(|(peer, _)| peer)
                 .collect()
@@ -410,5 +416,8 @@ mod tests {
         assert_eq!(turn(2), [peers[2], peers[1]]);
         assert_eq!(turn(2), [peers[0], peers[4]]);
         assert_eq!(turn(9).len(), 5);
+        let others = book.candidates(9, |peer| *peer != peers[1]);
+        assert_eq!(others.len(), 4, "but for those that do not suit");
+        assert!(others.iter().all(|(peer, _)| *peer != peers[1]));
     }
 }

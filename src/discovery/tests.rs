@@ -82,6 +82,62 @@ fn with_a_neighbour_nothing_is_tried_but_unreached_addresses() {
 }
 
 #[test]
+fn who_wants_neighbours_is_told_of_others_in_the_book_and_less_and_less_often() {
+    let book: Vec<PeerId> = (0..25).map(|_| PeerId::random()).collect();
+    let (mut discovery, mut rng) = machine(vec![], &book);
+    discovery.neighbor_up(book[0], &[address(9)], 1, NOW);
+    actions(&mut discovery);
+    let mut told = Vec::new();
+    let mut lessons = Vec::new();
+    for second in 0..1200 {
+        discovery.wanting(NOW + Duration::from_secs(second), &mut rng);
+        let actions = actions(&mut discovery);
+        if actions.is_empty() {
+            continue;
+        }
+        assert_eq!(actions.len(), 10);
+        lessons.push(second);
+        told.extend(actions.into_iter().map(|action| match action {
+            Action::Learn(peer, _, false) => peer,
+            other => panic!("{other:?}"),
+        }));
+    }
+    assert!(!told.contains(&book[0]), "a neighbour");
+    let mut first: Vec<PeerId> = told[..24].to_vec();
+    first.sort_unstable();
+    first.dedup();
+    assert_eq!(first.len(), 24, "all in turn");
+    assert!((10..=16).contains(&lessons.len()), "{lessons:?}");
+    let last = lessons[lessons.len() - 1] - lessons[lessons.len() - 2];
+    assert!((90..=151).contains(&last), "{lessons:?}");
+
+    // A neighbour that is lost makes it urgent again, but not at once.
+    discovery.neighbor_up(book[1], &[address(9)], 1, NOW);
+    discovery.neighbor_down(&book[1], NOW, &mut rng);
+    let mut soon = |second| {
+        discovery.wanting(NOW + Duration::from_secs(second), &mut rng);
+        !actions(&mut discovery).is_empty()
+    };
+    assert!(soon(1400));
+    assert!(!soon(1402));
+    assert!(soon(1407));
+}
+
+#[test]
+fn with_all_the_book_as_neighbours_or_on_leaving_nothing_is_told() {
+    let peer = PeerId::random();
+    let (mut discovery, mut rng) = machine(vec![], &[]);
+    discovery.neighbor_up(peer, &[address(9)], 1, NOW);
+    discovery.wanting(NOW, &mut rng);
+    assert_eq!(actions(&mut discovery), []);
+    let (mut discovery, mut rng) = machine(vec![], &[peer]);
+    actions(&mut discovery);
+    discovery.stop();
+    discovery.wanting(NOW, &mut rng);
+    assert_eq!(actions(&mut discovery), []);
+}
+
+#[test]
 fn a_configured_address_leads_to_a_join_and_a_lasting_contact() {
     let (mut discovery, mut rng) = machine(vec![address(1)], &[]);
     discovery.tick(NOW, &mut rng);

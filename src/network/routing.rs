@@ -136,7 +136,9 @@ impl EventLoop {
                 tracing::debug!("no neighbour and nobody left to try");
                 self.counters.count(Counter::Isolated);
                 self.discovery.isolated(now);
+                self.discovery.wanting(now, &mut self.rng);
             }
+            hyparview::Event::Wanting => self.discovery.wanting(now, &mut self.rng),
             hyparview::Event::Misbehaved { peer, what } => {
                 tracing::debug!(%peer, %what, "peer misbehaved");
                 self.counters.count(Counter::Misbehaved);
