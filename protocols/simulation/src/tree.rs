@@ -3,6 +3,8 @@
 mod cause;
 mod defect;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -339,116 +341,6 @@ impl<M: Membership> Membership for Tree<M> {
         match event {
             Reported::Below(event) => M::came(event),
             Reported::Tree(_) => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Member, Network, Observer, World, contact};
-
-    type Node = Tree<Member>;
-
-    /// How often each message was delivered and sent.
-    #[derive(Default)]
-    struct Watch(BTreeMap<MessageId<NodeId>, (usize, usize)>);
-
-    impl Observer<Node> for Watch {
-        fn on_event(&mut self, _: Duration, _: NodeId, event: &<Node as Protocol>::Event) {
-            match event {
-                Reported::Tree(News::Delivered { id, .. }) => {
-                    self.0.entry(*id).or_default().0 += 1;
-                }
-                Reported::Tree(News::Sent(id)) => self.0.entry(*id).or_default().1 += 1,
-                _ => {}
-            }
-        }
-    }
-
-    /// How long those who lack a message wait for it, after half of its tree has died unnoticed.
-    #[test]
-    fn time_outs_are_as_short_as_the_wires() {
-        #[derive(Default)]
-        struct Last(Duration);
-        impl Observer<Node> for Last {
-            fn on_event(&mut self, now: Duration, _: NodeId, event: &<Node as Protocol>::Event) {
-                if matches!(event, Reported::Tree(News::Delivered { .. })) {
-                    self.0 = now;
-                }
-            }
-        }
-        const NODES: u32 = 60;
-        let network = Network {
-            distances: crate::Distances::Range {
-                least_ms: 0.1,
-                most_ms: 0.3,
-            },
-            jitter: Duration::ZERO,
-            ..Network::default()
-        };
-        let second = Duration::from_secs(1);
-        let mut repaired = 0;
-        for seed in 1..=5 {
-            let mut world = World::new(seed, network.clone(), Last::default());
-            for id in 0..NODES {
-                let below = Member::new(id, hyparview::Config::default(), 1);
-                world.start(id, Tree::new(id, below, plumtree::Config::default(), 1));
-                if id > 0 {
-                    let command = hyparview::Command::Join(contact(id / 2));
-                    world.command(id, Wish::Below(command));
-                }
-                world.run(second / 10);
-            }
-            world.run(second * 60);
-            for _ in 0..5 {
-                world.command(0, Wish::Broadcast(100));
-                world.run(second);
-            }
-            for id in (1..NODES).filter(|id| id % 3 == 0) {
-                world.crash(id, crate::Crash::Reset);
-            }
-            let sent = world.now();
-            world.command(0, Wish::Broadcast(100));
-            world.run(second * 3);
-            let last = world.observer.0 - sent;
-            let config = plumtree::Config::default();
-            repaired += u32::from(last >= config.graft_delay_min());
-            let most = config.graft_delay_min() + config.flush_interval() + second / 20;
-            assert!(last < most, "seed {seed}: {last:?}");
-        }
-        assert!(repaired > 0, "nobody had to ask for the message");
-    }
-
-    #[test]
-    fn over_the_real_membership_everybody_hears_everything_and_soon_nothing_is_sent_twice() {
-        const NODES: u32 = 60;
-        let second = Duration::from_secs(1);
-        let mut world = World::new(3, Network::default(), Watch::default());
-        for id in 0..NODES {
-            let below = Member::new(id, hyparview::Config::default(), 1);
-            world.start(id, Tree::new(id, below, plumtree::Config::default(), 1));
-            if id > 0 {
-                let command = hyparview::Command::Join(contact(id / 2));
-                world.command(id, Wish::Below(command));
-            }
-            world.run(second / 10);
-        }
-        // Until each link that was made in the crowd has been exchanged.
-        world.run(second * 400);
-        for seq in 1..=3 {
-            for origin in [0, 20, 40] {
-                world.command(origin, Wish::Broadcast(100));
-                world.run(second);
-                let life = 1;
-                let id = MessageId { origin, life, seq };
-                let (delivered, sent) = world.observer.0[&id];
-                assert_eq!(delivered, 59, "{id:?}");
-                assert!(seq < 3 || sent <= 61, "{id:?} was sent {sent} times");
-            }
-        }
-        for (id, node) in world.alive() {
-            assert_eq!(node.state().check(), Ok(()), "{id}");
         }
     }
 }
