@@ -46,11 +46,13 @@ pub enum Defect {
     EvictsTheLast,
     /// Peers that do not answer are remembered without a bound.
     NeverForgets,
+    /// Only who is alone asks its address book.
+    ContentWithFew,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Forgets,
         Self::NeverProbes,
         Self::HealsPolitely,
@@ -67,6 +69,7 @@ impl Defect {
         Self::BelievesTheDeaf,
         Self::EvictsTheLast,
         Self::NeverForgets,
+        Self::ContentWithFew,
     ];
 
     /// The configuration of a node with this defect.

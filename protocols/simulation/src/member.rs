@@ -140,6 +140,7 @@ impl Member {
     fn listen(&mut self, event: &StateEvent<NodeId, Place>) {
         match event {
             StateEvent::Isolated => self.call = Some(Call::Isolated),
+            StateEvent::Wanting if self.defect == Some(Defect::ContentWithFew) => {}
             StateEvent::Wanting => self.call = Some(Call::Wanting),
             StateEvent::NeighborDown { .. } => self.book.lost(),
             StateEvent::NeighborUp(_) | StateEvent::NeighborMoved(_) => {}

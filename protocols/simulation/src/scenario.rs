@@ -260,6 +260,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("burst-join", include_str!("../scenarios/burst-join.toml")),
     ("crash", include_str!("../scenarios/crash.toml")),
     ("healing", include_str!("../scenarios/healing.toml")),
+    ("islands", include_str!("../scenarios/islands.toml")),
     ("partition", include_str!("../scenarios/partition.toml")),
     (
         "stormed-contact",

@@ -3,7 +3,7 @@
 use simulation::{BUILT_IN, Defect, Setup, Size, play, read};
 
 /// The defect, the scenario that catches it, and how the first complaint begins.
-const CAUGHT: [(Defect, &str, &str); 16] = [
+const CAUGHT: [(Defect, &str, &str); 17] = [
     (Defect::Forgets, "partition", "mixed seconds"),
     (Defect::NeverProbes, "partition", "bridged seconds"),
     (Defect::HealsPolitely, "partition", "bridged seconds"),
@@ -44,6 +44,7 @@ const CAUGHT: [(Defect, &str, &str); 16] = [
         "storm came_peak_s",
     ),
     (Defect::NeverForgets, "new-identities", "views:"),
+    (Defect::ContentWithFew, "islands", "end outside"),
 ];
 
 /// What is complained of in the small size of a scenario with this defect.

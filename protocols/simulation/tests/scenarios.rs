@@ -61,6 +61,7 @@ scenarios! {
     a_join_storm_ends_in_a_random_graph: "burst-join",
     broadcasts_reach_all_survivors_of_a_crash: "crash",
     a_crash_heals_within_a_few_cycles: "healing",
+    islands_after_a_crash_find_each_other: "islands",
     halves_thirds_and_quarters_grow_together_again: "partition",
     a_contact_bears_a_storm_of_newcomers: "stormed-contact",
     ever_new_identities_leave_no_trace: "new-identities",
