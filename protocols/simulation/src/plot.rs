@@ -165,7 +165,9 @@ fn clustering(reports: &[CaseReport]) -> Vec<Series> {
         let points = report.rows.iter();
         let points = points.filter_map(|row| value(row).map(|value| (row.at_s, value)));
         Series {
-            name: report.case(),
+            name: format!("{} nodes {}", report.nodes, report.case())
+                .trim_end()
+                .to_owned(),
             points: points.collect(),
         }
     };
