@@ -293,6 +293,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         include_str!("../scenarios/early-adversaries.toml"),
     ),
     ("latency", include_str!("../scenarios/latency.toml")),
+    (
+        "latency-crash",
+        include_str!("../scenarios/latency-crash.toml"),
+    ),
     ("cyclon", include_str!("../scenarios/cyclon.toml")),
     ("scale", include_str!("../scenarios/scale.toml")),
     (

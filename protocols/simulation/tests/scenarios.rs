@@ -76,6 +76,7 @@ scenarios! {
     adversaries_are_kept_at_bay: "adversaries",
     liars_get_no_more_than_their_share_from_the_first_second_on: "early-adversaries",
     near_nodes_come_together: "latency",
+    near_neighbors_outlive_a_crash: "latency-crash",
     the_baseline_runs_under_the_same_crashes: "cyclon",
     half_of_all_crash_and_the_rest_heal: "scale",
     a_tree_per_origin_sends_nothing_twice: "tree-senders",
