@@ -14,7 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyparview::DownReason;
 use simulation::{Graph, NodeId};
 use starling::{
     identity::NodeName,
@@ -287,7 +286,7 @@ impl Life {
             }
             Event::NeighborDown { reason, .. } => {
                 let downs = log.downs.entry(self.node).or_default();
-                *downs.entry(word(reason)).or_default() += 1;
+                *downs.entry(reason.name()).or_default() += 1;
             }
             Event::NeighborUp { .. } | Event::Request { .. } | Event::Listening { .. } => {}
         }
@@ -311,20 +310,6 @@ async fn counts(handle: &Handle) -> Counts {
         control: broadcast.frames_out.saturating_sub(payloads),
         connections: get(Counter::ConnectionsOpened)
             .saturating_sub(get(Counter::ConnectionsClosed)),
-    }
-}
-
-/// As the simulator calls it.
-fn word(reason: DownReason) -> &'static str {
-    match reason {
-        DownReason::Evicted => "evicted",
-        DownReason::Dropped => "dropped",
-        DownReason::Closed => "closed",
-        DownReason::Silent => "silent",
-        DownReason::Slow => "slow",
-        DownReason::Left => "left",
-        DownReason::Misbehaved => "misbehaved",
-        DownReason::Switched => "switched",
     }
 }
 

@@ -163,20 +163,23 @@ fn texts(wanted: &str) -> anyhow::Result<Vec<(String, String)>> {
     if !known.is_empty() {
         return Ok(known);
     }
-    let path = PathBuf::from(wanted);
-    if path.extension().is_none() {
+    if !is_path(wanted) {
         bail!("there is no scenario `{wanted}`; `starling simulate` lists them");
     }
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {wanted}"))?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    Ok(vec![(name.into_owned(), text)])
+    let text = fs::read_to_string(wanted).with_context(|| format!("cannot read {wanted}"))?;
+    let name = Path::new(wanted).file_stem().unwrap_or_default();
+    Ok(vec![(name.to_string_lossy().into_owned(), text)])
+}
+
+/// Whether a file is meant, and not a scenario that comes along.
+fn is_path(wanted: &str) -> bool {
+    Path::new(wanted).extension().is_some()
 }
 
 /// What makes this outcome again.
 fn command(args: &Args, outcome: &Outcome) -> String {
     // A scenario of the user's own is named by its path.
-    let built_in = BUILT_IN.iter().any(|(name, _)| *name == outcome.scenario);
-    let path = args.scenario.as_ref().filter(|_| !built_in);
+    let path = args.scenario.as_ref().filter(|wanted| is_path(wanted));
     let mut text = format!("starling simulate {}", path.unwrap_or(&outcome.scenario));
     if args.small {
         text.push_str(" --small");

@@ -1,7 +1,7 @@
 //! Twenty nodes on loopback find together, speak, die and come back.
 //!
 //! The same is asked of simulated ones, and of such that flood. Nothing is asked that a busy machine could
-//! change: what has to come about has minutes to do so. The figures are compared by `make sockets`.
+//! change: what has to come about has a minute to do so. The figures are compared by `make sockets`.
 
 #[path = "../../examples/loopback/trial.rs"]
 #[allow(

@@ -172,6 +172,23 @@ pub enum DownReason {
     Switched,
 }
 
+impl DownReason {
+    /// The reason in a word, for counters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Evicted => "evicted",
+            Self::Dropped => "dropped",
+            Self::Closed => "closed",
+            Self::Silent => "silent",
+            Self::Slow => "slow",
+            Self::Left => "left",
+            Self::Misbehaved => "misbehaved",
+            Self::Switched => "switched",
+        }
+    }
+}
+
 /// An opaque value that the runtime hands back when it is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer<I> {

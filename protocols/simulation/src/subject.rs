@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyparview::{Command, Config, DownReason, StateEvent};
+use hyparview::{Command, Config, StateEvent};
 
 use crate::{
     Adversaries, Defect, Member, Membership, NodeId, contact,
@@ -146,19 +146,10 @@ impl Subject for Member {
     }
 
     fn went(event: &Self::Event) -> Option<&'static str> {
-        let StateEvent::NeighborDown { reason, .. } = event else {
-            return None;
-        };
-        Some(match reason {
-            DownReason::Evicted => "evicted",
-            DownReason::Dropped => "dropped",
-            DownReason::Closed => "closed",
-            DownReason::Silent => "silent",
-            DownReason::Slow => "slow",
-            DownReason::Left => "left",
-            DownReason::Misbehaved => "misbehaved",
-            DownReason::Switched => "switched",
-        })
+        match event {
+            StateEvent::NeighborDown { reason, .. } => Some(reason.name()),
+            _ => None,
+        }
     }
 
     fn waits(&self) -> bool {

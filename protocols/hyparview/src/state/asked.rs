@@ -69,7 +69,9 @@ impl<I: Id, A: Address> State<I, A> {
             Some(known) if (ask.epoch.life, ask.epoch.serial) < (known.life, known.serial) => {
                 return;
             }
-            Some(known) => drop(self.no_longer_half_open(peer, known)),
+            Some(known) => {
+                self.no_longer_half_open(peer, known);
+            }
             None => {}
         }
         let crossing = match self.pending.get_mut(&peer) {

@@ -11,7 +11,7 @@
 use rand::Rng;
 
 use super::{State, asked::Ask};
-use crate::{Address, Contact, Epoch, Farewell, Id, Message};
+use crate::{Address, Contact, Epoch, Id};
 
 /// Relations half open at a time. Each is so for a round trip, or until its timer rings.
 pub(super) const HALF_OPEN_MAX: usize = 32;
@@ -52,17 +52,8 @@ impl<I: Id, A: Address> State<I, A> {
             self.greet(&ask, rng);
         } else {
             let sample = self.sample(peer, rng);
-            let farewell = Farewell::Unwanted;
-            self.tell(
-                peer,
-                Message::Disconnect {
-                    epoch,
-                    farewell,
-                    sample,
-                },
-            );
             self.learn(ask.contact, &[], rng);
-            self.release(peer);
+            self.decline(peer, epoch, sample);
         }
         true
     }
@@ -79,7 +70,7 @@ impl<I: Id, A: Address> State<I, A> {
         known.map(|one| one.ask)
     }
 
-    /// The peer has not confirmed in time: it does not hear us. Returns whether that was waited for.
+    /// The peer has not confirmed in time: it does not hear us. Returns who it is, if that was waited for.
     pub(super) fn unconfirmed(&mut self, peer: I, serial: u64) -> Option<Contact<I, A>> {
         let same = self.half_open.get(&peer)?.serial == serial;
         let known = same.then(|| self.half_open.remove(&peer)).flatten();

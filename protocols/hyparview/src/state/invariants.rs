@@ -103,8 +103,9 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// Every collection that others have a hand in: what it is, its length, and the most that it may be.
-    fn sizes(&self) -> [(&'static str, usize, usize); 13] {
+    fn sizes(&self) -> [(&'static str, usize, usize); 15] {
         let config = &self.config;
+        let [requests, shuffles, walks] = self.admission.lens();
         [
             (
                 "active view",
@@ -153,7 +154,9 @@ impl<I: Id, A: Address> State<I, A> {
                 self.unbiased_links(),
                 config.unbiased_min(),
             ),
-            ("list of allowances", self.admission.len(), PEERS_MAX),
+            ("list of allowances for requests", requests, PEERS_MAX),
+            ("list of allowances for shuffles", shuffles, PEERS_MAX),
+            ("list of allowances for walks", walks, PEERS_MAX),
             ("list of alarms", self.alarms.len(), ALARMS_MAX),
         ]
     }

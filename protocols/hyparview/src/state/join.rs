@@ -112,10 +112,10 @@ impl<I: Id, A: Address> State<I, A> {
         }
         let pending = std::mem::take(&mut self.pending);
         for (peer, ours) in pending {
-            self.decline(peer, ours.epoch);
+            self.decline(peer, ours.epoch, Vec::new());
         }
         for (peer, one) in std::mem::take(&mut self.half_open) {
-            self.decline(peer, one.epoch());
+            self.decline(peer, one.epoch(), Vec::new());
         }
         self.left = true;
         self.passive.clear();

@@ -159,7 +159,7 @@ impl<I: Id, A: Address> State<I, A> {
             .get(&peer)
             .is_none_or(|ours| ours.epoch != epoch)
         {
-            return self.decline(peer, epoch);
+            return self.decline(peer, epoch, Vec::new());
         }
         let Some(ours) = self.pending.remove(&peer) else {
             return;
@@ -168,7 +168,7 @@ impl<I: Id, A: Address> State<I, A> {
         let room = self.unheld_slots() > 0 || (ours.purpose.evicts() && self.make_room(1, rng));
         if !room {
             self.learn(contact, &[], rng);
-            return self.decline(peer, epoch);
+            return self.decline(peer, epoch, Vec::new());
         }
         self.admit(Neighbor {
             contact,
@@ -193,15 +193,15 @@ impl<I: Id, A: Address> State<I, A> {
         }
     }
 
-    /// Gives up a relation that the other side holds and we do not.
-    pub(super) fn decline(&mut self, peer: I, epoch: Epoch<I>) {
+    /// Gives up a relation that the other side holds and we do not. `sample`: whom it may ask instead.
+    pub(super) fn decline(&mut self, peer: I, epoch: Epoch<I>, sample: Vec<Contact<I, A>>) {
         let farewell = Farewell::Unwanted;
         self.tell(
             peer,
             Message::Disconnect {
                 epoch,
                 farewell,
-                sample: Vec::new(),
+                sample,
             },
         );
         self.release(peer);
@@ -239,7 +239,7 @@ impl<I: Id, A: Address> State<I, A> {
             if let Some(ours) = self.pending.remove(&peer) {
                 self.suspect(ours.contact, false, rng);
                 // It may have accepted, and the answer is late.
-                self.decline(peer, ours.epoch);
+                self.decline(peer, ours.epoch, Vec::new());
             }
         } else if self
             .probe

@@ -1,14 +1,12 @@
 //! The defences against adversaries hold in a small network, and it is they that do.
 
-use simulation::{BUILT_IN, CaseReport, Setup, Size, play, read};
+use simulation::{CaseReport, Setup, Size, play, read};
+
+use super::scenario;
 
 /// The scenario in its small size, with other values of its variables, and of so many nodes.
 fn attacked(deed: u8, defences: u8, nodes: Option<u32>) -> CaseReport {
-    let (_, text) = BUILT_IN
-        .iter()
-        .find(|(name, _)| *name == "adversaries")
-        .expect("a scenario of that name");
-    let asked = text
+    let asked = scenario("adversaries")
         .replace("\"$deed\"", &deed.to_string())
         .replace("\"$defences\"", &defences.to_string());
     let cases = read(&asked, Size::Small, nodes).expect("a scenario");

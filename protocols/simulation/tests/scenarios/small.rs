@@ -3,6 +3,8 @@
 
 use simulation::{BUILT_IN, CaseReport, Setup, Size, play, read};
 
+use super::scenario;
+
 fn run(text: &str, seed: u64) -> Vec<CaseReport> {
     let cases = read(text, Size::Small, None).expect("a scenario");
     cases
@@ -12,10 +14,7 @@ fn run(text: &str, seed: u64) -> Vec<CaseReport> {
 }
 
 fn check(name: &str) {
-    let (_, text) = BUILT_IN
-        .iter()
-        .find(|(known, _)| *known == name)
-        .expect("a scenario of that name");
+    let text = scenario(name);
     let reports = run(text, 1);
     for report in &reports {
         let failures = report.failures().join("\n");
