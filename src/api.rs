@@ -2,7 +2,7 @@
 //!
 //! Field names are a contract (see the interface section of ARCHITECTURE.md): scripts rely on them.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -254,6 +254,9 @@ pub struct Problem {
     pub detail: String,
     /// Stable machine-readable code.
     pub code: String,
+    /// With `token_needed`: the file on the node's machine that holds the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// A moment as all times in this API are written: RFC 3339, UTC, milliseconds. Moments before

@@ -11,6 +11,7 @@ mod guard;
 mod metrics;
 mod routes;
 mod server;
+mod token;
 mod view;
 
 pub use self::{
@@ -18,5 +19,6 @@ pub use self::{
     error::ApiError,
     metrics::StatusCollector,
     server::{BindError, bind, serve},
+    token::Token,
     view::{Command, CommandError, Settings, View},
 };

@@ -63,6 +63,8 @@ pub async fn run(
     let data = DataDir::open(&config.node.data_dir)?;
     let key = network::identity(data.path())?;
     let me = network::node_name(&key);
+    let token = http::Token::open(data.path())
+        .with_context(|| format!("cannot open http.token in {}", data.path().display()))?;
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr().context("http address")?;
     let (network, events) = network::start(network_settings(&config, data.path())?, key).await?;
@@ -85,6 +87,7 @@ pub async fn run(
         core.picture.view(registry, commands_in),
         http::Settings {
             hosts: config.http.hosts.clone(),
+            token,
         },
         stop_http.clone(),
     ));

@@ -1,5 +1,7 @@
 //! Which node a command asks.
 
+use std::path::PathBuf;
+
 use super::output::Format;
 use crate::{config::Config, http::Client};
 
@@ -12,6 +14,13 @@ pub(super) struct NodeArgs {
         help = "HTTP API of the running node [env: STARLING_HTTP] [default: 127.0.0.1:7480]"
     )]
     pub(super) http: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "the node's token, http.token in its data directory; found by itself on the node's own \
+                machine [env: STARLING_HTTP_TOKEN_FILE]"
+    )]
+    token_file: Option<PathBuf>,
 }
 
 /// Which node to ask, and how to print its answer.
@@ -38,6 +47,10 @@ impl NodeArgs {
             .or_else(|| variable("STARLING_HTTP__LISTEN"))
             .or_else(|| variable("STARLING_HTTP"))
             .unwrap_or_else(|| Config::default().http.listen.to_string());
-        Client::new(&address)
+        let token_file = self
+            .token_file
+            .clone()
+            .or_else(|| variable("STARLING_HTTP_TOKEN_FILE").map(PathBuf::from));
+        Client::new(&address).with_token_file(token_file)
     }
 }

@@ -62,7 +62,9 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
         Err(error) => {
             let severity = match error {
                 ClientError::NoNode(_) | ClientError::Silent(_) => Severity::Critical,
-                ClientError::Refused { .. } | ClientError::Stranger { .. } => Severity::Unknown,
+                ClientError::Refused { .. }
+                | ClientError::Stranger { .. }
+                | ClientError::Token { .. } => Severity::Unknown,
             };
             return Ok(vec![finding("SN000", severity, error.to_string(), None)]);
         }

@@ -10,12 +10,13 @@ use super::check::Check;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
-    /// Where it listens. Defaults to `127.0.0.1:7480`. It has no passwords: whoever reaches it may
-    /// read everything and make the node leave.
+    /// Where it listens. Defaults to `127.0.0.1:7480`. Commands need the token in `http.token` in the
+    /// data directory, and so does everything that comes over another address than a loopback one.
+    /// Reading on the node's own machine is open.
     pub listen: SocketAddr,
-    /// Host names by which a command (a POST) may address this node, beside `localhost` and IP
-    /// addresses. Any other name is refused, so that a web page cannot steer the node by pointing a
-    /// name of its own at it. Defaults to none.
+    /// Host names by which those without the token may address this node, beside `localhost` and IP
+    /// addresses. Any other name is refused, so that a web page cannot read from the node by pointing
+    /// a name of its own at it. Defaults to none.
     pub hosts: Vec<String>,
 }
 

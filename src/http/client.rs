@@ -1,9 +1,15 @@
 //! The other side of the API: asks a running node.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::de::DeserializeOwned;
 
+use super::token;
 use crate::api::{NodeInfo, Problem, Status, Topology};
 
 /// A node answers a read from memory.
@@ -33,6 +39,18 @@ pub enum ClientError {
         /// What it said.
         problem: Box<Problem>,
     },
+    /// The node wants its token, and the file cannot be read.
+    #[error(
+        "the token in {} cannot be read: {error}; run this as the user that runs the node, or give \
+         the file with --token-file",
+        path.display()
+    )]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
     /// The answer is not one of ours.
     #[error(
         "what answers at {address} is no Starling node of this version: {reason}; name another \
@@ -50,6 +68,7 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     address: String,
+    token_file: Option<PathBuf>,
 }
 
 impl Client {
@@ -65,7 +84,20 @@ impl Client {
             Ok(every) if every.ip().is_unspecified() => format!("[::1]:{}", every.port()),
             _ => address.to_owned(),
         };
-        Self { address }
+        Self {
+            address,
+            token_file: None,
+        }
+    }
+
+    /// Takes the node's token from `file`. Without that it is looked for where a node on this machine
+    /// says that it lies.
+    #[must_use]
+    pub fn with_token_file(self, file: Option<PathBuf>) -> Self {
+        Self {
+            token_file: file,
+            ..self
+        }
     }
 
     /// What the node says of itself.
@@ -114,13 +146,36 @@ impl Client {
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let answer = agent(READ_TIMEOUT).get(self.url(path)).call();
-        self.read(answer)
+        self.ask(|token| {
+            let request = agent(READ_TIMEOUT).get(self.url(path));
+            authorize(request, token).call()
+        })
     }
 
     fn post(&self, path: &str) -> Result<(), ClientError> {
-        let answer = agent(COMMAND_TIMEOUT).post(self.url(path)).send_empty();
-        self.read::<serde_json::Value>(answer).map(drop)
+        let done: serde_json::Value = self.ask(|token| {
+            let request = agent(COMMAND_TIMEOUT).post(self.url(path));
+            authorize(request, token).send_empty()
+        })?;
+        drop(done);
+        Ok(())
+    }
+
+    /// Asks once more with the token when the node says where it is.
+    fn ask<T: DeserializeOwned>(
+        &self,
+        send: impl Fn(Option<&str>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<T, ClientError> {
+        let given = self.token_file.as_deref().map(read_token).transpose()?;
+        match self.read(send(given.as_deref())) {
+            Err(ClientError::Refused { problem, .. })
+                if given.is_none() && problem.token_file.is_some() =>
+            {
+                let path = problem.token_file.unwrap_or_default();
+                self.read(send(Some(&read_token(&path)?)))
+            }
+            answer => answer,
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -162,6 +217,20 @@ impl Client {
             }),
             Err(_) => Err(stranger(format!("it says {}", answer.status()))),
         }
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, ClientError> {
+    token::read(path).map_err(|error| ClientError::Token {
+        path: path.to_path_buf(),
+        error,
+    })
+}
+
+fn authorize<B>(request: ureq::RequestBuilder<B>, token: Option<&str>) -> ureq::RequestBuilder<B> {
+    match token {
+        Some(token) => request.header("authorization", format!("Bearer {token}")),
+        None => request,
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::Listener;
+use axum::{
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -23,6 +26,16 @@ const CONNECTIONS_MAX: usize = 128;
 /// A connection on which nothing moves for this long is closed: longer than the longest command
 /// ([`super::guard::COMMAND_TIMEOUT`]), which is silent until its answer.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+impl Connected<IncomingStream<'_, Bounded>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
 
 /// A listener that accepts only so many connections at a time.
 pub(super) struct Bounded {

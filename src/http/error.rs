@@ -1,6 +1,6 @@
 //! Errors as problem documents (RFC 9457), each with a stable code.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use axum::{
     extract::rejection::QueryRejection,
@@ -34,15 +34,23 @@ pub enum ApiError {
     /// The body is larger than any that we read.
     #[error("the body is larger than {0} bytes; send none")]
     BodyTooLarge(usize),
-    /// A command came under a host name that is not known to be ours.
+    /// A request without the token came under a host name that is not known to be ours.
     #[error(
-        "commands are not taken under the host name `{0}`: address the node as localhost or by \
-         its IP address, or add the name to http.hosts"
+        "requests without the node's token are not answered under the host name `{0}`: address \
+         the node as localhost or by its IP address, or add the name to http.hosts"
     )]
     HostRefused(String),
-    /// A command came from a web page of another origin.
-    #[error("commands are not taken from pages of {0}")]
-    OriginRefused(String),
+    /// The request needs the node's token, and came with none or another one.
+    #[error(
+        "{what} need the node's token, as `Authorization: Bearer TOKEN`; it is in {}",
+        path.as_ref().map_or("http.token in the node's data directory".into(), |path| path.display().to_string())
+    )]
+    TokenNeeded {
+        /// Which requests.
+        what: &'static str,
+        /// Where it lies; told on the node's own machine only.
+        path: Option<PathBuf>,
+    },
     /// The node is up and not ready to serve.
     #[error("{reason}")]
     NotReady {
@@ -86,7 +94,7 @@ impl ApiError {
                 "Body too large",
             ),
             Self::HostRefused(_) => (StatusCode::FORBIDDEN, "host_refused", "Host refused"),
-            Self::OriginRefused(_) => (StatusCode::FORBIDDEN, "origin_refused", "Origin refused"),
+            Self::TokenNeeded { .. } => (StatusCode::UNAUTHORIZED, "token_needed", "Token needed"),
             Self::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping", "Stopping"),
@@ -110,6 +118,10 @@ impl ApiError {
             status: status.as_u16(),
             detail: self.to_string(),
             code: code.to_owned(),
+            token_file: match self {
+                Self::TokenNeeded { path, .. } => path.clone(),
+                _ => None,
+            },
         }
     }
 }
@@ -138,6 +150,12 @@ impl IntoResponse for ApiError {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
+        }
         response
     }
 }

@@ -1,19 +1,24 @@
-//! What every request goes through: a time limit, and for commands a look at who sends them.
+//! What every request goes through: a time limit, and a look at who sends it.
 //!
-//! The API has no passwords, so a web page in a browser on this machine must not be able to steer
-//! the node: not by a cross-site request (`Origin`), and not by a name of its own that it points at
-//! us (`Host`). IP addresses and `localhost` cannot be pointed anywhere else.
+//! Commands need the node's token, whoever sends them: any user of this machine reaches a loopback address.
+//! What comes over another address needs it for reading, too. Reading on this machine is open to its users,
+//! but not to a web page in their browsers that points a name of its own at us: it shows in `Host`. IP
+//! addresses and `localhost` cannot be pointed anywhere else.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, Method, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use super::{error::ApiError, view::Settings};
+use super::{connection::Peer, error::ApiError, view::Settings};
 
 /// A read answers from memory; whatever takes longer is stuck.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,11 +29,12 @@ pub(super) const BODY_BYTES_MAX: usize = 16 << 10;
 
 pub(super) async fn guard(
     State(settings): State<Arc<Settings>>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reading && let Err(error) = check_sender(request.headers(), &settings.hosts) {
+    if let Err(error) = admit(reading, peer, request.headers(), &settings) {
         return error.into_response();
     }
     let length = request
@@ -49,9 +55,42 @@ pub(super) async fn guard(
     }
 }
 
-fn check_sender(headers: &HeaderMap, hosts: &[String]) -> Result<(), ApiError> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).unwrap_or_default();
+fn admit(
+    reading: bool,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    settings: &Settings,
+) -> Result<(), ApiError> {
+    // A page that fools a browser does not have the token, under whatever name it came.
+    if bearer(headers).is_some_and(|given| settings.token.is(given)) {
+        return Ok(());
+    }
+    let is_local = peer.ip().to_canonical().is_loopback();
+    if reading && is_local {
+        return check_host(headers, &settings.hosts);
+    }
+    Err(ApiError::TokenNeeded {
+        what: if reading {
+            "requests that do not come from this machine"
+        } else {
+            "commands"
+        },
+        path: is_local.then(|| settings.token.path().to_path_buf()),
+    })
+}
+
+/// What the client says is the token.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn check_host(headers: &HeaderMap, hosts: &[String]) -> Result<(), ApiError> {
+    let host = headers.get(header::HOST);
+    let host = host
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let Ok(authority) = host.parse::<Authority>() else {
         return Err(ApiError::HostRefused(host.to_owned()));
     };
@@ -62,71 +101,115 @@ fn check_sender(headers: &HeaderMap, hosts: &[String]) -> Result<(), ApiError> {
     let ours = name.eq_ignore_ascii_case("localhost")
         || name.parse::<IpAddr>().is_ok()
         || hosts.iter().any(|known| known.eq_ignore_ascii_case(name));
-    if !ours {
-        return Err(ApiError::HostRefused(host.to_owned()));
-    }
-    match text(header::ORIGIN) {
-        // Our own dashboard; the scheme is http, or https behind somebody's proxy.
-        Some(origin)
-            if origin
-                .split_once("://")
-                .is_none_or(|(_, site)| site != host) =>
-        {
-            Err(ApiError::OriginRefused(origin.to_owned()))
-        }
-        _ => Ok(()),
+    if ours {
+        Ok(())
+    } else {
+        Err(ApiError::HostRefused(host.to_owned()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::http::{HeaderMap, HeaderValue, header};
 
-    use super::check_sender;
+    use super::{super::token, admit};
+    use crate::http::{ApiError, Settings, Token};
 
-    fn allowed(host: &'static str, origin: Option<&'static str>) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static(host));
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-        }
-        check_sender(&headers, &["node-1".to_owned()]).is_ok()
+    struct Node {
+        settings: Settings,
+        token: String,
+        _dir: tempfile::TempDir,
     }
 
-    #[test]
-    fn commands_come_under_an_address_or_a_name_that_is_ours() {
-        for host in [
-            "localhost",
-            "localhost:7480",
-            "127.0.0.1:7480",
-            "10.1.2.3",
-            "[::1]:7480",
-            "Node-1:80",
-        ] {
-            assert!(allowed(host, None), "{host}");
-        }
-        for host in [
-            "",
-            "evil.example",
-            "evil.example:7480",
-            "127.0.0.1.evil.example",
-            "node-2",
-            "localhost@evil",
-        ] {
-            assert!(!allowed(host, None), "{host}");
+    fn node() -> Node {
+        let dir = tempfile::tempdir().unwrap();
+        let token = Token::open(dir.path()).unwrap();
+        Node {
+            token: token::read(token.path()).unwrap(),
+            settings: Settings {
+                hosts: vec!["node-1".to_owned()],
+                token,
+            },
+            _dir: dir,
         }
     }
 
+    impl Node {
+        fn asked(
+            &self,
+            reading: bool,
+            peer: &str,
+            host: &str,
+            authorization: Option<&str>,
+        ) -> Result<(), ApiError> {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
+            if let Some(value) = authorization {
+                let value = HeaderValue::from_str(value).unwrap();
+                headers.insert(header::AUTHORIZATION, value);
+            }
+            let peer: SocketAddr = peer.parse().unwrap();
+            admit(reading, peer, &headers, &self.settings)
+        }
+    }
+
+    const LOCAL: [&str; 3] = ["127.0.0.1:50000", "[::1]:50000", "[::ffff:127.0.0.1]:50000"];
+    const REMOTE: [&str; 3] = [
+        "10.1.2.3:50000",
+        "[2001:db8::1]:50000",
+        "[::ffff:10.1.2.3]:1",
+    ];
+
     #[test]
-    fn commands_of_a_page_come_from_our_own() {
-        assert!(allowed("127.0.0.1:7480", Some("http://127.0.0.1:7480")));
-        for origin in [
-            "http://evil.example",
-            "http://127.0.0.1:80",
-            "null",
-            "http://localhost:7480",
-        ] {
-            assert!(!allowed("127.0.0.1:7480", Some(origin)), "{origin}");
+    fn reading_on_this_machine_is_open_under_an_address_or_a_name_that_is_ours() {
+        let node = node();
+        for peer in LOCAL {
+            for host in [
+                "localhost",
+                "localhost:7480",
+                "127.0.0.1:7480",
+                "10.1.2.3",
+                "[::1]:7480",
+                "Node-1:80",
+            ] {
+                assert_eq!(node.asked(true, peer, host, None), Ok(()), "{host}");
+            }
+            for host in [
+                "",
+                "evil.example",
+                "evil.example:7480",
+                "127.0.0.1.evil.example",
+                "node-2",
+                "localhost@evil",
+            ] {
+                let refused = node.asked(true, peer, host, None);
+                assert_eq!(refused, Err(ApiError::HostRefused(host.to_owned())));
+            }
+        }
+    }
+
+    #[test]
+    fn commands_and_whatever_comes_from_elsewhere_need_the_token() {
+        let node = node();
+        let right = format!("Bearer {}", node.token);
+        let wrong = format!("Bearer {}", "0".repeat(64));
+        let basic = format!("Basic {}", node.token);
+        for (reading, peers) in [(false, LOCAL), (false, REMOTE), (true, REMOTE)] {
+            for peer in peers {
+                for given in [None, Some(wrong.as_str()), Some("Bearer "), Some(&basic)] {
+                    let refused = node.asked(reading, peer, "127.0.0.1", given);
+                    let refused = refused.expect_err("a refusal");
+                    let ApiError::TokenNeeded { path, .. } = refused else {
+                        panic!("{refused}");
+                    };
+                    assert_eq!(path.is_some(), LOCAL.contains(&peer), "{peer}");
+                }
+                // Whoever has it is no page that fools a browser: any name will do.
+                let allowed = node.asked(reading, peer, "node.example", Some(&right));
+                assert_eq!(allowed, Ok(()));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{
-    connection::Bounded,
+    connection::{Bounded, Peer},
     routes::router,
     view::{Settings, View},
 };
@@ -61,8 +61,11 @@ pub async fn serve(
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     info!(%address, "http api listening");
-    let server = axum::serve(Bounded::new(listener), router(view, settings))
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let server = axum::serve(
+        Bounded::new(listener),
+        router(view, settings).into_make_service_with_connect_info::<Peer>(),
+    )
+    .with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let drained = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN_TIMEOUT).await;

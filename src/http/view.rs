@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::token::Token;
 use crate::{
     api::{NodeInfo, Status, Topology},
     identity::NodeName,
@@ -28,10 +29,13 @@ pub struct View {
 }
 
 /// How the API behaves.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings {
-    /// Host names by which a command may address this node, beside `localhost` and IP addresses.
+    /// Host names by which those without the token may address this node, beside `localhost` and IP
+    /// addresses.
     pub hosts: Vec<String>,
+    /// What commands need, and every request that comes over another address than a loopback one.
+    pub token: Token,
 }
 
 /// Something the node is asked to do. The answer goes to `reply`; dropping it means the node is

@@ -9,7 +9,9 @@ use starling::{
         ClockStanding, ClockStatus, Direction, LinkStatus, NeighborStatus, NodeInfo, NodeState,
         NodeStatus, OverlayStatus, Problem, Status, StoreStatus, Topology, TopologyNode,
     },
-    http::{self, Command, CommandError, Settings, StatusCollector, View},
+    http::{
+        self, Client, ClientError, Command, CommandError, Settings, StatusCollector, Token, View,
+    },
     identity::NodeName,
     telemetry,
 };
@@ -29,6 +31,8 @@ struct Fixture {
     status: watch::Sender<Status>,
     commands: mpsc::Receiver<Command>,
     shutdown: CancellationToken,
+    data_dir: tempfile::TempDir,
+    token: String,
     server: JoinHandle<std::io::Result<()>>,
 }
 
@@ -83,15 +87,20 @@ impl Fixture {
         let listener = http::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shutdown = CancellationToken::new();
+        let data_dir = tempfile::tempdir().unwrap();
         let settings = Settings {
             hosts: vec!["node-1".to_owned()],
+            token: Token::open(data_dir.path()).unwrap(),
         };
+        let token = std::fs::read_to_string(settings.token.path()).unwrap();
         let server = tokio::spawn(http::serve(listener, view, settings, shutdown.clone()));
         Self {
             address,
             status,
             commands,
             shutdown,
+            data_dir,
+            token: format!("Bearer {token}"),
             server,
         }
     }
@@ -104,7 +113,11 @@ impl Fixture {
         self.ask(
             "POST",
             path,
-            &[("host", &self.address), ("content-length", "0")],
+            &[
+                ("host", &self.address),
+                ("authorization", &self.token),
+                ("content-length", "0"),
+            ],
         )
         .await
     }
@@ -399,8 +412,8 @@ async fn a_node_that_is_busy_or_stopping_says_so_at_once() {
     // The first one waits in the queue, which is full with it.
     let mut waiting = TcpStream::connect(&fixture.address).await.unwrap();
     let request = format!(
-        "POST /v1/leave HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-        fixture.address
+        "POST /v1/leave HTTP/1.1\r\nhost: {}\r\nauthorization: {}\r\nconnection: close\r\n\r\n",
+        fixture.address, fixture.token
     );
     waiting.write_all(request.as_bytes()).await.unwrap();
     while fixture.commands.is_empty() {
@@ -418,40 +431,92 @@ async fn a_node_that_is_busy_or_stopping_says_so_at_once() {
 }
 
 #[tokio::test]
-async fn a_web_page_cannot_command_the_node() {
+async fn who_does_not_have_the_token_cannot_command_the_node() {
     let mut fixture = Fixture::start().await;
     let own = fixture.address.clone();
-    let foreign = [
-        (vec![("host", "evil.example:7480")], "host_refused"),
-        (
-            vec![("host", own.as_str()), ("origin", "http://evil.example")],
-            "origin_refused",
-        ),
-        (
-            vec![("host", own.as_str()), ("origin", "null")],
-            "origin_refused",
-        ),
-    ];
-    for (headers, code) in foreign {
-        let answer = fixture.ask("POST", "/v1/leave", &headers).await;
-        assert_eq!((answer.status, answer.problem().code.as_str()), (403, code));
+    let wrong = format!("Bearer {}", "0".repeat(64));
+    for headers in [
+        vec![("host", own.as_str())],
+        vec![("host", own.as_str()), ("authorization", wrong.as_str())],
+        vec![("host", "node-1:80")],
+        vec![("host", "evil.example:7480")],
+    ] {
+        for path in ["/v1/leave", "/v1/evict/x"] {
+            let answer = fixture.ask("POST", path, &headers).await;
+            assert_eq!(answer.headers["www-authenticate"], "Bearer");
+            let problem = answer.problem();
+            assert_eq!(
+                (answer.status, problem.code.as_str()),
+                (401, "token_needed")
+            );
+            let file = problem.token_file.unwrap();
+            assert_eq!(file, fixture.data_dir.path().join("http.token"));
+            assert!(problem.detail.contains(&file.display().to_string()));
+        }
     }
     assert!(fixture.commands.try_recv().is_err());
-    let named = fixture
-        .ask("POST", "/v1/evict/x", &[("host", "node-1:80")])
-        .await;
-    assert_eq!(
-        named.problem().code,
-        "bad_peer",
-        "a configured name gets through"
+}
+
+#[tokio::test]
+async fn a_web_page_that_points_its_name_at_the_node_reads_nothing() {
+    let fixture = Fixture::start().await;
+    for path in ["/", "/healthz", "/readyz", "/metrics", "/v1/status"] {
+        let foreign = [("host", "evil.example:7480")];
+        let answer = fixture.ask("GET", path, &foreign).await;
+        let code = answer.problem().code;
+        assert_eq!(
+            (answer.status, code.as_str()),
+            (403, "host_refused"),
+            "{path}"
+        );
+        let named = fixture.ask("GET", path, &[("host", "node-1:80")]).await;
+        assert_eq!(named.status, 200, "{path}");
+        let known = [
+            ("host", "evil.example:7480"),
+            ("authorization", fixture.token.as_str()),
+        ];
+        assert_eq!(fixture.ask("GET", path, &known).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_finds_the_token_where_the_node_says_that_it_is() {
+    let mut fixture = Fixture::start().await;
+    let mut commands = std::mem::replace(&mut fixture.commands, mpsc::channel(1).1);
+    tokio::spawn(async move {
+        while let Some(command) = commands.recv().await {
+            let (Command::Leave { reply } | Command::Evict { reply, .. }) = command;
+            reply.send(Ok(())).unwrap();
+        }
+    });
+    let client = Client::new(&fixture.address);
+    let file = fixture.data_dir.path().join("http.token");
+    let leave = |client: Client| tokio::task::spawn_blocking(move || client.leave());
+    leave(client.clone()).await.unwrap().unwrap();
+    let given = client.clone().with_token_file(Some(file.clone()));
+    leave(given).await.unwrap().unwrap();
+
+    std::fs::remove_file(&file).unwrap();
+    let error = leave(client.clone()).await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, ClientError::Token { path, .. } if *path == file),
+        "{error}"
     );
+    // Only a token goes to whoever answers, whatever file it names.
+    std::fs::write(&file, "root:x:0:0:root:/root:/bin/bash").unwrap();
+    let error = leave(client).await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Token { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_large_body_is_refused_unread() {
     let fixture = Fixture::start().await;
     let own = fixture.address.clone();
-    let headers = [("host", own.as_str()), ("content-length", "1000000000")];
+    let headers = [
+        ("host", own.as_str()),
+        ("authorization", fixture.token.as_str()),
+        ("content-length", "1000000000"),
+    ];
     let answer = fixture.ask("POST", "/v1/leave", &headers).await;
     assert_eq!(
         (answer.status, answer.problem().code.as_str()),
