@@ -26,6 +26,7 @@
 
 mod bounds;
 mod catch_up;
+pub mod challenge;
 mod checkpoint;
 mod clear;
 mod clock;

@@ -271,6 +271,12 @@ pub const SETTINGS: &[Setting] = &[
         "Which neighbours carry data",
     ),
     setting(
+        "replication.store_hosts",
+        List,
+        ("store-host", "HOST"),
+        "Host where other nodes' stores may be, beside their own addresses; repeatable",
+    ),
+    setting(
         "replication.link_grace",
         Text,
         ("link-grace", "TIME"),
@@ -317,7 +323,7 @@ pub const SETTINGS: &[Setting] = &[
         "http.hosts",
         List,
         ("http-host", "NAME"),
-        "Host name by which commands may address the HTTP API; repeatable",
+        "Host name by which those without the token may address the HTTP API; repeatable",
     ),
     setting(
         "log.level",

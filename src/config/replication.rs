@@ -15,6 +15,10 @@ const SLOT_BYTES_MIN: u64 = 16 << 20;
 pub struct Replication {
     /// Which neighbours carry data. Defaults to `flood`.
     pub dissemination: Dissemination,
+    /// Host names and addresses at which the stores of other nodes may be, beside the addresses of the
+    /// nodes themselves: what they give as `--pg-advertise`. One `*` stands for any letters, digits, dots
+    /// and hyphens. A store that a node names elsewhere is not connected to. Defaults to none.
+    pub store_hosts: Vec<String>,
     /// How long the link to a lost neighbour is kept, so that a short break costs nothing.
     /// At most `slot_inactive_max`. Defaults to 30 s.
     #[serde(with = "duration")]
@@ -61,6 +65,7 @@ impl Default for Replication {
     fn default() -> Self {
         Self {
             dissemination: Dissemination::Flood,
+            store_hosts: Vec::new(),
             link_grace: Duration::from_secs(30),
             slot_bytes_max: 1 << 30,
             slot_inactive_max: Duration::from_secs(600),
@@ -87,6 +92,18 @@ impl Replication {
                 "this version does not offer `tree`",
                 "use flood",
             );
+        }
+        for host in &self.store_hosts {
+            // No socket, and no list: the server's own client takes both for a host.
+            let plain =
+                |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '*');
+            if host.is_empty() || !host.chars().all(plain) || host.matches('*').count() > 1 {
+                check.fail(
+                    "replication.store_hosts",
+                    format!("`{}` is no host name or address", host.escape_default()),
+                    "write a bare name or IP address, without port and with at most one `*`; repeat the flag for several",
+                );
+            }
         }
         let day = Duration::from_secs(86_400);
         check.lasting(

@@ -70,6 +70,9 @@ impl Plane {
             server.connection(),
             server.advertise.clone(),
         );
+        settings
+            .store_hosts
+            .clone_from(&config.replication.store_hosts);
         settings.link_grace = config.replication.link_grace;
         settings.slot_bytes_max = config.replication.slot_bytes_max;
         settings.slot_inactive_max = config.replication.slot_inactive_max;

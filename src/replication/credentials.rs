@@ -98,8 +98,29 @@ pub(crate) fn create_role(link: &LinkName, password: &str) -> String {
     format!(
         "create role {name} login replication connection limit {CONNECTIONS_MAX} password {}
            role current_user;
-         grant {GROUP_ROLE} to {name};",
-        literal(&verifier)
+         grant {GROUP_ROLE} to {name};
+         do $$ begin execute format('comment on role %I is %L', {text},
+           (select oid from pg_database where datname = current_database()));
+         end $$;",
+        literal(&verifier),
+        text = literal(&link.to_string()),
+    )
+}
+
+/// The statement that drops a link's role, unless it serves a link of another database: a copy of a
+/// database on the same server has publications, and the roles behind them are the original's.
+pub(crate) fn drop_role(link: &LinkName) -> String {
+    format!(
+        "do $$ begin
+           if exists (select from pg_roles where rolname = {text}) and not exists (
+             select from pg_roles r
+             join pg_database d on d.oid::text = shobj_description(r.oid, 'pg_authid')
+             where r.rolname = {text} and d.datname <> current_database()) then
+             drop role {name};
+           end if;
+         end $$;",
+        text = literal(&link.to_string()),
+        name = identifier(&link.to_string()),
     )
 }
 

@@ -21,7 +21,7 @@ pub enum TransportError {
 
 /// What the server said, or what the system said about the connection: the client's own error only
 /// says which of the two it was.
-fn words(error: &tokio_postgres::Error) -> String {
+pub(crate) fn words(error: &tokio_postgres::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
@@ -73,6 +73,25 @@ pub enum Error {
         /// The peer's best address.
         host: IpAddr,
     },
+    /// The peer names a host for its store that is not one of its own addresses.
+    #[error(
+        "the peer says that its store is at {host}, where nobody has seen it: if that is right, allow it \
+         with --store-host {host}"
+    )]
+    HostRefused {
+        /// What it names, fit to be shown.
+        host: String,
+    },
+    /// What answers where the peer's store should be is not the peer's store.
+    #[error("what answers on port {port} of {host} is not the peer's store: {why}")]
+    Imposter {
+        /// Where.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What is odd about it.
+        why: String,
+    },
     /// The other controller could not be asked.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -118,6 +137,8 @@ impl Error {
             Self::Store { .. }
             | Self::Refused { .. }
             | Self::LoopbackOnly { .. }
+            | Self::HostRefused { .. }
+            | Self::Imposter { .. }
             | Self::Behind(_) => (1_000, 60_000),
             Self::StoreUnreachable(_) | Self::StoreNotReady(_) => (200, 2_000),
             Self::Publisher { .. }

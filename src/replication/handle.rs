@@ -143,12 +143,12 @@ impl Handle {
         let link = |site: Site, epoch: Epoch| Some(LinkName::new(Site::new(site.get())?, epoch));
         let answer = match request {
             Request::Leave => return self.part(from).await,
-            Request::Open { site } => match Site::new(site.get()) {
+            Request::Open { site, challenge } => match Site::new(site.get()) {
                 Some(_) if !self.admits(from).await => None,
                 Some(_) if !self.shared.is_confirmed() => return unconfirmed(),
                 Some(site) => {
                     self.await_witness(from).await;
-                    Some(self.publisher.open(from, site).await)
+                    Some(self.publisher.open(from, site, challenge).await)
                 }
                 None => return Reply::refused(code::STORE_REFUSED, "not a site"),
             },

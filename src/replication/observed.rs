@@ -6,6 +6,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Row, Statement};
 
+use super::challenge;
 use super::database::{Database, Lsn, Session, refused};
 use super::error::Error;
 use super::names::{LINK_PATTERN, LinkName};
@@ -236,7 +237,7 @@ fn outgoing(row: &Row) -> Option<(LinkName, Outgoing)> {
     Some((
         name,
         Outgoing {
-            peer: peer(row, 1),
+            peer: row.get::<_, Option<&str>>(1).map(challenge::peer_of),
             published: row.get(2),
             slot,
         },

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::challenge::Challenge;
 use super::names::{Epoch, LinkName};
 use crate::identity::Site;
 
@@ -18,6 +19,8 @@ pub enum Request {
     Open {
         /// The subscriber's site.
         site: Site,
+        /// What the publisher's store has to show before anything is taken from it.
+        challenge: Challenge,
     },
     /// Is this link, which the subscriber found in its store, still whole at the publisher?
     Resume {
@@ -180,8 +183,9 @@ impl fmt::Debug for Offer {
 
 #[cfg(test)]
 mod tests {
-    use super::{Epoch, Offer, Reply, Request};
-    use crate::identity::Site;
+    use super::{Challenge, Epoch, Offer, Reply, Request};
+    use crate::identity::{NodeName, Site};
+    use crate::replication::challenge::Challenger;
 
     fn offer() -> Offer {
         Offer {
@@ -213,15 +217,24 @@ mod tests {
     fn unknown_fields_are_ignored_and_unknown_variants_are_errors() {
         #[derive(serde::Serialize)]
         enum Later {
-            Open { site: i64, colour: &'static str },
-            Dance { partner: i64 },
+            Open {
+                site: i64,
+                challenge: Challenge,
+                colour: &'static str,
+            },
+            Dance {
+                partner: i64,
+            },
         }
+        let challenge = Challenger::new().to(&NodeName("a".to_owned()));
         let known = cbor(&Later::Open {
             site: 3,
+            challenge: challenge.clone(),
             colour: "blue",
         });
         let expected = Request::Open {
             site: Site::new(3).unwrap(),
+            challenge,
         };
         assert_eq!(
             cbor4ii::serde::from_slice::<Request>(&known).unwrap(),

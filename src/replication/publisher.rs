@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::types::PgLsn;
 
+use super::challenge::Challenge;
 use super::credentials;
 use super::database::{Lsn, Session, refused};
 use super::error::Error;
@@ -48,6 +49,7 @@ pub(crate) struct Publisher {
 #[derive(Debug)]
 struct Opening {
     site: Site,
+    challenge: Challenge,
     task: JoinHandle<Result<Offer, Error>>,
 }
 
@@ -69,7 +71,13 @@ impl Publisher {
     }
 
     /// Opens an end for `peer`, or waits for the one that is being opened for it.
-    pub(crate) async fn open(self: &Arc<Self>, peer: &NodeName, site: Site) -> Reply {
+    /// `challenge` is what its store will show.
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        peer: &NodeName,
+        site: Site,
+        challenge: Challenge,
+    ) -> Reply {
         let entry = {
             let mut openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
             openings.retain(|_, entry| Arc::strong_count(entry) > 1 || !is_idle(entry));
@@ -79,12 +87,12 @@ impl Publisher {
             return Reply::refused(code::BUSY, "another request of yours is being served");
         };
         let mut opening = match pending.take() {
-            Some(opening) if opening.site == site => opening,
+            Some(opening) if opening.site == site && opening.challenge == challenge => opening,
             other => {
                 if let Some(stale) = other {
                     stale.task.abort();
                 }
-                self.begin(peer, site)
+                self.begin(peer, site, challenge)
             }
         };
         match timeout(OPEN_REPLY_LIMIT, &mut opening.task).await {
@@ -98,21 +106,26 @@ impl Publisher {
         }
     }
 
-    fn begin(self: &Arc<Self>, peer: &NodeName, site: Site) -> Opening {
+    fn begin(self: &Arc<Self>, peer: &NodeName, site: Site, challenge: Challenge) -> Opening {
         let (publisher, peer) = (Arc::clone(self), peer.clone());
+        let comment = challenge.comment(&peer);
         let stopped = self.shared.cancel.clone();
         let task = tokio::spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => Err(Error::Timeout("the life of this node")),
-                made = publisher.make(&peer, site) => made,
+                made = publisher.make(&peer, site, &comment) => made,
             }
         });
-        Opening { site, task }
+        Opening {
+            site,
+            challenge,
+            task,
+        }
     }
 
     /// Role and publication, then slot: decoding looks the publication up in the catalogue of the
     /// moment that it decodes.
-    async fn make(&self, peer: &NodeName, site: Site) -> Result<Offer, Error> {
+    async fn make(&self, peer: &NodeName, site: Site, comment: &str) -> Result<Offer, Error> {
         self.drop_abandoned(peer).await?;
         let link = LinkName::new(site, Epoch::draw());
         let _making = Making::new(self, link);
@@ -125,11 +138,11 @@ impl Publisher {
                 "begin; {role}
                  create publication {name} for table crdv.element where (via <> {site})
                    with (publish = 'insert');
-                 comment on publication {name} is {peer};
+                 comment on publication {name} is {comment};
                  commit",
                 role = credentials::create_role(&link, &password),
                 name = identifier(&link.to_string()),
-                peer = literal(&peer.0),
+                comment = literal(comment),
             ))
             .await
             .map_err(refused("creating a publication"))?;
@@ -284,7 +297,8 @@ async fn drop_publication(session: &Session, link: LinkName) -> Result<(), Error
     let name = identifier(&link.to_string());
     session
         .batch_execute(&format!(
-            "begin; drop publication if exists {name}; drop role if exists {name}; commit"
+            "begin; drop publication if exists {name}; {} commit",
+            credentials::drop_role(&link)
         ))
         .await
         .map_err(refused("dropping a publication"))
@@ -350,6 +364,8 @@ fn refusal(error: &Error) -> Reply {
         | Error::Publisher { .. }
         | Error::PublisherUnreachable { .. }
         | Error::LoopbackOnly { .. }
+        | Error::HostRefused { .. }
+        | Error::Imposter { .. }
         | Error::Transport(_)
         | Error::Refused { .. }
         | Error::Misplaced

@@ -16,6 +16,8 @@ pub struct Settings {
     pub store: tokio_postgres::Config,
     /// Where other stores reach this store.
     pub advertise: Advertise,
+    /// Hosts of other stores that peers may name beside their own addresses. Default none.
+    pub store_hosts: Vec<String>,
     /// How long the links of a lost peer stay as they are. Long enough for a controller to be
     /// restarted, short enough that a dead peer's slot holds little WAL. Default 30 s.
     pub link_grace: Duration,
@@ -50,6 +52,7 @@ impl Settings {
             cluster,
             store,
             advertise,
+            store_hosts: Vec::new(),
             link_grace: Duration::from_secs(30),
             slot_bytes_max: 1 << 30,
             slot_inactive_max: Duration::from_secs(600),

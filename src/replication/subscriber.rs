@@ -9,6 +9,7 @@ use tokio_postgres::types::PgLsn;
 
 use super::Transport;
 use super::catch_up::{CatchUp, CaughtUp, Progress};
+use super::challenge::Challenger;
 use super::database::{Lsn, Session, refused};
 use super::desired::Neighbor;
 use super::error::{Error, TransportError};
@@ -24,7 +25,7 @@ use crate::identity::{NodeName, Site};
 mod reach;
 mod subscription;
 
-use reach::reach;
+use reach::{Expected, candidates, is_ours, reach};
 pub(crate) use subscription::drop_subscription;
 use subscription::{await_streaming, create_subscription, hush};
 
@@ -54,6 +55,7 @@ pub(crate) enum Standing {
 pub(crate) struct Subscriber<T> {
     shared: Arc<Shared>,
     transport: T,
+    challenger: Challenger,
     /// Two catch-ups at once would mostly copy the same rows.
     gate: Semaphore,
 }
@@ -63,6 +65,7 @@ impl<T: Transport> Subscriber<T> {
         Arc::new(Self {
             shared,
             transport,
+            challenger: Challenger::new(),
             gate: Semaphore::new(1),
         })
     }
@@ -72,10 +75,12 @@ impl<T: Transport> Subscriber<T> {
         self.consult(&neighbor.name).await?;
         let session = self.shared.database.session().await?;
         let own = own_site(&session).await?;
-        let offer = match self
-            .ask(&neighbor.name, Request::Open { site: own })
-            .await?
-        {
+        let challenge = self.challenger.to(&neighbor.name);
+        let request = Request::Open {
+            site: own,
+            challenge,
+        };
+        let offer = match self.ask(&neighbor.name, request).await? {
             Reply::Opened(offer) => offer,
             other => return Err(unexpected(other)),
         };
@@ -124,7 +129,15 @@ impl<T: Transport> Subscriber<T> {
         neighbor: &Neighbor,
         offer: &Offer,
     ) -> Result<(), Error> {
-        let (host, remote) = reach(neighbor, offer).await?;
+        let settings = &self.shared.settings;
+        let expected = Expected {
+            node: &neighbor.name,
+            cluster: &settings.cluster,
+            link: offer.slot(own),
+            comment: self.challenger.to(&neighbor.name).comment(&settings.node),
+        };
+        let hosts = candidates(neighbor, offer, &settings.store_hosts, is_ours)?;
+        let (host, remote) = reach(neighbor, offer, &hosts, &expected).await?;
         let caught_up = self.catch_up(own, &neighbor.name, offer, &remote).await?;
         drop(remote);
         self.shared.pass(Milestone::CaughtUp).await;

@@ -55,6 +55,17 @@ struct Fabric {
     /// Requests to these are delivered and never answered.
     mute: BTreeSet<NodeName>,
     delay: Duration,
+    /// These say that their store is another one.
+    lies: BTreeMap<NodeName, Lie>,
+}
+
+/// What a member says instead of the truth about its store.
+#[derive(Debug, Clone)]
+pub(crate) struct Lie {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) publisher: Site,
+    pub(crate) login: &'static str,
 }
 
 impl Router {
@@ -82,6 +93,14 @@ impl Router {
         self.0.lock().unwrap().mute.insert(node.name.clone());
     }
 
+    pub(crate) fn lie(&self, node: &Node, lie: Option<Lie>) {
+        let lies = &mut self.0.lock().unwrap().lies;
+        match lie {
+            Some(lie) => lies.insert(node.name.clone(), lie),
+            None => lies.remove(&node.name),
+        };
+    }
+
     pub(crate) fn delay(&self, delay: Duration) {
         self.0.lock().unwrap().delay = delay;
     }
@@ -104,7 +123,15 @@ impl Transport for Wire {
         };
         let engine = engine.ok_or_else(|| TransportError::Unreachable("cut off".to_owned()))?;
         sleep(delay).await;
-        let reply = engine.serve(&self.from, request).await;
+        let mut reply = engine.serve(&self.from, request).await;
+        let lie = self.router.0.lock().unwrap().lies.get(peer).cloned();
+        if let (Reply::Opened(offer), Some(lie)) = (&mut reply, lie) {
+            offer.host = Some(lie.host);
+            offer.port = lie.port;
+            offer.publisher = lie.publisher;
+            lie.login.clone_into(&mut offer.user);
+            lie.login.clone_into(&mut offer.password);
+        }
         if is_mute {
             std::future::pending::<()>().await;
         }

@@ -12,12 +12,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use starling::api::Direction;
 use starling::postgres;
+use starling::replication::challenge::Challenge;
 use starling::replication::names::{Epoch, LinkName};
 use starling::replication::protocol::code;
-use starling::replication::{Departure, Milestone, Outcome, Probe, Reply, Request};
+use starling::replication::{self, Departure, Milestone, Outcome, Probe, Reply, Request};
+use starling::store;
 use tokio::time::{Instant, sleep};
 
-use crate::engines::{Cluster, GRACE, PATIENCE, quit, until};
+use crate::engines::{Cluster, GRACE, Lie, PATIENCE, quit, until};
+
+const ROLES: &str = "select count(*) from pg_roles where rolname ~ '^starling_[0-9a-f]{16}_'";
 
 const WAL: &str = "select pg_current_wal_insert_lsn()";
 
@@ -470,7 +474,10 @@ async fn strangers_and_thieves_are_refused() {
         Reply::Refused { code, .. } => code,
         other => panic!("{other:?}"),
     };
-    let open = Request::Open { site: b.site };
+    let open = Request::Open {
+        site: b.site,
+        challenge: Challenge::new("any".to_owned()),
+    };
     assert_eq!(
         code(a.engine().serve(&b.name, open).await),
         code::NOT_A_NEIGHBOR
@@ -503,6 +510,92 @@ async fn strangers_and_thieves_are_refused() {
         code::NOT_YOURS
     );
     assert!(a.links().await.contains(&slot));
+    cluster.stop().await;
+}
+
+/// A copy of a database has the publications of the original, and the roles behind them are shared.
+#[tokio::test(flavor = "multi_thread")]
+async fn clearing_a_copy_on_the_same_server_leaves_the_roles_of_the_original() {
+    let cluster = Cluster::start(2).await;
+    cluster.link(0, 1);
+    cluster.await_linked(0, 1).await;
+    let [original, _] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    let links = original.links().await;
+    original.run("create database copy").await;
+    let mut copy = original.server.connection();
+    copy.dbname("copy");
+    let mut client = postgres::connect(&copy).await.unwrap();
+    store::install(&mut client).await.unwrap();
+    store::identify(&mut client, &original.name, "test")
+        .await
+        .unwrap();
+    let name = original
+        .text("select pubname from pg_publication limit 1")
+        .await;
+    let copied = format!("create publication \"{name}\" for table crdv.element");
+    client.batch_execute(&copied).await.unwrap();
+    assert_eq!(replication::clear(copy).await.unwrap(), 1);
+    let left = "select from pg_publication";
+    assert!(client.query(left, &[]).await.unwrap().is_empty());
+    assert_eq!(original.links().await, links);
+    drop(client);
+    // The original's own end takes the role with it.
+    cluster.unlink(0, 1, Departure::Deliberate);
+    cluster.await_text(0, ROLES, "0").await;
+    cluster.stop().await;
+}
+
+/// Another store on this machine, which looks like the liar's in all that a stranger can know.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_copied_from_a_store_that_a_peer_names_and_that_is_not_its_own() {
+    let mut cluster = Cluster::stores(3).await;
+    cluster.start_engine(0);
+    cluster.start_engine(1);
+    let [victim, liar, prey] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    prey.run(
+        "select crdv.write('r', 'salary', '', 'a', '9000');
+         update crdv.self set node = 'node-1';
+         create role thief login replication password 'thief';
+         grant usage on schema crdv to thief;
+         grant select on crdv.element, crdv.self, crdv.vector to thief;
+         grant execute on function crdv.missing(bigint[], bigint[]) to thief",
+    )
+    .await;
+    let socket = prey.data_dir().join("../run").display().to_string();
+    let failed = || {
+        victim
+            .engine()
+            .totals()
+            .steps
+            .get(&("open", Outcome::Failed))
+            .copied()
+    };
+    for host in ["127.0.0.1", "localhost", &socket, "127.0.0.1,::1", "@run"] {
+        let lie = Lie {
+            host: host.to_owned(),
+            port: prey.server.address().port(),
+            publisher: prey.site,
+            login: "thief",
+        };
+        cluster.router.lie(liar, Some(lie));
+        let before = failed();
+        cluster.link(0, 1);
+        until("the victim does not fall for it", || async {
+            (failed() > before).then_some(())
+        })
+        .await;
+        let copied = "select count(*) from crdv.element where id = 'salary'";
+        assert_eq!(victim.text(copied).await, "0", "{host}");
+        cluster.unlink(0, 1, Departure::Deliberate);
+    }
+    // It is the lie that was refused.
+    cluster.router.lie(liar, None);
+    cluster.link(0, 1);
+    cluster.await_linked(0, 1).await;
     cluster.stop().await;
 }
 

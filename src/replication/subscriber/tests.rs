@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use super::reach::candidates;
 use super::{Incoming, Lsn, Neighbor, Offer, Standing, create_subscription, judge};
 use crate::identity::{NodeName, Site};
@@ -108,16 +110,59 @@ fn a_link_that_never_carried_anything_stands_where_its_slot_started() {
     assert_eq!(standing, Standing::Whole { end: Lsn(100) });
 }
 
+/// Where the store is sought, on a machine that has the address 10.0.0.1.
+fn sought(peer: &[&str], offer: &Offer, allowed: &[&str]) -> Option<Vec<String>> {
+    let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+    let is_ours = |address: &IpAddr| address.to_string() == "10.0.0.1";
+    candidates(&neighbor(peer), offer, &allowed, is_ours).ok()
+}
+
 #[test]
-fn the_advertised_host_is_the_only_one() {
-    let offer = Offer {
-        host: Some("db.example.org".to_owned()),
+fn an_advertised_host_is_one_of_the_peers_own_or_allowed() {
+    let at = |host: &str| Offer {
+        host: Some(host.to_owned()),
         ..offer()
     };
+    let only = |host: &str| Some(vec![host.to_owned()]);
+    let peer = ["10.0.0.1", "fd00::1"];
+    for own in peer {
+        assert_eq!(sought(&peer, &at(own), &[]), only(own));
+    }
+    for foreign in [
+        "db.example.org",
+        "10.0.0.2",
+        "127.0.0.1",
+        "localhost",
+        "/var/run/postgresql",
+        "@socket",
+        "10.0.0.1,127.0.0.1",
+        "",
+    ] {
+        assert_eq!(sought(&peer, &at(foreign), &[]), None, "{foreign}");
+        assert_eq!(sought(&peer, &at(foreign), &["other"]), None, "{foreign}");
+    }
+    let allowed = ["DB.example.org", "10.0.0.2"];
     assert_eq!(
-        candidates(&neighbor(&["10.0.0.1"]), &offer),
-        ["db.example.org"]
+        sought(&peer, &at("db.example.org"), &allowed),
+        only("db.example.org")
     );
+    assert_eq!(sought(&peer, &at("10.0.0.2"), &allowed), only("10.0.0.2"));
+    for (pattern, host, is_allowed) in [
+        ("store-*", "store-two", true),
+        ("*.example.org", "a.b.example.org", true),
+        ("*.example.org", "example.org", false),
+        ("store-*", "store-one,localhost", false),
+        ("store-*", "other", false),
+        ("*", "db", true),
+        ("*", "localhost", false),
+        ("*", "127.0.0.2", false),
+        ("*", "0.0.0.0", false),
+        ("*", "/tmp", false),
+        ("ab*ba", "aba", false),
+    ] {
+        let found = sought(&peer, &at(host), &[pattern]);
+        assert_eq!(found.is_some(), is_allowed, "{pattern} {host}");
+    }
 }
 
 #[test]
@@ -126,14 +171,13 @@ fn a_store_on_loopback_is_sought_on_this_machine_only() {
         loopback_only: true,
         ..offer()
     };
+    let loopback = Some(vec!["127.0.0.1".to_owned()]);
+    assert_eq!(sought(&["10.0.0.9", "127.0.0.1"], &local, &[]), loopback);
+    assert_eq!(sought(&["10.0.0.1"], &local, &[]), loopback);
+    assert_eq!(sought(&["10.0.0.9"], &local, &[]), Some(Vec::new()));
     assert_eq!(
-        candidates(&neighbor(&["10.0.0.1", "127.0.0.1"]), &local),
-        ["127.0.0.1"]
-    );
-    assert_eq!(candidates(&neighbor(&["10.0.0.1"]), &local), ["127.0.0.1"]);
-    assert_eq!(
-        candidates(&neighbor(&["10.0.0.1", "::1"]), &offer()),
-        ["10.0.0.1", "::1"]
+        sought(&["10.0.0.9", "::1"], &offer(), &[]),
+        Some(vec!["10.0.0.9".to_owned(), "::1".to_owned()])
     );
 }
 
