@@ -14,7 +14,8 @@
 //! | `vector` | the newest checkpoint of each site that is here |
 //! | `checkpoint_begin()`, `checkpoint_finish(upto, horizon)` | make a checkpoint, in two transactions |
 //! | `missing(sites, seqs)` | what a store with this vector may lack; needs `select` on `element` |
-//! | `close_to_writers()`, `open_to_writers()` | refuse local writes while the store may be an older copy of itself |
+//! | `close_to_writers()`, `close_in_doubt()`, `open_to_writers()` | refuse local writes, and what links bring as well while the store may be an older copy of itself |
+//! | `writers()` | who began to write before that |
 //! | `begin_catch_up()`, table `catch_up`, `apply_catch_up(site)` | bring that in, in one transaction |
 //!
 //! Users get the interface with `grant usage on schema crdv`; everything else in it is closed.
@@ -27,10 +28,14 @@ mod install;
 mod nested;
 mod position;
 mod schema;
+mod writers;
 
 pub use error::Error;
-pub use identity::{Owner, close, identify, open, owner, renew};
+pub use identity::{Owner, identify, owner, renew};
 pub use install::{Installed, install};
 pub use nested::{NestedError, nested_query};
 pub use position::{Break, Position, position};
 pub use schema::{Definition, Migration, Schema};
+pub use writers::{
+    Holder, PATIENCE, Settled, Writer, close, close_in_doubt, list, open, settle, writers,
+};

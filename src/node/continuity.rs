@@ -97,8 +97,18 @@ impl Continuity {
             // must not go on. Both ends of each stand where another log had got to, and would leave out
             // what lies between. The vector is true of the copy, so new links bring what is missing.
             Verdict::Unproven => {
-                store::close(&client).await?;
+                store::close_in_doubt(&client).await?;
                 clear(admin).await?;
+                // A transaction that nobody can end here may go on: if a peer knows of its number, this is
+                // an older copy, and gets no new site before it has ended.
+                let settled = settle(&client).await?;
+                if !settled.left.is_empty() {
+                    let left = store::list(&settled.left);
+                    warn!(
+                        left,
+                        "transactions that write go on in a store that is in doubt"
+                    );
+                }
             }
             Verdict::Another(why) => {
                 let site = renew(admin, &client, &owned, true).await?;
@@ -278,9 +288,21 @@ async fn renew(
     owned: &Owned,
     is_doubtful: bool,
 ) -> anyhow::Result<Site> {
-    store::close(client).await?;
+    store::close_in_doubt(client).await?;
     clear(admin).await?;
+    let settled = settle(client).await?;
+    if let Some(first) = settled.left.first() {
+        anyhow::bail!(
+            "transactions that wrote under the former site go on: {}; end them, for example by: {}",
+            store::list(&settled.left),
+            first.cure()
+        );
+    }
     Ok(store::renew(client, &owned.me, &owned.cluster, is_doubtful).await?)
+}
+
+async fn settle(client: &tokio_postgres::Client) -> anyhow::Result<store::Settled> {
+    Ok(store::settle(client, store::PATIENCE, |_| {}).await?)
 }
 
 async fn clear(admin: &tokio_postgres::Config) -> anyhow::Result<()> {

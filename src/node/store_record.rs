@@ -72,7 +72,7 @@ pub(super) fn judge(
     if let Some(found) = position.departs_from(&record.position) {
         return Verdict::Another(found.to_string());
     }
-    if !record.has_met_peers || (position.is_same_run(&record.position) && owner.is_open) {
+    if !record.has_met_peers || (position.is_same_run(&record.position) && !owner.is_in_doubt) {
         Verdict::Same
     } else {
         Verdict::Unproven
@@ -155,6 +155,7 @@ mod tests {
             node: me(),
             cluster: "c".to_owned(),
             is_open: true,
+            is_in_doubt: false,
         }
     }
 
@@ -171,11 +172,17 @@ mod tests {
     fn a_server_that_ran_all_the_time_is_proof() {
         let verdict = judge(Some(&record()), &owner(), &me(), &position());
         assert_eq!(verdict, Verdict::Same);
-        let closed = Owner {
+        let leaving = Owner {
             is_open: false,
             ..owner()
         };
-        let verdict = judge(Some(&record()), &closed, &me(), &position());
+        let verdict = judge(Some(&record()), &leaving, &me(), &position());
+        assert_eq!(verdict, Verdict::Same, "it was closed to leave the cluster");
+        let doubtful = Owner {
+            is_in_doubt: true,
+            ..leaving
+        };
+        let verdict = judge(Some(&record()), &doubtful, &me(), &position());
         assert_eq!(verdict, Verdict::Unproven, "an answer is still awaited");
     }
 

@@ -63,6 +63,8 @@ pub struct Owner {
     pub cluster: String,
     /// Whether it takes local writes.
     pub is_open: bool,
+    /// Whether it may be an older copy of itself: it takes nothing in from links either.
+    pub is_in_doubt: bool,
 }
 
 /// Reads whose store it is; `None` when it has no identity yet. The store must be installed.
@@ -73,7 +75,8 @@ pub struct Owner {
 pub async fn owner(client: &Client) -> Result<Option<Owner>, Error> {
     let found = client
         .query_opt(
-            "select site, node, cluster, crdv.siteid() is not null from crdv.self",
+            "select site, node, cluster, crdv.siteid() is not null, crdv.own_site() is null
+               from crdv.self",
             &[],
         )
         .await
@@ -84,42 +87,18 @@ pub async fn owner(client: &Client) -> Result<Option<Owner>, Error> {
         node: NodeName(row.get(1)),
         cluster: row.get(2),
         is_open: row.get(3),
+        is_in_doubt: row.get(4),
     }))
-}
-
-/// Refuses local writes from now on, across restarts, until [`open`] or [`renew`]. Returns once those
-/// that were running have ended.
-///
-/// # Errors
-///
-/// [`Error::Database`]; the store is then as before.
-pub async fn close(client: &Client) -> Result<(), Error> {
-    client
-        .batch_execute("select crdv.close_to_writers()")
-        .await
-        .map_err(Error::attempt("close the store to writers"))
-}
-
-/// Takes local writes again.
-///
-/// # Errors
-///
-/// [`Error::Database`]; the store is then as before.
-pub async fn open(client: &Client) -> Result<(), Error> {
-    client
-        .batch_execute("select crdv.open_to_writers()")
-        .await
-        .map_err(Error::attempt("open the store to writers"))
 }
 
 /// Gives the store to `node` under a new incarnation, and opens it to writers; returns its new site.
 ///
-/// All links must have been taken down. `is_doubtful`: the store's vector is not to be believed, so the
+/// All links must have been taken down, and the store closed and [settled](super::settle). `is_doubtful`: the store's vector is not to be believed, so the
 /// next catch-up brings everything.
 ///
 /// # Errors
 ///
-/// [`Error::Database`]; the store is then as before.
+/// [`Error::Database`], also while somebody who wrote as the former site goes on; the store is then as before.
 pub async fn renew(
     client: &Client,
     node: &NodeName,

@@ -56,6 +56,7 @@ impl Schema {
                 "0002-entry",
                 "0003-integrity",
                 "0004-clock-types",
+                "0005-own-site",
             ),
             definitions: files!(
                 Definition,

@@ -352,7 +352,7 @@ async fn a_closed_store_refuses_writes_in_old_sessions_too_and_a_renewed_one_vou
         .batch_execute("select crdv.counterInc('c', 1)")
         .await
         .unwrap();
-    starling::store::close(&admin).await.unwrap();
+    starling::store::close_in_doubt(&admin).await.unwrap();
     for write in [
         "select crdv.counterInc('c', 1)",
         "select crdv.mapAdd('m', 'k', 'v')",
@@ -377,7 +377,10 @@ async fn a_closed_store_refuses_writes_in_old_sessions_too_and_a_renewed_one_vou
         .unwrap();
     let owner = starling::store::owner(&admin).await.unwrap().unwrap();
     assert_eq!((owner.site, owner.is_open), (store.site, false));
+    assert!(owner.is_in_doubt);
     starling::store::open(&admin).await.unwrap();
+    let owner = starling::store::owner(&admin).await.unwrap().unwrap();
+    assert!(owner.is_open && !owner.is_in_doubt);
     let checkpoint =
         "begin; select crdv.counterInc('c', 1); select crdv.write('v', '$site', 'x', 'a', '1');
                       commit";

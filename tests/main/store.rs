@@ -7,6 +7,8 @@ mod bad_input;
 mod catch_up;
 #[path = "store/checkpoint.rs"]
 mod checkpoint;
+#[path = "store/closing.rs"]
+mod closing;
 #[path = "store/concurrency.rs"]
 mod concurrency;
 #[path = "store/convergence.rs"]

@@ -48,9 +48,9 @@ language plpgsql as $$
 begin
   -- A catch-up, and its replay at every further store, runs alone: it brings operations without
   -- those that they cover, which may be on their way over another link. Its marker is its first row.
-  -- (The locks are never null: this takes them, in order, in one expression.) A store that is closed to
-  -- writers cannot tell its own operations from others': it takes nothing in, and the link tries again.
-  if (coalesce(new.site = crdv.siteid(), crdv.refuse(new.type, new.id, new.key, null) is null)
+  -- (The locks are never null: this takes them, in order, in one expression.) A store that is in doubt
+  -- cannot tell its own operations from others': it takes nothing in, and the link tries again.
+  if (coalesce(new.site = crdv.own_site(), crdv.refuse(new.type, new.id, new.key, null) is null)
       or case new.id::text when '$catchup' then pg_advisory_xact_lock(1398030674, 0) is null
          else pg_advisory_xact_lock_shared(1398030674, 0) is null end
       or pg_advisory_xact_lock(1398030675, hashint8(new.site)) is null) then

@@ -49,12 +49,12 @@ begin
     -- We hold the row that we deleted, so nobody else can have written.
     if share is not null then
       insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-      values (id_, crdv.siteid(), crdv.siteid(), nextval('crdv.seq'), 'c', 'a', share + delta_, '{}', '{}',
+      values (id_, crdv.siteid(), crdv.writing_site(), nextval('crdv.seq'), 'c', 'a', share + delta_, '{}', '{}',
               greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, clock + 1));
       exit;
     end if;
     insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-    values (id_, crdv.siteid(), crdv.siteid(), nextval('crdv.seq'), 'c', 'a', delta_, '{}', '{}',
+    values (id_, crdv.siteid(), crdv.writing_site(), nextval('crdv.seq'), 'c', 'a', delta_, '{}', '{}',
             (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16)
     on conflict do nothing;
     exit when found;

@@ -209,7 +209,7 @@ begin
   end if;
   insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
   select id_, p.path || '.' || crdv.site_hex(crdv.siteid()) || crdv.position_digits(n.number),
-         crdv.siteid(), n.number, 'l', 'a', elem_, '{}', '{}',
+         crdv.writing_site(), n.number, 'l', 'a', elem_, '{}', '{}',
          (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16
   from nextval(case when pg_current_xact_id() is not null then 'crdv.seq'::regclass end) n (number),
        crdv.position_between(before_, after_) p (path)
@@ -241,7 +241,7 @@ begin
            chr(102 + length(to_hex(near.head + 1))) || to_hex(near.head + 1)
          else crdv.position_head(near.key, 1) end
          || '.' || crdv.site_hex(crdv.siteid()) || chr(102 + length(to_hex(n.number))) || to_hex(n.number),
-         crdv.siteid(), n.number, 'l', 'a', elem_, '{}', '{}',
+         crdv.writing_site(), n.number, 'l', 'a', elem_, '{}', '{}',
          (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16
   from nextval(case when pg_current_xact_id() is not null then 'crdv.seq'::regclass end) n (number)
   left join (
@@ -271,7 +271,7 @@ begin
            || translate(to_hex(near.below + 1), '0123456789abcdef', 'fedcba9876543210')
          else crdv.position_head(near.key, -1) end
          || '.' || crdv.site_hex(crdv.siteid()) || chr(102 + length(to_hex(n.number))) || to_hex(n.number),
-         crdv.siteid(), n.number, 'l', 'a', elem_, '{}', '{}',
+         crdv.writing_site(), n.number, 'l', 'a', elem_, '{}', '{}',
          (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16
   from nextval(case when pg_current_xact_id() is not null then 'crdv.seq'::regclass end) n (number)
   left join (

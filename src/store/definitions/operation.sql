@@ -42,9 +42,14 @@ create or replace function crdv.refuse(type_ "char", id_ text, key_ text, data_ 
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if crdv.siteid() is null then
+    if crdv.own_site() is not null then
+      raise 'this store takes no writes: its node leaves the cluster, or has left it'
+        using errcode = 'read_only_sql_transaction',
+        hint = 'Connect to another node. `starling up` on this one joins the cluster again.';
+    end if;
     if exists (select from crdv.self) then
       raise 'this store takes no writes until a peer has confirmed that it is not an older copy'
-        using errcode = 'object_not_in_prerequisite_state',
+        using errcode = 'read_only_sql_transaction',
         hint = 'Try again in a moment; `starling status` tells what it waits for.';
     end if;
     raise 'this store has no identity yet' using errcode = 'object_not_in_prerequisite_state',
@@ -70,6 +75,21 @@ begin
 end $$;
 comment on function crdv.refuse("char", text, text, text) is
   'raises an error for what cannot be written; internal';
+
+create or replace function crdv.refused() returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  perform crdv.refuse(null, '', '', null);
+  return null;
+end $$;
+comment on function crdv.refused() is 'raises the error of a store that takes no writes; internal';
+
+-- For inserts: a store may be closed between a writer's first check and its insert, whose plan is then made
+-- anew. While the store is open this is the constant and nothing else.
+create or replace function crdv.writing_site() returns bigint
+language sql stable parallel safe
+return coalesce(crdv.siteid(), crdv.refused());
+comment on function crdv.writing_site() is 'this store''s site, or an error while it takes no writes; internal';
 
 -- Writes one operation and returns its number. Users write through the functions of the structures,
 -- which run as their owner, and never into the table.
@@ -126,14 +146,14 @@ begin
     -- higher than that of each earlier operation of ours on the element.
     if replaced then
       insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-      values (id_, key_, crdv.siteid(), nextval('crdv.seq'), type_, op_, data_, sites, seqs,
+      values (id_, key_, crdv.writing_site(), nextval('crdv.seq'), type_, op_, data_, sites, seqs,
               greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, clock + 1))
       returning seq into number;
       exit;
     end if;
 
     insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-    values (id_, key_, crdv.siteid(), nextval('crdv.seq'), type_, op_, data_,
+    values (id_, key_, crdv.writing_site(), nextval('crdv.seq'), type_, op_, data_,
             coalesce(sites, '{}'), coalesce(seqs, '{}'),
             greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, clock + 1))
     on conflict do nothing
