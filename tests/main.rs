@@ -39,6 +39,8 @@ mod replication;
 mod replication_crash;
 #[path = "main/restore.rs"]
 mod restore;
+#[path = "main/senders.rs"]
+mod senders;
 #[path = "main/sockets.rs"]
 mod sockets;
 #[path = "main/store.rs"]

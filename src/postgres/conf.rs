@@ -20,6 +20,10 @@ pub(super) const OURS: &str = "starling.conf";
 /// The user's file in the data directory.
 const LOCAL: &str = "local.conf";
 
+/// While a sender decodes a transaction of which it sends nothing it answers no ping for half of its
+/// own time-out, which links set to ten minutes.
+const WAL_RECEIVER_TIMEOUT: &str = "10min";
+
 /// The name of the map in `pg_ident.conf`.
 const MAP: &str = "starling";
 
@@ -124,26 +128,24 @@ impl Conf<'_> {
     }
 
     fn links() -> Section {
-        let mut settings = vec![
+        let settings = [
             ("wal_writer_delay", "1ms"),
             ("wal_retrieve_retry_interval", "500ms"),
             ("jit", "off"),
-            ("wal_sender_timeout", "15s"),
-            ("wal_receiver_timeout", "15s"),
+            ("wal_receiver_timeout", WAL_RECEIVER_TIMEOUT),
             ("tcp_keepalives_idle", "10"),
             ("tcp_keepalives_interval", "5"),
             ("tcp_keepalives_count", "3"),
         ];
-        if cfg!(target_os = "linux") {
-            settings.push(("tcp_user_timeout", "15s"));
-        }
         (
             &[
                 "A sender ships flushed WAL only and apply workers commit asynchronously, so each",
                 "hop waits for the WAL writer: 1 ms instead of 200 ms. An idle WAL writer sleeps 25",
-                "times as long. A silent peer is given up after 15 s, and a broken link is tried",
-                "again twice a second. The statements of links are short: compiling one costs more",
-                "than it saves.",
+                "times as long. A broken link is tried again twice a second. A machine that is gone",
+                "is noticed by its network connection, within 15 to 25 s; a server that is slow is",
+                "no server that is gone, so its silence is borne much longer (senders of links have",
+                "their own wal_sender_timeout). The statements of links are short: compiling one",
+                "costs more than it saves.",
             ],
             settings
                 .into_iter()

@@ -16,6 +16,55 @@ const CONNECTIONS_MAX: u32 = 8;
 /// 256 random bits.
 const PASSWORD_WORDS: usize = 4;
 
+/// What a sender depends on.
+///
+/// `wal_sender_timeout`: a sender asks for a sign of life after half of it. The question waits behind
+/// all that is in the sockets, megabytes, and the answer behind a worker that applies it, or waits for
+/// a lock. A time-out within that would start a big transaction again, for ever. But without any a
+/// subscriber that never catches up would not be asked how far it is, and its slot would hold all
+/// WAL. A machine that is gone is noticed by the network, and by the subscriber, which says so when it
+/// asks for the link again; `tcp_user_timeout` would also end a connection whose reader is busy.
+const SENDER: &[(&str, &str)] = &[
+    ("wal_sender_timeout", "10min"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "10min"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    ("search_path", ""),
+    ("row_security", "on"),
+];
+
+/// The statement that sets what `role` depends on in `database`, as far as the server knows it.
+fn pin(role: &str, database: &str, settings: &[(&str, &str)]) -> String {
+    let rows: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| format!("({}, {})", literal(name), literal(value)))
+        .collect();
+    let template = format!(
+        "alter role {role} in database {} set ",
+        identifier(database)
+    );
+    let body = format!(
+        "declare s record; begin
+           for s in select * from (values {}) as v (name, value)
+                     where current_setting(v.name, true) is not null loop
+             execute {} || format('%I to %L', s.name, s.value);
+           end loop;
+         end",
+        rows.join(", "),
+        literal(&template)
+    );
+    format!("do {};", literal(&body))
+}
+
 /// A new random password, in letters that need no quoting anywhere.
 pub(crate) fn password() -> String {
     (0..PASSWORD_WORDS)
@@ -92,7 +141,9 @@ pub(crate) async fn drop_group(session: &Session) -> Result<(), Error> {
 /// The server is given the SCRAM verifier, so that the password reaches neither its log nor its
 /// catalogue. We become a member, because from version 16 on a role that is no superuser may end the
 /// sessions of those roles only that it is a member of, and a lost peer's sender has to be ended.
-pub(crate) fn create_role(link: &LinkName, password: &str) -> String {
+///
+/// The role's own settings in `database` win over those of the database, the role and the server.
+pub(crate) fn create_role(link: &LinkName, password: &str, database: &str) -> String {
     let name = identifier(&link.to_string());
     let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
     format!(
@@ -101,9 +152,11 @@ pub(crate) fn create_role(link: &LinkName, password: &str) -> String {
          grant {GROUP_ROLE} to {name};
          do $$ begin execute format('comment on role %I is %L', {text},
            (select oid from pg_database where datname = current_database()));
-         end $$;",
+         end $$;
+         {pinned}",
         literal(&verifier),
         text = literal(&link.to_string()),
+        pinned = pin(&name, database, SENDER),
     )
 }
 
@@ -136,7 +189,7 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one.len(), 64);
         let link = LinkName::new(Site::new(1).unwrap(), Epoch::new(2));
-        let sql = create_role(&link, &one);
+        let sql = create_role(&link, &one, "a%b");
         assert!(sql.contains("SCRAM-SHA-256$") && !sql.contains(&one));
     }
 }

@@ -156,10 +156,14 @@ impl Handle {
                 site,
                 publisher,
                 epoch,
+                down_ms,
             } => match link(site, epoch) {
                 Some(_) if !self.admits(from).await => None,
                 Some(_) if !self.shared.is_confirmed() => return unconfirmed(),
-                Some(link) => Some(self.publisher.resume(from, link, publisher).await),
+                Some(link) => {
+                    let down = down_ms.map(Duration::from_millis);
+                    Some(self.publisher.resume(from, link, publisher, down).await)
+                }
                 None => return Reply::refused(code::NO_SUCH_LINK, "not a link"),
             },
             Request::Witness { site, upto, below } => match Site::new(site.get()) {

@@ -21,9 +21,8 @@ mod tests;
 /// every half second.
 pub(crate) const STALL: Duration = Duration::from_secs(5);
 
-/// So often the publisher may find a link whole that does not stream, before it is replaced. All of
-/// it takes longer than a publisher's server needs to find out that a broken connection is broken
-/// (`wal_sender_timeout`): until then the slot is in use.
+/// So often the publisher may find a link whole that does not stream, before it is replaced. Each time
+/// it ends a sender that has not noticed yet that its connection is broken, and holds the slot.
 const VAIN_CHECKS_MAX: u32 = 4;
 
 /// A slot without publication, or the reverse, may be about to become whole for so long.

@@ -30,6 +30,10 @@ pub enum Request {
         publisher: Site,
         /// The link's epoch.
         epoch: Epoch,
+        /// For so many milliseconds nothing has streamed here: a sender that is older serves a
+        /// connection that is broken, and holds the slot. Absent while the link streams.
+        #[serde(default)]
+        down_ms: Option<u64>,
     },
     /// The subscriber has dropped its end of this link.
     Close {

@@ -14,7 +14,7 @@ use super::database::{Lsn, Session, refused};
 use super::error::Error;
 use super::milestone::Milestone;
 use super::names::{Epoch, LinkName};
-use super::observed::{Observer, Outgoing};
+use super::observed::{Observer, Outgoing, Slot};
 use super::protocol::{Offer, Reply, code};
 use super::quote::{identifier, literal};
 use super::shared::Shared;
@@ -23,7 +23,7 @@ use crate::identity::{NodeName, Site};
 mod slot;
 
 pub(crate) use slot::await_visibility;
-use slot::drop_slot;
+use slot::{drop_slot, end_orphan};
 
 /// An `Open` is answered within this, with "ask again" if need be. Well below the time for which a
 /// subscriber waits.
@@ -140,7 +140,7 @@ impl Publisher {
                    with (publish = 'insert');
                  comment on publication {name} is {comment};
                  commit",
-                role = credentials::create_role(&link, &password),
+                role = credentials::create_role(&link, &password, &self.shared.database.name()),
                 name = identifier(&link.to_string()),
                 comment = literal(comment),
             ))
@@ -212,14 +212,26 @@ impl Publisher {
         Ok(())
     }
 
-    /// Says how a link stands.
-    pub(crate) async fn resume(&self, peer: &NodeName, link: LinkName, publisher: Site) -> Reply {
-        self.find(peer, link, publisher)
+    /// Says how a link stands, and frees its slot from a sender that is older than `down`.
+    pub(crate) async fn resume(
+        &self,
+        peer: &NodeName,
+        link: LinkName,
+        publisher: Site,
+        down: Option<Duration>,
+    ) -> Reply {
+        self.find(peer, link, publisher, down)
             .await
             .unwrap_or_else(|error| refusal(&error))
     }
 
-    async fn find(&self, peer: &NodeName, name: LinkName, publisher: Site) -> Result<Reply, Error> {
+    async fn find(
+        &self,
+        peer: &NodeName,
+        name: LinkName,
+        publisher: Site,
+        down: Option<Duration>,
+    ) -> Result<Reply, Error> {
         let inventory = Observer::open(&self.shared.database).await?.look().await?;
         let Some(link) = inventory
             .outgoing
@@ -233,6 +245,10 @@ impl Publisher {
                 code::NOT_YOURS,
                 "the link belongs to another peer",
             ));
+        }
+        if let (Some(down), Some(Slot { active: true, .. })) = (down, link.slot) {
+            let session = self.shared.database.session().await?;
+            end_orphan(&session, name, down).await?;
         }
         Ok(
             match link.slot.filter(|slot| link.published && !slot.lost) {

@@ -20,11 +20,11 @@ use super::desired::{Phase, Wish};
 use super::error::Error;
 use super::ledger::{Ledger, Retry};
 use super::observed::{Inventory, Observed, Observer};
-use super::plan::{Key, Limits, Step, View, plan};
+use super::plan::{Key, Limits, STALL, Step, View, plan};
 use super::publisher::Publisher;
 use super::shared::Shared;
 use super::status::Scene;
-use super::subscriber::{Standing as LinkStanding, Subscriber};
+use super::subscriber::{Past, Standing as LinkStanding, Subscriber};
 use super::witness::Standing;
 use crate::identity::NodeName;
 use hands::{Done, Hands};
@@ -260,18 +260,25 @@ impl<T: Transport> Reconciler<T> {
     fn start(&mut self, step: Step) {
         let now = self.shared.now();
         self.ledger.busy.insert(step.key());
-        let heard = match &step {
-            Step::Resume { link, .. } => self.ledger.incoming.get(link).map(|note| note.heard),
+        let note = match &step {
+            Step::Resume { link, .. } => self.ledger.incoming.get(link),
             Step::Inspect
             | Step::Open { .. }
             | Step::Unsubscribe { .. }
             | Step::Unpublish { .. } => None,
         };
+        let past = note.map(|note| Past {
+            heard: note.heard,
+            down: note
+                .down_since
+                .map(|since| now.saturating_sub(since))
+                .filter(|down| *down >= STALL),
+        });
         tracing::debug!(step = step.name(), ?step, at = ?now, "step begins");
         let work = self.hands.clone().perform(
             step.clone(),
             Arc::clone(&self.observed),
-            heard.unwrap_or_default(),
+            past.unwrap_or_default(),
         );
         let handle = self.tasks.spawn(work.in_current_span());
         self.running.insert(handle.id(), step);

@@ -50,6 +50,15 @@ pub(crate) enum Standing {
     Broken,
 }
 
+/// What we remember of a link that we found in our store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Past {
+    /// How far it has got.
+    pub(crate) heard: Lsn,
+    /// For so long it has not streamed.
+    pub(crate) down: Option<Duration>,
+}
+
 /// Makes, checks and drops our subscriptions.
 #[derive(Debug)]
 pub(crate) struct Subscriber<T> {
@@ -260,7 +269,7 @@ impl<T: Transport> Subscriber<T> {
         peer: &NodeName,
         name: LinkName,
         link: &Incoming,
-        heard: Lsn,
+        past: Past,
     ) -> Result<Standing, Error> {
         let Some(slot) = link.slot else {
             return Ok(Standing::Broken);
@@ -272,13 +281,16 @@ impl<T: Transport> Subscriber<T> {
             site: slot.site,
             publisher: name.site,
             epoch: name.epoch,
+            down_ms: past
+                .down
+                .map(|down| u64::try_from(down.as_millis()).unwrap_or(u64::MAX)),
         };
         match self.ask(peer, request).await? {
             Reply::Resumed {
                 confirmed,
                 active,
                 end,
-            } => Ok(judge(link, heard, Lsn(confirmed), active, Lsn(end))),
+            } => Ok(judge(link, past.heard, Lsn(confirmed), active, Lsn(end))),
             Reply::Refused { code, .. }
                 if code == code::NO_SUCH_LINK || code == code::NOT_YOURS =>
             {

@@ -504,6 +504,7 @@ async fn strangers_and_thieves_are_refused() {
         site: link.site,
         publisher: a.site,
         epoch: link.epoch,
+        down_ms: None,
     };
     assert_eq!(
         code(a.engine().serve(&thief.name, resume).await),

@@ -7,6 +7,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::replication::database::{Session, refused};
 use crate::replication::error::Error;
+use crate::replication::names::LinkName;
 
 const DROP_PAUSE: Duration = Duration::from_millis(30);
 
@@ -31,6 +32,32 @@ pub(crate) async fn await_visibility(session: &Session) -> Result<(), Error> {
     let horizon = read("select pg_current_xact_id()::text::bigint").await?;
     while read("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint").await? < horizon {
         sleep(BARRIER_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Ends a sender that has served `link` since before its subscriber lost it, `down` ago.
+///
+/// The connection broke, and only the subscriber has noticed: no network tells a sender at once, and
+/// until it knows nobody else can stream. A younger one is the subscriber's new attempt, which may
+/// have a long way to go before it has anything to say.
+pub(super) async fn end_orphan(
+    session: &Session,
+    link: LinkName,
+    down: Duration,
+) -> Result<(), Error> {
+    let ended = session
+        .query_opt(
+            "select pg_terminate_backend(a.pid)
+               from pg_replication_slots s join pg_stat_activity a on a.pid = s.active_pid
+              where s.slot_name = $1
+                and a.backend_start < clock_timestamp() - make_interval(secs => $2)",
+            &[&link.to_string(), &down.as_secs_f64()],
+        )
+        .await
+        .map_err(refused("ending a sender without a subscriber"))?;
+    if ended.is_some() {
+        tracing::info!(%link, "ended a sender whose subscriber has lost it");
     }
     Ok(())
 }

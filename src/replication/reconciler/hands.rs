@@ -7,7 +7,6 @@ use tokio::time::timeout;
 
 use crate::identity::NodeName;
 use crate::replication::Transport;
-use crate::replication::database::Lsn;
 use crate::replication::desired::{Desired, Phase, Wish};
 use crate::replication::error::Error;
 use crate::replication::names::LinkName;
@@ -15,7 +14,7 @@ use crate::replication::observed::Observed;
 use crate::replication::plan::Step;
 use crate::replication::publisher::Publisher;
 use crate::replication::shared::Shared;
-use crate::replication::subscriber::{Standing, Subscriber};
+use crate::replication::subscriber::{Past, Standing, Subscriber};
 
 /// No step takes longer, but for a catch-up, each part of which has its own limit.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
@@ -65,19 +64,19 @@ impl<T: Transport> Hands<T> {
         }
     }
 
-    /// Takes `step`, which was planned from `observed`; `heard` is how far the link in question has
-    /// got, as far as we remember.
+    /// Takes `step`, which was planned from `observed`; `past` is what we remember of the link in
+    /// question.
     pub(super) async fn perform(
         self,
         step: Step,
         observed: Arc<Observed>,
-        heard: Lsn,
+        past: Past,
     ) -> Result<Done, Error> {
         match step {
             Step::Inspect => Ok(Done::Nothing),
             Step::Open { peer } => self.open(&peer).await,
             Step::Resume { peer, link } => {
-                timeout(STEP_LIMIT, self.resume(&observed, &peer, link, heard))
+                timeout(STEP_LIMIT, self.resume(&observed, &peer, link, past))
                     .await
                     .map_err(|_| Error::Timeout("resuming a link"))?
             }
@@ -123,7 +122,7 @@ impl<T: Transport> Hands<T> {
         observed: &Observed,
         peer: &NodeName,
         link: LinkName,
-        heard: Lsn,
+        past: Past,
     ) -> Result<Done, Error> {
         let wanted = self.shared.desired.borrow().neighbor(peer).map(|(_, g)| g);
         let (Observed::Known(inventory), Some(generation)) = (observed, wanted) else {
@@ -132,7 +131,7 @@ impl<T: Transport> Hands<T> {
         let Some(found) = inventory.incoming.get(&link) else {
             return Ok(Done::Nothing);
         };
-        let standing = self.subscriber.resume(peer, link, found, heard).await?;
+        let standing = self.subscriber.resume(peer, link, found, past).await?;
         Ok(Done::Checked {
             link,
             generation,

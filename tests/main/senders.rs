@@ -1,0 +1,156 @@
+//! What a link's sender outlasts: a subscriber that is slow, and a connection that only the subscriber
+//! knows to be broken.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use starling::replication::{Advertise, Outcome};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::engines::{Cluster, until};
+
+/// More than what two sockets hold.
+const ROWS: u32 = 1_500;
+const ROW_BYTES: u32 = 20_000;
+
+/// Shorter than any server should have it, so that a sender that obeyed it would show it soon.
+const HOSTILE_TIMEOUT: Duration = Duration::from_secs(1);
+
+const SENDER: &str = "select string_agg(active_pid::text, ',') from pg_replication_slots";
+
+/// The worker is held up, as one on a slow box is, for several times what the publisher's server, database
+/// and administrator allow; a sender that gave up would send the transaction from its beginning again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_big_transaction_reaches_a_subscriber_that_is_slow() {
+    let mut cluster = Cluster::stores(2).await;
+    let publisher = &cluster.nodes[0];
+    let database = publisher.text("select current_database()").await;
+    for set in [
+        "alter system set",
+        &format!("alter database {database} set"),
+    ] {
+        let limit = HOSTILE_TIMEOUT.as_millis();
+        let hostile = format!("{set} wal_sender_timeout = {limit}");
+        publisher.run(&hostile).await;
+    }
+    publisher.run("select pg_reload_conf()").await;
+    cluster.start_engine(0);
+    cluster.start_engine(1);
+    cluster.link(0, 1);
+    cluster.await_linked(0, 1).await;
+    let (publisher, subscriber) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let sender = publisher.text(SENDER).await;
+    let worker = "select pid from pg_stat_subscription where pid is not null";
+    let worker = Pid::from_raw(subscriber.text(worker).await.parse().unwrap());
+    kill(worker, Signal::SIGSTOP).unwrap();
+    publisher
+        .run(&format!(
+            "select count(crdv.mapadd('m', g::text, repeat('x', {ROW_BYTES})))
+               from generate_series(1, {ROWS}) g"
+        ))
+        .await;
+    let blocked =
+        "select wait_event from pg_stat_activity where backend_type = 'walsender' limit 1";
+    cluster.await_text(0, blocked, "WalSenderWriteData").await;
+    // Held up for long, a moment of work, held up for long again.
+    for _ in 0..2 {
+        sleep(HOSTILE_TIMEOUT * 3).await;
+        kill(worker, Signal::SIGCONT).unwrap();
+        sleep(Duration::from_millis(10)).await;
+        kill(worker, Signal::SIGSTOP).unwrap();
+    }
+    kill(worker, Signal::SIGCONT).unwrap();
+    let count = "select count(*) from crdv.element where type = 'm'";
+    cluster.await_text(1, count, &ROWS.to_string()).await;
+    assert_eq!(publisher.text(SENDER).await, sender, "the same sender");
+    cluster.stop().await;
+}
+
+/// The subscriber is back on the network and asks for its slot; the sender of its broken connection would
+/// hold it for as long as the network does not tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_lost_its_subscriber_gives_the_slot_back() {
+    let mut cluster = Cluster::stores(2).await;
+    let relay = Relay::start(cluster.nodes[0].server.address()).await;
+    let mut settings = cluster.settings(0);
+    settings.advertise = Advertise {
+        host: Some("127.0.0.1".to_owned()),
+        port: relay.port,
+    };
+    cluster.start_engine_with(0, settings);
+    cluster.start_engine(1);
+    cluster.link(0, 1);
+    cluster.await_linked(0, 1).await;
+    let links = cluster.nodes[1].links().await;
+    let sender = cluster.nodes[0].text(SENDER).await;
+    let since = Instant::now();
+    relay.lose_clients();
+    until("another sender", || async {
+        let now = cluster.nodes[0].text(SENDER).await;
+        (!now.is_empty() && now != sender).then_some(())
+    })
+    .await;
+    let took = since.elapsed();
+    cluster.nodes[0].run("select crdv.counterinc('x', 1)").await;
+    cluster
+        .await_text(1, "select crdv.counterget('x')", "1")
+        .await;
+    assert_eq!(cluster.nodes[1].links().await, links, "the same links");
+    let steps = cluster.nodes[1].engine().totals().steps;
+    assert_eq!(steps.get(&("open", Outcome::Done)), Some(&1), "{took:?}");
+    cluster.stop().await;
+}
+
+/// Carries connections to a server, until their clients are lost.
+struct Relay {
+    port: u16,
+    connections: Connections,
+    accepting: JoinHandle<()>,
+}
+
+/// What carries each connection, and the server's end of it, kept open behind the back of the client.
+type Connections = Arc<Mutex<Vec<(JoinHandle<()>, std::net::TcpStream)>>>;
+
+impl Relay {
+    async fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Connections::default();
+        let kept = Arc::clone(&connections);
+        let accepting = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let server = TcpStream::connect(server).await.unwrap();
+                let server = server.into_std().unwrap();
+                let end = server.try_clone().unwrap();
+                let mut server = TcpStream::from_std(server).unwrap();
+                let carrying = tokio::spawn(async move {
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                });
+                kept.lock().unwrap().push((carrying, end));
+            }
+        });
+        Self {
+            port,
+            connections,
+            accepting,
+        }
+    }
+
+    /// Clients find their connections closed; the server is told nothing.
+    fn lose_clients(&self) {
+        for (carrying, _) in &*self.connections.lock().unwrap() {
+            carrying.abort();
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
