@@ -22,6 +22,22 @@ pub struct Status {
     pub links: Vec<LinkStatus>,
     /// Checkpoint per site: everything of that site up to the number is here.
     pub vector: BTreeMap<String, i64>,
+    /// What is wrong with the store's server.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Stable code, as `starling doctor` gives it.
+    pub code: String,
+    /// `warning`, `critical` or `unknown`.
+    pub severity: String,
+    /// What is the case and why it matters.
+    pub text: String,
+    /// What mends it; empty when nothing simple does.
+    pub cure: String,
 }
 
 /// Identity and state of a node.

@@ -23,6 +23,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::postgres::{self, doctor::Severity};
+
 const EXAMPLES: &str = "\
 Examples:
   starling demo                      a whole cluster on this machine, to look at
@@ -88,7 +90,11 @@ pub fn main() -> ExitCode {
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::complain(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                // As the doctor ends that finds the same.
+                Some(postgres::Error::Unfit { .. }) => Severity::Critical.exit_code().into(),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

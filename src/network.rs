@@ -38,3 +38,13 @@ pub use outbox::Event;
 pub use settings::Settings;
 pub use start::{Error, start};
 pub use swarm_key::{SwarmKey, SwarmKeyError};
+
+/// Whether nobody but this machine reaches a multiaddr.
+#[must_use]
+pub fn is_loopback(address: &str) -> bool {
+    let host = address
+        .split('/')
+        .nth(2)
+        .and_then(|host| host.parse::<std::net::IpAddr>().ok());
+    host.is_some_and(|host| host.is_loopback())
+}

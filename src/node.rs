@@ -10,6 +10,7 @@ mod core;
 mod data_dir;
 mod departed;
 mod envelope;
+mod examination;
 mod gossip;
 mod metrics;
 mod open_store;

@@ -33,7 +33,8 @@ mod supervisor;
 mod version;
 
 pub use self::attach::{Attached, attach, attach_to};
-pub use self::connection::connect;
+pub(crate) use self::connection::open_with;
+pub use self::connection::{connect, open};
 pub use self::error::Error;
 pub use self::private::{Lifecycle, PrivateConfig, PrivateServer};
 pub use self::sizing::Sizing;

@@ -1,6 +1,6 @@
 //! `starling doctor`
 
-use std::{net::IpAddr, process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use anyhow::Context;
 
@@ -12,20 +12,17 @@ use super::{
 use crate::{
     config::{self, PasswordSources, PostgresUrl, Sources, Store},
     http::ClientError,
-    postgres::{
-        self,
-        doctor::{Finding, Requirements, Severity, examine},
-    },
+    network,
+    postgres::doctor::{Finding, Requirements, Severity, inspect},
 };
-
-/// A server that is there answers within this.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
 Examples:
   starling doctor                                  the node that runs on this machine
   starling doctor postgresql://me@db.example.org/starling
                                                    a server, before attaching to it
+  starling doctor --sql postgresql://me@db.example.org/starling
+                                                   what mends it, to read and to give to psql
 
 Exit code: 0 ok, 1 warning, 2 critical, 3 unknown.";
 
@@ -36,6 +33,9 @@ pub(super) struct Args {
     /// The server to check; without it the running node and its store
     #[arg(value_name = "URL")]
     postgres: Option<String>,
+    /// Print only the SQL that mends what was found, for psql
+    #[arg(long, conflicts_with = "output")]
+    sql: bool,
     #[command(flatten)]
     ask: AskArgs,
 }
@@ -49,10 +49,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => examine_node(args)?,
     };
     match args.ask.output {
+        _ if args.sql => print(&script(&findings))?,
         Format::Json => print_json(&findings)?,
         Format::Table => print(&render(&findings))?,
     }
     Ok(exit_code(&findings))
+}
+
+/// The statements, each below what it mends. One a line: `alter system` takes no transaction.
+fn script(findings: &[Finding]) -> String {
+    let bad = findings
+        .iter()
+        .filter(|finding| finding.severity != Severity::Ok);
+    let mending = bad.filter_map(|finding| Some((finding, finding.sql()?)));
+    mending.fold(String::new(), |text, (finding, sql)| {
+        text + &format!("-- {} {}\n{sql}\n", finding.code, finding.summary)
+    })
 }
 
 /// The node, and then the server that it names as its store.
@@ -75,25 +87,17 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
             .node
             .listen
             .iter()
-            .all(|address| is_loopback(address));
-        findings.extend(examine_server(
-            url,
-            Requirements {
-                remote_peers,
-                ..Requirements::default()
-            },
-        )?);
+            .all(|address| network::is_loopback(address));
+        let requirements = Requirements {
+            remote_peers,
+            ..Requirements::default()
+        };
+        let own = examine_server(url, requirements)?;
+        // What we see ourselves is newer than what the node has seen.
+        findings.retain(|told| own.iter().all(|seen| seen.code != told.code));
+        findings.extend(own);
     }
     Ok(findings)
-}
-
-/// Whether nobody but this machine reaches a multiaddr.
-fn is_loopback(address: &str) -> bool {
-    let host = address
-        .split('/')
-        .nth(2)
-        .and_then(|host| host.parse::<IpAddr>().ok());
-    host.is_some_and(|host| host.is_loopback())
 }
 
 fn examine_server(url: PostgresUrl, requirements: Requirements) -> anyhow::Result<Vec<Finding>> {
@@ -106,41 +110,12 @@ fn examine_server(url: PostgresUrl, requirements: Requirements) -> anyhow::Resul
         password,
         ..Store::default()
     };
-    let Some(mut connection) = store.connection(&PasswordSources::from_environment()) else {
+    let Some(connection) = store.connection(&PasswordSources::from_environment()) else {
         return Ok(Vec::new());
     };
-    connection.connect_timeout(CONNECT_TIMEOUT);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    Ok(runtime.block_on(async {
-        match postgres::connect(&connection).await {
-            Ok(client) => examine(&client, requirements).await,
-            Err(error) => {
-                let summary = "the server cannot be connected to".to_owned();
-                let detail = reasons(&error);
-                vec![Finding {
-                    detail,
-                    ..finding("SP000", Severity::Critical, summary, None)
-                }]
-            }
-        }
-    }))
-}
-
-/// An error with its causes, as one line.
-fn reasons(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some errors say their cause themselves.
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
+    Ok(runtime.block_on(inspect(&connection, requirements)))
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, process::ExitCode};
 
 use super::table::{Cell, Table, Tone};
 use crate::{
-    api::{ClockStanding, ClockStatus, Direction, LinkStatus, NodeState, Status},
+    api::{self, ClockStanding, ClockStatus, Direction, LinkStatus, NodeState, Status},
     postgres::doctor::{Finding, Severity, worst},
 };
 
@@ -75,6 +75,7 @@ pub(super) fn render(findings: &[Finding]) -> String {
 pub(super) fn judge(status: &Status) -> Vec<Finding> {
     let mut findings = vec![judge_state(status), judge_neighbors(status)];
     findings.extend(judge_identity(status));
+    findings.extend(status.findings.iter().map(told));
     if status.node.has_twin {
         findings.push(finding(
             "SN005",
@@ -90,6 +91,22 @@ pub(super) fn judge(status: &Status) -> Vec<Finding> {
         findings.push(finding("SN003", Severity::Ok, what, None));
     }
     findings
+}
+
+/// What the node itself has found.
+fn told(finding: &api::Finding) -> Finding {
+    let severity = match finding.severity.as_str() {
+        "critical" => Severity::Critical,
+        "warning" => Severity::Warning,
+        _ => Severity::Unknown,
+    };
+    Finding {
+        code: Cow::Owned(finding.code.clone()),
+        severity,
+        summary: finding.text.clone(),
+        detail: String::new(),
+        fix: Some(finding.cure.clone()).filter(|cure| !cure.is_empty()),
+    }
 }
 
 fn judge_state(status: &Status) -> Finding {
@@ -254,6 +271,7 @@ mod tests {
             },
             links: Vec::new(),
             vector: std::collections::BTreeMap::new(),
+            findings: Vec::new(),
         }
     }
 

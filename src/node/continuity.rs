@@ -276,7 +276,7 @@ impl std::fmt::Display for Why {
 }
 
 async fn connect(admin: &tokio_postgres::Config) -> anyhow::Result<tokio_postgres::Client> {
-    postgres::connect(admin)
+    postgres::open(admin)
         .await
         .context("cannot connect to the store")
 }

@@ -186,6 +186,7 @@ impl Core {
         let store = opened.transpose()?;
         if let Some(store) = &store {
             self.picture.store(store);
+            self.picture.examined(&store.server.findings);
         }
         Ok(store)
     }
@@ -219,6 +220,7 @@ impl Core {
         mut store_ready: watch::Receiver<bool>,
     ) -> Next {
         let mut record = store.keep_record();
+        let mut examination = store.server.keep_examining();
         let mut leaving: Option<Leaving> = None;
         let mut overlay = self.network.overlay();
         loop {
@@ -248,8 +250,10 @@ impl Core {
                     if *store_ready.borrow() {
                         plane.handle.store_moved(store.server.connection());
                         record.store_moved(store.server.connection());
+                        examination.store_moved(store.server.connection());
                     }
                 }
+                findings = examination.changed() => self.picture.examined(&findings),
                 Ok(()) = overlay.changed() => {}
                 () = plane.changed() => {}
             }

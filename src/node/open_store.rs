@@ -6,11 +6,19 @@ use anyhow::Context;
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
-use super::continuity::{Continuity, Owned, Why};
+use super::{
+    continuity::{Continuity, Owned, Why},
+    examination::{self, Examination},
+};
 use crate::{
+    api,
     config::{self, Config, PasswordSources},
     identity::NodeName,
-    postgres::{self, Lifecycle, PrivateConfig, PrivateServer},
+    network,
+    postgres::{
+        self, Lifecycle, PrivateConfig, PrivateServer,
+        doctor::{Finding, Requirements, require_fit},
+    },
     replication::Advertise,
     store,
 };
@@ -46,6 +54,9 @@ pub(super) struct Server {
     pub(super) version: String,
     /// Where other stores reach it.
     pub(super) advertise: Advertise,
+    /// What was wrong with it at the start, though nothing that forbids to use it.
+    pub(super) findings: Vec<api::Finding>,
+    requirements: Requirements,
     private: Option<PrivateServer>,
 }
 
@@ -148,6 +159,11 @@ impl Server {
         receiver
     }
 
+    /// Goes on examining the server for as long as the result lives.
+    pub(super) fn keep_examining(&self) -> Examination {
+        Examination::start(self.connection(), self.requirements, self.findings.clone())
+    }
+
     /// How the controller connects now: a private server on a free port may come back on another
     /// after a crash.
     pub(super) fn connection(&self) -> tokio_postgres::Config {
@@ -184,7 +200,7 @@ async fn ask(admin: tokio_postgres::Config, ready: watch::Sender<bool>) {
     let mut client = None;
     while !ready.is_closed() {
         if client.is_none() {
-            client = postgres::connect(&admin).await.ok();
+            client = postgres::open(&admin).await.ok();
         }
         let is_ready = match &client {
             Some(open) => open.simple_query("").await.is_ok(),
@@ -214,17 +230,29 @@ async fn private(config: &Config, data_dir: &Path, owned: Owned) -> anyhow::Resu
     } else {
         PrivateServer::start(wanted).await?
     };
+    // Who may reach it is said by its own settings.
+    let requirements = Requirements {
+        remote_peers: false,
+        ..Requirements::default()
+    };
     let opened = async {
+        pin(&server.connection()).await?;
         let continuity = prepare(&server.connection(), owned, data_dir).await?;
         server.reveal().await?;
-        anyhow::Ok(continuity)
+        let findings = require_fit(&server.connection(), requirements).await?;
+        anyhow::Ok((continuity, findings))
     };
-    let opened = opened.await;
+    let (opened, findings) = match opened.await {
+        Ok((continuity, findings)) => (Ok(continuity), findings),
+        Err(error) => (Err(error), Vec::new()),
+    };
     let server = Server {
         admin: server.connection(),
         url: server.url(),
         version: server.version().to_string(),
         advertise: advertise(config.store.pg_advertise.as_ref(), server.address().port()),
+        findings: told(&findings),
+        requirements,
         private: Some(server),
     };
     match opened {
@@ -249,6 +277,16 @@ async fn attached(config: &Config, connection: tokio_postgres::Config) -> anyhow
             Err(error) => return Err(error.into()),
         }
     };
+    let remote_peers = !config
+        .network
+        .listen
+        .iter()
+        .all(|address| network::is_loopback(&address.to_string()));
+    let requirements = Requirements {
+        remote_peers,
+        ..Requirements::default()
+    };
+    let findings = require_fit(&attached.connection, requirements).await?;
     let port = attached
         .connection
         .get_ports()
@@ -265,8 +303,33 @@ async fn attached(config: &Config, connection: tokio_postgres::Config) -> anyhow
             .unwrap_or_default(),
         version: attached.version.to_string(),
         advertise: advertise(config.store.pg_advertise.as_ref(), port),
+        findings: told(&findings),
+        requirements,
         private: None,
     })
+}
+
+/// What is wrong, logged.
+fn told(findings: &[Finding]) -> Vec<api::Finding> {
+    let bad = examination::tell(findings);
+    examination::log(&[], &bad);
+    bad
+}
+
+/// Links are applied with what is set for our role in our database, whatever the server's settings are.
+async fn pin(admin: &tokio_postgres::Config) -> anyhow::Result<()> {
+    let client = postgres::open(admin)
+        .await
+        .context("cannot connect to the store")?;
+    let isolation = "do $$ begin
+        execute format('alter role %I in database %I \
+                        set default_transaction_isolation to %L',
+                       current_user, current_database(), 'read committed');
+      end $$";
+    client
+        .batch_execute(isolation)
+        .await
+        .context("cannot set the isolation level of links")
 }
 
 async fn prepare(
@@ -274,7 +337,7 @@ async fn prepare(
     owned: Owned,
     data_dir: &Path,
 ) -> anyhow::Result<Continuity> {
-    let mut client = postgres::connect(admin)
+    let mut client = postgres::open(admin)
         .await
         .context("cannot connect to the store")?;
     let installed = store::install(&mut client).await?;

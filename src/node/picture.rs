@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, watch};
 use super::{clock::Judgement, open_store::OpenStore, plane::Plane};
 use crate::{
     api::{
-        ClockStatus, Direction, LinkStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus,
-        OverlayStatus, Status, StoreStatus, Topology, timestamp,
+        ClockStatus, Direction, Finding, LinkStatus, NeighborStatus, NodeInfo, NodeState,
+        NodeStatus, OverlayStatus, Status, StoreStatus, Topology, timestamp,
     },
     config::Config,
     directory::{Announcement, Directory},
@@ -82,6 +82,7 @@ impl Picture {
             overlay: OverlayStatus::default(),
             links: Vec::new(),
             vector: BTreeMap::new(),
+            findings: Vec::new(),
         };
         Self {
             wants_peers: !config.network.bootstrap.is_empty(),
@@ -130,6 +131,12 @@ impl Picture {
             status.store.url.clone_from(&store.server.url);
             status.store.version.clone_from(&store.server.version);
         });
+    }
+
+    /// The store's server was examined.
+    pub(super) fn examined(&mut self, findings: &[Finding]) {
+        self.status
+            .send_modify(|status| status.findings = findings.to_vec());
     }
 
     /// The site that the store had at last, until it is up: an eviction speaks of a site, and has to

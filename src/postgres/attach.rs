@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config};
 
-use super::connection::connect;
+use super::connection::{MARK, open};
 use super::error::Error;
 use super::version::Version;
 
@@ -45,7 +45,7 @@ pub async fn attach_to(connection: Config) -> Result<Attached, Error> {
 async fn connect_to(mut connection: Config) -> Result<Attached, Error> {
     connection.connect_timeout(CONNECT_MAX);
     // The client's own limit does not cover a server that accepts and then says nothing.
-    let client = match timeout(CONNECT_MAX, connect(&connection)).await {
+    let client = match timeout(CONNECT_MAX, open(&connection)).await {
         Ok(connected) => connected.map_err(|error| refine(&connection, &error))?,
         Err(_) => {
             let reason = format!("no answer within {} s", CONNECT_MAX.as_secs());
@@ -55,11 +55,30 @@ async fn connect_to(mut connection: Config) -> Result<Attached, Error> {
             });
         }
     };
+    require_own_session(&client, &connection).await?;
     let version = super::doctor::require(&client, &address(&connection)).await?;
     Ok(Attached {
         connection,
         version,
     })
+}
+
+/// A session that lacks what it was started with is one that somebody else has started.
+async fn require_own_session(client: &Client, connection: &Config) -> Result<(), Error> {
+    let row = client
+        .query_one("select pg_catalog.current_setting($1, true)", &[&MARK])
+        .await
+        .map_err(|source| Error::Query {
+            what: "asking for the session's settings",
+            source,
+        })?;
+    match row.get::<_, Option<&str>>(0) {
+        Some("on") => Ok(()),
+        _ => Err(Error::Pooler {
+            address: address(connection),
+            reason: "it does not pass on what a session is started with".to_owned(),
+        }),
+    }
 }
 
 fn parse(url: &str) -> Result<Config, Error> {
@@ -111,6 +130,14 @@ fn refine(config: &Config, error: &tokio_postgres::Error) -> Error {
     } else if *code == SqlState::INVALID_CATALOG_NAME {
         let database = config.get_dbname().unwrap_or(&user).to_owned();
         Error::NoSuchDatabase { address, database }
+    } else if *code == SqlState::PROTOCOL_VIOLATION
+        && refusal.message().contains("startup parameter")
+    {
+        // PostgreSQL itself has no parameter that it calls so.
+        Error::Pooler {
+            address,
+            reason: refusal.message().to_owned(),
+        }
     } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
         && refusal.message().contains("no encryption")
     {
@@ -125,7 +152,7 @@ fn refine(config: &Config, error: &tokio_postgres::Error) -> Error {
 }
 
 /// Host and port, for people.
-fn address(config: &Config) -> String {
+pub(super) fn address(config: &Config) -> String {
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(name)) => name.clone(),
         Some(Host::Unix(path)) => path.display().to_string(),

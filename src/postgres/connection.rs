@@ -1,20 +1,133 @@
 //! Connections to a server.
 
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls};
 use tracing::debug;
 
-/// Opens a connection and drives it in a task of its own, which ends with the client.
+/// What sessions of ours depend on. Given when the session starts, it wins over what is set for the
+/// server, the database, the role, or in the URL.
+///
+/// Read-only and isolation decide whether our statements do what they say; time limits would end them
+/// where we have our own; a role that is put on at login lacks rights that we have; nobody's function may
+/// stand in for the server's; and the rest decides what a literal means and what a value looks like.
+const PINNED: &[(&str, &str)] = &[
+    ("role", "none"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("exit_on_error", "off"),
+    ("search_path", "pg_catalog"),
+    ("row_security", "on"),
+    ("check_function_bodies", "on"),
+    ("default_tablespace", ""),
+    ("temp_tablespaces", ""),
+    ("default_table_access_method", "heap"),
+    ("standard_conforming_strings", "on"),
+    ("backslash_quote", "safe_encoding"),
+    ("array_nulls", "on"),
+    ("transform_null_equals", "off"),
+    ("quote_all_identifiers", "off"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "1"),
+    ("datestyle", "ISO,YMD"),
+    ("intervalstyle", "postgres"),
+    ("timezone", "UTC"),
+    ("jit", "off"),
+    // What we say we did is on disk, whatever the default is, but no standby is waited for.
+    ("synchronous_commit", "local"),
+    (MARK, "on"),
+];
+
+/// A name of our own, by which a session tells that its settings have arrived.
+pub(super) const MARK: &str = "starling.session";
+
+/// Sets what not every version knows, or not every role may set, where it is not as it should be.
+const CONDITIONAL: &str = "\
+select pg_catalog.set_config(v.name, v.value, false)
+  from (values ('transaction_timeout', '0'), ('restrict_nonsystem_relation_kind', ''),
+               ('session_replication_role', 'origin')) as v (name, value)
+ where pg_catalog.current_setting(v.name, true) operator(pg_catalog.<>) v.value
+   and case v.name when 'session_replication_role'
+       then pg_catalog.has_parameter_privilege('session_replication_role', 'set') else true end";
+
+/// Opens a session of ours: what it depends on is set, whatever it is elsewhere.
+///
+/// # Errors
+///
+/// When the server cannot be reached, does not admit us, or is behind something that refuses settings.
+pub async fn open(config: &Config) -> Result<Client, tokio_postgres::Error> {
+    let (client, _) = open_with(config, &[]).await?;
+    Ok(client)
+}
+
+/// [`open()`] with more settings, which win; also gives the task that drives the connection.
+pub(crate) async fn open_with(
+    config: &Config,
+    more: &[(&str, &str)],
+) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+    let mut config = config.clone();
+    let given = config.get_options().unwrap_or_default().to_owned();
+    config.options(options(&given, PINNED.iter().chain(more)));
+    let (client, driver) = drive(&config).await?;
+    client.batch_execute(CONDITIONAL).await?;
+    Ok((client, driver))
+}
+
+/// Opens a connection as any client's and drives it in a task of its own, which ends with the client.
 ///
 /// # Errors
 ///
 /// When the server cannot be reached or does not admit us.
 pub async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
+    let (client, _) = drive(config).await?;
+    Ok(client)
+}
+
+async fn drive(config: &Config) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
     let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(async move {
+    let driver = tokio::spawn(async move {
         // The client's next query reports it too, to somebody who can act on it.
         if let Err(error) = connection.await {
             debug!(%error, "connection to postgres ended");
         }
     });
-    Ok(client)
+    Ok((client, driver))
+}
+
+/// The start-up parameter `options`: of two values for one name the later wins.
+fn options<'a>(given: &str, settings: impl Iterator<Item = &'a (&'a str, &'a str)>) -> String {
+    let mut text = given.to_owned();
+    for (name, value) in settings {
+        text.push_str(" -c ");
+        text.push_str(name);
+        text.push('=');
+        for letter in value.chars() {
+            if letter == '\\' || letter.is_whitespace() {
+                text.push('\\');
+            }
+            text.push(letter);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options;
+
+    #[test]
+    fn ours_come_last_and_keep_their_spaces() {
+        let settings = [
+            ("default_transaction_isolation", "read committed"),
+            ("search_path", ""),
+        ];
+        assert_eq!(
+            options("-c a=b", settings.iter()),
+            r"-c a=b -c default_transaction_isolation=read\ committed -c search_path="
+        );
+    }
 }

@@ -17,7 +17,7 @@
 //! | SP008 | `max_slot_wal_keep_size` |
 //! | SP009 | settings that wait for a restart |
 //! | SP010 | `wal_writer_delay` |
-//! | SP011 | `wal_sender_timeout` |
+//! | SP011 | no longer given: links set their own `wal_sender_timeout` |
 //! | SP012 | `wal_receiver_timeout` |
 //! | SP013 | `wal_retrieve_retry_interval` |
 //! | SP014 | `fsync` |
@@ -31,6 +31,8 @@
 //! | SP022 | the server takes writes |
 //! | SP023 | `search_path` of the database |
 //! | SP024 | isolation level at which links are applied |
+//! | SP025 | role as which links are applied |
+//! | SP026 | `synchronous_standby_names` |
 //! | SP030 | replication slots of ours that nobody reads |
 //! | SP031 | replication slots of ours that lost their WAL |
 //! | SP040 | clock |
@@ -44,7 +46,7 @@ mod settings;
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Config};
 
 use self::observed::{Observed, Role};
 use super::error::Error;
@@ -96,6 +98,31 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// What is the case and why it matters, in one line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self.detail.as_str() {
+            "" => self.summary.clone(),
+            detail => format!("{}: {detail}", self.summary),
+        }
+    }
+
+    /// What mends it, if that is SQL.
+    #[must_use]
+    pub fn sql(&self) -> Option<&str> {
+        let verbs = ["alter ", "create ", "drop ", "grant ", "revoke ", "select "];
+        self.fix
+            .as_deref()
+            .filter(|fix| verbs.iter().any(|verb| fix.starts_with(verb)))
+    }
+
+    /// Whether a node must not start on such a server. Who does not answer is asked again, and clocks
+    /// are set by and by, and judged by neighbours, too.
+    #[must_use]
+    pub fn forbids(&self) -> bool {
+        self.severity == Severity::Critical && !["SP000", "SP040"].contains(&&*self.code)
+    }
+
     fn ok(code: &'static str, summary: impl Into<String>) -> Self {
         Self {
             code: Cow::Borrowed(code),
@@ -150,6 +177,63 @@ impl Default for Requirements {
     }
 }
 
+/// Connects to a server and examines it. One that cannot be reached, or only through a pooler, is a
+/// critical finding.
+pub async fn inspect(connection: &Config, requirements: Requirements) -> Vec<Finding> {
+    if let Err(error) = super::attach_to(connection.clone()).await
+        // Version and rights are findings of their own.
+        && !matches!(error, Error::ServerTooOld { .. } | Error::NotPermitted { .. })
+    {
+        let what = "the server cannot be connected to";
+        let finding = Finding::bad("SP000", Severity::Critical, what, chain(&error));
+        return vec![finding];
+    }
+    // As any client, because links are applied with what is set for all.
+    match super::connect(connection).await {
+        Ok(client) => examine(&client, requirements).await,
+        Err(error) => vec![Finding::bad(
+            "SP000",
+            Severity::Unknown,
+            "the server could not be examined",
+            chain(&error),
+        )],
+    }
+}
+
+/// [`inspect()`] before a node starts.
+///
+/// # Errors
+///
+/// [`Error::Unfit`] with what [forbids](Finding::forbids) it.
+pub async fn require_fit(
+    connection: &Config,
+    requirements: Requirements,
+) -> Result<Vec<Finding>, Error> {
+    let all = inspect(connection, requirements).await;
+    let (findings, all): (Vec<_>, Vec<_>) = all.into_iter().partition(Finding::forbids);
+    if findings.is_empty() {
+        return Ok(all);
+    }
+    let address = super::attach::address(connection);
+    Err(Error::Unfit { address, findings })
+}
+
+/// An error with its causes, as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some errors say their cause themselves.
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// Examines the server that `client` is connected to, as the role and in the database that it is
 /// connected with. Changes nothing. Findings come in the order of their codes.
 pub async fn examine(client: &Client, requirements: Requirements) -> Vec<Finding> {
@@ -159,9 +243,7 @@ pub async fn examine(client: &Client, requirements: Requirements) -> Vec<Finding
             "SP000",
             Severity::Unknown,
             "the server could not be examined",
-            error
-                .as_db_error()
-                .map_or_else(|| error.to_string(), ToString::to_string),
+            chain(&error),
         )],
     }
 }

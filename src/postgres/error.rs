@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::doctor::Finding;
 use super::version::Version;
 
 /// Why a server could not be set up, started, stopped or attached to.
@@ -274,6 +275,28 @@ pub enum Error {
         /// Host and port.
         address: String,
     },
+    /// Something that hands out other people's sessions stands before the server.
+    #[error(
+        "{address} is a connection pooler ({reason}): links are replication connections, and what a \
+         session sets must stay its own; give the address of the PostgreSQL server itself"
+    )]
+    Pooler {
+        /// Host and port.
+        address: String,
+        /// What shows it.
+        reason: String,
+    },
+    /// The server, or what it is set to, cannot carry a store.
+    #[error(
+        "PostgreSQL at {address} is not fit to carry a store: {}",
+        reasons(findings)
+    )]
+    Unfit {
+        /// Host and port.
+        address: String,
+        /// The critical findings.
+        findings: Vec<Finding>,
+    },
     /// The database does not exist.
     #[error(
         "PostgreSQL at {address} has no database {database}; create it with: create database \"{database}\""
@@ -329,6 +352,19 @@ impl Error {
             },
         }
     }
+}
+
+/// What is wrong and what mends it, with the codes that the doctor gives.
+fn reasons(findings: &[Finding]) -> String {
+    let reason = |finding: &Finding| {
+        let mut text = format!("{} {}", finding.code, finding.text());
+        if let Some(fix) = &finding.fix {
+            text.push_str("; mend: ");
+            text.push_str(fix);
+        }
+        text
+    };
+    findings.iter().map(reason).collect::<Vec<_>>().join(" | ")
 }
 
 fn list(folders: &[PathBuf]) -> String {

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 use tracing::info;
 
-use super::connection::connect;
+use super::connection::open;
 use super::error::Error;
 use super::home::{Endpoint, Home};
 use super::pid_file::{PidFile, Status};
@@ -100,7 +100,7 @@ async fn probe(home: &Home, pid: i32) -> Result<Probe, Error> {
         return Ok(Probe::Starting);
     };
     let database = &home.config.database;
-    let client = match connect(&Home::connection(&socket_dir, port, database)).await {
+    let client = match open(&Home::connection(&socket_dir, port, database)).await {
         Ok(client) => client,
         Err(error) => match error.code() {
             None => return Ok(Probe::Silent),
@@ -155,7 +155,7 @@ async fn probe(home: &Home, pid: i32) -> Result<Probe, Error> {
 /// Makes our database; at the first start, or when a crash came between `initdb` and this.
 async fn create_database(config: &Config, database: &str) -> Result<(), tokio_postgres::Error> {
     let name = database.replace('"', "\"\"");
-    connect(config)
+    open(config)
         .await?
         .batch_execute(&format!("create database \"{name}\""))
         .await

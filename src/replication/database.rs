@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::types::PgLsn;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 
 use super::error::Error;
+use crate::postgres;
 
 /// A local server answers at once, unless it is starting, stopping or drowned.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -19,14 +20,13 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// For statements that wait for nothing but locks.
 pub(crate) const STATEMENT_LIMIT: Duration = Duration::from_secs(20);
 
-/// Settings of every session of ours.
-///
-/// `search_path`: nobody's function shadows the server's. `synchronous_commit`: what we say we did
-/// is on disk, whatever the database's default, but no standby is waited for. The rest bounds what
-/// a lost controller leaves running.
-const SESSION: &str = "-c search_path=pg_catalog -c synchronous_commit=local \
-    -c client_connection_check_interval=5s -c idle_in_transaction_session_timeout=60s \
-    -c lock_timeout=10s -c jit=off";
+/// What sessions on stores have beside what all of ours have: bounds on what a lost controller leaves
+/// running.
+const BOUNDS: &[(&str, &str)] = &[
+    ("client_connection_check_interval", "5s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+    ("lock_timeout", "10s"),
+];
 
 /// A connection to a store, closed when dropped.
 #[derive(Debug)]
@@ -61,21 +61,12 @@ pub(crate) async fn connect(
     limit: Duration,
 ) -> Result<Session, tokio_postgres::Error> {
     let mut config = store.clone();
-    let given = store.get_options().unwrap_or_default();
     config
-        .options(format!(
-            "{given} {SESSION} -c statement_timeout={}",
-            limit.as_millis()
-        ))
         .connect_timeout(CONNECT_LIMIT)
         .application_name("starling");
-    let (client, connection) = config.connect(NoTls).await?;
-    let driver = tokio::spawn(async move {
-        // The statement in flight reports the same error to whoever waits for it.
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection to a store ended");
-        }
-    });
+    let limit = limit.as_millis().to_string();
+    let own = [BOUNDS, &[("statement_timeout", &limit)]].concat();
+    let (client, driver) = postgres::open_with(&config, &own).await?;
     Ok(Session { client, driver })
 }
 

@@ -213,6 +213,7 @@ fn ready() -> Status {
         },
         links: vec![link("streaming", Some(0.25))],
         vector: BTreeMap::from([("42".to_owned(), 17)]),
+        findings: Vec::new(),
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Observed {
     pub(super) version: Version,
     pub(super) settings: BTreeMap<String, Setting>,
     pub(super) role: Role,
+    /// Who logged in, if that is not the role that the session acts as.
+    pub(super) acts_for: Option<String>,
     pub(super) encoding: String,
     pub(super) in_recovery: bool,
     /// The schema is installed, and in reach of an unqualified name.
@@ -86,7 +88,8 @@ pub(super) async fn observe(client: &Client) -> Result<Observed, Error> {
              exists (select from pg_catalog.pg_namespace where nspname = 'crdv'), \
              'crdv' = any (pg_catalog.current_schemas(false)), \
              (select count(*) from pg_catalog.pg_subscription \
-              where subname not like 'starling\\_%') \
+              where subname not like 'starling\\_%'), \
+             nullif(session_user, current_user)::text \
              from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()",
             &[],
         )
@@ -97,6 +100,7 @@ pub(super) async fn observe(client: &Client) -> Result<Observed, Error> {
         version,
         settings: settings(client).await?,
         role: Role::observe(client, version).await?,
+        acts_for: database.get(5),
         encoding: database.get(0),
         in_recovery: database.get(1),
         schema: installed.then_some(reachable),

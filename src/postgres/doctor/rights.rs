@@ -82,7 +82,26 @@ pub(super) fn check(observed: &Observed) -> Vec<Finding> {
         writable(observed),
         search_path(observed),
         isolation(observed),
+        acting(observed),
     ]
+}
+
+/// An apply worker puts on the role that its owner puts on at login.
+fn acting(observed: &Observed) -> Finding {
+    let Some(login) = &observed.acts_for else {
+        return Finding::ok("SP025", "links are applied as the role that makes them");
+    };
+    Finding::bad(
+        "SP025",
+        Severity::Critical,
+        format!("role {login} becomes {} at login", observed.role.name),
+        "links are applied as that role, which has no right to the store",
+    )
+    .mend(format!(
+        "alter role {} in database {} set role to 'none';",
+        quote(login),
+        quote(&observed.role.database)
+    ))
 }
 
 /// An apply worker begins its first transaction at the default level of the role that owns the
@@ -154,9 +173,9 @@ fn writable(observed: &Observed) -> Finding {
     if observed.is_on("default_transaction_read_only") {
         return Finding::bad(
             "SP022",
-            Severity::Critical,
+            Severity::Warning,
             "default_transaction_read_only is on",
-            "a store must take writes",
+            "clients cannot write, and what other nodes wrote comes late, by links that are made again and again",
         )
         .mend("alter system set default_transaction_read_only = 'off'; select pg_reload_conf();");
     }

@@ -1,5 +1,7 @@
 //! Checks of the server's settings.
 
+use std::ops::RangeInclusive;
+
 use super::observed::Observed;
 use super::{Finding, Requirements, Severity};
 use crate::postgres::sizing::Sizing;
@@ -23,9 +25,44 @@ pub(super) fn check(observed: &Observed, requirements: Requirements) -> Vec<Find
         password_encryption(observed),
         listen_addresses(observed, requirements),
         autovacuum(observed),
+        synchronous_standbys(observed),
     ]);
     findings
 }
+
+/// A sender of a link goes by the name of its subscription, and the server takes every sender for a
+/// standby whose name it is told to wait for.
+fn synchronous_standbys(observed: &Observed) -> Finding {
+    let value = observed.text("synchronous_standby_names");
+    if value.is_empty() {
+        return Finding::ok("SP026", "no synchronous standby is asked for");
+    }
+    let summary = format!("synchronous_standby_names is {value}");
+    if !standby_names(value).any(|name| name == "*" || name.starts_with(PREFIX)) {
+        return Finding::ok("SP026", summary);
+    }
+    Finding::bad(
+        "SP026",
+        Severity::Critical,
+        summary,
+        "links count as synchronous standbys: commits wait for a peer that is slow, and are \
+         acknowledged by a peer in the standby's place",
+    )
+    .mend(format!(
+        "{} -- instead of YOUR_STANDBY the application_name in its primary_conninfo",
+        set("synchronous_standby_names", "YOUR_STANDBY", RELOAD)
+    ))
+}
+
+/// The names in a list of standbys, in small letters, and the words around them.
+fn standby_names(list: &str) -> impl Iterator<Item = String> {
+    list.split([',', '(', ')', ' '])
+        .map(|word| word.trim().trim_matches('"').to_lowercase())
+        .filter(|word| !word.is_empty())
+}
+
+/// What our subscriptions' names begin with.
+const PREFIX: &str = "starling_";
 
 fn set(name: &str, value: &str, effect: &str) -> String {
     format!("alter system set {name} = '{value}'; {effect}")
@@ -189,39 +226,39 @@ fn wal_writer_delay(observed: &Observed) -> Finding {
     .mend(set("wal_writer_delay", "1ms", RELOAD))
 }
 
+/// A sender of a link that sends nothing answers no ping for five minutes. Zero is no limit: the network
+/// notices a publisher that is gone.
+const WAL_RECEIVER_TIMEOUT_MS: RangeInclusive<i64> = 330_000..=i64::MAX;
+
 /// Settings in milliseconds that bound how long a dead peer or a broken link stays unnoticed.
 fn timeouts(observed: &Observed) -> Vec<Finding> {
-    // Code, setting, longest good value, value to set, what happens beyond it.
+    // Code, setting, good values, value to set, what happens beyond them.
     let rules = [
-        (
-            "SP011",
-            "wal_sender_timeout",
-            60_000,
-            "15s",
-            "a subscriber that is gone keeps its sender",
-        ),
         (
             "SP012",
             "wal_receiver_timeout",
-            60_000,
-            "15s",
-            "a publisher that is gone goes unnoticed",
+            WAL_RECEIVER_TIMEOUT_MS,
+            "10min",
+            "a publisher that decodes a big transaction of others, or is slow, is silent for longer: \
+             its link starts again from the transaction's beginning, time after time",
         ),
         (
             "SP013",
             "wal_retrieve_retry_interval",
-            1_000,
+            1..=1_000,
             "500ms",
             "a broken link is tried again only after this long",
         ),
     ];
-    let check = |(code, name, longest, good, effect): (_, &str, i64, &str, &str)| {
+    let check = |(code, name, good, value_to_set, effect): (_, _, RangeInclusive<i64>, _, &str)| {
         let value = observed.number(name).unwrap_or(0);
         let summary = format!("{name} is {value} ms");
-        if value > 0 && value <= longest {
+        let limit = if value == 0 { i64::MAX } else { value };
+        if good.contains(&limit) {
             return Finding::ok(code, summary);
         }
-        Finding::bad(code, Severity::Warning, summary, effect).mend(set(name, good, RELOAD))
+        let fix = set(name, value_to_set, RELOAD);
+        Finding::bad(code, Severity::Warning, summary, effect).mend(fix)
     };
     rules.into_iter().map(check).collect()
 }

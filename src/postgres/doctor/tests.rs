@@ -12,8 +12,7 @@ fn good() -> Observed {
         ("max_active_replication_origins", "40"),
         ("max_slot_wal_keep_size", "2048"),
         ("wal_writer_delay", "1"),
-        ("wal_sender_timeout", "15000"),
-        ("wal_receiver_timeout", "15000"),
+        ("wal_receiver_timeout", "600000"),
         ("wal_retrieve_retry_interval", "500"),
         ("fsync", "on"),
         ("full_page_writes", "on"),
@@ -21,6 +20,7 @@ fn good() -> Observed {
         ("password_encryption", "scram-sha-256"),
         ("listen_addresses", "0.0.0.0"),
         ("autovacuum", "on"),
+        ("synchronous_standby_names", ""),
         ("default_transaction_isolation", "read committed"),
         ("data_checksums", "on"),
     ];
@@ -44,6 +44,7 @@ fn good() -> Observed {
             use_origins: true,
             ..Role::default()
         },
+        acts_for: None,
         encoding: "UTF8".to_owned(),
         in_recovery: false,
         schema: Some(true),
@@ -113,8 +114,7 @@ fn each_wrong_setting_is_found_under_its_own_code() {
         ),
         ("max_slot_wal_keep_size", "-1", "SP008", Severity::Warning),
         ("wal_writer_delay", "200", "SP010", Severity::Warning),
-        ("wal_sender_timeout", "0", "SP011", Severity::Warning),
-        ("wal_receiver_timeout", "600000", "SP012", Severity::Warning),
+        ("wal_receiver_timeout", "60000", "SP012", Severity::Warning),
         (
             "wal_retrieve_retry_interval",
             "5000",
@@ -133,6 +133,18 @@ fn each_wrong_setting_is_found_under_its_own_code() {
         ),
         ("listen_addresses", "", "SP018", Severity::Warning),
         ("autovacuum", "off", "SP019", Severity::Warning),
+        (
+            "synchronous_standby_names",
+            "*",
+            "SP026",
+            Severity::Critical,
+        ),
+        (
+            "synchronous_standby_names",
+            "FIRST 1 (ha, Starling_00ff)",
+            "SP026",
+            Severity::Critical,
+        ),
     ];
     for (name, value, code, severity) in table {
         let observed = with(name, value);
@@ -141,7 +153,7 @@ fn each_wrong_setting_is_found_under_its_own_code() {
             [(code.to_owned(), severity)],
             "{name} = {value}"
         );
-        let fix = finding(&observed, code).fix.unwrap();
+        let fix = finding(&observed, code).sql().unwrap().to_owned();
         assert!(
             fix.starts_with(&format!("alter system set {name} = '")),
             "{fix}"
@@ -155,6 +167,22 @@ fn another_isolation_level_is_mended_for_the_links_role_alone() {
     assert_eq!(bad(&observed), [("SP024".to_owned(), Severity::Critical)]);
     let fix = finding(&observed, "SP024").fix.unwrap();
     assert!(fix.starts_with("alter role \"starling\" in database \"starling\" set"));
+}
+
+#[test]
+fn standbys_that_are_named_are_left_alone() {
+    for names in [
+        "ha",
+        "FIRST 2 (a, \"b c\")",
+        "ANY 1 (ha_1,star)",
+        "2 (\"a*\", b)",
+    ] {
+        assert_eq!(
+            bad(&with("synchronous_standby_names", names)),
+            [],
+            "{names}"
+        );
+    }
 }
 
 #[test]

@@ -25,9 +25,22 @@ begin
   from pg_stat_subscription s
   where s.pid = pg_backend_pid()
     and s.subname ~ '^starling_[0-9a-f]{16}_[0-9a-f]{16}$';
+  -- The rules above need a fresh snapshot after each lock, whatever the database's default is. It is too
+  -- late for the transaction that has begun with another: deciding by an old snapshot, it would keep what
+  -- is covered already.
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'links are applied at READ COMMITTED, not at %',
+        upper(current_setting('transaction_isolation'))
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = format('alter role %I in database %I set default_transaction_isolation to %L',
+                          session_user, current_database(), 'read committed');
+  end if;
   perform set_config('crdv.via', via, false);
-  -- The rules above need a fresh snapshot after each lock, whatever the database's default is.
   perform set_config('default_transaction_isolation', 'read committed', false);
+  -- A time limit would end a big transaction, or one that waits for its turn, time after time.
+  perform set_config(s.name, '0', false)
+  from unnest(array['lock_timeout', 'transaction_timeout']) s (name)
+  where current_setting(s.name, true) <> '0';
   -- Of a writer and a link that wait for each other, the writer is to give way: it tries again at once, a
   -- link has to be restarted. Whoever looks for the deadlock first gives way, so a link looks later.
   if has_parameter_privilege(session_user, 'deadlock_timeout', 'set') then

@@ -1,0 +1,127 @@
+//! Is the server below the store fit to carry it, and does it stay so?
+
+use std::time::Duration;
+
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval_at},
+};
+use tokio_postgres::Config;
+use tracing::{info, warn};
+
+use crate::{
+    api,
+    postgres::doctor::{Finding, Requirements, Severity, inspect},
+};
+
+/// Settings change while a node runs.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// What was found, as others are told: all that is not well.
+pub(super) fn tell(findings: &[Finding]) -> Vec<api::Finding> {
+    let bad = findings
+        .iter()
+        .filter(|finding| finding.severity != Severity::Ok);
+    bad.map(|finding| api::Finding {
+        code: finding.code.to_string(),
+        severity: match finding.severity {
+            Severity::Critical => "critical",
+            Severity::Warning => "warning",
+            Severity::Ok | Severity::Unknown => "unknown",
+        }
+        .to_owned(),
+        text: finding.text(),
+        cure: finding.fix.clone().unwrap_or_default(),
+    })
+    .collect()
+}
+
+/// Logs what is new since `before`, and what is over.
+pub(super) fn log(before: &[api::Finding], now: &[api::Finding]) {
+    let among = |all: &[api::Finding], one: &api::Finding| {
+        all.iter()
+            .any(|other| other.code == one.code && other.severity == one.severity)
+    };
+    for finding in now.iter().filter(|finding| !among(before, finding)) {
+        let api::Finding {
+            code,
+            severity,
+            text,
+            cure,
+        } = finding;
+        warn!(code, severity, cure, "{text}");
+    }
+    for finding in before.iter().filter(|finding| !among(now, finding)) {
+        info!(code = finding.code, "this is over: {}", finding.text);
+    }
+}
+
+/// Examines a server again and again until it is dropped.
+#[derive(Debug)]
+pub(super) struct Examination {
+    server: watch::Sender<Config>,
+    findings: watch::Receiver<Vec<api::Finding>>,
+    task: JoinHandle<()>,
+}
+
+impl Examination {
+    /// Goes on from what was found at the start.
+    pub(super) fn start(
+        server: Config,
+        requirements: Requirements,
+        found: Vec<api::Finding>,
+    ) -> Self {
+        let (server, where_it_is) = watch::channel(server);
+        let (teller, findings) = watch::channel(found);
+        let task = tokio::spawn(examine(where_it_is, requirements, teller));
+        Self {
+            server,
+            findings,
+            task,
+        }
+    }
+
+    /// The server is to be found elsewhere from now on.
+    pub(super) fn store_moved(&self, server: Config) {
+        self.server.send_replace(server);
+    }
+
+    /// Returns what is wrong now, once that has changed.
+    pub(super) async fn changed(&mut self) -> Vec<api::Finding> {
+        if self.findings.changed().await.is_err() {
+            // Nobody looks any more: nothing will change.
+            std::future::pending::<()>().await;
+        }
+        self.findings.borrow_and_update().clone()
+    }
+}
+
+impl Drop for Examination {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn examine(
+    server: watch::Receiver<Config>,
+    requirements: Requirements,
+    teller: watch::Sender<Vec<api::Finding>>,
+) {
+    let mut turns = interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let connection = server.borrow().clone();
+        let found = inspect(&connection, requirements).await;
+        // A server that is down is told of by the node's state.
+        if found.iter().any(|finding| finding.code == "SP000") {
+            continue;
+        }
+        let found = tell(&found);
+        teller.send_if_modified(|before| {
+            log(before, &found);
+            std::mem::replace(before, found.clone()) != found
+        });
+    }
+}
