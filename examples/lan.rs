@@ -32,6 +32,7 @@ async fn main() -> anyhow::Result<()> {
                 Event::NeighborUp { peer, hosts, .. } => println!("{peer} is here, at {hosts:?}"),
                 Event::NeighborDown { peer, reason } => println!("{peer} is gone: {reason:?}"),
                 Event::Listening { addresses } => println!("listening on {addresses:?}"),
+                Event::Met { peer } => println!("{peer} is connected"),
                 Event::Broadcast { from, content, .. } => {
                     println!("{from} tells all {} bytes", content.len());
                 }

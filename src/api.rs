@@ -60,6 +60,9 @@ pub struct NodeStatus {
     /// Another process runs with a copy of its key.
     #[serde(default)]
     pub has_twin: bool,
+    /// Where that was seen, and by whom; empty when there is none.
+    #[serde(default)]
+    pub twin_at: String,
 }
 
 /// What a node is doing.

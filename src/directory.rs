@@ -26,7 +26,7 @@ use std::{
 pub use gossip::{Gossip, Pulse, Rumor};
 pub use record::{Announcement, NodeRecord};
 
-use crate::identity::{NodeName, Site};
+use crate::identity::{NodeName, Run, Site, Start};
 use entry::Entry;
 use gossip::Peer;
 
@@ -34,9 +34,8 @@ use gossip::Peer;
 /// each neighbour.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// More than neighbours that may each bring back another word of our earlier life; few enough for two
-/// processes to notice one another within seconds, because every contradiction is news.
-const CONTRADICTIONS_MAX: u32 = 12;
+/// Two processes with one name contradict one another within a second, because every contradiction is news.
+const TWIN_SILENT: Duration = Duration::from_secs(8);
 
 /// Bounds and deadlines of a [`Directory`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,28 +88,30 @@ pub struct Directory {
     /// Revision at which our own record last changed.
     my_change: u64,
     refused: u64,
-    /// How often somebody passed on words of ours that we did not say.
-    contradicted: u32,
+    /// When we last heard another process speak under our name that has heard us.
+    twin_heard: Option<Duration>,
+    /// The last other process under our name that writes as our site.
+    claimed: Option<Start>,
 }
 
 impl Directory {
     /// A directory that knows only ourselves. `incarnation` is the wall clock at start in
     /// milliseconds; should the clock have been set back since an earlier life, the first
-    /// neighbour that remembers that life makes us take a greater one. `life` is drawn at random
-    /// for each run.
+    /// neighbour that remembers that life makes us take a greater one.
     #[must_use]
-    pub fn new(me: NodeName, incarnation: u64, life: u64, settings: Settings) -> Self {
+    pub fn new(me: NodeName, incarnation: u64, run: Run, settings: Settings) -> Self {
         Self {
             settings,
-            life: life.max(1),
-            me: NodeRecord::blank(me, incarnation.min(record::ORDER_MAX)),
+            life: run.get(),
+            me: NodeRecord::blank(me, incarnation.min(record::ORDER_MAX), run),
             beat: 0,
             others: BTreeMap::new(),
             peers: BTreeMap::new(),
             revision: 1,
             my_change: 1,
             refused: 0,
-            contradicted: 0,
+            twin_heard: None,
+            claimed: None,
         }
     }
 
@@ -122,6 +123,7 @@ impl Directory {
         // A store with a new site is a new member: an eviction spoke of the old one.
         if self.me.site != announcement.site {
             self.me.evicted = false;
+            self.claimed = None;
         }
         self.me.take(announcement);
         self.changed_myself();
@@ -166,11 +168,20 @@ impl Directory {
         self.me.evicted
     }
 
-    /// Whether another process speaks under our name, with a copy of our key. What an earlier life of
-    /// ours said comes back at most once from each neighbour; a twin contradicts us again and again.
+    /// Whether another process speaks under our name, with a copy of our key. What an earlier life of ours
+    /// said may come back at any time, but that life has never heard of this one: who names us is alive
+    /// after we began.
     #[must_use]
-    pub fn has_twin(&self) -> bool {
-        self.contradicted >= CONTRADICTIONS_MAX
+    pub fn has_twin(&self, now: Duration) -> bool {
+        let is_recent = |heard| now.saturating_sub(heard) < TWIN_SILENT;
+        self.twin_heard.is_some_and(is_recent)
+    }
+
+    /// The last other process under our name that writes as the site that we announce. It may be an
+    /// earlier life of ours.
+    #[must_use]
+    pub fn claimed(&self) -> Option<Start> {
+        self.claimed
     }
 
     /// Our own record.

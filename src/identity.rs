@@ -50,6 +50,101 @@ impl Site {
     }
 }
 
+/// One start of a controller: a number that each process draws for itself. It tells apart two processes
+/// that have one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Run(u64);
+
+impl Run {
+    /// A new one.
+    #[must_use]
+    pub fn draw() -> Self {
+        Self(rand::random::<u64>().max(1))
+    }
+
+    /// One that a peer or a file names; zero is none.
+    #[must_use]
+    pub fn new(value: u64) -> Option<Self> {
+        (value > 0).then_some(Self(value))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A start, and the how manieth it is of its site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Start {
+    /// Counts from one.
+    pub generation: u64,
+    /// Which process.
+    pub run: Run,
+}
+
+/// Of the starts of a site, its store's record keeps this many.
+const RUNS_MAX: usize = 32;
+
+/// The starts of the controller of one site, as the record beside its store has them. A copy of the record
+/// has those until it was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// How many there were.
+    generation: u64,
+    /// The last of them, oldest first.
+    runs: Vec<Run>,
+}
+
+impl Lineage {
+    /// The first start of a site.
+    #[must_use]
+    pub fn begin(run: Run) -> Self {
+        let mut lineage = Self::default();
+        lineage.started(run);
+        lineage
+    }
+
+    /// One more start.
+    pub fn started(&mut self, run: Run) {
+        self.generation = self.generation.saturating_add(1);
+        self.runs.push(run);
+        let excess = self.runs.len().saturating_sub(RUNS_MAX);
+        self.runs.drain(..excess);
+    }
+
+    /// The last start.
+    #[must_use]
+    pub fn last(&self) -> Option<Start> {
+        let run = *self.runs.last()?;
+        Some(Start {
+            generation: self.generation,
+            run,
+        })
+    }
+
+    /// Whether `start` may be one of these: it is, or it is too long ago to tell.
+    #[must_use]
+    pub fn may_hold(&self, start: Start) -> bool {
+        let kept = u64::try_from(self.runs.len()).unwrap_or(u64::MAX);
+        self.runs.contains(&start.run) || start.generation <= self.generation.saturating_sub(kept)
+    }
+
+    /// A peer may send anything.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        (1..=RUNS_MAX).contains(&self.runs.len())
+    }
+}
+
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -58,7 +153,50 @@ impl fmt::Display for Site {
 
 #[cfg(test)]
 mod tests {
-    use super::{NodeName, Site};
+    use super::{Lineage, NodeName, RUNS_MAX, Run, Site, Start};
+
+    #[test]
+    fn a_copy_of_a_lineage_lacks_the_starts_after_it() {
+        let run = |n| Run::new(n).unwrap();
+        let mut lineage = Lineage::begin(run(1));
+        lineage.started(run(2));
+        let mut copy = lineage.clone();
+        lineage.started(run(3));
+        copy.started(run(4));
+        let last = lineage.last().unwrap();
+        assert_eq!(
+            last,
+            Start {
+                generation: 3,
+                run: run(3)
+            }
+        );
+        assert!(!copy.may_hold(last));
+        assert!(copy.may_hold(Start {
+            generation: 2,
+            run: run(2)
+        }));
+        assert!(lineage.may_hold(last));
+    }
+
+    #[test]
+    fn what_is_too_long_ago_is_not_denied() {
+        let run = |n| Run::new(n).unwrap();
+        let mut lineage = Lineage::default();
+        assert!(!lineage.is_bounded());
+        for n in 1..=100 {
+            lineage.started(run(n));
+        }
+        assert_eq!(lineage.runs.len(), RUNS_MAX);
+        assert!(lineage.is_bounded());
+        let at = |generation| Start {
+            generation,
+            run: run(1_000),
+        };
+        assert!(lineage.may_hold(at(68)));
+        assert!(!lineage.may_hold(at(69)));
+        assert!(!lineage.may_hold(at(101)));
+    }
 
     #[test]
     fn a_site_depends_on_both_parts_and_is_stable() {

@@ -17,7 +17,9 @@ mod open_store;
 mod picture;
 mod plane;
 pub mod runtime_file;
+mod starts;
 mod store_record;
+mod twins;
 
 use std::{path::Path, sync::Arc};
 
@@ -32,7 +34,7 @@ use self::{
     runtime_file::RuntimeFile,
     store_record::StoreRecord,
 };
-use crate::{config::Config, http, network};
+use crate::{config::Config, http, identity::Run, network};
 
 /// Commands of the HTTP API waiting for the loop; more are answered with 503.
 const COMMANDS_MAX: usize = 8;
@@ -68,11 +70,13 @@ pub async fn run(
         .with_context(|| format!("cannot open http.token in {}", data.path().display()))?;
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr().context("http address")?;
-    let (network, events) = network::start(network_settings(&config, data.path())?, key).await?;
-    info!(peer = %me, cluster = %config.node.cluster, name = %config.node.name, "node starting");
+    let run = Run::draw();
+    let settings = network_settings(&config, data.path(), run)?;
+    let (network, events) = network::start(settings, key).await?;
+    info!(peer = %me, %run, cluster = %config.node.cluster, name = %config.node.name, "node starting");
 
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
-    let mut core = Core::new(config.clone(), me, network.clone());
+    let mut core = Core::new(config.clone(), me, run, network.clone());
     if let Some(record) = StoreRecord::read(data.path()) {
         core.picture.remember(record.site);
     }
@@ -118,8 +122,13 @@ pub async fn run(
     ended
 }
 
-fn network_settings(config: &Config, data_dir: &Path) -> anyhow::Result<network::Settings> {
+fn network_settings(
+    config: &Config,
+    data_dir: &Path,
+    run: Run,
+) -> anyhow::Result<network::Settings> {
     let mut settings = network::Settings::new(config.node.cluster.clone(), data_dir);
+    settings.run = run;
     settings.listen.clone_from(&config.network.listen);
     settings.bootstrap.clone_from(&config.network.bootstrap);
     settings.external.clone_from(&config.network.external);

@@ -62,7 +62,7 @@ pub use handle::{Handle, Unfinished, start};
 pub use milestone::{Milestone, Probe};
 pub use protocol::{Reply, Request};
 pub use settings::{Advertise, Settings};
-pub use witness::Standing;
+pub use witness::{Members, Standing};
 
 use crate::identity::NodeName;
 

@@ -288,7 +288,10 @@ impl Life {
                 let downs = log.downs.entry(self.node).or_default();
                 *downs.entry(reason.name()).or_default() += 1;
             }
-            Event::NeighborUp { .. } | Event::Request { .. } | Event::Listening { .. } => {}
+            Event::NeighborUp { .. }
+            | Event::Met { .. }
+            | Event::Request { .. }
+            | Event::Listening { .. } => {}
         }
     }
 }

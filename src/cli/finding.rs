@@ -80,8 +80,12 @@ pub(super) fn judge(status: &Status) -> Vec<Finding> {
         findings.push(finding(
             "SN005",
             Severity::Critical,
-            "another process runs with a copy of this node's key",
-            Some("stop one of the two, and remove identity.key from its data directory"),
+            format!(
+                "another process runs with a copy of this node's key, seen {}: the overlay takes only one \
+                 of the two, and the other is shut out",
+                status.node.twin_at
+            ),
+            Some("stop one of the two, remove identity.key from its data directory, and start it again"),
         ));
     }
     findings.extend(judge_clock(&status.clock));
@@ -255,6 +259,7 @@ mod tests {
                 state: NodeState::Ready,
                 listen: Vec::new(),
                 has_twin: false,
+                twin_at: String::new(),
             },
             store: StoreStatus {
                 url: String::new(),

@@ -248,7 +248,7 @@ impl Directory {
             return false;
         }
         if rumor.record.node == self.me.node {
-            return self.answer(&rumor.record);
+            return self.answer(&rumor.record, now);
         }
         let stale = self.staleness(rumor.age_seconds);
         let revision = self.revision + 1;
@@ -321,7 +321,8 @@ impl Directory {
     /// Somebody passes on a record about ourselves. If it is not ours (of an earlier life when
     /// our clock was ahead, of a twin, of a liar), we outrank it: our own word holds. An
     /// eviction of the site that we announce is taken in; it is not ours to revoke.
-    fn answer(&mut self, record: &NodeRecord) -> bool {
+    fn answer(&mut self, record: &NodeRecord, now: Duration) -> bool {
+        let met = self.meet_rival(record, now);
         let evicted = record.evicted && record.site == self.me.site && !self.me.evicted;
         let mut words = record.clone();
         words.evicted = self.me.evicted;
@@ -329,13 +330,29 @@ impl Directory {
             record.rank() > self.me.rank() || (record.rank() == self.me.rank() && words != self.me);
         if outranks {
             (self.me.incarnation, self.me.counter) = record.rank();
-            self.contradicted = self.contradicted.saturating_add(1);
         }
         self.me.evicted |= evicted;
-        if evicted || outranks {
+        if evicted || outranks || met {
             self.changed_myself();
         }
         evicted
+    }
+
+    /// Another process has spoken under our name, now or long ago: we name it, and who names us has heard
+    /// of us. `true` if it is another one than before.
+    fn meet_rival(&mut self, record: &NodeRecord, now: Duration) -> bool {
+        if record.run.is_none() || record.run == self.me.run {
+            return false;
+        }
+        if record.rival == self.me.run {
+            self.twin_heard = Some(now);
+        }
+        if record.site == self.me.site {
+            self.claimed = record.start().or(self.claimed);
+        }
+        let is_news = self.me.rival != record.run;
+        self.me.rival = record.run;
+        is_news
     }
 
     fn feel(&mut self, pulse: &Pulse, now: Duration) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::NodeState,
-    identity::{NodeName, Site},
+    identity::{NodeName, Run, Site, Start},
 };
 
 /// Greatest incarnation, counter and beat that is believed. As milliseconds it lies 142,000 years
@@ -32,6 +32,8 @@ pub struct Announcement {
     pub name: String,
     /// Site of its store; `None` while the store has never been up.
     pub site: Option<Site>,
+    /// Which start of the site this is; 0 until the store may be written to.
+    pub generation: u64,
     /// What it is doing.
     pub state: NodeState,
     /// `host:port` of its store, without credentials.
@@ -67,6 +69,16 @@ pub struct NodeRecord {
     pub neighbors: Vec<NodeName>,
     /// Version of the program.
     pub version: String,
+    /// Which process speaks; `None` from a version that does not tell.
+    #[serde(default)]
+    pub run: Option<Run>,
+    /// The last other process that it heard speak under its name: an earlier life, or one with a copy of
+    /// its key.
+    #[serde(default)]
+    pub rival: Option<Run>,
+    /// Which start of the site this is; 0 until the store may be written to.
+    #[serde(default)]
+    pub generation: u64,
     /// It left for good, by its own word.
     #[serde(default)]
     pub left: bool,
@@ -76,7 +88,15 @@ pub struct NodeRecord {
 }
 
 impl NodeRecord {
-    pub(super) fn blank(node: NodeName, incarnation: u64) -> Self {
+    /// The process that writes as its site, if it does.
+    #[must_use]
+    pub fn start(&self) -> Option<Start> {
+        let generation = self.generation;
+        let run = self.run.filter(|_| generation > 0)?;
+        Some(Start { generation, run })
+    }
+
+    pub(super) fn blank(node: NodeName, incarnation: u64, run: Run) -> Self {
         Self {
             node,
             incarnation,
@@ -88,6 +108,9 @@ impl NodeRecord {
             vector: BTreeMap::new(),
             neighbors: Vec::new(),
             version: String::new(),
+            run: Some(run),
+            rival: None,
+            generation: 0,
             left: false,
             evicted: false,
         }
@@ -96,6 +119,7 @@ impl NodeRecord {
     pub(super) fn says(&self, announcement: &Announcement) -> bool {
         self.name == announcement.name
             && self.site == announcement.site
+            && self.generation == announcement.generation
             && self.state == announcement.state
             && self.store == announcement.store
             && self.vector == announcement.vector
@@ -106,6 +130,7 @@ impl NodeRecord {
     pub(super) fn take(&mut self, announcement: Announcement) {
         self.name = announcement.name;
         self.site = announcement.site;
+        self.generation = announcement.generation;
         self.state = announcement.state;
         self.store = announcement.store;
         self.vector = announcement.vector;
@@ -120,6 +145,7 @@ impl NodeRecord {
         named(&self.node)
             && self.incarnation <= ORDER_MAX
             && self.counter <= ORDER_MAX
+            && self.generation <= ORDER_MAX
             && self.name.len() <= NAME_BYTES_MAX
             && self.store.len() <= STORE_BYTES_MAX
             && self.version.len() <= VERSION_BYTES_MAX
@@ -155,7 +181,7 @@ impl NodeRecord {
 
     /// Roughly the bytes that it takes on the wire.
     pub(super) fn weight(&self) -> usize {
-        160 + self.node.0.len()
+        190 + self.node.0.len()
             + self.name.len()
             + self.store.len()
             + self.version.len()

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{Announcement, Directory, Gossip, NodeRecord, Rumor, Settings, record};
 use crate::{
     api::NodeState,
-    identity::{NodeName, Site},
+    identity::{NodeName, Run, Site, Start},
 };
 
 const NOW: Duration = Duration::from_secs(100);
@@ -17,10 +17,15 @@ fn name(number: usize) -> NodeName {
     NodeName(format!("node{number}"))
 }
 
+fn process(number: u64) -> Run {
+    Run::new(number).unwrap()
+}
+
 fn words(number: usize) -> Announcement {
     Announcement {
         name: format!("shop {number}"),
         site: Site::new(number as i64 + 1),
+        generation: 0,
         state: NodeState::Ready,
         store: format!("10.0.0.{number}:7432"),
         vector: BTreeMap::new(),
@@ -30,7 +35,7 @@ fn words(number: usize) -> Announcement {
 }
 
 fn directory(number: usize) -> Directory {
-    let mut directory = Directory::new(name(number), 1_000, 1, Settings::default());
+    let mut directory = Directory::new(name(number), 1_000, process(1), Settings::default());
     directory.announce(words(number));
     directory
 }
@@ -125,7 +130,7 @@ fn a_neighbour_that_restarted_gets_everything_even_from_those_it_told_itself() {
     assert!(a.record(&name(2)).is_some(), "b told a of c");
 
     a.neighbor_down(&name(1));
-    let mut b = Directory::new(name(1), 2_000, 2, Settings::default());
+    let mut b = Directory::new(name(1), 2_000, process(2), Settings::default());
     b.announce(words(1));
     exchange(&mut a, &mut b, NOW);
     exchange(&mut a, &mut b, NOW);
@@ -139,7 +144,7 @@ fn a_neighbour_that_restarted_unnoticed_gets_everything() {
     exchange(&mut a, &mut c, NOW);
     exchange(&mut a, &mut b, NOW);
     exchange(&mut a, &mut b, NOW);
-    let mut b = Directory::new(name(1), 2_000, 2, Settings::default());
+    let mut b = Directory::new(name(1), 2_000, process(2), Settings::default());
     b.announce(words(1));
     for _ in 0..3 {
         exchange(&mut a, &mut b, NOW);
@@ -224,13 +229,18 @@ fn a_record_about_ourselves_is_outranked() {
 #[test]
 fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
     let (mut hub, mut one) = (directory(0), directory(1));
-    let mut twin = Directory::new(name(1), 2_000, 2, Settings::default());
+    let mut twin = Directory::new(name(1), 2_000, process(2), Settings::default());
     twin.announce(words(2));
-    for _ in 0..40 {
+    for _ in 0..8 {
         exchange(&mut one, &mut hub, NOW);
         exchange(&mut twin, &mut hub, NOW);
     }
-    assert!(one.has_twin() && twin.has_twin());
+    assert!(one.has_twin(NOW) && twin.has_twin(NOW));
+    // The twin ends.
+    let later = NOW + Duration::from_secs(10);
+    exchange(&mut one, &mut hub, later);
+    exchange(&mut one, &mut hub, later);
+    assert!(!one.has_twin(later + Duration::from_secs(10)));
 
     // The clock was set back between two lives, and every neighbour remembers another word of the first.
     let mut before = directory(1);
@@ -239,12 +249,37 @@ fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
         before.announce(words(20 + number));
         exchange(&mut before, hub, NOW);
     }
-    let mut after = Directory::new(name(1), 500, 2, Settings::default());
+    let mut after = Directory::new(name(1), 500, process(2), Settings::default());
     after.announce(words(1));
-    for hub in &mut hubs {
-        exchange(&mut after, hub, NOW);
+    for _ in 0..20 {
+        for hub in &mut hubs {
+            exchange(&mut after, hub, NOW);
+        }
     }
-    assert!(!after.has_twin());
+    assert!(!after.has_twin(NOW));
+}
+
+#[test]
+fn who_has_written_as_our_site_under_our_name_is_remembered_until_we_have_another() {
+    let (mut hub, mut one) = (directory(0), directory(1));
+    let mut twin = Directory::new(name(1), 2_000, process(2), Settings::default());
+    twin.announce(words(1));
+    exchange(&mut twin, &mut hub, NOW);
+    exchange(&mut one, &mut hub, NOW);
+    assert_eq!(one.claimed(), None, "it asks whether it may");
+
+    let mut writes = words(1);
+    writes.generation = 5;
+    twin.announce(writes);
+    exchange(&mut twin, &mut hub, NOW);
+    exchange(&mut one, &mut hub, NOW);
+    let start = Start {
+        generation: 5,
+        run: process(2),
+    };
+    assert_eq!(one.claimed(), Some(start));
+    one.announce(words(3));
+    assert_eq!(one.claimed(), None);
 }
 
 #[test]
@@ -334,7 +369,7 @@ fn when_full_the_longest_silent_makes_room_and_the_living_do_not() {
         nodes_max: 3,
         ..Settings::default()
     };
-    let mut a = Directory::new(name(0), 1, 1, settings);
+    let mut a = Directory::new(name(0), 1, process(1), settings);
     a.receive(&name(1), rumor(directory(1).me().clone()), NOW);
     a.receive(
         &name(1),
@@ -358,7 +393,7 @@ fn messages_are_bounded_and_the_rest_follows() {
         message_bytes_max: 2_000,
         ..Settings::default()
     };
-    let mut a = Directory::new(name(0), 1_000, 1, settings);
+    let mut a = Directory::new(name(0), 1_000, process(1), settings);
     a.announce(words(0));
     for number in 2..52 {
         a.receive(&name(99), rumor(directory(number).me().clone()), NOW);
@@ -500,7 +535,7 @@ fn run(nodes: &mut [Directory], steps: &[Step]) {
                 nodes[*n] = Directory::new(
                     name(*n),
                     incarnation,
-                    10 + count as u64,
+                    process(10 + count as u64),
                     Settings::default(),
                 );
                 nodes[*n].announce(Announcement { site, ..words(*n) });
@@ -559,7 +594,7 @@ proptest! {
         parts in prop::collection::vec((0_u64..4, 0_u64..3, any::<bool>(), 0_u8..3), 3)
     ) {
         let record = |(incarnation, counter, evicted, word): (u64, u64, bool, u8)| {
-            let mut record = NodeRecord::blank(name(0), incarnation);
+            let mut record = NodeRecord::blank(name(0), incarnation, process(7));
             record.counter = counter;
             record.evicted = evicted;
             // A site belongs to a stretch of lives and never comes back.
@@ -581,9 +616,9 @@ proptest! {
             (0..8_usize, any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>()), 0..40)
     ) {
         let settings = Settings { nodes_max: 4, ..Settings::default() };
-        let mut a = Directory::new(name(0), 7, 7, settings);
+        let mut a = Directory::new(name(0), 7, process(7), settings);
         for (number, incarnation, counter, beat, age_seconds) in parts {
-            let mut record = NodeRecord::blank(name(number), incarnation);
+            let mut record = NodeRecord::blank(name(number), incarnation, process(7));
             record.counter = counter;
             let gossip = Gossip {
                 life: beat,

@@ -13,6 +13,7 @@ use libp2p::{
 };
 
 use super::{Counters, Error, Settings, codec::Codec};
+use crate::identity::Run;
 
 /// Most connections with one peer. One is enough; dials from both sides and from several
 /// behaviours may cross.
@@ -59,7 +60,7 @@ impl Behaviour {
             &plumtree::Settings::new(incarnation),
         )?;
         let identify = identify::Config::new(format!("/starling/{cluster}"), keypair.public())
-            .with_agent_version(format!("starling/{}", env!("CARGO_PKG_VERSION")))
+            .with_agent_version(agent(settings.run))
             // Addresses of peers are the overlay's and the address book's business.
             .with_cache_size(0);
         let link = request_response::Behaviour::with_codec(
@@ -86,6 +87,17 @@ impl Behaviour {
             link,
         })
     }
+}
+
+/// What a node calls itself: program, version and start.
+fn agent(run: Run) -> String {
+    format!("starling/{} {run}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The start in what a peer calls itself.
+pub(super) fn run_of(agent: &str) -> Option<Run> {
+    let (_, run) = agent.strip_prefix("starling/")?.split_once(' ')?;
+    Run::new(u64::from_str_radix(run, 16).ok()?)
 }
 
 fn protocol(name: String) -> Result<StreamProtocol, Error> {
@@ -116,4 +128,25 @@ fn local_network(settings: &Settings, keypair: &Keypair) -> Option<mdns::tokio::
     build()
         .inspect_err(|error| tracing::warn!(%error, "cannot look for peers on the local network"))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{agent, run_of};
+    use crate::identity::Run;
+
+    #[test]
+    fn a_start_is_told_by_the_agents_name() {
+        let run = Run::draw();
+        assert_eq!(run_of(&agent(run)), Some(run));
+        for other in [
+            "",
+            "starling/0.1.0",
+            "starling/0.1.0 x",
+            "starling/1 0",
+            "kubo/1 7",
+        ] {
+            assert_eq!(run_of(other), None, "{other}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     io,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Counter, Counters, Event, Overlay, Settings, behaviour::Behaviour, handle::Command,
     inbound::InboundFailures, neighbors::Peers, outbox::Outbox, persist, requests::Requests,
+    runs::Runs,
 };
 use crate::discovery::{Discovery, address_book, bootstrap};
 
@@ -46,6 +47,7 @@ pub(super) struct EventLoop {
     pub(super) outbox: Outbox,
     pub(super) requests: Requests,
     pub(super) peers: Peers,
+    pub(super) runs: Arc<Mutex<Runs>>,
     pub(super) counters: Arc<Counters>,
     pub(super) overlay: watch::Sender<Overlay>,
     pub(super) listening: watch::Sender<Vec<Multiaddr>>,
@@ -77,6 +79,7 @@ impl EventLoop {
             outbox: Outbox::new(events),
             requests: Requests::default(),
             peers: Peers::default(),
+            runs: Arc::default(),
             counters,
             overlay: watch::Sender::default(),
             listening: watch::Sender::default(),
@@ -98,6 +101,11 @@ impl EventLoop {
 
     pub(super) fn listening(&self) -> watch::Receiver<Vec<Multiaddr>> {
         self.listening.subscribe()
+    }
+
+    /// Who speaks with which key. Nobody holds it for longer than a look takes.
+    pub(super) fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Time since start: the clock of all machines.

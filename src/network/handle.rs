@@ -1,13 +1,18 @@
 //! What the node holds of the network.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Counters, Overlay, REQUEST_BYTES_MAX, requests::Answer};
-use crate::identity::NodeName;
+use super::{
+    Counters, Other, Overlay, REQUEST_BYTES_MAX, neighbors::name, requests::Answer, runs::Runs,
+};
+use crate::identity::{NodeName, Run};
 
 /// Commands that the event loop has not taken yet; whoever sends one more waits.
 pub(super) const COMMANDS_MAX: usize = 64;
@@ -76,6 +81,7 @@ pub struct Handle {
     pub(super) overlay: watch::Receiver<Overlay>,
     pub(super) listening: watch::Receiver<Vec<Multiaddr>>,
     pub(super) counters: Arc<Counters>,
+    pub(super) runs: Arc<Mutex<Runs>>,
     pub(super) stop: CancellationToken,
     pub(super) stopped: CancellationToken,
     pub(super) request_timeout: Duration,
@@ -118,6 +124,24 @@ impl Handle {
         tokio::time::timeout(self.request_timeout + GRACE, exchange)
             .await
             .unwrap_or(Err(RequestError::Timeout))
+    }
+
+    /// Who is connected with us and belongs to the cluster, neighbour or not.
+    #[must_use]
+    pub fn acquaintances(&self) -> Vec<NodeName> {
+        self.runs().peers().map(name).collect()
+    }
+
+    /// The processes with `peer`'s key that are connected with us besides `run`, which asks.
+    #[must_use]
+    pub fn others(&self, peer: &NodeName, run: Run) -> Vec<Other> {
+        let peer = peer.0.parse::<PeerId>();
+        peer.map(|peer| self.runs().others(&peer, run, Instant::now()))
+            .unwrap_or_default()
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The node's place in the overlay, as it changes.

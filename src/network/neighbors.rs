@@ -74,6 +74,15 @@ impl Peers {
         }
     }
 
+    /// Whom a connection is with.
+    pub(super) fn remote(&self, peer: &PeerId, id: ConnectionId) -> Option<&Multiaddr> {
+        let connections = self.connections.get(peer)?;
+        connections
+            .iter()
+            .find(|connection| connection.id == id)
+            .map(|connection| &connection.remote)
+    }
+
     /// A ping on a connection was answered. `true` if a neighbour's time changed.
     pub(super) fn measured(&mut self, peer: &PeerId, id: ConnectionId, rtt: Duration) -> bool {
         let connections = self.connections.get_mut(peer).map(Vec::as_mut_slice);

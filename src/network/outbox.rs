@@ -35,6 +35,11 @@ pub enum Event {
         /// Why.
         reason: DownReason,
     },
+    /// `peer` is connected and belongs to the cluster. Told for each connection.
+    Met {
+        /// Who.
+        peer: NodeName,
+    },
     /// `from` asks; it need not be a neighbour. Dropping `reply` refuses.
     Request {
         /// The authenticated sender.
@@ -98,7 +103,7 @@ impl Outbox {
                 self.waiting
                     .retain(|it| !matches!(it, Event::Listening { .. }));
             }
-            Event::Request { .. } | Event::Broadcast { .. } => {}
+            Event::Request { .. } | Event::Broadcast { .. } | Event::Met { .. } => {}
         }
         self.waiting.push_back(event);
         self.flush();
@@ -184,6 +189,7 @@ mod tests {
                     Event::NeighborUp { peer, .. } => format!("up {peer}"),
                     Event::NeighborDown { peer, .. } => format!("down {peer}"),
                     Event::Request { .. } => "request".to_owned(),
+                    Event::Met { peer } => format!("met {peer}"),
                     Event::Listening { addresses } => format!("listening {}", addresses.len()),
                     Event::Broadcast { from, .. } => format!("broadcast of {from}"),
                 });

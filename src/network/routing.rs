@@ -1,6 +1,6 @@
 //! What one event means to the others.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use libp2p::{
     Multiaddr, PeerId, identify, mdns, ping,
@@ -11,7 +11,7 @@ use tokio::{sync::oneshot, task::JoinError};
 
 use super::{
     Counter, Event, Neighbor, REPLY_BYTES_MAX, RequestError, address,
-    behaviour::BehaviourEvent,
+    behaviour::{BehaviourEvent, run_of},
     event_loop::{Done, EventLoop, unix_seconds},
     handle::Command,
     neighbors::{Overlay, name},
@@ -53,6 +53,7 @@ impl EventLoop {
                 tracing::debug!(peer = %peer_id, cause = ?cause, "connection closed");
                 self.counters.count(Counter::ConnectionsClosed);
                 self.peers.closed(&peer_id, connection_id);
+                self.runs().closed(peer_id, connection_id);
                 if num_established == 0 {
                     self.discovery.disconnected(&peer_id);
                 }
@@ -86,8 +87,12 @@ impl EventLoop {
         match event {
             BehaviourEvent::Overlay(event) => self.on_overlay_event(event),
             BehaviourEvent::Broadcast(event) => self.on_broadcast_event(event),
-            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
-                self.on_identified(peer_id, &info);
+            BehaviourEvent::Identify(identify::Event::Received {
+                peer_id,
+                connection_id,
+                info,
+            }) => {
+                self.on_identified(peer_id, connection_id, &info);
             }
             BehaviourEvent::Identify(_) => {}
             BehaviourEvent::Ping(event) => self.on_ping(event),
@@ -178,7 +183,7 @@ impl EventLoop {
         });
     }
 
-    fn on_identified(&mut self, peer: PeerId, info: &identify::Info) {
+    fn on_identified(&mut self, peer: PeerId, connection: ConnectionId, info: &identify::Info) {
         let now = self.now();
         let protocols = info.protocols.iter().map(AsRef::as_ref);
         let describes = match info.protocol_version.strip_prefix("/starling/") {
@@ -191,6 +196,13 @@ impl EventLoop {
         {
             let listen = self.listening.borrow().clone();
             self.discovery.witnessed(peer, &info.observed_addr, &listen);
+            let address = self.peers.remote(&peer, connection).cloned();
+            if let (Some(run), Some(address)) = (run_of(&info.agent_version), address) {
+                self.runs()
+                    .identified(peer, connection, address, run, Instant::now());
+                // Should the node be too busy to hear of it, it asks with the next heartbeat.
+                drop(self.outbox.offer(Event::Met { peer: name(&peer) }));
+            }
         } else {
             self.counters.count(Counter::Strangers);
         }
@@ -199,6 +211,9 @@ impl EventLoop {
     fn on_ping(&mut self, event: ping::Event) {
         match event.result {
             Ok(rtt) => {
+                if let Some(sent) = Instant::now().checked_sub(rtt) {
+                    self.runs().answered(event.peer, event.connection, sent);
+                }
                 let broadcast = &mut self.swarm.behaviour_mut().broadcast;
                 broadcast.measured(event.peer, rtt);
                 if self.peers.measured(&event.peer, event.connection, rtt) {

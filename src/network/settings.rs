@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use libp2p::Multiaddr;
 
 use super::SwarmKey;
+use crate::identity::Run;
 
 /// Settings of the network. [`Settings::new`] gives the defaults.
 #[derive(Debug, Clone)]
@@ -12,6 +13,10 @@ pub struct Settings {
     /// Name of the cluster. Part of the protocols' names, so that nodes of other clusters have
     /// nothing to say to us. 1 to 64 letters, digits, `.`, `_` and `-`.
     pub cluster: String,
+    /// This start of the node.
+    ///
+    /// Defaults to a new one.
+    pub run: Run,
     /// Where the address book is kept. Must exist.
     pub data_dir: PathBuf,
     /// Addresses to listen on; a port of 0 means any free one.
@@ -74,6 +79,7 @@ impl Settings {
     pub fn new(cluster: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
         Self {
             cluster: cluster.into(),
+            run: Run::draw(),
             data_dir: data_dir.into(),
             listen: ["/ip4/0.0.0.0/tcp/7400", "/ip4/0.0.0.0/udp/7400/quic-v1"]
                 .iter()

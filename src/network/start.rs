@@ -135,6 +135,7 @@ pub async fn start(
         commands: command_sender,
         overlay: event_loop.overlay(),
         listening: event_loop.listening(),
+        runs: Arc::clone(&event_loop.runs),
         counters,
         stop: stop.clone(),
         stopped: stopped.clone(),

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::store_record::{StoreRecord, Verdict, judge};
 use crate::{
     api::Renewal,
-    identity::{NodeName, Site},
+    identity::{Lineage, NodeName, Run, Site},
     postgres, replication, store,
 };
 
@@ -33,6 +33,8 @@ const KEEP_LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct Owned {
     pub(super) me: NodeName,
     pub(super) cluster: String,
+    /// This start.
+    pub(super) run: Run,
     /// A store of another node is a copy of it, and may be taken over.
     pub(super) may_adopt: bool,
 }
@@ -73,6 +75,7 @@ impl Continuity {
             site: owner.site,
             position: position.clone(),
             has_met_peers: false,
+            lineage: Lineage::default(),
             renewals: Vec::new(),
         });
         let verdict = match (&found, &recorded) {
@@ -116,6 +119,8 @@ impl Continuity {
             }
         }
         record.position = store::position(&client).await?;
+        // Before anybody is told of this start: should it be cut short, the next one knows of it.
+        record.lineage.started(owned.run);
         record
             .write(data_dir)
             .context("cannot write the record of the store")?;
@@ -130,6 +135,11 @@ impl Continuity {
     /// The store's site.
     pub(super) fn site(&self) -> Site {
         self.lock().site
+    }
+
+    /// The starts with this site, this one last.
+    pub(super) fn lineage(&self) -> Lineage {
+        self.lock().lineage.clone()
     }
 
     /// The last times that the store went on as another site, oldest first.
@@ -162,6 +172,7 @@ impl Continuity {
         let position = store::position(&client).await?;
         let mut record = self.lock();
         record.renewed(Some(owner.site), site, &why.to_string());
+        record.lineage.started(self.owned.run);
         record.position = position;
         self.save(&record);
         drop(record);

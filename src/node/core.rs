@@ -1,9 +1,10 @@
 //! The node's loop.
 
 mod commands;
+mod twin;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::PoisonError,
@@ -12,7 +13,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use commands::{Leaving, left, refuse};
 
@@ -29,19 +30,17 @@ use super::{
     picture::{Glance, Picture},
     plane::{Plane, departure},
     runtime_file::RuntimeFile,
+    starts::Starts,
+    twins::Twins,
 };
 use crate::{
     config::Config,
     directory::{self, Directory},
     http::Command,
-    identity::NodeName,
+    identity::{NodeName, Run},
     network,
     replication::Neighbor,
 };
-
-/// Both go on as sites of their own, so their data is safe; the overlay cannot tell them apart.
-const TWIN: &str = "another process runs with a copy of this node's key: stop one of the two, and \
-    remove identity.key from its data directory";
 
 /// A new neighbour whose store is not up yet is asked for its time so often.
 const GREETING_PAUSE: Duration = Duration::from_millis(250);
@@ -66,14 +65,21 @@ enum Next {
 pub(super) struct Core {
     config: Config,
     me: NodeName,
+    run: Run,
     network: network::Handle,
     gossiper: Gossiper,
     directory: Directory,
     born: Instant,
     neighbors: BTreeMap<NodeName, Vec<IpAddr>>,
     departed: Departed,
-    /// A twin was noticed, and the store has got a site of its own.
-    knows_twin: bool,
+    /// A neighbour has told which members there are.
+    has_met_members: bool,
+    /// Whether another process has our key.
+    twins: Twins,
+    /// Which starts of others have written as which site.
+    starts: Starts,
+    /// Nodes with whose key two processes were seen.
+    doubles: BTreeSet<NodeName>,
     clocks: Clocks,
     plane: Option<Plane>,
     /// The same for the metrics.
@@ -82,13 +88,12 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(config: Config, me: NodeName, network: network::Handle) -> Self {
-        let (incarnation, life) = (unix_milliseconds(), rand::random());
+    pub(super) fn new(config: Config, me: NodeName, run: Run, network: network::Handle) -> Self {
         Self {
             directory: Directory::new(
                 me.clone(),
-                incarnation,
-                life,
+                unix_milliseconds(),
+                run,
                 directory::Settings::default(),
             ),
             picture: Picture::new(&config, &me),
@@ -96,7 +101,10 @@ impl Core {
             born: Instant::now(),
             neighbors: BTreeMap::new(),
             departed: Departed::default(),
-            knows_twin: false,
+            has_met_members: false,
+            twins: Twins::default(),
+            starts: Starts::default(),
+            doubles: BTreeSet::new(),
             clocks: Clocks::new(Bounds {
                 warn: config.replication.clock_warn,
                 max_ahead: config.replication.max_clock_ahead,
@@ -105,6 +113,7 @@ impl Core {
             late_plane: LatePlane::default(),
             config,
             me,
+            run,
             network,
         }
     }
@@ -179,7 +188,7 @@ impl Core {
     async fn open(&mut self, inputs: &mut Inputs) -> anyhow::Result<Option<OpenStore>> {
         let (config, me) = (self.config.clone(), self.me.clone());
         let data_dir = inputs.data.path().to_path_buf();
-        let opening = open_store::open(&config, &data_dir, &me);
+        let opening = open_store::open(&config, &data_dir, &me, self.run);
         let opened = self
             .attend(inputs, opening, "the store is not up yet")
             .await;
@@ -264,8 +273,7 @@ impl Core {
             if self.directory.am_evicted() && leaving.is_none() {
                 return Next::Renew(Why::Evicted);
             }
-            if self.directory.has_twin() && !std::mem::replace(&mut self.knows_twin, true) {
-                error!(node = %self.me, "{TWIN}");
+            if self.shares_site(store) && leaving.is_none() {
                 return Next::Renew(Why::Twin);
             }
         }
@@ -291,6 +299,7 @@ impl Core {
                 }
                 self.gossiper.hurry();
             }
+            network::Event::Met { peer } => self.inquire(peer),
             network::Event::Request { from, body, reply } => self.on_request(from, &body, reply),
             network::Event::Broadcast { from, content, .. } => self.on_broadcast(&from, &content),
             // The picture asks the network itself.
@@ -314,6 +323,7 @@ impl Core {
                 if self.directory.receive(&from, gossip, now) {
                     self.gossiper.exchange_soon();
                 }
+                self.note_members();
                 let answer = Reply::Status(self.directory.gossip_for(&from, now));
                 let _ = reply.send(envelope::encode(&answer));
             }
@@ -325,9 +335,16 @@ impl Core {
                 });
                 let _ = reply.send(envelope::encode(&Reply::Clock(time)));
             }
-            Some(Request::Link(request)) => match &self.plane {
-                Some(plane) => plane.serve(from, request, reply),
-                None => drop(reply.send(envelope::encode(&Reply::not_ready()))),
+            Some(Request::Presence(presence)) => {
+                let seen = self.see(&from, presence);
+                let _ = reply.send(envelope::encode(&Reply::Presence(seen)));
+            }
+            Some(Request::Link(request)) => match (self.objection(&from, &request), &self.plane) {
+                (Some(refusal), _) => {
+                    drop(reply.send(envelope::encode(&Reply::Link(refusal))));
+                }
+                (None, Some(plane)) => plane.serve(from, request, reply),
+                (None, None) => drop(reply.send(envelope::encode(&Reply::not_ready()))),
             },
             None => {
                 debug!(%from, bytes = body.len(), "request makes no sense to this version");
@@ -341,6 +358,7 @@ impl Core {
             Some(Word::Status(rumor)) => {
                 // All others hear it as well: nothing needs to be passed on.
                 self.directory.hear_status(from, rumor, self.born.elapsed());
+                self.starts.learn_all(&self.directory);
                 self.note_departed();
             }
             None => {
@@ -355,6 +373,7 @@ impl Core {
             Turn::Due { exchange } => {
                 self.announce();
                 self.directory.beat(now);
+                self.inquire_all();
                 let said = self.gossiper.speak(&self.directory);
                 if exchange || !said {
                     self.gossiper
@@ -369,10 +388,14 @@ impl Core {
                 clock,
             }) => {
                 self.on_clock(&peer, clock);
-                if gossip.is_some_and(|gossip| self.directory.receive(&peer, gossip, now)) {
-                    self.gossiper.exchange_soon();
+                if let Some(gossip) = gossip {
+                    if self.directory.receive(&peer, gossip, now) {
+                        self.gossiper.exchange_soon();
+                    }
+                    self.note_members();
                 }
             }
+            Turn::Seen(peer, seen) => self.twins.told(peer, seen, now),
             Turn::Greeted(peer, told) => {
                 self.on_clock(&peer, told);
                 if self.clocks.is_unproven(&peer) {
@@ -381,6 +404,11 @@ impl Core {
             }
         }
         self.note_departed();
+    }
+
+    fn note_members(&mut self) {
+        self.has_met_members = true;
+        self.starts.learn_all(&self.directory);
     }
 
     fn note_departed(&mut self) {
@@ -420,8 +448,16 @@ impl Core {
             .plane
             .as_ref()
             .map(|plane| plane.vector.borrow().clone());
-        self.directory
-            .announce(self.picture.announcement(vector.unwrap_or_default()));
+        // Who does not write yet makes no claim to its site.
+        let generation = self
+            .plane
+            .as_ref()
+            .filter(|plane| plane.is_confirmed())
+            .map_or(0, |plane| plane.generation);
+        self.directory.announce(
+            self.picture
+                .announcement(vector.unwrap_or_default(), generation),
+        );
     }
 
     /// Brings what others see up to date.
@@ -429,7 +465,11 @@ impl Core {
         let clocks = self.clocks.judge(self.born.elapsed());
         if let Some(plane) = &self.plane {
             plane.handle.doubt(&clocks.doubts);
+            if plane.is_unconfirmed() {
+                plane.handle.know(self.members(plane.site));
+            }
         }
+        self.note_twin();
         let glance = Glance {
             clocks: &clocks,
             store_ready,
@@ -437,6 +477,7 @@ impl Core {
             plane: self.plane.as_ref(),
             directory: &self.directory,
             listen: &self.listen(),
+            twin: self.twin(),
             now: self.born.elapsed(),
         };
         if self.picture.refresh(&glance) {

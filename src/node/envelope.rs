@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::twins::{Presence, Seen};
 use crate::{
     directory::{Gossip, Rumor},
     replication,
@@ -16,6 +17,8 @@ pub(super) enum Request {
     Status(Gossip),
     /// What time is it at your store? Answered at once.
     Clock,
+    /// Do you see another process with my key? Answered at once.
+    Presence(Presence),
 }
 
 /// What a node says to all, see [`network::Handle::broadcast`](crate::network::Handle::broadcast).
@@ -34,6 +37,8 @@ pub(super) enum Reply {
     Status(Gossip),
     /// Answer to [`Request::Clock`]; `None` while the store's clock was not read yet.
     Clock(Option<Time>),
+    /// Answer to [`Request::Presence`].
+    Presence(Option<Seen>),
     /// The request made no sense to this version.
     Unknown,
 }

@@ -12,6 +12,7 @@ use tracing::debug;
 use super::{
     clock::Told,
     envelope::{self, Reply, Request, Word},
+    twins::{Presence, Seen},
 };
 use crate::{
     directory::{Directory, Gossip, HEARTBEAT},
@@ -75,6 +76,8 @@ pub(super) enum Turn {
     Answered(Answer),
     /// A new neighbour was asked for its time.
     Greeted(NodeName, Told),
+    /// A peer has answered whether it sees another process with our key.
+    Seen(NodeName, Option<Seen>),
 }
 
 impl Gossiper {
@@ -106,6 +109,20 @@ impl Gossiper {
             sleep(after).await;
             let told = ask_time(&network, &peer, &clock).await;
             let _ = sender.send(Turn::Greeted(peer, told)).await;
+        });
+    }
+
+    /// Asks a peer whether it sees another process with our key.
+    pub(super) fn inquire(&mut self, peer: NodeName, presence: Presence) {
+        let (network, sender) = (self.network.clone(), self.sender.clone());
+        let body = envelope::encode(&Request::Presence(presence));
+        self.tasks.spawn(async move {
+            // Who does not answer has seen nothing; it is asked again with the next heartbeat.
+            if let Ok(body) = network.request(peer.clone(), body).await
+                && let Some(Reply::Presence(seen)) = envelope::decode(&body)
+            {
+                let _ = sender.send(Turn::Seen(peer, seen)).await;
+            }
         });
     }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api,
     config::{self, Config, PasswordSources},
-    identity::NodeName,
+    identity::{NodeName, Run},
     network,
     postgres::{
         self, Lifecycle, PrivateConfig, PrivateServer,
@@ -65,9 +65,11 @@ pub(super) async fn open(
     config: &Config,
     data_dir: &Path,
     me: &NodeName,
+    run: Run,
 ) -> anyhow::Result<OpenStore> {
     let owned = |may_adopt| Owned {
         me: me.clone(),
+        run,
         cluster: config.node.cluster.clone(),
         may_adopt,
     };

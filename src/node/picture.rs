@@ -31,6 +31,8 @@ pub(super) struct Glance<'a> {
     pub(super) directory: &'a Directory,
     pub(super) clocks: &'a Judgement,
     pub(super) listen: &'a [String],
+    /// Where another process with this node's key was seen, if there is one.
+    pub(super) twin: Option<String>,
     pub(super) now: Duration,
 }
 
@@ -70,6 +72,7 @@ impl Picture {
                 state: NodeState::Starting,
                 listen: Vec::new(),
                 has_twin: false,
+                twin_at: String::new(),
             },
             store: StoreStatus {
                 url: String::new(),
@@ -158,7 +161,8 @@ impl Picture {
         let mut status = self.status.borrow().clone();
         status.node.state = state;
         status.node.listen = glance.listen.to_vec();
-        status.node.has_twin = glance.directory.has_twin();
+        status.node.has_twin = glance.twin.is_some();
+        status.node.twin_at = glance.twin.clone().unwrap_or_default();
         status.store.ready = glance.store_ready;
         status.clock = glance.clocks.own.clone();
         status.overlay = overlay_status(glance);
@@ -209,11 +213,16 @@ impl Picture {
     }
 
     /// What the node says of itself to the others.
-    pub(super) fn announcement(&self, vector: BTreeMap<Site, i64>) -> Announcement {
+    pub(super) fn announcement(
+        &self,
+        vector: BTreeMap<Site, i64>,
+        generation: u64,
+    ) -> Announcement {
         let status = self.status.borrow();
         Announcement {
             name: status.node.name.clone(),
             site: self.site,
+            generation,
             state: status.node.state,
             store: self.store_address.clone(),
             vector,

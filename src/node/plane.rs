@@ -48,6 +48,10 @@ impl Transport for OverNetwork {
 /// A running data plane.
 #[derive(Debug, Clone)]
 pub(super) struct Plane {
+    /// The site as which the store writes.
+    pub(super) site: Site,
+    /// Which start of the site this is.
+    pub(super) generation: u64,
     pub(super) handle: replication::Handle,
     pub(super) links: watch::Receiver<Vec<LinkStatus>>,
     pub(super) vector: watch::Receiver<BTreeMap<Site, i64>>,
@@ -81,8 +85,12 @@ impl Plane {
             .continuity
             .is_unproven
             .then_some(config.replication.confirm_within);
+        settings.lineage = store.continuity.lineage();
+        let generation = settings.lineage.last().map_or(0, |start| start.generation);
         let handle = replication::start(settings, OverNetwork(network.clone()));
         Self {
+            site: store.continuity.site(),
+            generation,
             links: handle.links(),
             vector: handle.vector(),
             level: handle.level(),
@@ -109,6 +117,11 @@ impl Plane {
     /// The store takes no writes until a peer has confirmed it.
     pub(super) fn is_unconfirmed(&self) -> bool {
         *self.standing.borrow() == Standing::Unconfirmed
+    }
+
+    /// The store is written to.
+    pub(super) fn is_confirmed(&self) -> bool {
+        *self.standing.borrow() == Standing::Confirmed
     }
 
     /// Why the store must go on as another site, if it must.

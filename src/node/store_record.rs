@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::{
     api::{Renewal, timestamp},
-    identity::{NodeName, Site},
+    identity::{Lineage, NodeName, Site},
     network::persist,
     store::{Owner, Position},
 };
@@ -32,6 +32,10 @@ pub(super) struct StoreRecord {
     pub(super) position: Position,
     /// The node has had a neighbour: others may know what the store has forgotten.
     pub(super) has_met_peers: bool,
+    /// The starts of the node with this site. A copy of the file has those until it was made, so that
+    /// peers can tell a copy.
+    #[serde(default)]
+    pub(super) lineage: Lineage,
     /// The last times that it went on as another site, oldest first.
     #[serde(default)]
     pub(super) renewals: Vec<Renewal>,
@@ -115,6 +119,7 @@ impl StoreRecord {
             "the store goes on under a new incarnation; nothing has to be done"
         );
         self.site = to;
+        self.lineage = Lineage::default();
         self.renewals.push(Renewal {
             at: timestamp(SystemTime::now()),
             from: from.map_or(0, Site::get),
@@ -130,7 +135,7 @@ impl StoreRecord {
 mod tests {
     use super::{StoreRecord, Verdict, judge};
     use crate::{
-        identity::{NodeName, Site},
+        identity::{Lineage, NodeName, Run, Site},
         store::{Owner, Position},
     };
 
@@ -164,6 +169,7 @@ mod tests {
             site: owner().site,
             position: position(),
             has_met_peers: true,
+            lineage: Lineage::begin(Run::draw()),
             renewals: Vec::new(),
         }
     }

@@ -24,7 +24,7 @@ use super::reconciler::Reconciler;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
-use super::witness::{self, Standing};
+use super::witness::{self, Members, Standing};
 use crate::api::LinkStatus;
 use crate::identity::{NodeName, Site};
 
@@ -117,6 +117,15 @@ impl Handle {
         });
     }
 
+    /// Who else is there to confirm the store, besides the neighbours.
+    pub fn know(&self, members: Members) {
+        self.shared.members.send_if_modified(|known| {
+            let is_news = *known != members;
+            *known = members;
+            is_news
+        });
+    }
+
     /// The store is to be found elsewhere from now on, for example on another port after a restart.
     pub fn store_moved(&self, store: tokio_postgres::Config) {
         self.shared.database.relocate(store);
@@ -166,8 +175,11 @@ impl Handle {
                 }
                 None => return Reply::refused(code::NO_SUCH_LINK, "not a link"),
             },
-            Request::Witness { site, upto, below } => match Site::new(site.get()) {
-                Some(_) if !self.admits(from).await => None,
+            // Any member may ask about itself: all that live are to be asked, and few are neighbours.
+            Request::Witness {
+                site, upto, below, ..
+            } => match Site::new(site.get()) {
+                Some(_) if !self.shared.is_serving() => None,
                 Some(site) => Some(self.testify(site, upto, below).await),
                 None => return Reply::refused(code::STORE_REFUSED, "not a site"),
             },

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::challenge::Challenge;
 use super::names::{Epoch, LinkName};
-use crate::identity::Site;
+use crate::identity::{Lineage, Site};
 
 /// A question of a subscriber to its publisher, or a farewell of either to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,12 @@ pub enum Request {
         upto: i64,
         /// What has this number or a higher one has been told already.
         below: i64,
+        /// The starts of the site's controller, the one that asks last.
+        #[serde(default)]
+        lineage: Option<Lineage>,
+        /// The store is open: this was asked before.
+        #[serde(default)]
+        is_confirmed: bool,
     },
     /// The sender leaves the cluster: take down both directions now.
     Leave,
@@ -126,6 +132,8 @@ pub mod code {
     pub const NO_SUCH_LINK: &str = "no_such_link";
     /// The link belongs to another peer.
     pub const NOT_YOURS: &str = "not_yours";
+    /// The store must go on as another site: another process has used this one, or does.
+    pub const ANOTHER_SITE: &str = "another_site";
     /// The node is leaving or stopping.
     pub const STOPPING: &str = "stopping";
     /// The request is not known to this version.

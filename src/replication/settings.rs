@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::milestone::Probe;
-use crate::identity::NodeName;
+use crate::identity::{Lineage, NodeName};
 
 /// Settings of the data plane of one node.
 #[derive(Debug, Clone)]
@@ -34,6 +34,9 @@ pub struct Settings {
     /// within this time before it is used, or it goes on as another site. `None`, the default: it is
     /// what it was, for certain.
     pub confirm_within: Option<Duration>,
+    /// The starts of this node's controller with the store's site, this one last. Default none, which
+    /// others make nothing of.
+    pub lineage: Lineage,
     /// Sees every milestone pass; does nothing unless a test sets it.
     pub probe: Probe,
 }
@@ -59,6 +62,7 @@ impl Settings {
             tick: Duration::from_secs(3),
             checkpoint_interval: Duration::from_millis(250),
             confirm_within: None,
+            lineage: Lineage::default(),
             probe: Probe::default(),
         }
     }

@@ -17,7 +17,7 @@ use super::desired::{Desired, Phase};
 use super::milestone::Milestone;
 use super::observed::Observed;
 use super::settings::Settings;
-use super::witness::Standing;
+use super::witness::{Members, Standing};
 use crate::api::LinkStatus;
 use crate::identity::{NodeName, Site};
 
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) standing: watch::Sender<Standing>,
     /// Neighbours that know nothing of our site that we do not.
     pub(crate) witnesses: watch::Sender<BTreeSet<NodeName>>,
+    /// Who else may know of our site.
+    pub(crate) members: watch::Sender<Members>,
     started: Instant,
 }
 
@@ -57,6 +59,7 @@ impl Shared {
                 None => Standing::Confirmed,
             }),
             witnesses: watch::Sender::default(),
+            members: watch::Sender::default(),
             database: Database::new(settings.store.clone()),
             settings,
             counters: Counters::default(),

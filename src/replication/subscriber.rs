@@ -107,9 +107,21 @@ impl<T: Transport> Subscriber<T> {
         let witness::Claim { site, upto } = witness::claim(&self.shared.database).await?;
         let mut below = i64::MAX;
         for _ in 0..witness::ANSWERS_MAX {
-            let question = Request::Witness { site, upto, below };
+            let lineage = &self.shared.settings.lineage;
+            let question = Request::Witness {
+                site,
+                upto,
+                below,
+                lineage: lineage.last().map(|_| lineage.clone()),
+                is_confirmed: self.shared.is_confirmed(),
+            };
             let (known, more) = match self.ask(peer, question).await? {
                 Reply::Witnessed { known, more } => (known, more),
+                Reply::Refused { code, message } if code == code::ANOTHER_SITE => {
+                    let why = format!("peer {peer} says: {message}");
+                    self.shared.is_behind(why.clone());
+                    return Err(Error::Behind(why));
+                }
                 other => return Err(unexpected(other)),
             };
             let count = witness::unknown(&self.shared.database, site, &known).await?;

@@ -24,15 +24,21 @@
 //! is (a checkpoint follows every write within seconds), or a catch-up brings what covers it: that one is
 //! seen by the numbers in its context, see `crdv.apply_catch_up`.
 //!
-//! Until the first peer has answered, nothing is written here: the store is closed to local writers, no
-//! catch-up and no checkpoint is made, and no link is opened in either direction. So no number is given
+//! Until all peers that live have answered, nothing is written here: the store is closed to local writers,
+//! no catch-up and no checkpoint is made, and no link is opened in either direction. So no number is given
 //! out that somebody may know already, and nothing has to be taken back when the answer is bad. Without
-//! an answer in time the store goes on as another site, which is right whatever the answer would be.
+//! these answers in time the store goes on as another site, which is right whatever they would be. Who is
+//! waited for, and for how long, is in `panel`.
 //!
-//! What one peer does not know another may: each is asked before it is linked with. An answer that is bad
+//! What these peers do not know another may: each is asked before it is linked with. An answer that is bad
 //! then means that numbers may have been given out twice, by a copy of the whole machine that came back
 //! where nobody could tell. The store goes on as another site all the same.
+//!
+//! Operations cannot tell of two copies of a store that have both written nothing yet. So the question names
+//! the starts of the controller that the record beside the store knows of, and a peer that has heard of
+//! another one, or sees another process with the same key, denies it: see `node::starts`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +55,11 @@ use super::publisher::await_visibility;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
 use crate::identity::{NodeName, Site};
+
+mod panel;
+
+pub use panel::Members;
+use panel::{Answer, Decision, Panel};
 
 /// The most operations that a witness names at once.
 const KNOWN_MAX: i64 = 500;
@@ -200,54 +211,83 @@ pub(crate) async fn run<T: Transport>(
 }
 
 async fn confirm<T: Transport>(shared: &Shared, subscriber: &Subscriber<T>, limit: Duration) {
-    let deadline = Instant::now() + limit;
+    let began = Instant::now();
+    let mut panel = Panel::default();
     tracing::info!(
         ?limit,
-        "the store waits for a peer to confirm it before it takes writes"
+        "the store waits for its peers to confirm it before it takes writes"
     );
-    while !ask_all(shared, subscriber).await {
-        if Instant::now() >= deadline {
-            shared.is_behind(format!(
-                "no peer could say within {limit:?} whether it is an older copy of itself"
-            ));
-            return;
+    loop {
+        let (neighbors, members) = ask_all(shared, subscriber, &mut panel, began).await;
+        match panel.decide(&neighbors, &members, began.elapsed(), limit) {
+            Decision::Confirmed => break,
+            Decision::Wait => sleep(PAUSE).await,
+            Decision::Another(why) => return shared.is_behind(why),
         }
-        sleep(PAUSE).await;
     }
     while let Err(error) = open_to_writers(shared).await {
         tracing::warn!(%error, "the store cannot be opened to writers yet");
         sleep(PAUSE).await;
     }
-    tracing::info!("a peer has confirmed the store: it takes writes");
+    tracing::info!(
+        took = ?began.elapsed(),
+        "all peers have confirmed the store: it takes writes"
+    );
     shared.confirmed();
 }
 
-/// One round of questions to all neighbours at once; whether the store is confirmed.
-async fn ask_all<T: Transport>(shared: &Shared, subscriber: &Subscriber<T>) -> bool {
-    let peers: Vec<NodeName> = shared
-        .desired
-        .borrow()
-        .linked()
-        .map(|neighbor| neighbor.name.clone())
-        .collect();
-    let answers = join_all(peers.iter().map(|peer| async move {
-        let answer = timeout(ANSWER_LIMIT, subscriber.consult(peer)).await;
+/// One round of questions, to all at once that have not said yes; gives who was there to be asked.
+async fn ask_all<T: Transport>(
+    shared: &Shared,
+    subscriber: &Subscriber<T>,
+    panel: &mut Panel,
+    began: Instant,
+) -> (BTreeSet<NodeName>, Members) {
+    let desired = shared.desired.borrow().clone();
+    let neighbors: BTreeSet<NodeName> = desired.linked().map(|it| it.name.clone()).collect();
+    let members = shared.members.borrow().clone();
+    let due = panel.due(&neighbors, &members, began.elapsed());
+    let answers = join_all(due.into_iter().map(|peer| async {
+        let answer = timeout(ANSWER_LIMIT, subscriber.consult(&peer)).await;
         let answer = answer.unwrap_or(Err(Error::Timeout("asking a peer about our store")));
         if let Err(error) = &answer {
             tracing::debug!(%peer, %error, "a peer could not confirm our store");
         }
-        answer
+        (peer, answer)
     }))
     .await;
-    // A bad answer has been taken note of, and outweighs good ones.
-    let is_bad = answers
-        .iter()
-        .any(|answer| matches!(answer, Err(Error::Behind(_))));
-    if is_bad {
-        // The node takes another site, and this data plane ends.
-        std::future::pending::<()>().await;
+    for (peer, answer) in answers {
+        let answer = match answer {
+            Ok(()) => Answer::Good,
+            // It has been taken note of, and outweighs good ones: the node takes another site, and
+            // this data plane ends.
+            Err(Error::Behind(_)) => std::future::pending().await,
+            Err(Error::Transport(_) | Error::Timeout(_)) => Answer::Silent,
+            Err(_) => Answer::Cannot,
+        };
+        panel.answered(peer, answer, began.elapsed());
     }
-    answers.iter().any(Result::is_ok)
+    compare(shared, &members).await;
+    (neighbors, members)
+}
+
+/// What members say of their vectors needs no question: who has a later checkpoint of our site than we
+/// have ourselves has seen us further on.
+async fn compare(shared: &Shared, members: &Members) {
+    let Some((vouched, member)) = &members.vouched else {
+        return;
+    };
+    match claim(&shared.database).await {
+        Ok(Claim { site, upto }) if *vouched > upto => {
+            shared.is_behind(format!(
+                "member {member} has the operations of site {site} up to {vouched}, and this store \
+                 only up to {upto}"
+            ));
+            std::future::pending::<()>().await;
+        }
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, "our own checkpoint is not known"),
+    }
 }
 
 async fn open_to_writers(shared: &Shared) -> Result<(), Error> {

@@ -183,6 +183,7 @@ fn ready() -> Status {
             state: NodeState::Ready,
             listen: vec!["/ip4/127.0.0.1/tcp/7400".to_owned()],
             has_twin: false,
+            twin_at: String::new(),
         },
         store: StoreStatus {
             url: "postgresql://starling@/starling".to_owned(),

@@ -116,7 +116,7 @@ async fn serve(mut events: mpsc::Receiver<Event>, neighbors: mpsc::Sender<Event>
             Event::Request { body, reply, .. } if body == b"refuse" => drop((body, reply)),
             Event::Request { body, reply, .. } if body == b"never answer" => kept.push(reply),
             Event::Request { body, reply, .. } => drop(reply.send(body)),
-            Event::Listening { .. } => {}
+            Event::Listening { .. } | Event::Met { .. } => {}
             event => neighbors.try_send(event).unwrap(),
         }
     }

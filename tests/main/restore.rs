@@ -191,7 +191,7 @@ async fn a_server_put_back_to_an_older_copy_takes_back_what_it_had_written_since
 #[tokio::test]
 async fn a_machine_put_back_to_a_snapshot_is_found_out_by_its_peers() {
     let root = folder_of_its_own();
-    let (a, mut b) = pair(root.path(), &[]).await;
+    let (mut a, mut b) = pair(root.path(), &[]).await;
     let snapshot = root.path().join("snapshot");
     b.kill();
     copy(&b.data, &snapshot);
@@ -204,14 +204,17 @@ async fn a_machine_put_back_to_a_snapshot_is_found_out_by_its_peers() {
     b.kill();
     copy(&snapshot, &b.data);
 
+    // A peer that was restarted as well knows of no later start, but of later operations.
+    assert_eq!(a.terminate(), Some(0));
     b.resume();
+    a.resume_with(&["--bootstrap", &b.bootstrap()]);
     increment(&b, 100).await;
     same(&[&a, &b], 112).await;
     went_on_as_another_site(&b, &[&a, &b], before, "that this store does not know").await;
 }
 
-/// Nobody can tell that such a store is an older copy, and it need not be another site. But its links must not
-/// go on where the others had got to.
+/// Nothing in such a store tells that it is an older copy, but its peers know of a later start. Its links must
+/// not go on where the others had got to.
 #[tokio::test]
 async fn a_machine_that_wrote_nothing_since_its_snapshot_misses_nothing() {
     let root = folder_of_its_own();
@@ -243,7 +246,85 @@ async fn a_machine_that_wrote_nothing_since_its_snapshot_misses_nothing() {
     b.resume();
     increment(&a, 1_000).await;
     same(&[&a, &b], 1_112).await;
-    assert_eq!(site(&b), before, "nothing was written twice");
+    went_on_as_another_site(&b, &[&a, &b], before, "a copy from before that start").await;
+}
+
+/// Whether the node knows of another process that has its key.
+fn has_twin(node: &Node) -> bool {
+    node.status().is_some_and(|status| status.node.has_twin)
+}
+
+#[tokio::test]
+async fn a_clone_of_a_machine_is_another_site_and_both_are_told() {
+    let root = folder_of_its_own();
+    let (a, mut b) = pair(root.path(), &[]).await;
+    let before = site(&b);
+    assert_eq!(b.terminate(), Some(0));
+    copy(&b.data, &root.path().join("c"));
+    b.resume();
+    increment(&b, 10).await;
+    same(&[&a, &b], 12).await;
+
+    let mut c = start(root.path(), "c", &["--bootstrap", &a.bootstrap()]);
+    assert_eq!(
+        c.status().unwrap().node.peer_id,
+        b.status().unwrap().node.peer_id
+    );
+    increment(&c, 100).await;
+    increment(&b, 1_000).await;
+    assert_eq!(site(&b), before, "the original is what it was");
+    // It is told by a peer's answer, or by what the original says: whichever comes first.
+    went_on_as_another_site(&c, &[], before, "a copy").await;
+    for node in [&b, &c] {
+        eventually("both notice one another", async || has_twin(node)).await;
+        let (_, stdout, _) = node.run(&["doctor"]);
+        assert!(
+            stdout.contains("another process runs with a copy"),
+            "{stdout}"
+        );
+        assert!(node.log().contains("another process runs with a copy"));
+    }
+    increment(&c, 10_000).await;
+    increment(&b, 100_000).await;
+
+    // The cure.
+    assert_eq!(c.terminate(), Some(0));
+    std::fs::remove_file(c.data.join("identity.key")).unwrap();
+    c.resume();
+    same(&[&a, &b, &c], 111_112).await;
+    for node in [&a, &b, &c] {
+        eventually("nobody has a twin any more", async || !has_twin(node)).await;
+    }
+    assert_eq!(site(&b), before);
+}
+
+#[tokio::test]
+async fn a_node_that_is_started_again_is_never_taken_for_another_one() {
+    let root = folder_of_its_own();
+    let (a, mut b) = pair(root.path(), &[]).await;
+    let before = site(&b);
+    let mut sum = 2;
+    for round in 0..5 {
+        match round {
+            0 | 3 => assert_eq!(b.terminate(), Some(0)),
+            1 | 2 => b.kill(),
+            _ => b.kill_controller(),
+        }
+        b.resume();
+        // Two of the restarts come before anything could be said.
+        if round != 1 && round != 3 {
+            increment(&b, 10).await;
+            sum += 10;
+            same(&[&a, &b], sum).await;
+        }
+    }
+    assert_eq!(site(&b), before, "{:?}", b.status().unwrap().store.renewals);
+    for node in [&a, &b] {
+        assert!(!has_twin(node));
+        for words in ["another process runs", "two processes are connected"] {
+            assert!(!node.log().contains(words), "{words}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,161 @@
+//! Whether another process has this node's key, as peers see it.
+//!
+//! Of two such processes the overlay knows one, and the other hears nothing through the directory. But
+//! whoever is connected with both can tell each of them, see `network::Other`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{NodeName, Run, Site, Start};
+
+/// What a peer says holds for so long: it is asked with every heartbeat, and may miss one.
+const HOLDS: Duration = Duration::from_secs(12);
+
+/// The peers whose word is kept.
+const PEERS_MAX: usize = 64;
+
+/// What a process tells of itself when it asks whether there is another one.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Presence {
+    /// Which process asks.
+    pub(super) run: Run,
+    /// The site as which it writes, if it does.
+    pub(super) site: Option<Site>,
+    /// Which start of that site this is.
+    pub(super) generation: u64,
+}
+
+impl Presence {
+    /// As what it writes.
+    pub(super) fn writes(&self) -> Option<(Site, Start)> {
+        let Self {
+            run,
+            site,
+            generation,
+        } = *self;
+        let site = site.and_then(|site| Site::new(site.get()))?;
+        (generation > 0).then_some((site, Start { generation, run }))
+    }
+}
+
+/// Another process with the key of the one that asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    /// Where it was seen.
+    pub(super) address: String,
+    /// The site as which it writes, if that is known.
+    pub(super) site: Option<Site>,
+}
+
+/// What peers say.
+#[derive(Debug, Default)]
+pub(super) struct Twins {
+    words: BTreeMap<NodeName, (Duration, Seen)>,
+    /// It was told.
+    is_told: bool,
+}
+
+/// Something to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// There is another one now. Who sees it where, if a peer does.
+    Begun(Option<(NodeName, String)>),
+    /// There is none any more.
+    Over,
+}
+
+impl Twins {
+    /// `peer` says that it sees this one, or none.
+    pub(super) fn told(&mut self, peer: NodeName, seen: Option<Seen>, now: Duration) {
+        self.words.retain(|_, (heard, _)| now < *heard + HOLDS);
+        match seen {
+            None => drop(self.words.remove(&peer)),
+            Some(seen) if self.words.contains_key(&peer) || self.words.len() < PEERS_MAX => {
+                self.words.insert(peer, (now, seen));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Who sees it, and what.
+    pub(super) fn words(&self, now: Duration) -> impl Iterator<Item = (&NodeName, &Seen)> {
+        let holds = move |heard: Duration| now < heard + HOLDS;
+        let words = self.words.iter();
+        words
+            .filter(move |(_, (heard, _))| holds(*heard))
+            .map(|(peer, (_, seen))| (peer, seen))
+    }
+
+    /// Whether it writes as `site`, too.
+    pub(super) fn writes_as(&self, site: Site, now: Duration) -> bool {
+        self.words(now).any(|(_, seen)| seen.site == Some(site))
+    }
+
+    /// What is to be told, once each time. `is_heard`: the directory has heard it speak.
+    pub(super) fn news(&mut self, is_heard: bool, now: Duration) -> Option<News> {
+        let word = self.words(now).next();
+        let word = word.map(|(peer, seen)| (peer.clone(), seen.address.clone()));
+        let is_there = is_heard || word.is_some();
+        let was_there = std::mem::replace(&mut self.is_told, is_there);
+        match (was_there, is_there) {
+            (false, true) => Some(News::Begun(word)),
+            (true, false) => Some(News::Over),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{News, Presence, Seen, Twins};
+    use crate::identity::{NodeName, Run, Site};
+
+    fn at(second: u64) -> Duration {
+        Duration::from_secs(second)
+    }
+
+    fn peer(name: &str) -> NodeName {
+        NodeName(name.to_owned())
+    }
+
+    fn seen(site: i64) -> Option<Seen> {
+        Some(Seen {
+            address: "there".to_owned(),
+            site: Site::new(site),
+        })
+    }
+
+    #[test]
+    fn it_is_told_once_and_over_when_nobody_sees_it_any_more() {
+        let mut twins = Twins::default();
+        assert_eq!(twins.news(false, at(0)), None);
+        twins.told(peer("a"), seen(7), at(1));
+        twins.told(peer("b"), seen(7), at(2));
+        let there = (peer("a"), "there".to_owned());
+        assert_eq!(twins.news(false, at(2)), Some(News::Begun(Some(there))));
+        assert_eq!(twins.news(true, at(2)), None);
+        assert!(twins.writes_as(Site::new(7).unwrap(), at(2)));
+        assert!(!twins.writes_as(Site::new(8).unwrap(), at(2)));
+        twins.told(peer("a"), None, at(5));
+        assert_eq!(twins.news(false, at(5)), None, "b sees it");
+        assert_eq!(twins.news(false, at(13)), None);
+        assert_eq!(twins.news(false, at(14)), Some(News::Over), "b is silent");
+        assert_eq!(twins.news(true, at(20)), Some(News::Begun(None)));
+    }
+
+    #[test]
+    fn a_process_that_does_not_write_yet_claims_no_site() {
+        let presence = |site, generation| Presence {
+            run: Run::draw(),
+            site: Site::new(site),
+            generation,
+        };
+        assert_eq!(presence(7, 0).writes(), None);
+        assert_eq!(presence(0, 1).writes(), None);
+        let (site, start) = presence(7, 3).writes().unwrap();
+        assert_eq!((site.get(), start.generation), (7, 3));
+    }
+}

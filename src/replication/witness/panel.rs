@@ -1,0 +1,229 @@
+//! Of whom a store asks whether it is what it was, and when enough have answered.
+//!
+//! One good answer proves nothing: the peer may have been away when the store wrote what it has forgotten.
+//! So all are asked that are known to be alive. A neighbour is connected and can answer; if one does not,
+//! the store goes on as another site, which is always right. Other members may be out of our reach, or gone
+//! since they were heard of. Who lives is heard of within a heartbeat, and with it how far it has our site:
+//! after that time they are not waited for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::identity::NodeName;
+
+/// Above a heartbeat (5 s) and the way of what it brings.
+const ABSENT_AFTER: Duration = Duration::from_secs(6);
+
+/// Who is no neighbour has to be dialled: not again and again.
+const REDIAL: Duration = Duration::from_secs(1);
+
+/// Who may know of our site besides the neighbours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Members {
+    /// A neighbour has told which members there are.
+    pub is_known: bool,
+    /// Those that were heard of lately, neighbours or not.
+    pub alive: BTreeSet<NodeName>,
+    /// The highest checkpoint of our site that any member says it has, and who says so.
+    pub vouched: Option<(i64, NodeName)>,
+}
+
+/// What came of asking one peer, unless it denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It knows nothing that we do not.
+    Good,
+    /// It cannot say now.
+    Cannot,
+    /// It was not reached, or said nothing.
+    Silent,
+}
+
+/// What follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Ask again.
+    Wait,
+    /// The store is what it was.
+    Confirmed,
+    /// It must go on as another site. Why.
+    Another(String),
+}
+
+/// The answers so far.
+#[derive(Debug, Default)]
+pub(super) struct Panel {
+    answers: BTreeMap<NodeName, (Answer, Duration)>,
+}
+
+impl Panel {
+    /// `peer` was asked, and this came of it.
+    pub(super) fn answered(&mut self, peer: NodeName, answer: Answer, now: Duration) {
+        self.answers.insert(peer, (answer, now));
+    }
+
+    /// Who is to be asked now.
+    pub(super) fn due(
+        &self,
+        neighbors: &BTreeSet<NodeName>,
+        members: &Members,
+        now: Duration,
+    ) -> Vec<NodeName> {
+        let is_due = |peer: &&NodeName| match self.answers.get(*peer) {
+            None => true,
+            Some((Answer::Good, _)) => false,
+            Some((_, asked)) => neighbors.contains(*peer) || now >= *asked + REDIAL,
+        };
+        let all = neighbors.union(&members.alive);
+        all.filter(is_due).cloned().collect()
+    }
+
+    /// What follows at `now`, the time since the first question.
+    pub(super) fn decide(
+        &self,
+        neighbors: &BTreeSet<NodeName>,
+        members: &Members,
+        now: Duration,
+        limit: Duration,
+    ) -> Decision {
+        let is_good = |peer: &NodeName| {
+            let answer = self.answers.get(peer);
+            answer.is_some_and(|(answer, _)| *answer == Answer::Good)
+        };
+        let is_absent = |peer: &NodeName| {
+            let answer = self.answers.get(peer);
+            let is_silent = answer.is_none_or(|(answer, _)| *answer == Answer::Silent);
+            is_silent && !neighbors.contains(peer) && now >= ABSENT_AFTER.min(limit)
+        };
+        let all = neighbors.union(&members.alive);
+        let missing: Vec<&str> = all
+            .filter(|peer| !is_good(peer) && !is_absent(peer))
+            .map(|peer| peer.0.as_str())
+            .collect();
+        let has_good = self.answers.keys().any(is_good);
+        if has_good && missing.is_empty() && members.is_known {
+            Decision::Confirmed
+        } else if now < limit {
+            Decision::Wait
+        } else if has_good {
+            Decision::Another(format!(
+                "not all peers could say within {limit:?} whether it is an older copy of itself; missing: {}",
+                missing.join(", ")
+            ))
+        } else {
+            Decision::Another(format!(
+                "no peer could say within {limit:?} whether it is an older copy of itself"
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use super::{Answer, Decision, Members, Panel};
+    use crate::identity::NodeName;
+
+    const LIMIT: Duration = Duration::from_secs(15);
+
+    fn names(names: &[&str]) -> BTreeSet<NodeName> {
+        names
+            .iter()
+            .map(|name| NodeName((*name).to_owned()))
+            .collect()
+    }
+
+    fn members(alive: &[&str]) -> Members {
+        Members {
+            is_known: true,
+            alive: names(alive),
+            vouched: None,
+        }
+    }
+
+    fn panel(answers: &[(&str, Answer)]) -> Panel {
+        let mut panel = Panel::default();
+        for (name, answer) in answers {
+            panel.answered(NodeName((*name).to_owned()), *answer, Duration::ZERO);
+        }
+        panel
+    }
+
+    /// Neighbours a and b, and c that is alive elsewhere.
+    fn decide(answers: &[(&str, Answer)], seconds: u64) -> &'static str {
+        let now = Duration::from_secs(seconds);
+        let (neighbors, members) = (names(&["a", "b"]), members(&["a", "c"]));
+        match panel(answers).decide(&neighbors, &members, now, LIMIT) {
+            Decision::Wait => "wait",
+            Decision::Confirmed => "confirmed",
+            Decision::Another(why) if why.starts_with("no peer could say") => "nobody",
+            Decision::Another(why) if why.ends_with("missing: b") => "b is missing",
+            Decision::Another(why) if why.ends_with("missing: c") => "c is missing",
+            Decision::Another(why) => panic!("{why}"),
+        }
+    }
+
+    #[test]
+    fn all_that_live_have_to_say_so_and_not_only_the_first() {
+        use Answer::{Cannot, Good, Silent};
+        for (answers, seconds, expected) in [
+            (&[][..], 0, "wait"),
+            (&[("a", Good)], 0, "wait"),
+            (&[("a", Good), ("b", Good)], 0, "wait"),
+            (&[("a", Good), ("b", Good), ("c", Good)], 0, "confirmed"),
+            // Who is no neighbour may be gone, or out of reach; its vector was told.
+            (&[("a", Good), ("b", Good), ("c", Silent)], 5, "wait"),
+            (&[("a", Good), ("b", Good), ("c", Silent)], 6, "confirmed"),
+            (&[("a", Good), ("b", Good), ("c", Cannot)], 14, "wait"),
+            (
+                &[("a", Good), ("b", Good), ("c", Cannot)],
+                15,
+                "c is missing",
+            ),
+            // A neighbour is there.
+            (&[("a", Good), ("b", Silent), ("c", Good)], 14, "wait"),
+            (
+                &[("a", Good), ("b", Silent), ("c", Good)],
+                15,
+                "b is missing",
+            ),
+            (
+                &[("a", Good), ("b", Cannot), ("c", Silent)],
+                15,
+                "b is missing",
+            ),
+            (&[("a", Silent), ("b", Cannot)], 15, "nobody"),
+            (&[], 15, "nobody"),
+        ] {
+            assert_eq!(decide(answers, seconds), expected, "{answers:?} {seconds}");
+        }
+    }
+
+    #[test]
+    fn members_have_to_be_known_and_who_has_gone_counts_with_what_it_said() {
+        let good = panel(&[("a", Answer::Good)]);
+        let unknown = Members::default();
+        let now = Duration::ZERO;
+        let decide = |panel: &Panel, neighbors: &[&str], members: &Members| {
+            panel.decide(&names(neighbors), members, now, LIMIT)
+        };
+        assert_eq!(decide(&good, &["a"], &unknown), Decision::Wait);
+        assert_eq!(decide(&good, &["a"], &members(&[])), Decision::Confirmed);
+        assert_eq!(decide(&good, &[], &members(&[])), Decision::Confirmed);
+        assert_eq!(decide(&good, &["b"], &members(&[])), Decision::Wait);
+    }
+
+    #[test]
+    fn who_said_good_is_not_asked_again_and_others_are_not_dialled_all_the_time() {
+        let panel = panel(&[
+            ("a", Answer::Good),
+            ("b", Answer::Cannot),
+            ("c", Answer::Silent),
+        ]);
+        let (neighbors, members) = (names(&["a", "b"]), members(&["c", "d"]));
+        let due = |millis| panel.due(&neighbors, &members, Duration::from_millis(millis));
+        assert_eq!(due(100), Vec::from_iter(names(&["b", "d"])));
+        assert_eq!(due(1_000), Vec::from_iter(names(&["b", "c", "d"])));
+    }
+}
