@@ -14,7 +14,7 @@
 //! | `vector` | the newest checkpoint of each site that is here |
 //! | `checkpoint_begin()`, `checkpoint_finish(upto, horizon)` | make a checkpoint, in two transactions |
 //! | `missing(sites, seqs)` | what a store with this vector may lack; needs `select` on `element` |
-//! | `close_to_writers()`, `close_in_doubt()`, `open_to_writers()` | refuse local writes, and what links bring as well while the store may be an older copy of itself |
+//! | `close_to_writers()`, `close_in_doubt()`, `open_to_writers()` | refuse local writes, and what links bring as well while the store may be an older copy of itself; an open store is open for one run of its server |
 //! | `writers()` | who began to write before that |
 //! | `begin_catch_up()`, table `catch_up`, `apply_catch_up(site)` | bring that in, in one transaction |
 //!
@@ -31,7 +31,7 @@ mod schema;
 mod writers;
 
 pub use error::Error;
-pub use identity::{Owner, identify, owner, renew};
+pub use identity::{Doubt, Owner, identify, owner, renew};
 pub use install::{Installed, install};
 pub use nested::{NestedError, nested_query};
 pub use position::{Break, Position, position};

@@ -21,6 +21,8 @@ mod cluster;
 mod config;
 #[path = "main/engines.rs"]
 mod engines;
+#[path = "main/foreign.rs"]
+mod foreign;
 #[path = "main/hostile.rs"]
 mod hostile;
 #[path = "main/http.rs"]

@@ -19,7 +19,8 @@ use super::store_record::{StoreRecord, Verdict, judge};
 use crate::{
     api::Renewal,
     identity::{Lineage, NodeName, Run, Site},
-    postgres, replication, store,
+    postgres, replication,
+    store::{self, Doubt},
 };
 
 /// How often the record is brought up to date. What is written in between can still be told by peers.
@@ -27,6 +28,22 @@ const KEEP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// One look at the store; one that does not answer is looked for anew.
 const KEEP_LIMIT: Duration = Duration::from_secs(10);
+
+/// While the server does not answer: it may be back any moment, and its store waits for us then.
+const KEEP_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a store that nobody else knows is another site after each start of its server.
+const UNPROVABLE: &str = "its server was started again, and this node has never met another that could \
+    tell whether the store is an older copy of itself";
+
+/// What was noticed about a store in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It is not the one that it was. Why.
+    Another(String),
+    /// Its server was started again: it is closed until it was looked into.
+    Restarted,
+}
 
 /// Whose store it has to be.
 #[derive(Debug, Clone)]
@@ -50,8 +67,8 @@ pub(super) struct Continuity {
 }
 
 impl Continuity {
-    /// Looks into the store, which must be installed and not in use, and gives it the identity that it
-    /// should have. When it is unproven, it is closed to writers.
+    /// Looks into the store, which must be installed and not in use by a data plane, and gives it the
+    /// identity that it should have. When it is unproven, it is closed to writers.
     pub(super) async fn establish(
         admin: &tokio_postgres::Config,
         owned: Owned,
@@ -95,26 +112,18 @@ impl Continuity {
         );
         match &verdict {
             Verdict::Same if owner.is_open => {}
+            // It was closed because its node left.
             Verdict::Same => store::open(&client).await?,
             // Should it be an older copy that has written nothing since, no peer will ever tell: the links
             // must not go on. Both ends of each stand where another log had got to, and would leave out
             // what lies between. The vector is true of the copy, so new links bring what is missing.
-            Verdict::Unproven => {
-                store::close_in_doubt(&client).await?;
-                clear(admin).await?;
-                // A transaction that nobody can end here may go on: if a peer knows of its number, this is
-                // an older copy, and gets no new site before it has ended.
-                let settled = settle(&client).await?;
-                if !settled.left.is_empty() {
-                    let left = store::list(&settled.left);
-                    warn!(
-                        left,
-                        "transactions that write go on in a store that is in doubt"
-                    );
-                }
+            Verdict::Unproven => suspend(admin, &client).await?,
+            Verdict::Unprovable => {
+                let site = renew(admin, &client, &owned, Doubt::None).await?;
+                record.renewed(Some(owner.site), site, UNPROVABLE);
             }
             Verdict::Another(why) => {
-                let site = renew(admin, &client, &owned, true).await?;
+                let site = renew(admin, &client, &owned, Doubt::Behind).await?;
                 record.renewed(Some(owner.site), site, why);
             }
         }
@@ -156,6 +165,33 @@ impl Continuity {
         }
     }
 
+    /// Goes on in a new run of the server that began with us: nobody else could reach it since it was
+    /// looked into.
+    pub(super) async fn follow(&self, admin: &tokio_postgres::Config) -> anyhow::Result<()> {
+        let client = connect(admin).await?;
+        let position = store::position(&client).await?;
+        let recorded = self.lock().position.clone();
+        if position.started == recorded.started {
+            return Ok(());
+        }
+        if let Some(found) = position.departs_from(&recorded) {
+            anyhow::bail!("the store changed while its server was started again: {found}");
+        }
+        if !self.is_unproven {
+            store::open(&client).await?;
+        }
+        let mut record = self.lock();
+        record.position = position;
+        record
+            .write(&self.data_dir)
+            .context("cannot write the record of the store")
+    }
+
+    /// Looks into the store anew, because its server was started again.
+    pub(super) async fn again(&self, admin: &tokio_postgres::Config) -> anyhow::Result<Self> {
+        Self::establish(admin, self.owned.clone(), &self.data_dir).await
+    }
+
     /// Gives the store another site. All that used the old one must have ended.
     pub(super) async fn renew(
         &mut self,
@@ -167,8 +203,11 @@ impl Continuity {
             .await?
             .context("the store has no identity")?;
         // Evicted while nobody had confirmed it: it may be an older copy as well.
-        let is_doubtful = self.is_unproven || why.is_doubtful();
-        let site = renew(admin, &client, &self.owned, is_doubtful).await?;
+        let doubt = match why.doubt() {
+            Doubt::None if self.is_unproven && owner.is_in_doubt => Doubt::Behind,
+            doubt => doubt,
+        };
+        let site = renew(admin, &client, &self.owned, doubt).await?;
         let position = store::position(&client).await?;
         let mut record = self.lock();
         record.renewed(Some(owner.site), site, &why.to_string());
@@ -180,32 +219,39 @@ impl Continuity {
         Ok(())
     }
 
-    /// Keeps the record up to date until the task is aborted; the answer says why the store must go on
-    /// as another site, should somebody put an older copy in its place while the node runs.
+    /// Keeps the record up to date until the task is aborted; the answer says what is wrong, should
+    /// the server be started again, or somebody put an older copy in its place, while the node runs.
     pub(super) fn keep(
         &self,
-        admin: watch::Receiver<tokio_postgres::Config>,
-    ) -> (JoinHandle<()>, watch::Receiver<Option<String>>) {
+        mut admin: watch::Receiver<tokio_postgres::Config>,
+    ) -> (JoinHandle<()>, watch::Receiver<Option<Trouble>>) {
         let (sender, trouble) = watch::channel(None);
         let keeper = self.clone();
         let task = tokio::spawn(async move {
             let mut client = None;
             loop {
-                let config = admin.borrow().clone();
+                let config = admin.borrow_and_update().clone();
                 let look = tokio::time::timeout(KEEP_LIMIT, keeper.look(&config, &mut client));
-                match look.await {
-                    Ok(Ok(None)) => {}
-                    Ok(Ok(Some(why))) => {
-                        sender.send_replace(Some(why));
+                let pause = match look.await {
+                    Ok(Ok(None)) => KEEP_INTERVAL,
+                    Ok(Ok(Some(trouble))) => {
+                        sender.send_replace(Some(trouble));
                         return;
                     }
                     Ok(Err(error)) => {
                         debug!(error = format!("{error:#}"), "the store was not looked at");
                         client = None;
+                        KEEP_PAUSE
                     }
-                    Err(_) => client = None,
+                    Err(_) => {
+                        client = None;
+                        KEEP_PAUSE
+                    }
+                };
+                // At once when the store is to be found elsewhere, or has just come back.
+                if let Ok(Err(_)) = tokio::time::timeout(pause, admin.changed()).await {
+                    return;
                 }
-                tokio::time::sleep(KEEP_INTERVAL).await;
             }
         });
         (task, trouble)
@@ -223,12 +269,12 @@ impl Continuity {
         }
     }
 
-    /// One look: brings the record up to date, or says why it cannot be.
+    /// One look: brings the record up to date, or says what is wrong.
     async fn look(
         &self,
         admin: &tokio_postgres::Config,
         client: &mut Option<tokio_postgres::Client>,
-    ) -> anyhow::Result<Option<String>> {
+    ) -> anyhow::Result<Option<Trouble>> {
         let open = match client.take() {
             Some(open) => open,
             None => connect(admin).await?,
@@ -237,7 +283,10 @@ impl Continuity {
         *client = Some(open);
         let mut record = self.lock();
         if let Some(found) = position.departs_from(&record.position) {
-            return Ok(Some(found.to_string()));
+            return Ok(Some(Trouble::Another(found.to_string())));
+        }
+        if position.started != record.position.started {
+            return Ok(Some(Trouble::Restarted));
         }
         if record.position != position {
             record.position = position;
@@ -270,9 +319,13 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// Whether the store's vector may claim too much. An evicted store is whole.
-    fn is_doubtful(&self) -> bool {
-        matches!(self, Self::Behind(_) | Self::Twin)
+    /// What may be wrong with the store. An evicted one is whole.
+    fn doubt(&self) -> Doubt {
+        match self {
+            Self::Behind(_) => Doubt::Behind,
+            Self::Evicted => Doubt::None,
+            Self::Twin => Doubt::Twin { trusted: None },
+        }
     }
 }
 
@@ -292,12 +345,32 @@ async fn connect(admin: &tokio_postgres::Config) -> anyhow::Result<tokio_postgre
         .context("cannot connect to the store")
 }
 
+/// Closes a store until it is known what it is.
+async fn suspend(
+    admin: &tokio_postgres::Config,
+    client: &tokio_postgres::Client,
+) -> anyhow::Result<()> {
+    store::close_in_doubt(client).await?;
+    clear(admin).await?;
+    // A transaction that nobody can end here may go on: if a peer knows of its number, this is
+    // an older copy, and gets no new site before it has ended.
+    let settled = settle(client).await?;
+    if !settled.left.is_empty() {
+        let left = store::list(&settled.left);
+        warn!(
+            left,
+            "transactions that write go on in a store that is in doubt"
+        );
+    }
+    Ok(())
+}
+
 /// Closed first, so that nothing is written under the old site any more; links go before the new one.
 async fn renew(
     admin: &tokio_postgres::Config,
     client: &tokio_postgres::Client,
     owned: &Owned,
-    is_doubtful: bool,
+    doubt: Doubt,
 ) -> anyhow::Result<Site> {
     store::close_in_doubt(client).await?;
     clear(admin).await?;
@@ -309,7 +382,7 @@ async fn renew(
             first.cure()
         );
     }
-    Ok(store::renew(client, &owned.me, &owned.cluster, is_doubtful).await?)
+    Ok(store::renew(client, &owned.me, &owned.cluster, doubt).await?)
 }
 
 async fn settle(client: &tokio_postgres::Client) -> anyhow::Result<store::Settled> {

@@ -20,7 +20,7 @@ use commands::{Leaving, left, refuse};
 use super::{
     Ended,
     clock::{Bounds, Clocks, Told},
-    continuity::Why,
+    continuity::{Trouble, Why},
     data_dir::DataDir,
     departed::Departed,
     envelope::{self, Reply, Request, Time, Word},
@@ -58,7 +58,10 @@ pub(super) struct Inputs {
 /// Why serving came to an end.
 enum Next {
     End(Ended),
+    /// The store has to go on as another site.
     Renew(Why),
+    /// The store's server was started again.
+    Reopen,
 }
 
 /// The parts, and what the loop knows.
@@ -144,6 +147,12 @@ impl Core {
                         break Ended::Stopped;
                     }
                 }
+                Next::Reopen => {
+                    self.hold_plane(None);
+                    if self.reopen(&mut inputs, &mut store).await.is_none() {
+                        break Ended::Stopped;
+                    }
+                }
             }
         };
         store.close().await;
@@ -178,6 +187,17 @@ impl Core {
     async fn renew(&mut self, inputs: &mut Inputs, store: &mut OpenStore, why: &Why) -> Option<()> {
         let waiting = "the store is being given a new incarnation";
         self.attend(inputs, store.renew(why), waiting).await?;
+        self.picture.store(store);
+        self.announce();
+        self.gossiper.hurry();
+        Some(())
+    }
+
+    /// Has the store looked into again; `None` when told to stop meanwhile.
+    async fn reopen(&mut self, inputs: &mut Inputs, store: &mut OpenStore) -> Option<()> {
+        info!("the store's server was started again: the store is looked into");
+        let waiting = "the store's server was started again";
+        self.attend(inputs, store.reopen(), waiting).await?;
         self.picture.store(store);
         self.announce();
         self.gossiper.hurry();
@@ -254,7 +274,10 @@ impl Core {
                     self.on_network(event);
                 }
                 turn = self.gossiper.next() => self.on_gossip(turn),
-                why = record.trouble() => return Next::Renew(Why::Behind(why)),
+                trouble = record.trouble(), if leaving.is_none() => return match trouble {
+                    Trouble::Another(why) => Next::Renew(Why::Behind(why)),
+                    Trouble::Restarted => Next::Reopen,
+                },
                 Ok(()) = store_ready.changed() => {
                     if *store_ready.borrow() {
                         plane.handle.store_moved(store.server.connection());

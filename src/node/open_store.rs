@@ -7,7 +7,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
 use super::{
-    continuity::{Continuity, Owned, Why},
+    continuity::{Continuity, Owned, Trouble, Why},
     examination::{self, Examination},
 };
 use crate::{
@@ -100,6 +100,25 @@ impl OpenStore {
         }
     }
 
+    /// Looks into the store anew, however long its server takes to allow it.
+    pub(super) async fn reopen(&mut self) {
+        let mut pause = *RETRY.start();
+        loop {
+            match self.continuity.again(&self.server.connection()).await {
+                Ok(continuity) => {
+                    self.continuity = continuity;
+                    return;
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    warn!(error, retry_in = ?pause, "the store cannot be looked into yet");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(*RETRY.end());
+        }
+    }
+
     /// Keeps the record of the store up to date for as long as the result lives.
     pub(super) fn keep_record(&self) -> RecordKeeper {
         let (server, receiver) = watch::channel(self.server.connection());
@@ -123,7 +142,7 @@ impl OpenStore {
 pub(super) struct RecordKeeper {
     server: watch::Sender<tokio_postgres::Config>,
     task: JoinHandle<()>,
-    trouble: watch::Receiver<Option<String>>,
+    trouble: watch::Receiver<Option<Trouble>>,
 }
 
 impl RecordKeeper {
@@ -132,12 +151,11 @@ impl RecordKeeper {
         self.server.send_replace(server);
     }
 
-    /// Returns why the store is not the one that it was any more, once that is so. Safe to drop and call
-    /// again.
-    pub(super) async fn trouble(&mut self) -> String {
+    /// Returns what is wrong with the store, once something is. Safe to drop and call again.
+    pub(super) async fn trouble(&mut self) -> Trouble {
         let told = self.trouble.wait_for(Option::is_some).await;
-        match told.ok().and_then(|why| why.clone()) {
-            Some(why) => why,
+        match told.ok().and_then(|trouble| trouble.clone()) {
+            Some(trouble) => trouble,
             // The task has ended without an answer: there will be none.
             None => std::future::pending().await,
         }
@@ -241,6 +259,7 @@ async fn private(config: &Config, data_dir: &Path, owned: Owned) -> anyhow::Resu
         pin(&server.connection()).await?;
         let continuity = prepare(&server.connection(), owned, data_dir).await?;
         server.reveal().await?;
+        continuity.follow(&server.connection()).await?;
         let findings = require_fit(&server.connection(), requirements).await?;
         anyhow::Ok((continuity, findings))
     };

@@ -48,6 +48,9 @@ pub(super) enum Verdict {
     Same,
     /// As far as the record tells it is, but the record may have been put back with it. Peers know.
     Unproven,
+    /// It is the one that was recorded, but nobody could tell if it were an older copy. Its vector is true
+    /// all the same.
+    Unprovable,
     /// It is not. Why.
     Another(String),
 }
@@ -76,10 +79,12 @@ pub(super) fn judge(
     if let Some(found) = position.departs_from(&record.position) {
         return Verdict::Another(found.to_string());
     }
-    if !record.has_met_peers || (position.is_same_run(&record.position) && !owner.is_in_doubt) {
+    if position.is_same_run(&record.position) && !owner.is_in_doubt {
         Verdict::Same
-    } else {
+    } else if record.has_met_peers {
         Verdict::Unproven
+    } else {
+        Verdict::Unprovable
     }
 }
 
@@ -149,7 +154,9 @@ mod tests {
             timeline: 1,
             wal: 1_000,
             database: 5,
+            table: 6,
             checkpoint: 50,
+            number: 55,
             started: 9,
         }
     }
@@ -193,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_was_started_again_is_asked_about_if_there_is_somebody_to_ask() {
+    fn a_server_that_was_started_again_is_another_site_unless_there_is_somebody_to_ask() {
         let restarted = Position {
             started: 10,
             ..position()
@@ -205,6 +212,8 @@ mod tests {
             ..record()
         };
         let verdict = judge(Some(&alone), &owner(), &me(), &restarted);
+        assert_eq!(verdict, Verdict::Unprovable);
+        let verdict = judge(Some(&alone), &owner(), &me(), &position());
         assert_eq!(verdict, Verdict::Same);
     }
 

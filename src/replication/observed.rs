@@ -39,6 +39,9 @@ pub(crate) struct Incoming {
     pub(crate) peer: Option<NodeName>,
     /// Disabled ones are half-made: we enable last and drop in one transaction.
     pub(crate) enabled: bool,
+    /// It is for a table that is not there any more, and drops without a word what comes for the
+    /// present one.
+    pub(crate) is_stale: bool,
     /// The slot it reads from, which names the site that we had then.
     pub(crate) slot: Option<LinkName>,
     /// Its apply worker is connected and has heard from the publisher.
@@ -58,7 +61,8 @@ pub(crate) struct Incoming {
 pub(crate) struct Outgoing {
     /// Who subscribes, as noted when it was made.
     pub(crate) peer: Option<NodeName>,
-    /// The publication exists, and with it the link's role.
+    /// The publication exists, and with it the link's role. One that lost its table, because that was
+    /// dropped or restored, publishes nothing.
     pub(crate) published: bool,
     /// The slot, if it exists.
     pub(crate) slot: Option<Slot>,
@@ -109,13 +113,15 @@ impl Inventory {
     }
 }
 
-/// The comment of a subscription or publication names the peer. A worker for the main table has no
+/// A worker drops what comes for a table that its subscription does not know. The comment of a subscription or publication names the peer. A worker for the main table has no
 /// `relid`; `leader_pid` of later versions is only set with parallel streaming, which we switch off.
 const INCOMING: &str = "\
 select s.subname::text, obj_description(s.oid, 'pg_subscription'), s.subenabled,
-       s.subslotname::text, w.pid is not null and w.received_lsn is not null,
-       o.remote_lsn, w.received_lsn, w.latest_end_lsn, coalesce(e.apply_error_count, 0)
+       s.subslotname::text, w.pid is not null and w.received_lsn is not null and r.srsubid is not null,
+       o.remote_lsn, w.received_lsn, w.latest_end_lsn, coalesce(e.apply_error_count, 0),
+       r.srsubid is not null
   from pg_subscription s
+  left join pg_subscription_rel r on r.srsubid = s.oid and r.srrelid = to_regclass('crdv.element')
   left join pg_stat_subscription w on w.subid = s.oid and w.relid is null
   left join pg_stat_subscription_stats e on e.subid = s.oid
   left join pg_replication_origin_status o on o.external_id = 'pg_' || s.oid
@@ -124,7 +130,10 @@ select s.subname::text, obj_description(s.oid, 'pg_subscription'), s.subenabled,
 
 const OUTGOING: &str = "\
 select coalesce(p.pubname, s.slot_name)::text, obj_description(p.oid, 'pg_publication'),
-       p.oid is not null, s.slot_name is not null, coalesce(s.active, false),
+       p.oid is not null and exists (
+         select from pg_publication_rel r
+          where r.prpubid = p.oid and r.prrelid = to_regclass('crdv.element')),
+       s.slot_name is not null, coalesce(s.active, false),
        coalesce(s.wal_status = 'lost', false), s.confirmed_flush_lsn,
        (pg_current_wal_lsn() - s.confirmed_flush_lsn)::bigint,
        (pg_current_wal_lsn() - s.restart_lsn)::bigint
@@ -221,6 +230,7 @@ fn incoming(row: &Row) -> Option<(LinkName, Incoming)> {
         received: lsn(row, 6),
         heard: lsn(row, 7),
         errors: row.get(8),
+        is_stale: !row.get::<_, bool>(9),
     };
     Some((name, link))
 }

@@ -179,7 +179,10 @@ impl View<'_> {
         let (_, generation) = self.desired.neighbor(peer)?;
         let usable = |(name, link): &(&LinkName, &Incoming)| {
             let ours = Some(LinkName::new(inventory.own, name.epoch));
-            link.enabled && link.slot == ours && !self.about(name).is_some_and(|n| n.condemned)
+            link.enabled
+                && !link.is_stale
+                && link.slot == ours
+                && !self.about(name).is_some_and(|n| n.condemned)
         };
         let newest = inventory
             .incoming_of(peer)

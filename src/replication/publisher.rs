@@ -136,6 +136,7 @@ impl Publisher {
         session
             .batch_execute(&format!(
                 "begin; {role}
+                 update crdv.self set has_published = true where not has_published;
                  create publication {name} for table crdv.element where (via <> {site})
                    with (publish = 'insert');
                  comment on publication {name} is {comment};

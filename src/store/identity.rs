@@ -61,7 +61,7 @@ pub struct Owner {
     pub node: NodeName,
     /// Its cluster.
     pub cluster: String,
-    /// Whether it takes local writes.
+    /// Whether it takes local writes, in this run of its server.
     pub is_open: bool,
     /// Whether it may be an older copy of itself: it takes nothing in from links either.
     pub is_in_doubt: bool,
@@ -91,10 +91,42 @@ pub async fn owner(client: &Client) -> Result<Option<Owner>, Error> {
     }))
 }
 
+/// What may be wrong with a store that goes on as another site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// Nothing: it has all that its vector says, and its numbers are its own.
+    None,
+    /// Its vector is not to be believed, so the next catch-up brings everything. What it has written since
+    /// it was opened is written anew.
+    Behind,
+    /// The same, and another copy of it, which writes too, does the same. Each has to.
+    Twin {
+        /// The last number that the copies had in common, if it is known. Else it is the last before each
+        /// was opened, which is lower in a copy that was open when the other was made.
+        trusted: Option<i64>,
+    },
+}
+
+impl Doubt {
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Behind => "behind",
+            Self::Twin { .. } => "twin",
+        }
+    }
+
+    fn trusted(self) -> Option<i64> {
+        match self {
+            Self::Twin { trusted } => trusted,
+            Self::None | Self::Behind => None,
+        }
+    }
+}
+
 /// Gives the store to `node` under a new incarnation, and opens it to writers; returns its new site.
 ///
-/// All links must have been taken down, and the store closed and [settled](super::settle). `is_doubtful`: the store's vector is not to be believed, so the
-/// next catch-up brings everything.
+/// All links must have been taken down, and the store closed and [settled](super::settle).
 ///
 /// # Errors
 ///
@@ -103,14 +135,21 @@ pub async fn renew(
     client: &Client,
     node: &NodeName,
     cluster: &str,
-    is_doubtful: bool,
+    doubt: Doubt,
 ) -> Result<Site, Error> {
     let incarnation = rand::rng().random_range(1..=i64::MAX);
     let site = Site::derive(node, incarnation);
     client
         .execute(
-            "select crdv.renew($1, $2, $3, $4, $5)",
-            &[&site.get(), &node.0, &incarnation, &cluster, &is_doubtful],
+            "select crdv.renew($1, $2, $3, $4, $5, $6)",
+            &[
+                &site.get(),
+                &node.0,
+                &incarnation,
+                &cluster,
+                &doubt.name(),
+                &doubt.trusted(),
+            ],
         )
         .await
         .map_err(Error::attempt("take a new incarnation"))?;

@@ -18,9 +18,16 @@ pub struct Position {
     pub wal: u64,
     /// The database's object id: each `create database` draws one.
     pub database: u32,
+    /// The object id of the table of operations: each `create table` draws one, so a restored dump has
+    /// another. 0 in records of versions that did not look.
+    #[serde(default)]
+    pub table: u32,
     /// The last checkpoint of the store's own site; 0 before the first. Unlike the last number given
     /// out it never goes back in a crash.
     pub checkpoint: i64,
+    /// The last number given out. While the server runs it never goes back.
+    #[serde(default)]
+    pub number: i64,
     /// When the server was started, Unix microseconds.
     pub started: i64,
 }
@@ -32,12 +39,16 @@ pub enum Break {
     System,
     /// Another database.
     Database,
+    /// Another table.
+    Table,
     /// Another branch of the server's history.
     Timeline,
     /// The log ends earlier.
     Wal,
     /// Its own checkpoint is an earlier one.
     Checkpoint,
+    /// Numbers are given out again.
+    Number,
 }
 
 impl fmt::Display for Break {
@@ -45,9 +56,11 @@ impl fmt::Display for Break {
         f.write_str(match self {
             Self::System => "the store is in another server than before (a clone, or restored)",
             Self::Database => "the store is in another database than before (restored or cloned)",
+            Self::Table => "the store's tables are not those that it had (restored from a dump)",
             Self::Timeline => "the server was recovered to a point in time, or promoted",
             Self::Wal => "the server is an older copy of itself: its log ends before where it was",
             Self::Checkpoint => "the store is an older copy of itself: it lacks its own checkpoint",
+            Self::Number => "the sequence crdv.seq was set back: numbers were given out twice",
         })
     }
 }
@@ -64,8 +77,12 @@ impl Position {
             Some(Break::Wal)
         } else if self.database != recorded.database {
             Some(Break::Database)
+        } else if self.table != recorded.table && recorded.table != 0 {
+            Some(Break::Table)
         } else if self.checkpoint < recorded.checkpoint {
             Some(Break::Checkpoint)
+        } else if self.number < recorded.number && self.started == recorded.started {
+            Some(Break::Number)
         } else {
             None
         }
@@ -93,8 +110,9 @@ pub async fn position(client: &Client) -> Result<Position, Error> {
                     (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint,
                     pg_catalog.substr(pg_catalog.pg_walfile_name(
                       pg_catalog.pg_current_wal_flush_lsn()), 1, 8),
+                    'crdv.element'::pg_catalog.regclass::oid, q.last_value,
                     pg_catalog.pg_current_wal_flush_lsn()
-               from pg_catalog.pg_control_system() s, pg_catalog.pg_database d
+               from crdv.seq q, pg_catalog.pg_control_system() s, pg_catalog.pg_database d
               where d.datname = pg_catalog.current_database()",
             &[],
         )
@@ -107,7 +125,9 @@ pub async fn position(client: &Client) -> Result<Position, Error> {
         started: row.get(3),
         // The server writes eight hexadecimal digits.
         timeline: u32::from_str_radix(row.get(4), 16).unwrap_or_default(),
-        wal: row.get::<_, PgLsn>(5).into(),
+        table: row.get(5),
+        number: row.get(6),
+        wal: row.get::<_, PgLsn>(7).into(),
     })
 }
 
@@ -121,7 +141,9 @@ mod tests {
             timeline: 1,
             wal: 1_000,
             database: 5,
+            table: 6,
             checkpoint: 50,
+            number: 55,
             started: 9,
         }
     }
@@ -135,8 +157,10 @@ mod tests {
         };
         assert_eq!(later.departs_from(&recorded()), None);
         assert!(later.is_same_run(&recorded()));
+        // A crash forgets numbers that nobody has got.
         let restarted = Position {
             started: 10,
+            number: 54,
             ..later
         };
         assert_eq!(restarted.departs_from(&recorded()), None);
@@ -184,6 +208,22 @@ mod tests {
                     ..now.clone()
                 },
                 Break::Checkpoint,
+            ),
+            (
+                Position {
+                    table: 7,
+                    wal: 9_000,
+                    ..now.clone()
+                },
+                Break::Table,
+            ),
+            (
+                Position {
+                    number: 54,
+                    wal: 9_000,
+                    ..now.clone()
+                },
+                Break::Number,
             ),
         ] {
             assert_eq!(found.departs_from(&now), Some(expected));

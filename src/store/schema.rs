@@ -57,6 +57,7 @@ impl Schema {
                 "0003-integrity",
                 "0004-clock-types",
                 "0005-own-site",
+                "0006-run",
             ),
             definitions: files!(
                 Definition,

@@ -6,19 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use starling::identity::{NodeName, Site};
-use starling::postgres::{self, PrivateConfig, PrivateServer};
+use starling::postgres::{self, Lifecycle, PrivateConfig, PrivateServer};
 use starling::replication::{
     self, Advertise, Departure, Handle, Neighbor, Reply, Request, Settings, Transport,
     TransportError,
 };
 use starling::store;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
@@ -169,6 +170,7 @@ impl Node {
         store::install(&mut client).await.unwrap();
         let name = NodeName(format!("node-{number}"));
         let site = store::identify(&mut client, &name, "test").await.unwrap();
+        tokio::spawn(open_in_each_run(Arc::downgrade(&server), server.watch()));
         Self {
             name,
             site,
@@ -198,9 +200,22 @@ impl Node {
     pub(crate) async fn start_store(&mut self) {
         let config = Self::config(self.dir.path(), self.programs.clone());
         self.server = Arc::new(PrivateServer::start(config).await.unwrap());
+        self.open_store().await;
+        tokio::spawn(open_in_each_run(
+            Arc::downgrade(&self.server),
+            self.server.watch(),
+        ));
         if let Some(engine) = &self.engine {
             engine.store_moved(self.connection());
         }
+    }
+
+    /// What a node's controller does once it has looked into the store.
+    async fn open_store(&self) {
+        until("the store is opened", || async {
+            open(&self.server.connection()).await
+        })
+        .await;
     }
 
     pub(crate) fn engine(&self) -> &Handle {
@@ -249,6 +264,7 @@ impl Node {
 
     pub(crate) async fn await_up(&self) {
         until("the store is back", || self.try_text("1")).await;
+        self.open_store().await;
         if let Some(engine) = &self.engine {
             engine.store_moved(self.connection());
         }
@@ -276,6 +292,25 @@ impl Node {
         )
         .await
     }
+}
+
+/// A store is closed in each new run of its server, until somebody has looked into it.
+async fn open_in_each_run(server: Weak<PrivateServer>, mut lifecycle: watch::Receiver<Lifecycle>) {
+    while lifecycle.changed().await.is_ok() {
+        let is_ready = *lifecycle.borrow_and_update() == Lifecycle::Ready;
+        let Some(connection) = server.upgrade().map(|server| server.connection()) else {
+            return;
+        };
+        if is_ready {
+            // One that is down again comes back here.
+            let _ = open(&connection).await;
+        }
+    }
+}
+
+async fn open(connection: &tokio_postgres::Config) -> Option<()> {
+    let client = postgres::connect(connection).await.ok()?;
+    store::open(&client).await.ok()
 }
 
 /// Stops the server of a data directory at once, if it runs.

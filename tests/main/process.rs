@@ -166,6 +166,11 @@ impl Node {
         self.kill_server();
     }
 
+    /// Sends a signal to the controller.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(pid_of(self.child.as_ref().expect("it runs")), signal).unwrap();
+    }
+
     /// Kills the controller alone; the server keeps running.
     pub(crate) fn kill_controller(&mut self) {
         if let Some(mut child) = self.child.take() {

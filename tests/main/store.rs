@@ -13,6 +13,8 @@ mod closing;
 mod concurrency;
 #[path = "store/convergence.rs"]
 mod convergence;
+#[path = "store/identity.rs"]
+mod identity;
 #[path = "store/install.rs"]
 mod install;
 #[path = "store/interface.rs"]

@@ -52,6 +52,18 @@ end $$;
 comment on function crdv.via() is 'site of the store whose changes this session applies; internal';
 revoke all on function crdv.via() from public;
 
+-- The link is started again by its server, for as long as the store is closed: more slowly than that would be, so that
+-- its log does not fill up.
+create or replace function crdv.refuse_link() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform pg_sleep(1);
+  perform crdv.refuse('k', '$catchup', '', null);
+  raise 'this store took no writes a moment ago' using errcode = 'read_only_sql_transaction';
+end $$;
+comment on function crdv.refuse_link() is 'raises an error after a while; internal';
+revoke all on function crdv.refuse_link() from public;
+
 -- Few statements and expressions, because each is prepared again in each transaction, and a cluster
 -- pays for them at every store. For the same reason there is no `set search_path`, a tenth of the cost:
 -- an apply worker's path is empty, which means pg_catalog. Whoever else may write in session role
@@ -63,7 +75,7 @@ begin
   -- those that they cover, which may be on their way over another link. Its marker is its first row.
   -- (The locks are never null: this takes them, in order, in one expression.) A store that is in doubt
   -- cannot tell its own operations from others': it takes nothing in, and the link tries again.
-  if (coalesce(new.site = crdv.own_site(), crdv.refuse(new.type, new.id, new.key, null) is null)
+  if (coalesce(new.site = crdv.own_site(), crdv.refuse_link() is null)
       or case new.id::text when '$catchup' then pg_advisory_xact_lock(1398030674, 0) is null
          else pg_advisory_xact_lock_shared(1398030674, 0) is null end
       or pg_advisory_xact_lock(1398030675, hashint8(new.site)) is null) then

@@ -29,6 +29,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   share bigint;
   clock bigint;
+  number bigint;
 begin
   if pg_current_xact_id() is null or crdv.siteid() is null or id_ is null or delta_ is null
      or starts_with(id_, '$') or octet_length(id_) > 1900 then
@@ -40,7 +41,7 @@ begin
   loop
     delete from crdv.element e
     where e.type = 'c' and e.id = id_ and e.key = crdv.siteid()::text
-    returning e.data::bigint, e.hlc into share, clock;
+    returning e.data::bigint, e.hlc, e.seq into share, clock, number;
     if share > 0 and delta_ > 9223372036854775807 - share
        or share < 0 and delta_ < -9223372036854775807 - 1 - share then
       raise 'counter % would overflow: this site''s share is %, the change %', id_, share, delta_
@@ -48,6 +49,10 @@ begin
     end if;
     -- We hold the row that we deleted, so nobody else can have written.
     if share is not null then
+      -- The first change since the store was opened: see `write_anew`.
+      if number <= crdv.trusted() then
+        insert into crdv.counter_base (id, share, seq) values (id_, share, number) on conflict do nothing;
+      end if;
       insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
       values (id_, crdv.siteid(), crdv.writing_site(), nextval('crdv.seq'), 'c', 'a', share + delta_, '{}', '{}',
               greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, clock + 1));

@@ -1,11 +1,19 @@
 -- Why: a store must know which operations are its own, cheaply: every write names its site, and
--- every replicated row is compared with it.
+-- every replicated row is compared with it. And a copy of a store, however it was made, must not write before
+-- its controller has looked into it, or numbers would be given out twice.
 --
--- Guarantees: a store that is open to writers has the site of the record in `self` as the constant in
--- `siteid()`. A closed one has null there: every local write is refused, in whatever session. Appliers
--- compare with the constant in `own_site()`: it stays while the store is closed, so that links go on,
--- and is null as well for a store that may be an older copy of itself. Such a store takes nothing in
--- and gives no number out until it is known what it is.
+-- Guarantees: in a store that is open to writers `siteid()` is the site of the record in `self`, in one run of one
+-- server, in one database, with one table. Anywhere else, and in a store that was closed, it is null: every local write
+-- is refused, in whatever session. So a restarted server, a promoted standby, a restored dump, backup or image and a
+-- copied database are closed until they are opened.
+--
+-- Appliers compare with `own_site()`, which is the same, but stays while a store is closed to writers only, so that
+-- links go on. Where it is null the store may be an older copy of itself: it takes nothing in and gives no number
+-- out until it is known what it is.
+--
+-- How: of one session neither the run of its server nor its database can ever change, so both functions may call
+-- themselves immutable: they are looked up when a statement is planned, once a session, and cost a write nothing.
+-- Replacing one invalidates every plan that holds the old one.
 --
 -- Nobody waits for a lock to close a store, so nobody queues behind it. A statement that writes locks the
 -- table before it makes sure that its plan is still right. So, once `close_to_writers` has committed,
@@ -15,6 +23,16 @@
 --
 -- Leaves out: how a site is derived, when an incarnation ends, and when a store is in doubt; the
 -- controller decides that.
+
+-- The names are resolved when the function is made, and again when a dump of it is restored: a table that was made
+-- anew has another number. The path of a relation's file holds the database's, whatever its tablespace.
+create or replace function crdv.here() returns text
+language sql stable parallel safe
+return extract(epoch from pg_postmaster_start_time())::text
+  || '/' || substring(pg_relation_filepath('crdv.seq'::regclass) from '([0-9]+)/[0-9]+$')
+  || '/' || 'crdv.element'::regclass::oid::text;
+comment on function crdv.here() is 'this run of the server, this database and this table; internal';
+grant execute on function crdv.here() to public;
 
 create or replace function crdv.close_to_writers() returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -65,18 +83,34 @@ comment on function crdv.writers() is
   'transactions that have written to this store and have not ended: a session or a prepared one; internal';
 revoke all on function crdv.writers() from public;
 
+-- The first time in a run it also notes up to which number the site's operations are those of all copies of the store.
+-- Later ones are this copy's alone, and nobody has got any, because all links have been taken down by then. (The last
+-- number given out would not do: a crash skips some, which the original may have given out.)
 create or replace function crdv.open_to_writers() returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
+  place constant text := crdv.here();
+  last_number bigint;
   name text;
 begin
+  lock table crdv.self in share row exclusive mode;
+  if exists (select from crdv.self s where s.opened_at is distinct from place) then
+    select coalesce(max(e.seq), 0) into last_number from crdv.element e
+    where e.site = (select s.site from crdv.self s);
+    update crdv.self set opened_at = place, trusted = last_number, has_published = false;
+    delete from crdv.counter_base;
+    execute format(
+      'create or replace function crdv.trusted() returns bigint '
+      'language sql immutable parallel safe return %s::bigint', last_number);
+  end if;
   foreach name in array array['siteid', 'own_site'] loop
     execute format(
-      'create or replace function crdv.%I() returns bigint '
-      'language sql immutable parallel safe return %s::bigint', name, (select s.site from crdv.self s));
+      'create or replace function crdv.%I() returns bigint language sql immutable parallel safe '
+      'return case when crdv.here() = %L then %s::bigint end',
+      name, place, (select s.site from crdv.self s));
   end loop;
 end $$;
-comment on function crdv.open_to_writers() is 'takes local writes; internal';
+comment on function crdv.open_to_writers() is 'takes local writes in this run of the server; internal';
 revoke all on function crdv.open_to_writers() from public;
 
 create or replace function crdv.become(
@@ -87,7 +121,7 @@ begin
   insert into crdv.self as s (site, node, incarnation, cluster)
   values (site_, node_, incarnation_, cluster_)
   on conflict on constraint self_pkey do update
-    set site = excluded.site, node = excluded.node,
+    set site = excluded.site, node = excluded.node, opened_at = null,
         incarnation = excluded.incarnation, cluster = excluded.cluster;
   perform crdv.open_to_writers();
 end $$;
@@ -97,27 +131,116 @@ revoke all on function crdv.become(bigint, text, bigint, text) from public;
 -- The store goes on as another site. What its former site wrote stays, as the operations of a site like
 -- any other: it comes back from whoever has more of it, and goes to whoever has less.
 --
--- `is_doubtful`: the store's vector may claim what the store does not have. In an older copy of a store,
--- an old subscription goes on behind the gap, and brings a checkpoint that vouches for the gap. Without
--- a vector the next catch-up brings all that the cluster has, and drops what is known.
+-- `doubt_`:
+--   none    the store is what it was;
+--   behind  its vector may claim what the store does not have. In an older copy of a store,
+--           an old subscription goes on behind the gap, and brings a checkpoint that vouches for the gap. Without
+--           a vector the next catch-up brings all that the cluster has, and drops what is known. What this copy has
+--           written under the former site is written anew, see `write_anew`;
+--   twin    the same, and another copy of the store does the same.
+-- `trusted_`: numbers up to this one are known to be the former site's alone, if the store does not know better.
 create or replace function crdv.renew(
-  site_ bigint, node_ text, incarnation_ bigint, cluster_ text, is_doubtful boolean
+  site_ bigint, node_ text, incarnation_ bigint, cluster_ text, doubt_ text, trusted_ bigint
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  former record;
 begin
   -- The caller has closed the store and waited. What a late one writes under the former site could bear a
   -- number that somebody else has given out.
   if exists (select from crdv.writers()) then
     raise 'transactions that wrote under the former site have not ended' using errcode = 'object_in_use';
   end if;
-  if is_doubtful then
+  if doubt_ in ('behind', 'twin') then
     delete from crdv.element e where e.type = 'v';
+    -- A copy that was never opened has written nothing: all that it has is the original's.
+    select s.site, greatest(s.trusted, trusted_) as trusted, s.has_published into former
+    from crdv.self s where s.opened_at = crdv.here();
+    if found then
+      perform crdv.write_anew(former.site, site_, former.trusted, former.has_published, doubt_ = 'twin');
+    end if;
+  elsif doubt_ <> 'none' then
+    raise 'no such doubt: %', doubt_ using errcode = 'invalid_parameter_value';
   end if;
   perform crdv.become(site_, node_, incarnation_, cluster_);
 end $$;
-comment on function crdv.renew(bigint, text, bigint, text, boolean) is
+comment on function crdv.renew(bigint, text, bigint, text, text, bigint) is
   'gives this store another identity; internal';
-revoke all on function crdv.renew(bigint, text, bigint, text, boolean) from public;
+revoke all on function crdv.renew(bigint, text, bigint, text, text, bigint) from public;
+
+-- Writes what this copy has written under a doubtful site, since it was opened, as operations of the new one, because
+-- another copy may have given the same numbers to other operations: a vector that holds these vouches
+-- for those.
+--
+-- Where the old ones may have got to others (`spread_`), the new ones cover them. Otherwise they would stay beside the
+-- new ones, at some stores and not at others. What that might cover wrongly is an earlier number of another
+-- copy on the same element, which the old one replaces wherever the two meet: one operation per site and element. And
+-- a twin writes its own anew as well. Where nobody can have got them they are as if they had never been:
+-- what another copy wrote meanwhile stays beside them, and they cover what the copies had in common.
+--
+-- A share adds up what was counted before, so only what was added goes to the new site's, and the former site's
+-- is put back, as its last word, to what it was. The same is done with the checkpoint. Of twins both put back the same
+-- shares: the word of the one that was opened first has to last, whose base is the lower one; so there a number does
+-- not follow the others, but is far above all of them and the higher, the earlier it was opened.
+create or replace function crdv.write_anew(
+  former_ bigint, site_ bigint, trusted_ bigint, spread_ boolean, twin_ boolean
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  far constant bigint := 4611686018427387904;
+  share record;
+  base record;
+  word bigint := far + ((1099511627776 - trusted_) << 20);
+begin
+  -- It may have been set back.
+  perform setval('crdv.seq', greatest(s.last_value, m.seq))
+  from crdv.seq s, (select max(e.seq) from crdv.element e where e.site = former_ and e.seq < far) m (seq);
+
+  for share in
+    delete from crdv.element e
+    where e.site = former_ and e.seq > trusted_ and e.type = 'c'
+    returning e.id, e.data::bigint as data, e.hlc
+  loop
+    select b.share, b.seq into base from crdv.counter_base b where b.id = share.id;
+    if spread_ or base.seq is not null then
+      word := case when twin_ then word + 1 else nextval('crdv.seq') end;
+      insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+      values (share.id, former_, former_, case when spread_ then word else base.seq end, 'c', 'a',
+              coalesce(base.share, 0), '{}', '{}', share.hlc);
+    end if;
+    insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+    values (share.id, site_, site_, nextval('crdv.seq'), 'c', 'a', share.data - coalesce(base.share, 0),
+            '{}', '{}', share.hlc);
+  end loop;
+  if spread_ then
+    word := case when twin_ then word + 1 else nextval('crdv.seq') end;
+    insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+    values ('$site', crdv.site_hex(former_), former_, word, 'v', 'a', trusted_,
+            '{}', '{}', (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16);
+  end if;
+
+  with gone as (
+    delete from crdv.element e
+    where e.site = former_ and e.seq > trusted_ and e.type in ('r', 's', 'm', 'l', 'i')
+    returning e.*
+  )
+  insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+  select g.id, g.key, site_, nextval('crdv.seq'), g.type, g.op, g.data, c.sites, c.seqs, g.hlc
+  from gone g
+  cross join lateral (
+    select coalesce(array_agg(d.site order by d.site), '{}') as sites,
+           coalesce(array_agg(d.seq order by d.site), '{}') as seqs
+    from (
+      select u.site, u.seq from unnest(g.ctx_sites, g.ctx_seqs) u (site, seq)
+      union all
+      select g.site, case when spread_ then g.seq else trusted_ end where spread_ or trusted_ > 0
+    ) d
+  ) c
+  order by g.seq;
+end $$;
+comment on function crdv.write_anew(bigint, bigint, bigint, boolean, boolean) is
+  'writes operations of a doubtful site as those of another; internal';
+revoke all on function crdv.write_anew(bigint, bigint, bigint, boolean, boolean) from public;
 
 -- Fixed width, so that the order of the text is the order of the (positive) numbers.
 create or replace function crdv.site_hex(site_ bigint) returns text

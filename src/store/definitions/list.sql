@@ -204,7 +204,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   position_ text;
 begin
-  if octet_length(elem_) > 268435456 then
+  if crdv.siteid() is null or octet_length(elem_) > 268435456 then
     perform crdv.refuse('l', id_, before_, elem_);
   end if;
   insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)

@@ -23,7 +23,7 @@ comment on function crdv.holds(bigint[], bigint[], bigint, bigint) is
 
 -- Adds contexts up: the highest number for each site but one's own, in the order of the sites.
 create or replace function crdv.join_context(inout sites bigint[], inout seqs bigint[])
-language sql immutable parallel safe
+language sql stable parallel safe
 begin atomic
   select coalesce(array_agg(d.site order by d.site), '{}'),
          coalesce(array_agg(d.seq order by d.site), '{}')
@@ -48,9 +48,11 @@ begin
         hint = 'Connect to another node. `starling up` on this one joins the cluster again.';
     end if;
     if exists (select from crdv.self) then
-      raise 'this store takes no writes until a peer has confirmed that it is not an older copy'
+      raise 'this store takes no writes until its controller has confirmed that it is not an older copy'
         using errcode = 'read_only_sql_transaction',
-        hint = 'Try again in a moment; `starling status` tells what it waits for.';
+        detail = 'After each start of its server a store is looked into before it is written to.',
+        hint = 'Try again in a moment. If that does not help, see whether `starling up` runs; '
+               '`starling status` tells what it waits for.';
     end if;
     raise 'this store has no identity yet' using errcode = 'object_not_in_prerequisite_state',
       hint = 'A store gets its identity when its controller starts for the first time.';

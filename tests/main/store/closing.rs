@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use starling::identity::{NodeName, Site};
 use starling::postgres::{self, PrivateConfig, PrivateServer};
-use starling::store::{self, Holder, Settled};
+use starling::store::{self, Doubt, Holder, Settled};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -219,7 +219,9 @@ async fn a_prepared_transaction_is_named_and_keeps_the_site_from_being_given_up(
         "commit prepared 'it''s open', or rollback prepared 'it''s open'"
     );
     let node = NodeName("n".to_owned());
-    let error = store::renew(&admin, &node, "test", true).await.unwrap_err();
+    let error = store::renew(&admin, &node, "test", Doubt::Behind)
+        .await
+        .unwrap_err();
     assert!(
         matches!(&error, store::Error::Database { source, .. }
             if source.code() == Some(&SqlState::OBJECT_IN_USE)),
@@ -231,6 +233,8 @@ async fn a_prepared_transaction_is_named_and_keeps_the_site_from_being_given_up(
         .await
         .unwrap();
     assert_eq!(number(&client, "select crdv.counterGet('c')").await, 1);
-    store::renew(&admin, &node, "test", true).await.unwrap();
+    store::renew(&admin, &node, "test", Doubt::Behind)
+        .await
+        .unwrap();
     server.stop().await.unwrap();
 }

@@ -1,0 +1,359 @@
+//! Stores on a server of the user's that is restored, promoted or started again below its node.
+
+use std::env;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use nix::sys::signal::Signal;
+use nix::unistd::Uid;
+use tokio_postgres::{Client, NoTls};
+
+use crate::process::{Node, eventually};
+use crate::restore::{LOCAL, copy, folder_of_its_own, increment, last_renewal, same, site, start};
+
+const CONF: &str = "
+listen_addresses = '127.0.0.1'
+wal_level = logical
+max_wal_senders = 20
+max_replication_slots = 20
+max_logical_replication_workers = 20
+max_worker_processes = 30
+wal_writer_delay = 1ms
+wal_retrieve_retry_interval = 500ms
+max_slot_wal_keep_size = 2GB
+wal_keep_size = 64MB
+";
+
+/// A server that no controller looks after. Dropping it stops it.
+struct Foreign {
+    root: PathBuf,
+    port: u16,
+    /// Which of its data directories is in use.
+    data: PathBuf,
+}
+
+impl Foreign {
+    async fn start(root: &Path) -> Self {
+        let root = root.join("server");
+        fs::create_dir(&root).unwrap();
+        if Uid::effective().is_root() {
+            let user = nix::unistd::User::from_name("postgres").unwrap().unwrap();
+            nix::unistd::chown(&root, Some(user.uid), Some(user.gid)).unwrap();
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Self {
+            port: port.local_addr().unwrap().port(),
+            data: root.join("data"),
+            root,
+        };
+        drop(port);
+        let data = server.data.to_str().unwrap();
+        server.run(
+            "initdb",
+            &["-D", data, "-U", "postgres", "-A", "trust", "--no-sync"],
+        );
+        let conf = server.data.join("postgresql.conf");
+        let folder = server.root.display();
+        let more = format!(
+            "{CONF}unix_socket_directories = '{folder}'\nport = {}\n",
+            server.port
+        );
+        fs::write(&conf, fs::read_to_string(&conf).unwrap() + &more).unwrap();
+        server.up();
+        let client = server.client_of("postgres").await;
+        client.batch_execute("create database shop").await.unwrap();
+        server
+    }
+
+    fn url(&self) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/shop", self.port)
+    }
+
+    async fn client(&self) -> Client {
+        self.client_of("shop").await
+    }
+
+    async fn client_of(&self, database: &str) -> Client {
+        let url = format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port);
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Runs one of PostgreSQL's programs as the user that owns the server.
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let output = self.try_run(program, arguments);
+        assert!(output.status.success(), "{program}: {output:?}");
+    }
+
+    fn try_run(&self, program: &str, arguments: &[&str]) -> Output {
+        let program = programs().join(program);
+        let mut command = if Uid::effective().is_root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command
+            .current_dir(&self.root)
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    fn up(&self) {
+        let (data, log) = (self.data.to_str().unwrap(), self.root.join("log"));
+        // The output would keep the caller waiting for as long as the server runs.
+        self.run(
+            "pg_ctl",
+            &["-D", data, "-l", log.to_str().unwrap(), "-w", "start"],
+        );
+    }
+
+    fn down(&self, mode: &str) {
+        self.run(
+            "pg_ctl",
+            &["-D", self.data.to_str().unwrap(), "-m", mode, "-w", "stop"],
+        );
+    }
+
+    /// A standby that has what is there now; it follows nobody until it is [`promoted`](Self::promote).
+    fn base_backup(&self) -> PathBuf {
+        let backup = self.root.join("backup");
+        let (folder, port) = (self.root.to_str().unwrap(), self.port.to_string());
+        let target = backup.to_str().unwrap();
+        let how = [
+            "-h", folder, "-p", &port, "-U", "postgres", "-D", target, "-R", "-X", "stream", "-c",
+            "fast",
+        ];
+        self.run("pg_basebackup", &how);
+        backup
+    }
+
+    /// The standby takes the server's place, and its address.
+    fn promote(&mut self, standby: PathBuf) {
+        self.down("immediate");
+        self.data = standby;
+        self.up();
+        self.run(
+            "pg_ctl",
+            &["-D", self.data.to_str().unwrap(), "-w", "promote"],
+        );
+    }
+
+    /// What an operator does with a dump of the schema.
+    async fn restore(&self, dump: &str) {
+        let client = self.client().await;
+        client
+            .batch_execute("drop schema crdv cascade")
+            .await
+            .unwrap();
+        self.run(
+            "psql",
+            &[
+                "-X",
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                &self.url(),
+                "-f",
+                dump,
+            ],
+        );
+    }
+
+    fn dump(&self) -> String {
+        let file = self.root.join("dump.sql").to_str().unwrap().to_owned();
+        self.run("pg_dump", &["-n", "crdv", "-f", &file, &self.url()]);
+        file
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let data = self.data.to_str().unwrap().to_owned();
+        self.try_run("pg_ctl", &["-D", &data, "-m", "immediate", "stop"]);
+    }
+}
+
+/// Where the programs are that the whole run uses.
+fn programs() -> PathBuf {
+    if let Some(named) = env::var_os("STARLING_PG_BIN") {
+        return PathBuf::from(named);
+    }
+    let told = Command::new("pg_config").arg("--bindir").output();
+    let named = told.ok().filter(|told| told.status.success());
+    if let Some(named) = named {
+        let folder = PathBuf::from(String::from_utf8(named.stdout).unwrap().trim());
+        if folder.join("initdb").exists() {
+            return folder;
+        }
+    }
+    let mut installed: Vec<_> = fs::read_dir("/usr/lib/postgresql")
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("bin"))
+        .collect();
+    installed.sort();
+    installed.pop().unwrap()
+}
+
+/// A node with a private server, and one on a server of the user's.
+async fn pair(root: &Path) -> (Node, Node, Foreign) {
+    let server = Foreign::start(root).await;
+    let a = start(root, "a", &[]);
+    let (contact, url) = (a.bootstrap(), server.url());
+    let own = ["--name", "b", "--bootstrap", &contact, "--postgres", &url];
+    let shared = LOCAL.chunks(2).filter(|pair| pair[0] != "--pg-listen");
+    let arguments = [&own[..], &shared.flatten().copied().collect::<Vec<_>>()].concat();
+    let b = Node::start(&root.join("b"), &arguments);
+    increment(&a, 1).await;
+    increment(&b, 1).await;
+    same(&[&a, &b], 2).await;
+    (a, b, server)
+}
+
+async fn is_another_site(node: &Node, before: i64, why: &str) {
+    eventually("the store goes on as another site", async || {
+        node.status()
+            .is_some_and(|status| status.node.site != before)
+    })
+    .await;
+    let renewal = last_renewal(node);
+    assert!(renewal.why.contains(why), "{}", renewal.why);
+}
+
+/// The controller is held, as if it were slow: it need not be quick.
+#[tokio::test]
+async fn a_promoted_standby_acknowledges_nothing_before_its_controller_has_seen_it() {
+    let root = folder_of_its_own();
+    let (a, b, mut server) = pair(root.path()).await;
+    let before = site(&b);
+    let standby = server.base_backup();
+    increment(&b, 10).await;
+    same(&[&a, &b], 12).await;
+
+    b.signal(Signal::SIGSTOP);
+    server.promote(standby);
+    let client = server.client().await;
+    for by in 100..110 {
+        let written = client
+            .batch_execute(&format!("select crdv.counterInc('n', {by})"))
+            .await;
+        assert!(
+            written.is_err(),
+            "acknowledged by a store that nobody has looked into"
+        );
+    }
+    b.signal(Signal::SIGCONT);
+    increment(&b, 1_000).await;
+    same(&[&a, &b], 1_012).await;
+    is_another_site(&b, before, "promoted").await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_started_again_below_its_node_is_confirmed_and_keeps_its_site() {
+    let root = folder_of_its_own();
+    let (a, b, server) = pair(root.path()).await;
+    let before = site(&b);
+    for (by, mode) in [(10, "fast"), (100, "immediate")] {
+        server.down(mode);
+        server.up();
+        increment(&b, by).await;
+        increment(&a, by * 2).await;
+    }
+    same(&[&a, &b], 332).await;
+    assert_eq!(site(&b), before);
+}
+
+#[tokio::test]
+async fn a_dump_restored_in_place_gets_all_that_the_cluster_has() {
+    let root = folder_of_its_own();
+    let (a, mut b, server) = pair(root.path()).await;
+    let before = site(&b);
+    let dump = server.dump();
+    increment(&a, 10).await;
+    increment(&b, 100).await;
+    same(&[&a, &b], 112).await;
+    assert_eq!(b.terminate(), Some(0));
+    server.restore(&dump).await;
+
+    b.resume();
+    increment(&b, 1_000).await;
+    same(&[&a, &b], 1_112).await;
+    is_another_site(&b, before, "restored from a dump").await;
+}
+
+/// The links stay up meanwhile, and say that they stream.
+#[tokio::test]
+async fn a_dump_restored_below_a_running_node_gets_all_that_the_cluster_has() {
+    let root = folder_of_its_own();
+    let (a, b, server) = pair(root.path()).await;
+    let before = site(&b);
+    let dump = server.dump();
+    increment(&a, 10).await;
+    increment(&b, 100).await;
+    same(&[&a, &b], 112).await;
+
+    b.signal(Signal::SIGSTOP);
+    server.restore(&dump).await;
+    let client = server.client().await;
+    let written = client.batch_execute("select crdv.counterInc('n', 7)").await;
+    assert!(
+        written.is_err(),
+        "acknowledged by a store that nobody has looked into"
+    );
+    b.signal(Signal::SIGCONT);
+    increment(&b, 1_000).await;
+    increment(&a, 10_000).await;
+    same(&[&a, &b], 11_112).await;
+    is_another_site(&b, before, "restored from a dump").await;
+}
+
+/// Nobody can tell of a node that was alone whether it is what it was.
+#[tokio::test]
+async fn a_machine_put_back_to_before_it_met_its_peer_gives_out_no_number_twice() {
+    let root = folder_of_its_own();
+    let image = root.path().join("image");
+    let mut a = start(root.path(), "a", &[]);
+    let before = site(&a);
+    increment(&a, 1).await;
+    assert_eq!(a.terminate(), Some(0));
+    copy(&a.data, &image);
+
+    a.resume();
+    is_another_site(&a, before, "never met another").await;
+    increment(&a, 10).await;
+    let mut b = start(root.path(), "b", &["--bootstrap", &a.bootstrap()]);
+    increment(&b, 100).await;
+    same(&[&a, &b], 111).await;
+    assert_eq!(a.terminate(), Some(0));
+    assert_eq!(b.terminate(), Some(0));
+    copy(&image, &a.data);
+
+    a.resume();
+    increment(&a, 1_000).await;
+    b.resume_with(&["--bootstrap", &a.bootstrap()]);
+    same(&[&a, &b], 1_111).await;
+}
+
+#[tokio::test]
+async fn a_link_whose_table_was_made_anew_is_replaced() {
+    let root = folder_of_its_own();
+    let (a, b, server) = pair(root.path()).await;
+    let before = site(&b);
+    // As if the table had been dropped and made again: the subscription does not know it.
+    let forget = "delete from pg_subscription_rel; select pg_terminate_backend(pid) from pg_stat_subscription";
+    server.client().await.batch_execute(forget).await.unwrap();
+    increment(&a, 10).await;
+    same(&[&a, &b], 12).await;
+    let lose = "do $$ begin execute (select string_agg(format('alter publication %I drop table crdv.element', pubname),
+                  ';') from pg_publication); end $$";
+    server.client().await.batch_execute(lose).await.unwrap();
+    increment(&b, 100).await;
+    same(&[&a, &b], 112).await;
+    assert_eq!(site(&b), before);
+}
