@@ -112,18 +112,25 @@ impl Network {
     }
 }
 
-/// Names the one that cannot be read.
+/// Names all that cannot be read, so that one run mends them.
 fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Multiaddr>, D::Error> {
     let texts = Vec::<String>::deserialize(from)?;
-    let read = |text: &String| {
-        text.parse().map_err(|error| {
-            de::Error::custom(format!(
+    let mut addresses = Vec::new();
+    let mut wrong = Vec::new();
+    for text in &texts {
+        match text.parse() {
+            Ok(address) => addresses.push(address),
+            Err(error) => wrong.push(format!(
                 "`{}` is not a multiaddr: {error}",
                 text.escape_debug()
-            ))
-        })
-    };
-    texts.iter().map(read).collect()
+            )),
+        }
+    }
+    if wrong.is_empty() {
+        Ok(addresses)
+    } else {
+        Err(de::Error::custom(wrong.join("; ")))
+    }
 }
 
 fn is_quic(address: &Multiaddr) -> bool {

@@ -321,6 +321,23 @@ const COMPLAINTS: &[Row] = &[
         "bare name",
     ),
     (
+        &[],
+        &[(
+            "STARLING_NETWORK__LISTEN",
+            "/ip4/0.0.0.0/tpc/1, /ip4/0.0.0.0/tcp/2, /ip4/1/tcp/3",
+        )],
+        None,
+        "`/ip4/0.0.0.0/tpc/1` is not a multiaddr: unknown protocol string: tpc; `/ip4/1/tcp/3` is not",
+        "MULTIADDR",
+    ),
+    (
+        &[("log-level", "inof")],
+        &[],
+        None,
+        "log.level (flag --log-level): `inof` is not a log level",
+        "debug or trace",
+    ),
+    (
         &[("log-level", "info=loud")],
         &[],
         None,
