@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use starling::{
-    api::Status,
+    api::{LinkState, Status},
     config::Config,
     node::{self, Ended, runtime_file::RuntimeFile},
 };
@@ -95,7 +95,7 @@ impl Member {
         let streaming = status
             .links
             .iter()
-            .filter(|link| link.state == "streaming")
+            .filter(|link| link.state == LinkState::Streaming)
             .count();
         Ok(!active.is_empty()
             && active

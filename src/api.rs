@@ -25,6 +25,9 @@ pub struct Status {
     /// What is wrong with the store's server.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// What the log has warned of within the last hour, the newest last; the last 32 at most.
+    #[serde(default)]
+    pub warnings: Vec<LogWarning>,
 }
 
 /// Something that is wrong.
@@ -38,6 +41,44 @@ pub struct Finding {
     pub text: String,
     /// What mends it; empty when nothing simple does.
     pub cure: String,
+}
+
+/// A warning or an error of the log; the same one about the same thing is here once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogWarning {
+    /// How grave.
+    pub level: LogLevel,
+    /// What it says; the table in docs/observability.md has all of them.
+    pub message: String,
+    /// Its fields, when it was said last.
+    pub detail: String,
+    /// When it was said first, RFC 3339 UTC.
+    pub first: String,
+    /// When it was said last, RFC 3339 UTC.
+    pub last: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// How grave a line of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// It works, or will, but somebody should know.
+    Warn,
+    /// Something does not work.
+    Error,
+}
+
+impl LogLevel {
+    /// As in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// Identity and state of a node.
@@ -152,6 +193,46 @@ pub struct OverlayStatus {
     /// The number of peers known from earlier, on disk, that are members as far as we know.
     #[serde(default)]
     pub remembered: usize,
+    /// The addresses that the node was given to join through, and what came of it.
+    #[serde(default)]
+    pub bootstrap: Vec<ContactStatus>,
+}
+
+/// An address that the node was given to join through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactStatus {
+    /// The address.
+    pub address: String,
+    /// How it fares.
+    pub state: ContactState,
+    /// PeerId of who was found there last, if it was a peer of the cluster.
+    pub peer_id: Option<String>,
+    /// Why it leads nowhere.
+    pub cause: Option<String>,
+    /// What mends that.
+    pub fix: Option<String>,
+    /// Trying again will not help until somebody acts.
+    pub needs_a_hand: bool,
+    /// When it failed first, RFC 3339 UTC.
+    pub since: Option<String>,
+    /// Attempts in vain since then.
+    pub attempts: u32,
+    /// When it is tried next, RFC 3339 UTC.
+    pub next: Option<String>,
+}
+
+/// How a configured address fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContactState {
+    /// Nothing has come of it so far.
+    Trying,
+    /// It has led to a peer of the cluster.
+    Reached,
+    /// It leads nowhere.
+    Failing,
+    /// It is our own.
+    Ourselves,
 }
 
 /// One neighbour.
@@ -185,23 +266,94 @@ pub enum Direction {
     Out,
 }
 
-/// One data link.
+/// What a data link is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// It is wanted, and being made or waited for.
+    Opening,
+    /// What the subscriber lacked when the link was made is on its way.
+    CatchingUp,
+    /// Changes flow.
+    Streaming,
+    /// One of the two ends said no: trying again will not help until somebody acts.
+    Refused,
+    /// Something that should be there does not answer; it is tried again.
+    Down,
+    /// It is being taken down.
+    Closing,
+}
+
+impl LinkState {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Opening,
+        Self::CatchingUp,
+        Self::Streaming,
+        Self::Refused,
+        Self::Down,
+        Self::Closing,
+    ];
+
+    /// As in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::CatchingUp => "catching_up",
+            Self::Streaming => "streaming",
+            Self::Refused => "refused",
+            Self::Down => "down",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// An end of a link, seen from this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// This node, its store or its machine.
+    Here,
+    /// The peer, its store or its machine.
+    Peer,
+}
+
+/// One data link, or one that is wanted and does not exist yet. Each neighbour has one at least in
+/// each direction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinkStatus {
     /// The peer at the other end; empty if unknown (a link found on the server after a restart).
     pub peer_id: String,
-    /// Its site.
+    /// Its site; 0 while unknown.
     pub site: i64,
     /// In or out.
     pub direction: Direction,
-    /// `opening`, `catching_up`, `streaming`, `down`, `closing`, or `refused` while nothing is taken
-    /// from the peer because its clock is ahead.
-    pub state: String,
+    /// What it is doing.
+    pub state: LinkState,
+    /// Since when it has been doing that, RFC 3339 UTC.
+    #[serde(default)]
+    pub since: String,
+    /// Why it does not stream, or does not get on, in a sentence; `None` when all is well.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What mends it, where that is known.
+    #[serde(default)]
+    pub fix: Option<String>,
+    /// At which end the reason lies, where that is known.
+    #[serde(default)]
+    pub side: Option<Side>,
+    /// Neither this nor another link of that peer in that direction has carried anything for longer
+    /// than it takes to make one.
+    #[serde(default)]
+    pub overdue: bool,
     /// WAL bytes not yet confirmed by the subscriber.
     pub lag_bytes: Option<i64>,
-    /// Seconds since the link last was level or heard of its peer.
+    /// Of an incoming link: seconds for which the peer has known something that has not arrived here,
+    /// or for which the link has been down; `None` while it is not known what the peer has. Of an outgoing
+    /// one: seconds since the subscriber had confirmed nearly all.
     pub lag_seconds: Option<f64>,
-    /// Name of the replication slot on the publisher.
+    /// Name of the replication slot on the publisher; empty while there is none.
     pub slot: String,
 }
 

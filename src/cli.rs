@@ -29,8 +29,9 @@ const EXAMPLES: &str = "\
 Examples:
   starling demo                      a whole cluster on this machine, to look at
   starling up                        run a node with its own private PostgreSQL
-  starling up --bootstrap /ip4/192.0.2.7/tcp/7400
-                                     join the cluster of the node at that address
+  starling up --pg-listen 0.0.0.0:7432 --bootstrap /ip4/192.0.2.7/tcp/7400
+                                     join the cluster of the node at that address; both stores have
+                                     to listen where the other machine reaches them
   starling status                    how the running node is
   psql \"$(starling status -o json | jq -r .store.url)\"
                                      open a shell on its store

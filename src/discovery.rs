@@ -418,6 +418,11 @@ impl Discovery {
         &mut self.book
     }
 
+    /// How the configured addresses fare, if that changed since it was asked last.
+    pub fn reports(&mut self) -> Option<Vec<bootstrap::Report>> {
+        self.bootstrap.reports()
+    }
+
     /// Everyone in the address book.
     pub fn remembered(&self) -> impl Iterator<Item = &PeerId> {
         self.book.everyone()

@@ -7,6 +7,7 @@ mod client;
 mod connection;
 mod dashboard;
 mod error;
+mod exposition;
 mod guard;
 mod metrics;
 mod routes;

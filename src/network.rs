@@ -34,7 +34,7 @@ pub use counters::{Counter, Counters};
 pub use handle::{Handle, RequestError};
 pub use key::{FILE_NAME as IDENTITY_FILE_NAME, KeyError, identity, node_name};
 pub use libp2p::{Multiaddr, identity::Keypair};
-pub use neighbors::{Neighbor, Overlay};
+pub use neighbors::{Contact, Failure, Neighbor, Overlay};
 pub use outbox::Event;
 pub use runs::Other;
 pub use settings::Settings;

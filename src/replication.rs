@@ -24,6 +24,7 @@
 //!
 //! This module knows PostgreSQL and nothing of libp2p: peers are asked through a [`Transport`].
 
+mod backlog;
 mod bounds;
 mod catch_up;
 pub mod challenge;
@@ -36,6 +37,7 @@ mod database;
 mod desired;
 mod error;
 mod handle;
+mod holders;
 mod leave;
 mod ledger;
 mod milestone;
@@ -45,6 +47,7 @@ mod plan;
 pub mod protocol;
 mod publisher;
 mod quote;
+mod reason;
 mod reconciler;
 mod settings;
 mod shared;

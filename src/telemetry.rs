@@ -1,11 +1,21 @@
 //! Logs and metric names.
 
-use std::{borrow::Cow, io::IsTerminal};
+mod named;
+mod recent;
+
+use std::{
+    borrow::Cow,
+    io::{IsTerminal, stderr},
+};
 
 use prometheus_client::{metrics::info::Info, registry::Registry};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, fmt, layer::SubscriberExt, registry as subscriber, util::SubscriberInitExt,
+};
 
 use crate::config::{Log, LogFormat};
+pub use named::set_names;
+pub use recent::{recent, totals};
 
 /// Names of the metrics, without the prefix `starling_`, the unit that a [`Registry`] appends, and
 /// the `_total` of counters.
@@ -34,10 +44,14 @@ pub mod metric {
     pub const MEMBERS: &str = "members";
     /// Gauge: data links by direction and state.
     pub const LINKS: &str = "links";
+    /// Gauge: data links that have carried nothing for too long, by direction.
+    pub const LINKS_OVERDUE: &str = "links_overdue";
     /// Gauge, bytes: WAL that the subscriber of a link has not confirmed.
     pub const LINK_LAG_BYTES: &str = "link_lag";
     /// Gauge, seconds: time since a link last was level or heard of its peer.
     pub const LINK_LAG_SECONDS: &str = "link_lag";
+    /// Counter: warnings and errors in the log, by level.
+    pub const LOG_MESSAGES: &str = "log_messages";
     /// Gauge: checkpoint by site.
     pub const CHECKPOINT: &str = "checkpoint";
 }
@@ -54,6 +68,8 @@ pub mod label {
     pub const DIRECTION: &str = "direction";
     /// State of the thing counted.
     pub const STATE: &str = "state";
+    /// `warn` or `error`.
+    pub const LEVEL: &str = "level";
     /// Number of a site.
     pub const SITE: &str = "site";
     /// Version of the program.
@@ -88,16 +104,23 @@ pub fn init(log: &Log) -> Result<(), Error> {
             level: log.level.clone(),
             source,
         })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let set = match log.format {
-        LogFormat::Text => builder
-            .with_ansi(wants_colour(&std::io::stderr()))
-            .try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let lines = match log.format {
+        LogFormat::Text => fmt::layer()
+            .with_writer(|| named::Named(stderr()))
+            .with_ansi(wants_colour(&stderr()))
+            .boxed(),
+        LogFormat::Json => fmt::layer()
+            .with_writer(stderr)
+            .json()
+            .flatten_event(true)
+            .boxed(),
     };
-    set.map_err(|_| Error::Twice)
+    // Warnings reach the status whatever the log shows.
+    subscriber()
+        .with(lines.with_filter(filter))
+        .with(recent::layer())
+        .try_init()
+        .map_err(|_| Error::Twice)
 }
 
 /// A terminal whose user did not ask for `NO_COLOR`.

@@ -29,6 +29,8 @@ mod hostile;
 mod http;
 #[path = "main/network.rs"]
 mod network;
+#[path = "main/observability.rs"]
+mod observability;
 #[path = "main/postgres.rs"]
 mod postgres;
 #[path = "main/postgres_doctor.rs"]

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use super::{
     ask::AskArgs,
-    output::{Format, print, print_json, short},
+    output::{Format, harmless, print, print_json, short},
     table::{Cell, Table, Tone},
 };
-use crate::api::{Direction, LinkStatus};
+use crate::api::{Direction, LinkState, LinkStatus};
 
 /// List this node's data links, with their lag
 #[derive(Debug, clap::Args)]
@@ -48,10 +48,13 @@ fn describe(links: &[LinkStatus], names: &BTreeMap<String, String>) -> String {
         "peer",
     ]);
     for link in links {
-        let tone = match link.state.as_str() {
-            "streaming" => Tone::Good,
-            "down" | "refused" => Tone::Bad,
-            _ => Tone::Warning,
+        let tone = match link.state {
+            LinkState::Streaming if link.reason.is_none() => Tone::Good,
+            LinkState::Down | LinkState::Refused => Tone::Bad,
+            LinkState::Streaming
+            | LinkState::Opening
+            | LinkState::CatchingUp
+            | LinkState::Closing => Tone::Warning,
         };
         let direction = match link.direction {
             Direction::In => "in",
@@ -61,7 +64,7 @@ fn describe(links: &[LinkStatus], names: &BTreeMap<String, String>) -> String {
         table.row([
             direction.into(),
             names.get(&link.peer_id).map_or("", String::as_str).into(),
-            Cell::new(link.state.as_str(), tone),
+            Cell::new(link.state.name(), tone),
             link.lag_bytes
                 .map_or_else(|| "-".to_owned(), |lag| lag.to_string())
                 .into(),
@@ -70,5 +73,30 @@ fn describe(links: &[LinkStatus], names: &BTreeMap<String, String>) -> String {
             short(&link.peer_id).into(),
         ]);
     }
-    table.for_stdout()
+    table.for_stdout() + &reasons(links, names)
+}
+
+/// Below the table, because a sentence would tear it.
+fn reasons(links: &[LinkStatus], names: &BTreeMap<String, String>) -> String {
+    let mut text = String::new();
+    for link in links {
+        let Some(reason) = &link.reason else { continue };
+        let name = names
+            .get(&link.peer_id)
+            .map_or_else(|| short(&link.peer_id), |name| harmless(name));
+        let way = match link.direction {
+            Direction::In => "from",
+            Direction::Out => "to",
+        };
+        text.push_str(&format!(
+            "\n{way} {name}: {} since {}: {}\n",
+            link.state.name(),
+            harmless(&link.since),
+            harmless(reason)
+        ));
+        if let Some(fix) = &link.fix {
+            text.push_str(&format!("  mend: {}\n", harmless(fix)));
+        }
+    }
+    text
 }

@@ -8,7 +8,7 @@ use super::{
     output::{Format, complain, harmless, print, print_json},
 };
 use crate::{
-    api::{ClockStatus, Direction, NodeState, Status},
+    api::{ClockStatus, ContactState, Direction, LinkState, NodeState, OverlayStatus, Status},
     http::ClientError,
 };
 
@@ -62,7 +62,9 @@ fn describe(status: &Status) -> String {
                 .iter()
                 .filter(|link| link.direction == direction)
         };
-        let streaming = links().filter(|link| link.state == "streaming").count();
+        let streaming = links()
+            .filter(|link| link.state == LinkState::Streaming)
+            .count();
         format!("{streaming} of {}", links().count())
     };
     let mut lines = vec![
@@ -96,6 +98,7 @@ fn describe(status: &Status) -> String {
                 status.overlay.passive
             ),
         ),
+        ("join", contacts(&status.overlay)),
         ("clock", clock(&status.clock)),
         (
             "streaming",
@@ -111,6 +114,22 @@ fn describe(status: &Status) -> String {
         .fold(String::new(), |text, (name, value)| {
             text + &format!("{name:<11} {}\n", harmless(&value))
         })
+}
+
+/// What came of the addresses to join through.
+fn contacts(overlay: &OverlayStatus) -> String {
+    let count = |state| {
+        let all = overlay.bootstrap.iter();
+        all.filter(|contact| contact.state == state).count()
+    };
+    match overlay.bootstrap.len() {
+        0 => "no address given".to_owned(),
+        all => format!(
+            "{} of {all} addresses led to a peer, {} lead nowhere",
+            count(ContactState::Reached),
+            count(ContactState::Failing)
+        ),
+    }
 }
 
 fn clock(clock: &ClockStatus) -> String {

@@ -12,15 +12,20 @@ use tracing::{info, warn};
 
 use super::{output, settings::SettingFlags};
 use crate::{
+    config::Config,
+    network::is_loopback,
     node::{self, Ended, runtime_file::RuntimeFile},
     telemetry,
 };
 
 const EXAMPLES: &str = "\
 Examples:
-  starling up                        private PostgreSQL, peers found on the local network
-  starling up --bootstrap /ip4/192.0.2.7/tcp/7400 --pg-listen 0.0.0.0:7432
-                                     join a cluster; stores on other machines can reach ours
+  starling up                        a node with a private PostgreSQL, for this machine alone
+  starling up --pg-listen 0.0.0.0:7432
+                                     the same for a cluster of several machines: other stores reach
+                                     this one, and peers are found on the local network
+  starling up --pg-listen 0.0.0.0:7432 --bootstrap /ip4/192.0.2.7/tcp/7400
+                                     join the cluster of the node at that address
   STARLING_STORE__PASSWORD_FILE=/run/secrets/pg \\
     starling up --postgres postgresql://starling@db.example.org/starling
                                      attach to a server of your own
@@ -29,6 +34,9 @@ Examples:
 
 A port of 0 means any free one; the chosen ones are printed, and are in <data-dir>/node.json.
 SIGINT or SIGTERM stops the node; a second one ends it at once.";
+
+/// What a node needs whose store others are to reach.
+const LISTEN: &str = " --pg-listen 0.0.0.0:7432";
 
 /// The node has stopped its parts itself; what still blocks after this long is left behind.
 const LINGER: Duration = Duration::from_secs(2);
@@ -46,6 +54,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = args.settings.load()?;
+    let reach = Reach::of(&loaded.config);
     telemetry::init(&loaded.config.log)?;
     for warning in &loaded.warnings {
         warn!("{warning}");
@@ -63,7 +72,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let (started, announcement) = oneshot::channel();
         let announcer = tokio::spawn(async move {
             if let Ok(node) = announcement.await {
-                announce(&node);
+                announce(&node, reach);
             }
         });
         // Boxed: the future of a whole node is large.
@@ -79,7 +88,38 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn announce(node: &RuntimeFile) {
+/// From where a node's store can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// From its own machine.
+    Machine,
+    /// From others, as far as this program knows.
+    Network,
+}
+
+impl Reach {
+    fn of(config: &Config) -> Self {
+        let store = &config.store;
+        let advertises = store
+            .pg_advertise
+            .as_ref()
+            .is_some_and(|a| a.host.is_some());
+        if store.postgres.is_none() && store.pg_listen.ip().is_loopback() && !advertises {
+            Self::Machine
+        } else {
+            Self::Network
+        }
+    }
+}
+
+fn announce(node: &RuntimeFile, reach: Reach) {
+    // With nobody there to read it the node runs all the same.
+    let _ = output::print(&announcement(node, reach));
+}
+
+/// What is printed once a node is up. A line that others can follow to the letter: links go both ways, so
+/// a store that joins from another machine has to listen where this one reaches it.
+fn announcement(node: &RuntimeFile, reach: Reach) -> String {
     let mut text = format!(
         "starling node {} of cluster {} is up\n  peer   {}\n  http   http://{}\n  store  psql '{}'\n",
         output::harmless(&node.name),
@@ -88,11 +128,24 @@ fn announce(node: &RuntimeFile) {
         node.http,
         node.store_url
     );
+    let cluster = match node.cluster.as_str() {
+        cluster if cluster == Config::default().node.cluster => String::new(),
+        cluster => format!(" --cluster {cluster}"),
+    };
     for address in &node.listen {
-        text.push_str(&format!("  join   starling up --bootstrap {address}\n"));
+        let listen = if is_loopback(address) { "" } else { LISTEN };
+        text.push_str(&format!(
+            "  join   starling up{cluster}{listen} --bootstrap {address}\n"
+        ));
     }
-    // With nobody there to read it the node runs all the same.
-    let _ = output::print(&text);
+    if reach == Reach::Machine && !node.listen.iter().all(|address| is_loopback(address)) {
+        text.push_str(&format!(
+            "  note   other machines cannot reach this store: it listens on loopback only. For a cluster\n         \
+             of several machines start this node with{LISTEN}, too; data goes between stores\n         \
+             in clear text, so do that in a network that you trust\n"
+        ));
+    }
+    text
 }
 
 /// The first SIGINT or SIGTERM stops the node, a second one ends the process.
@@ -125,4 +178,65 @@ fn watch_parent(shutdown: CancellationToken) {
         info!("standard input ended: stopping with whoever started us");
         shutdown.cancel();
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reach, announcement};
+    use crate::{config::Config, node::runtime_file::RuntimeFile};
+
+    fn node(listen: &[&str]) -> RuntimeFile {
+        RuntimeFile {
+            pid: 7,
+            peer_id: "p".to_owned(),
+            site: 9,
+            name: "n".to_owned(),
+            cluster: Config::default().node.cluster,
+            http: ([127, 0, 0, 1], 7480).into(),
+            listen: listen.iter().map(ToString::to_string).collect(),
+            store_url: "postgresql://".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_line_to_join_by_works_from_where_it_is_for() {
+        let node = node(&["/ip4/127.0.0.1/tcp/7400", "/ip4/192.0.2.1/tcp/7400"]);
+        let text = announcement(&node, Reach::Network);
+        assert!(text.contains("join   starling up --bootstrap /ip4/127.0.0.1/tcp/7400\n"));
+        let line =
+            "join   starling up --pg-listen 0.0.0.0:7432 --bootstrap /ip4/192.0.2.1/tcp/7400\n";
+        assert!(text.contains(line), "{text}");
+        assert!(!text.contains("note"), "{text}");
+        assert!(announcement(&node, Reach::Machine).contains("listens on loopback only"));
+    }
+
+    #[test]
+    fn nothing_is_said_of_other_machines_to_who_wants_none() {
+        let node = node(&["/ip4/127.0.0.1/tcp/7400"]);
+        assert!(!announcement(&node, Reach::Machine).contains("note"));
+    }
+
+    #[test]
+    fn a_cluster_of_another_name_is_in_the_line() {
+        let other = RuntimeFile {
+            cluster: "shops".to_owned(),
+            ..node(&["/ip4/127.0.0.1/tcp/7400"])
+        };
+        let text = announcement(&other, Reach::Machine);
+        assert!(
+            text.contains("starling up --cluster shops --bootstrap"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn only_a_private_store_on_loopback_is_out_of_reach() {
+        let mut config = Config::default();
+        assert_eq!(Reach::of(&config), Reach::Machine);
+        config.store.pg_listen = ([0, 0, 0, 0], 7432).into();
+        assert_eq!(Reach::of(&config), Reach::Network);
+        config = Config::default();
+        config.store.pg_advertise = Some("db.example.org".parse().unwrap());
+        assert_eq!(Reach::of(&config), Reach::Network);
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 use anyhow::bail;
 use tokio::time::{Instant, sleep};
 
-use crate::api::{Direction, NodeState, Status};
+use crate::api::{Direction, LinkState, NodeState, Status};
 
 /// How often a condition is looked at: well below any time that the demo prints.
 const POLL: Duration = Duration::from_millis(20);
@@ -75,7 +75,7 @@ pub(super) fn missing(statuses: &[Status]) -> Option<String> {
 
 fn streams(status: &Status, peer: &str, direction: Direction) -> bool {
     status.links.iter().any(|link| {
-        link.peer_id == peer && link.direction == direction && link.state == "streaming"
+        link.peer_id == peer && link.direction == direction && link.state == LinkState::Streaming
     })
 }
 

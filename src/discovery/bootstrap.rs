@@ -24,6 +24,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// Delay when only a hand can mend the cause.
 const SLOW_RETRY: Duration = Duration::from_secs(60);
+/// So many connections in a row that close during the handshake are no coincidence: somebody without our
+/// swarm key does nothing else, somebody who stops or is drowned does it once.
+const CLOSED_MAX: u32 = 3;
 /// When all nodes lose each other at once they shall not come back in one instant.
 const SPREAD: Duration = Duration::from_millis(250);
 
@@ -34,6 +37,33 @@ pub type Index = usize;
 #[derive(Debug)]
 pub struct Bootstrap {
     contacts: Vec<Contact>,
+    changed: bool,
+}
+
+/// How a configured address fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The address.
+    pub address: Multiaddr,
+    /// It is our own.
+    pub is_ours: bool,
+    /// Who was found there last.
+    pub reached: Option<PeerId>,
+    /// Why it leads nowhere, if so.
+    pub failure: Option<Failure>,
+    /// When it is tried next.
+    pub next: Duration,
+}
+
+/// Attempts in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Why the last one failed.
+    pub cause: Cause,
+    /// When the first one did.
+    pub since: Duration,
+    /// How many there were.
+    pub attempts: u32,
 }
 
 #[derive(Debug)]
@@ -44,8 +74,10 @@ struct Contact {
     reached: Option<PeerId>,
     backoff: Backoff,
     due: Duration,
-    /// The kind of failure that was last told, so that it is told once.
-    told: Option<Kind>,
+    /// Attempts in vain since it last led to a peer of the cluster. A kind of cause is told once.
+    failure: Option<Failure>,
+    /// Connections that closed during the handshake, in a row.
+    closed: u32,
 }
 
 #[derive(Debug, PartialEq)]
@@ -86,10 +118,26 @@ impl Bootstrap {
                 reached: None,
                 backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
                 due: Duration::ZERO,
-                told: None,
+                failure: None,
+                closed: 0,
             })
             .collect();
-        Self { contacts }
+        Self {
+            contacts,
+            changed: true,
+        }
+    }
+
+    /// How all fare, if that changed since it was asked last.
+    pub fn reports(&mut self) -> Option<Vec<Report>> {
+        let report = |contact: &Contact| Report {
+            address: contact.address.clone(),
+            is_ours: contact.phase == Phase::Ourselves,
+            reached: contact.reached,
+            failure: contact.failure.clone(),
+            next: contact.due,
+        };
+        std::mem::take(&mut self.changed).then(|| self.contacts.iter().map(report).collect())
     }
 
     /// The configured address.
@@ -123,6 +171,7 @@ impl Bootstrap {
 
     /// We lost our last neighbour: all addresses are due, with a little spread.
     pub fn alone(&mut self, now: Duration, rng: &mut impl Rng) {
+        self.changed = true;
         for contact in &mut self.contacts {
             contact.backoff.reset();
             contact.due = now + SPREAD.mul_f64(rng.random_range(0.0..1.0));
@@ -146,7 +195,8 @@ impl Bootstrap {
         now: Duration,
         rng: &mut impl Rng,
     ) -> bool {
-        self.contacts[index].fail(cause, now, rng)
+        self.changed = true;
+        self.contacts[index].fail(cause.clone(), now, rng).is_some()
     }
 
     /// One dial found a peer. `true` if this is news.
@@ -157,13 +207,15 @@ impl Bootstrap {
         now: Duration,
         rng: &mut impl Rng,
     ) -> bool {
+        self.changed = true;
         let contact = &mut self.contacts[index];
         let before = contact.reached.replace(peer);
+        contact.closed = 0;
         // Whether it still is of another cluster only shows once it has spoken.
-        let suspected = contact.told == Some(Kind::OtherCluster);
-        let news = !suspected && (before != Some(peer) || contact.told.is_some());
+        let suspected = contact.told() == Some(Kind::OtherCluster);
+        let news = !suspected && (before != Some(peer) || contact.failure.is_some());
         if !suspected {
-            contact.told = None;
+            contact.failure = None;
         }
         contact.dial_ended(None, now, rng);
         news
@@ -178,11 +230,13 @@ impl Bootstrap {
         now: Duration,
         rng: &mut impl Rng,
     ) -> Option<Cause> {
+        self.changed = true;
         self.contacts[index].dial_ended(Some(cause), now, rng)
     }
 
     /// One dial found ourselves.
     pub fn ourselves(&mut self, index: Index, now: Duration, rng: &mut impl Rng) {
+        self.changed = true;
         let contact = &mut self.contacts[index];
         if address::ip(&contact.address).is_some() {
             contact.phase = Phase::Ourselves;
@@ -199,7 +253,7 @@ impl Bootstrap {
             .iter_mut()
             .filter(|it| it.reached.as_ref() == Some(peer))
         {
-            contact.told = None;
+            self.changed |= contact.failure.take().is_some();
         }
     }
 
@@ -216,7 +270,8 @@ impl Bootstrap {
         for contact in &mut self.contacts {
             if contact.reached.as_ref() == Some(peer) {
                 contact.reached = None;
-                if contact.fail(cause, now, rng) {
+                self.changed = true;
+                if contact.fail(cause.clone(), now, rng).is_some() {
                     news.push(contact.address.clone());
                 }
             }
@@ -244,14 +299,14 @@ impl Contact {
         match (&*outcome, failure) {
             (_, None) => *outcome = Outcome::Fine,
             (Outcome::Fine, Some(_)) => {}
-            (Outcome::Failed(worst), Some(_)) if worst.needs_a_hand() => {}
+            (Outcome::Failed(worst), Some(_)) if worst.is_answered() => {}
             (Outcome::Open | Outcome::Failed(_), Some(cause)) => *outcome = Outcome::Failed(cause),
         }
         if *pending > 0 {
             return None;
         }
         match std::mem::replace(outcome, Outcome::Open) {
-            Outcome::Failed(cause) => self.fail(&cause, now, rng).then_some(cause),
+            Outcome::Failed(cause) => self.fail(cause, now, rng),
             Outcome::Open | Outcome::Fine => {
                 // Joining takes a moment; if we are still alone after it, once more.
                 self.phase = Phase::Waiting;
@@ -261,7 +316,13 @@ impl Contact {
         }
     }
 
-    fn fail(&mut self, cause: &Cause, now: Duration, rng: &mut impl Rng) -> bool {
+    fn told(&self) -> Option<Kind> {
+        self.failure.as_ref().map(|failure| failure.cause.kind())
+    }
+
+    /// An attempt was in vain. The cause, if its kind is news.
+    fn fail(&mut self, cause: Cause, now: Duration, rng: &mut impl Rng) -> Option<Cause> {
+        let cause = self.judge(cause);
         self.phase = Phase::Waiting;
         let delay = if cause.needs_a_hand() {
             jittered(SLOW_RETRY, rng)
@@ -269,7 +330,33 @@ impl Contact {
             self.backoff.next(rng)
         };
         self.due = now + delay;
-        self.told.replace(cause.kind()) != Some(cause.kind())
+        let told = self.told();
+        let failure = self.failure.get_or_insert_with(|| Failure {
+            cause: cause.clone(),
+            since: now,
+            attempts: 0,
+        });
+        failure.attempts = failure.attempts.saturating_add(1);
+        failure.cause = cause.clone();
+        (told != Some(cause.kind())).then_some(cause)
+    }
+
+    /// What closes again and again is a handshake that fails.
+    fn judge(&mut self, cause: Cause) -> Cause {
+        match cause {
+            Cause::Closed(what) => {
+                self.closed = self.closed.saturating_add(1);
+                if self.closed < CLOSED_MAX {
+                    Cause::Closed(what)
+                } else {
+                    Cause::Handshake(what)
+                }
+            }
+            other => {
+                self.closed = 0;
+                other
+            }
+        }
     }
 }
 
@@ -436,5 +523,56 @@ mod tests {
             bootstrap.stranger(&peer, &cause, due, &mut rng).is_empty(),
             "told before"
         );
+    }
+
+    #[test]
+    fn a_connection_that_closes_once_says_nothing_of_keys_and_one_that_always_does_so_does() {
+        let (mut bootstrap, mut rng) = machine(1);
+        let closed = || Cause::Closed("broken pipe".to_owned());
+        let mut now = NOW;
+        let mut attempt = |bootstrap: &mut Bootstrap, cause| {
+            assert_eq!(bootstrap.due(now, true).len(), 1);
+            bootstrap.resolved(0, 1);
+            let news = bootstrap.failed(0, cause, now, &mut rng);
+            now = bootstrap.wake(true).unwrap();
+            news
+        };
+        assert_eq!(attempt(&mut bootstrap, closed()), Some(closed()));
+        assert_eq!(attempt(&mut bootstrap, closed()), None);
+        assert_eq!(attempt(&mut bootstrap, silence()), Some(silence()));
+        for _ in 0..2 {
+            attempt(&mut bootstrap, closed());
+        }
+        let handshake = Cause::Handshake("broken pipe".to_owned());
+        assert_eq!(attempt(&mut bootstrap, closed()), Some(handshake.clone()));
+        let report = bootstrap.reports().unwrap().remove(0);
+        let failure = report.failure.unwrap();
+        assert_eq!(
+            (failure.cause, failure.since, failure.attempts),
+            (handshake, NOW, 6)
+        );
+        assert_eq!(bootstrap.reports(), None, "nothing is new");
+    }
+
+    #[test]
+    fn what_fails_is_reported_until_it_leads_to_a_peer() {
+        let (mut bootstrap, mut rng) = machine(1);
+        bootstrap.due(NOW, true);
+        bootstrap.resolved(0, 1);
+        bootstrap.failed(0, silence(), NOW, &mut rng);
+        let report = bootstrap.reports().unwrap().remove(0);
+        assert_eq!(report.failure.unwrap().cause, silence());
+        let due = bootstrap.wake(true).unwrap();
+        assert_eq!(report.next, due);
+        bootstrap.due(due, true);
+        bootstrap.resolved(0, 1);
+        let peer = PeerId::random();
+        bootstrap.reached(0, peer, due, &mut rng);
+        let report = bootstrap.reports().unwrap().remove(0);
+        assert_eq!((report.failure, report.reached), (None, Some(peer)));
+        let cause = Cause::OtherCluster("cluster x".to_owned());
+        bootstrap.stranger(&peer, &cause, due, &mut rng);
+        let report = bootstrap.reports().unwrap().remove(0);
+        assert_eq!(report.failure.unwrap().cause, cause);
     }
 }

@@ -16,6 +16,9 @@ pub enum Cause {
         /// Who answered.
         found: PeerId,
     },
+    /// The connection closed during the handshake: somebody who stops, or is too busy; if it goes on,
+    /// [`Handshake`](Self::Handshake).
+    Closed(String),
     /// Somebody answered, but no encrypted connection came about: not a node, or one with
     /// another swarm key.
     Handshake(String),
@@ -33,10 +36,17 @@ impl Cause {
             Self::Unreachable(_) => Kind::Unreachable,
             Self::Unresolved(_) => Kind::Unresolved,
             Self::WrongPeer { .. } => Kind::WrongPeer,
+            Self::Closed(_) => Kind::Closed,
             Self::Handshake(_) => Kind::Handshake,
             Self::OtherCluster(_) => Kind::OtherCluster,
             Self::Denied(_) => Kind::Denied,
         }
+    }
+
+    /// Whether somebody answered.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.needs_a_hand() || self.kind() == Kind::Closed
     }
 
     /// Whether only somebody's hand will mend it, so that there is no use in trying again soon.
@@ -44,7 +54,23 @@ impl Cause {
     pub fn needs_a_hand(&self) -> bool {
         match self.kind() {
             Kind::WrongPeer | Kind::Handshake | Kind::OtherCluster => true,
-            Kind::Unreachable | Kind::Unresolved | Kind::Denied => false,
+            Kind::Unreachable | Kind::Unresolved | Kind::Closed | Kind::Denied => false,
+        }
+    }
+
+    /// What mends it.
+    #[must_use]
+    pub fn fix(&self) -> &'static str {
+        match self.kind() {
+            Kind::Unreachable => {
+                "see that a node runs there, and that its address and port can be reached from here"
+            }
+            Kind::Unresolved => "correct the name, or this machine's resolver",
+            Kind::WrongPeer => "correct the address's /p2p part or leave it out",
+            Kind::Closed => "nothing yet: it is tried again at once",
+            Kind::Handshake => "start both with the same --swarm-key, or both without one",
+            Kind::OtherCluster => "start both with the same --cluster",
+            Kind::Denied => "see network.listen and the limits of this node",
         }
     }
 }
@@ -56,6 +82,7 @@ pub enum Kind {
     Unreachable,
     Unresolved,
     WrongPeer,
+    Closed,
     Handshake,
     OtherCluster,
     Denied,
@@ -71,6 +98,7 @@ impl fmt::Display for Cause {
                 "another peer answers there: {found}; correct the address's /p2p part or leave \
                  it out"
             ),
+            Self::Closed(what) => write!(f, "the connection closes during the handshake: {what}"),
             Self::Handshake(what) => write!(
                 f,
                 "somebody answers, but the handshake fails: {what}; is it a node with the same \
@@ -96,7 +124,7 @@ pub fn of_dial(error: &DialError) -> Option<Cause> {
             // If somebody answers at one of several addresses, that says more.
             causes
                 .chain(first.clone())
-                .find(Cause::needs_a_hand)
+                .find(Cause::is_answered)
                 .or(first)
                 .unwrap_or_else(|| Cause::Unreachable("no address".to_owned()))
         }
@@ -151,8 +179,8 @@ fn of_io(error: &io::Error) -> Cause {
         Kind::ConnectionReset
         | Kind::ConnectionAborted
         | Kind::UnexpectedEof
-        | Kind::BrokenPipe
-        | Kind::InvalidData => Cause::Handshake(error.to_string()),
+        | Kind::BrokenPipe => Cause::Closed(error.to_string()),
+        Kind::InvalidData => Cause::Handshake(error.to_string()),
         _ => Cause::Unreachable(error.to_string()),
     }
 }
@@ -192,7 +220,7 @@ mod tests {
         );
         assert_eq!(
             kind(vec![wrapped(io::ErrorKind::UnexpectedEof.into())]),
-            Kind::Handshake
+            Kind::Closed
         );
         let late = TransportTimeoutError::<io::Error>::Timeout;
         assert_eq!(
@@ -209,8 +237,8 @@ mod tests {
     fn an_answer_at_one_address_says_more_than_silence_at_another() {
         let refused = || wrapped(io::ErrorKind::ConnectionRefused.into());
         let broken = || wrapped(io::ErrorKind::ConnectionReset.into());
-        assert_eq!(kind(vec![refused(), broken(), refused()]), Kind::Handshake);
-        assert_eq!(kind(vec![broken(), refused()]), Kind::Handshake);
+        assert_eq!(kind(vec![refused(), broken(), refused()]), Kind::Closed);
+        assert_eq!(kind(vec![broken(), refused()]), Kind::Closed);
         assert_eq!(kind(vec![]), Kind::Unreachable);
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use axum::{
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use prometheus_client::{
@@ -15,20 +15,36 @@ use prometheus_client::{
 };
 use tokio::sync::watch;
 
-use super::{error::ApiError, view::View};
+use super::{error::ApiError, exposition, view::View};
 use crate::{
-    api::{Direction, LinkStatus, NodeInfo, NodeState, Status},
+    api::{Direction, LinkState, LinkStatus, NodeInfo, NodeState, Status},
     telemetry::{label, metric},
 };
 
-/// What [`encode`] writes.
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-pub(super) async fn text(State(view): State<View>) -> Result<Response, ApiError> {
+pub(super) async fn text(
+    State(view): State<View>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let mut text = String::new();
     encode(&mut text, &view.metrics)
         .map_err(|error| ApiError::Internal(format!("metrics cannot be written: {error}")))?;
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+    let accepted = headers.get(header::ACCEPT).and_then(|a| a.to_str().ok());
+    let (kind, text) = match wants_classic(accepted.unwrap_or_default()) {
+        true => (exposition::CLASSIC, exposition::classic(&text)),
+        false => (exposition::OPEN, text),
+    };
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// Does a scraper know the older format only? Who takes anything gets the newer one.
+fn wants_classic(accepted: &str) -> bool {
+    let kinds = || {
+        accepted
+            .split(',')
+            .filter_map(|kind| kind.split(';').next())
+    };
+    let takes = |wanted: &str| kinds().any(|kind| kind.trim().eq_ignore_ascii_case(wanted));
+    takes("text/plain") && !takes("application/openmetrics-text")
 }
 
 /// Gauges taken from the node's status and the nodes it knows, at each scrape.
@@ -160,21 +176,28 @@ fn encode_links(
     encoder: &mut DescriptorEncoder<'_>,
     links: &[LinkStatus],
 ) -> Result<(), fmt::Error> {
-    let mut counts: BTreeMap<(Direction, &str), i64> = BTreeMap::new();
-    for link in links {
-        *counts.entry((link.direction, &link.state)).or_default() += 1;
-    }
-    let counts = counts.into_iter().map(|((direction, state), count)| {
+    const WAYS: [Direction; 2] = [Direction::In, Direction::Out];
+    // A state that no link is in is a zero: what is not there cannot be alerted on.
+    let states = WAYS
+        .into_iter()
+        .flat_map(|way| LinkState::ALL.into_iter().map(move |state| (way, state)));
+    let counts = states.map(|(way, state)| {
         let labels = vec![
-            (label::DIRECTION, name(direction)),
-            (label::STATE, state.to_owned()),
+            (label::DIRECTION, name(way)),
+            (label::STATE, state.name().to_owned()),
         ];
-        (labels, count)
+        let is_one = |link: &&LinkStatus| (link.direction, link.state) == (way, state);
+        (labels, count(links.iter().filter(is_one).count()))
     });
     gauge(encoder, metric::LINKS, "Data links", None, counts)?;
-    let bytes = links
-        .iter()
-        .filter_map(|link| Some((ends(link), link.lag_bytes?)));
+    let overdue = WAYS.into_iter().map(|way| {
+        let is_one = |link: &&LinkStatus| link.direction == way && link.overdue;
+        let overdue = links.iter().filter(is_one).count();
+        (vec![(label::DIRECTION, name(way))], count(overdue))
+    });
+    let help = "Data links that have carried nothing for longer than it takes to make one";
+    gauge(encoder, metric::LINKS_OVERDUE, help, None, overdue)?;
+    let bytes = largest(links, |link| link.lag_bytes);
     let help = "WAL that the subscriber has not confirmed";
     gauge(
         encoder,
@@ -183,10 +206,8 @@ fn encode_links(
         Some(&Unit::Bytes),
         bytes,
     )?;
-    let seconds = links
-        .iter()
-        .filter_map(|link| Some((ends(link), link.lag_seconds?)));
-    let help = "Time since the link last was level";
+    let seconds = largest(links, |link| link.lag_seconds);
+    let help = "Time for which the peer has had what is missing at the other end";
     gauge(
         encoder,
         metric::LINK_LAG_SECONDS,
@@ -196,11 +217,35 @@ fn encode_links(
     )
 }
 
-fn ends(link: &LinkStatus) -> Vec<(&'static str, String)> {
-    vec![
-        (label::PEER, link.peer_id.clone()),
-        (label::DIRECTION, name(link.direction)),
-    ]
+fn count(links: usize) -> i64 {
+    i64::try_from(links).unwrap_or(i64::MAX)
+}
+
+/// The largest value for each peer and direction: while a link takes the place of another there are two,
+/// and two samples under one name are refused.
+fn largest<V: PartialOrd + Copy>(
+    links: &[LinkStatus],
+    value: impl Fn(&LinkStatus) -> Option<V>,
+) -> Vec<Sample<V>> {
+    let mut values: BTreeMap<(&str, Direction), V> = BTreeMap::new();
+    for link in links {
+        if let Some(new) = value(link) {
+            values
+                .entry((&link.peer_id, link.direction))
+                .and_modify(|old| *old = if new > *old { new } else { *old })
+                .or_insert(new);
+        }
+    }
+    let ends = |peer: &str, direction| {
+        vec![
+            (label::PEER, peer.to_owned()),
+            (label::DIRECTION, name(direction)),
+        ]
+    };
+    values
+        .into_iter()
+        .map(|((peer, direction), value)| (ends(peer, direction), value))
+        .collect()
 }
 
 fn name(direction: Direction) -> String {

@@ -4,7 +4,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures::StreamExt;
@@ -18,8 +18,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Counter, Counters, Event, Overlay, Settings, behaviour::Behaviour, handle::Command,
-    inbound::InboundFailures, neighbors::Peers, outbox::Outbox, persist, requests::Requests,
+    Counter, Counters, Event, Overlay, Settings,
+    behaviour::Behaviour,
+    handle::Command,
+    inbound::InboundFailures,
+    neighbors::{Contact, Peers},
+    outbox::Outbox,
+    persist,
+    requests::Requests,
     runs::Runs,
 };
 use crate::discovery::{Discovery, address_book, bootstrap};
@@ -59,6 +65,10 @@ pub(super) struct EventLoop {
     book_path: PathBuf,
     book_fails: bool,
     start: Instant,
+    /// The wall clock then; only for what is shown.
+    pub(super) wall_start: SystemTime,
+    /// The configured addresses, as last told.
+    pub(super) contacts: Vec<Contact>,
     housekeeping: Duration,
     leaving: Option<(Duration, oneshot::Sender<()>)>,
 }
@@ -90,6 +100,8 @@ impl EventLoop {
             book_path: settings.data_dir.join(address_book::FILE_NAME),
             book_fails: false,
             start: Instant::now(),
+            wall_start: SystemTime::now(),
+            contacts: Vec::new(),
             housekeeping: HOUSEKEEPING,
             leaving: None,
         }

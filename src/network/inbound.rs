@@ -12,6 +12,11 @@ use std::{
 
 /// A dial that won is a connection by then.
 const JUDGED_AFTER: Duration = Duration::from_secs(5);
+/// A single failure says nothing: a peer that stops in the middle of a handshake leaves a broken pipe.
+/// Somebody with another key comes back at once.
+const FAILURES_MIN: u32 = 3;
+/// Failures further apart do not belong together.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 /// Most hosts waiting for judgement, and most told of. If there are more, a line for each would
 /// not help.
 const HOSTS_MAX: usize = 64;
@@ -19,17 +24,30 @@ const HOSTS_MAX: usize = 64;
 /// Failed handshakes by host.
 #[derive(Debug, Default)]
 pub(super) struct InboundFailures {
-    waiting: BTreeMap<IpAddr, (Duration, String)>,
+    waiting: BTreeMap<IpAddr, Waiting>,
     told: BTreeSet<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    since: Duration,
+    what: String,
+    count: u32,
 }
 
 impl InboundFailures {
     /// A handshake with `host` failed.
     pub(super) fn failed(&mut self, host: IpAddr, what: String, now: Duration) {
         let news = !self.told.contains(&host) && self.told.len() < HOSTS_MAX;
-        if news && self.waiting.len() < HOSTS_MAX {
-            self.waiting.entry(host).or_insert((now, what));
+        if !news || (self.waiting.len() >= HOSTS_MAX && !self.waiting.contains_key(&host)) {
+            return;
         }
+        let waiting = self.waiting.entry(host).or_insert(Waiting {
+            since: now,
+            what,
+            count: 0,
+        });
+        waiting.count = waiting.count.saturating_add(1);
     }
 
     /// The hosts to tell of, each once: no connection of theirs came about.
@@ -38,12 +56,16 @@ impl InboundFailures {
         now: Duration,
         connected: impl Fn(IpAddr) -> bool,
     ) -> Vec<(IpAddr, String)> {
-        let due = |_: &IpAddr, (since, _): &mut (Duration, String)| *since + JUDGED_AFTER <= now;
+        self.waiting
+            .retain(|_, it| it.count >= FAILURES_MIN || it.since + FORGOTTEN_AFTER > now);
+        let due = |_: &IpAddr, it: &mut Waiting| {
+            it.count >= FAILURES_MIN && it.since + JUDGED_AFTER <= now
+        };
         let news: Vec<(IpAddr, String)> = self
             .waiting
             .extract_if(.., due)
             .filter(|(host, _)| !connected(*host))
-            .map(|(host, (_, what))| (host, what))
+            .map(|(host, it)| (host, it.what))
             .collect();
         self.told.extend(news.iter().map(|(host, _)| *host));
         news
@@ -54,7 +76,23 @@ impl InboundFailures {
 mod tests {
     use std::{net::IpAddr, time::Duration};
 
-    use super::{HOSTS_MAX, InboundFailures, JUDGED_AFTER};
+    use super::{FAILURES_MIN, FORGOTTEN_AFTER, HOSTS_MAX, InboundFailures, JUDGED_AFTER};
+
+    fn fails(failures: &mut InboundFailures, number: u8, times: u32, now: Duration) {
+        for _ in 0..times {
+            failures.failed(host(number), "it broke".to_owned(), now);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_breaks_once_says_nothing_of_keys() {
+        let mut failures = InboundFailures::default();
+        fails(&mut failures, 1, FAILURES_MIN - 1, Duration::ZERO);
+        assert!(failures.judge(JUDGED_AFTER, |_| false).is_empty());
+        failures.judge(FORGOTTEN_AFTER, |_| false);
+        fails(&mut failures, 1, FAILURES_MIN - 1, FORGOTTEN_AFTER);
+        assert!(failures.judge(FORGOTTEN_AFTER * 2, |_| false).is_empty());
+    }
 
     fn host(number: u8) -> IpAddr {
         [10, 0, 0, number].into()
@@ -64,8 +102,9 @@ mod tests {
     fn a_host_without_any_connection_is_told_of_once() {
         let mut failures = InboundFailures::default();
         let what = || "it broke".to_owned();
-        failures.failed(host(1), what(), Duration::ZERO);
-        failures.failed(host(2), what(), Duration::ZERO);
+        for number in [1, 2] {
+            fails(&mut failures, number, FAILURES_MIN, Duration::ZERO);
+        }
         assert!(
             failures.judge(Duration::ZERO, |_| false).is_empty(),
             "too early"
@@ -73,7 +112,7 @@ mod tests {
         let told = failures.judge(JUDGED_AFTER, |it| it == host(2));
         assert_eq!(told, [(host(1), what())]);
         for number in [1, 2] {
-            failures.failed(host(number), what(), JUDGED_AFTER);
+            fails(&mut failures, number, FAILURES_MIN, JUDGED_AFTER);
         }
         let told = failures.judge(JUDGED_AFTER * 2, |_| false);
         assert_eq!(
@@ -87,10 +126,10 @@ mod tests {
     fn many_hosts_are_not_worth_a_line_each() {
         let mut failures = InboundFailures::default();
         for number in 0..=255 {
-            failures.failed(host(number), String::new(), Duration::ZERO);
+            fails(&mut failures, number, FAILURES_MIN, Duration::ZERO);
         }
         assert_eq!(failures.judge(JUDGED_AFTER, |_| false).len(), HOSTS_MAX);
-        failures.failed(host(255), String::new(), JUDGED_AFTER);
+        fails(&mut failures, 255, FAILURES_MIN, JUDGED_AFTER);
         assert!(failures.judge(JUDGED_AFTER * 2, |_| false).is_empty());
     }
 }

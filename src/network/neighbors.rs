@@ -9,7 +9,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 
 use super::address;
-use crate::identity::NodeName;
+use crate::{discovery::bootstrap::Report, identity::NodeName};
 
 /// Most hosts worth trying for one store.
 const HOSTS_MAX: usize = 16;
@@ -23,6 +23,57 @@ pub struct Overlay {
     pub passive: usize,
     /// Who was known earlier and may be met again, in the views or not.
     pub remembered: Vec<NodeName>,
+    /// The configured addresses.
+    pub contacts: Vec<Contact>,
+}
+
+/// An address that the node was given to join through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// The address.
+    pub address: Multiaddr,
+    /// It is our own.
+    pub is_ours: bool,
+    /// Who was found there last.
+    pub reached: Option<NodeName>,
+    /// Why it leads nowhere, if so.
+    pub failure: Option<Failure>,
+    /// When it is tried next, if it fails.
+    pub next: SystemTime,
+}
+
+/// Attempts to join in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Why the last one failed.
+    pub cause: String,
+    /// What mends it.
+    pub fix: &'static str,
+    /// It will not help to try again until somebody acts.
+    pub needs_a_hand: bool,
+    /// When the first one failed.
+    pub since: SystemTime,
+    /// How many there were.
+    pub attempts: u32,
+}
+
+impl Contact {
+    /// From what discovery says; its times are counted from `start`.
+    pub(super) fn new(report: Report, start: SystemTime) -> Self {
+        Self {
+            address: report.address,
+            is_ours: report.is_ours,
+            reached: report.reached.as_ref().map(name),
+            failure: report.failure.map(|failure| Failure {
+                cause: failure.cause.to_string(),
+                fix: failure.cause.fix(),
+                needs_a_hand: failure.cause.needs_a_hand(),
+                since: start + failure.since,
+                attempts: failure.attempts,
+            }),
+            next: start + report.next,
+        }
+    }
 }
 
 /// One neighbour.
@@ -167,6 +218,7 @@ impl Peers {
             active,
             passive,
             remembered: Vec::new(),
+            contacts: Vec::new(),
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     behaviour::{BehaviourEvent, run_of},
     event_loop::{Done, EventLoop, unix_seconds},
     handle::Command,
-    neighbors::{Overlay, name},
+    neighbors::{Contact, Overlay, name},
     requests::Reply,
 };
 use crate::discovery::{
@@ -174,6 +174,7 @@ impl EventLoop {
         let passive = self.swarm.behaviour().overlay.passive_len();
         let overlay = Overlay {
             remembered: self.discovery.remembered().map(name).collect(),
+            contacts: self.contacts.clone(),
             ..self.peers.overlay(passive)
         };
         self.overlay.send_if_modified(|known| {
@@ -236,7 +237,9 @@ impl EventLoop {
             self.counters.count(Counter::DialsFailed);
             match cause.kind() {
                 cause::Kind::WrongPeer => self.counters.count(Counter::WrongPeers),
-                cause::Kind::Handshake => self.counters.count(Counter::HandshakesFailed),
+                cause::Kind::Handshake | cause::Kind::Closed => {
+                    self.counters.count(Counter::HandshakesFailed);
+                }
                 cause::Kind::Denied => self.counters.count(Counter::ConnectionsDenied),
                 cause::Kind::Unreachable | cause::Kind::Unresolved | cause::Kind::OtherCluster => {}
             }
@@ -468,6 +471,12 @@ impl EventLoop {
         while let Some(news) = self.discovery.next_news() {
             tell(&news);
         }
+        if let Some(reports) = self.discovery.reports() {
+            let start = self.wall_start;
+            let contact = |report| Contact::new(report, start);
+            self.contacts = reports.into_iter().map(contact).collect();
+            self.publish_overlay();
+        }
     }
 }
 
@@ -483,7 +492,7 @@ fn fresh_dial(address: Multiaddr) -> DialOpts {
 fn tell(news: &News) {
     match news {
         News::Reached(address, peer) => tracing::info!(%address, %peer, "bootstrap peer reached"),
-        News::Failing(address, cause @ Cause::Unreachable(_)) => {
+        News::Failing(address, cause @ (Cause::Unreachable(_) | Cause::Closed(_))) => {
             tracing::warn!(%address, %cause, "cannot join through this address yet; will keep trying");
         }
         News::Failing(address, cause) => {

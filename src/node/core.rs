@@ -488,6 +488,11 @@ impl Core {
         let clocks = self.clocks.judge(self.born.elapsed());
         if let Some(plane) = &self.plane {
             plane.handle.doubt(&clocks.doubts);
+            for peer in self.neighbors.keys() {
+                if let Some(record) = self.directory.record(peer) {
+                    plane.handle.heard(peer, &record.vector);
+                }
+            }
             if plane.is_unconfirmed() {
                 plane.handle.know(self.members(plane.site));
             }

@@ -20,7 +20,7 @@ use crate::{
     http::StatusCollector,
     network::{self, Counter},
     replication,
-    telemetry::{self, metric},
+    telemetry::{self, label, metric},
 };
 
 /// The data plane, while there is one.
@@ -67,6 +67,16 @@ impl Collector for Totals {
             "Times that the store went on as another site, of those on record (16 at most)",
             u64::try_from(renewals).unwrap_or(u64::MAX),
         )?;
+        let mut messages = encoder.encode_descriptor(
+            metric::LOG_MESSAGES,
+            "Warnings and errors in the log",
+            None,
+            MetricType::Counter,
+        )?;
+        for (level, count) in telemetry::totals() {
+            let labels = [(label::LEVEL, level.name())];
+            ConstCounter::new(count).encode(messages.encode_family(&labels)?)?;
+        }
         // A handle is whole even after a panic elsewhere.
         let plane = self
             .plane

@@ -12,14 +12,15 @@ use tokio::sync::{mpsc, watch};
 use super::{clock::Judgement, open_store::OpenStore, plane::Plane};
 use crate::{
     api::{
-        ClockStatus, Direction, Finding, LinkStatus, NeighborStatus, NodeInfo, NodeState,
-        NodeStatus, OverlayStatus, Status, StoreStatus, Topology, timestamp,
+        ClockStatus, ContactState, ContactStatus, Direction, Finding, LinkState, LinkStatus,
+        NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus, Side, Status, StoreStatus,
+        Topology, timestamp,
     },
     config::Config,
     directory::{Announcement, Directory},
     http,
     identity::{NodeName, Site},
-    network,
+    network, telemetry,
 };
 
 /// All that the picture is drawn from, at one moment.
@@ -36,13 +37,26 @@ pub(super) struct Glance<'a> {
     pub(super) now: Duration,
 }
 
-/// Is there nobody but neighbours whose clocks are not believed? Then nothing is to be waited for.
-fn is_refusing(links: &[LinkStatus]) -> bool {
-    let mut incoming = links
-        .iter()
-        .filter(|link| link.direction == Direction::In)
-        .peekable();
-    incoming.peek().is_some() && incoming.all(|link| link.state == "refused")
+fn incoming(links: &[LinkStatus]) -> impl Iterator<Item = &LinkStatus> {
+    links.iter().filter(|link| link.direction == Direction::In)
+}
+
+/// Is there nobody but neighbours that give us nothing, for reasons of theirs? Then nothing is to be
+/// waited for.
+fn is_left_alone(links: &[LinkStatus]) -> bool {
+    let gives_nothing = |link: &LinkStatus| {
+        let is_final = link.state == LinkState::Refused || link.overdue;
+        is_final && link.side == Some(Side::Peer)
+    };
+    let mut incoming = incoming(links).peekable();
+    incoming.peek().is_some() && incoming.all(gives_nothing)
+}
+
+/// Is anything known to be missing here that a neighbour has?
+fn is_behind(links: &[LinkStatus]) -> bool {
+    incoming(links).any(|link| {
+        link.state == LinkState::CatchingUp || link.lag_seconds.is_some_and(|lag| lag > 0.0)
+    })
 }
 
 /// The latest picture, and who looks at it.
@@ -52,6 +66,8 @@ pub(super) struct Picture {
     wants_peers: bool,
     /// A neighbour was seen in this life.
     met: bool,
+    /// It has served in this life.
+    was_ready: bool,
     leaving: bool,
     site: Option<Site>,
     store_address: String,
@@ -86,10 +102,12 @@ impl Picture {
             links: Vec::new(),
             vector: BTreeMap::new(),
             findings: Vec::new(),
+            warnings: Vec::new(),
         };
         Self {
             wants_peers: !config.network.bootstrap.is_empty(),
             met: false,
+            was_ready: false,
             leaving: false,
             site: None,
             store_address: String::new(),
@@ -158,6 +176,7 @@ impl Picture {
     pub(super) fn refresh(&mut self, glance: &Glance<'_>) -> bool {
         self.met |= !glance.overlay.active.is_empty();
         let state = self.state(glance);
+        self.was_ready |= state == NodeState::Ready;
         let mut status = self.status.borrow().clone();
         status.node.state = state;
         status.node.listen = glance.listen.to_vec();
@@ -166,6 +185,7 @@ impl Picture {
         status.store.ready = glance.store_ready;
         status.clock = glance.clocks.own.clone();
         status.overlay = overlay_status(glance);
+        status.warnings = telemetry::recent();
         status.store.unconfirmed = glance.plane.is_some_and(Plane::is_unconfirmed);
         if let Some(plane) = glance.plane {
             status.links.clone_from(&plane.links.borrow());
@@ -181,10 +201,10 @@ impl Picture {
             old.node.state != state || names(&old.overlay).ne(names(&status.overlay))
         };
         set(&self.status, status);
-        set(
-            &self.nodes,
-            glance.directory.nodes(glance.now, SystemTime::now()),
-        );
+        let nodes = glance.directory.nodes(glance.now, SystemTime::now());
+        let names = nodes.iter();
+        telemetry::set_names(names.map(|node| (node.peer_id.as_str(), node.name.as_str())));
+        set(&self.nodes, nodes);
         set(&self.topology, glance.directory.topology(glance.now));
         is_urgent
     }
@@ -200,7 +220,11 @@ impl Picture {
             .keys()
             .any(|site| Some(*site) != self.site);
         let is_new = self.wants_peers && !self.met && !was_in;
-        let is_level = *plane.level.borrow() || (was_in && is_refusing(&plane.links.borrow()));
+        let links = plane.links.borrow();
+        let is_level = *plane.level.borrow()
+            || ((was_in || !self.wants_peers) && is_left_alone(&links))
+            // Whoever joins us later takes nothing away from what we are, unless he knows more.
+            || (self.was_ready && !self.wants_peers && !is_behind(&links));
         if self.leaving {
             NodeState::Leaving
         } else if !glance.store_ready {
@@ -255,6 +279,27 @@ fn overlay_status(glance: &Glance<'_>) -> OverlayStatus {
         active: active.collect(),
         passive: glance.overlay.passive,
         remembered: remembered.filter(|peer| !departed.contains(peer)).count(),
+        bootstrap: glance.overlay.contacts.iter().map(contact).collect(),
+    }
+}
+
+fn contact(contact: &network::Contact) -> ContactStatus {
+    let failure = contact.failure.as_ref();
+    ContactStatus {
+        address: contact.address.to_string(),
+        state: match (failure, &contact.reached) {
+            _ if contact.is_ours => ContactState::Ourselves,
+            (Some(_), _) => ContactState::Failing,
+            (None, Some(_)) => ContactState::Reached,
+            (None, None) => ContactState::Trying,
+        },
+        peer_id: contact.reached.as_ref().map(|peer| peer.0.clone()),
+        cause: failure.map(|failure| failure.cause.clone()),
+        fix: failure.map(|failure| failure.fix.to_owned()),
+        needs_a_hand: failure.is_some_and(|failure| failure.needs_a_hand),
+        since: failure.map(|failure| timestamp(failure.since)),
+        attempts: failure.map_or(0, |failure| failure.attempts),
+        next: failure.map(|_| timestamp(contact.next)),
     }
 }
 
@@ -277,15 +322,20 @@ fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
 
 #[cfg(test)]
 mod tests {
-    use super::is_refusing;
-    use crate::api::{Direction, LinkStatus};
+    use super::{is_behind, is_left_alone};
+    use crate::api::{Direction, LinkState, LinkStatus, Side};
 
-    fn link(direction: Direction, state: &str) -> LinkStatus {
+    fn link(direction: Direction, state: LinkState, side: Option<Side>) -> LinkStatus {
         LinkStatus {
             peer_id: String::new(),
             site: 0,
             direction,
-            state: state.to_owned(),
+            state,
+            since: String::new(),
+            reason: None,
+            fix: None,
+            side,
+            overdue: false,
             lag_bytes: None,
             lag_seconds: None,
             slot: String::new(),
@@ -293,14 +343,37 @@ mod tests {
     }
 
     #[test]
-    fn who_believes_nobody_around_waits_for_nobody() {
-        let (refused, opening) = (
-            link(Direction::In, "refused"),
-            link(Direction::In, "opening"),
+    fn who_gets_nothing_from_anybody_by_their_fault_waits_for_nobody() {
+        let refused = link(Direction::In, LinkState::Refused, Some(Side::Peer));
+        let opening = link(Direction::In, LinkState::Opening, Some(Side::Peer));
+        let out = link(Direction::Out, LinkState::Streaming, None);
+        assert!(!is_left_alone(std::slice::from_ref(&out)));
+        assert!(is_left_alone(&[out.clone(), refused.clone()]));
+        assert!(!is_left_alone(&[refused.clone(), opening.clone()]));
+        let overdue = LinkStatus {
+            overdue: true,
+            ..opening
+        };
+        assert!(is_left_alone(&[refused, overdue]));
+        let ours = link(Direction::In, LinkState::Refused, Some(Side::Here));
+        assert!(!is_left_alone(&[out, ours]));
+    }
+
+    #[test]
+    fn who_catches_up_or_lacks_what_a_neighbour_has_is_behind() {
+        let mut taken = link(Direction::In, LinkState::Opening, None);
+        assert!(
+            !is_behind(std::slice::from_ref(&taken)),
+            "nobody has said so"
         );
-        let out = link(Direction::Out, "streaming");
-        assert!(!is_refusing(std::slice::from_ref(&out)));
-        assert!(is_refusing(&[out, refused.clone()]));
-        assert!(!is_refusing(&[refused, opening]));
+        taken.lag_seconds = Some(0.0);
+        assert!(!is_behind(std::slice::from_ref(&taken)));
+        taken.lag_seconds = Some(4.0);
+        assert!(is_behind(std::slice::from_ref(&taken)));
+        let catching_up = link(Direction::In, LinkState::CatchingUp, None);
+        assert!(is_behind(&[catching_up]));
+        let mut given = link(Direction::Out, LinkState::Streaming, None);
+        given.lag_seconds = Some(9.0);
+        assert!(!is_behind(&[given]));
     }
 }

@@ -64,6 +64,25 @@ pub enum Error {
         /// What happened at the last one.
         last: String,
     },
+    /// The publisher's store was reached and did not let the link's role in.
+    #[error("the server on port {port} of {host} does not let the link in: {answer}")]
+    TurnedAway {
+        /// Where.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// The server's answer.
+        answer: String,
+    },
+    /// Our own store listens on its loopback address only.
+    #[error(
+        "this store listens on loopback only and its peer at {host} is another machine: start the \
+         store's node with --pg-listen ADDRESS:PORT, an address that other machines can reach"
+    )]
+    Secluded {
+        /// The peer's best address.
+        host: IpAddr,
+    },
     /// The publisher's store listens on its loopback address only.
     #[error(
         "the peer's store listens on loopback only and {host} is another machine: start the peer \
@@ -139,6 +158,8 @@ impl Error {
             | Self::LoopbackOnly { .. }
             | Self::HostRefused { .. }
             | Self::Imposter { .. }
+            | Self::Secluded { .. }
+            | Self::TurnedAway { .. }
             | Self::Behind(_) => (1_000, 60_000),
             Self::StoreUnreachable(_) | Self::StoreNotReady(_) => (200, 2_000),
             Self::Publisher { .. }

@@ -20,12 +20,13 @@ use super::names::{Epoch, LinkName};
 use super::observed::Observed;
 use super::protocol::{Reply, Request, code};
 use super::publisher::Publisher;
+use super::reason::Reason;
 use super::reconciler::Reconciler;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::witness::{self, Members, Standing};
-use crate::api::LinkStatus;
+use crate::api::{LinkState, LinkStatus};
 use crate::identity::{NodeName, Site};
 
 /// Of two that become neighbours one hears of it first; its request waits so long for the other.
@@ -100,6 +101,22 @@ impl Handle {
         self.shared
             .witnesses
             .send_if_modified(|witnesses| witnesses.remove(peer));
+        self.shared
+            .heads
+            .send_if_modified(|heads| heads.remove(peer).is_some());
+        self.shared.denials().remove(peer);
+    }
+
+    /// A neighbour holds everything up to `vector`, by its own word.
+    pub fn heard(&self, peer: &NodeName, vector: &BTreeMap<Site, i64>) {
+        let now = self.shared.now();
+        self.shared.heads.send_if_modified(|heads| {
+            let is_news = heads.get(peer).is_none_or(|(_, known)| **known != *vector);
+            if is_news {
+                heads.insert(peer.clone(), (now, Arc::new(vector.clone())));
+            }
+            is_news
+        });
     }
 
     /// Whose clocks are not believed from now on. What such a peer has to give is caught up with later.
@@ -134,6 +151,7 @@ impl Handle {
 
     /// Answers a request of `from`, who must have been authenticated.
     pub async fn serve(&self, from: &NodeName, request: Request) -> Reply {
+        let is_about_link = matches!(request, Request::Open { .. } | Request::Resume { .. });
         let reply = tokio::select! {
             () = self.shared.cancel.cancelled() => {
                 Reply::refused(code::STOPPING, "the node is stopping")
@@ -144,7 +162,34 @@ impl Handle {
             self.shared.counters.refused(code);
             tracing::debug!(%from, code, message, "request refused");
         }
+        if is_about_link {
+            self.note_denial(from, &reply);
+        }
         reply
+    }
+
+    /// A peer that gets no link from us would not say so where our operator looks.
+    fn note_denial(&self, from: &NodeName, reply: &Reply) {
+        let denial = match reply {
+            Reply::Refused { code, message } => match Reason::of_denial(code, message) {
+                Some(denial) => denial,
+                None => return,
+            },
+            Reply::Opened(_)
+            | Reply::Resumed { .. }
+            | Reply::Closed
+            | Reply::Witnessed { .. }
+            | Reply::Left => {
+                self.shared.denials().remove(from);
+                return;
+            }
+        };
+        let text = denial.text.clone();
+        let is_refusal = denial.state == LinkState::Refused;
+        let before = self.shared.denials().insert(from.clone(), denial);
+        if is_refusal && before.is_none_or(|before| before.text != text) {
+            tracing::warn!(peer = %from, reason = text, "a neighbour gets no link from this store");
+        }
     }
 
     async fn answer(&self, from: &NodeName, request: Request) -> Reply {

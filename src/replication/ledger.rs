@@ -4,13 +4,17 @@
 //! All of it may be lost at any time; a new life starts from what the stores show.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::backlog::{Backlog, Vector};
 use super::database::Lsn;
 use super::names::LinkName;
 use super::observed::{Inventory, Observed};
 use super::plan::Key;
-use crate::identity::NodeName;
+use super::publisher::Pending;
+use super::reason::Reason;
+use crate::identity::{NodeName, Site};
 
 /// So many errors of one apply worker within [`CRASH_WINDOW`] are a crash loop. A publisher that
 /// restarts costs one or two.
@@ -29,7 +33,11 @@ pub(crate) struct Ledger {
     pub(crate) incoming: BTreeMap<LinkName, InNote>,
     pub(crate) outgoing: BTreeMap<LinkName, OutNote>,
     /// Links whose publisher's end is being opened by a task of its own.
-    pub(crate) opening: BTreeSet<LinkName>,
+    pub(crate) opening: BTreeMap<LinkName, Pending>,
+    /// What each neighbour has and we have not.
+    pub(crate) backlogs: BTreeMap<NodeName, Backlog>,
+    /// Why links that are behind do not get on.
+    pub(crate) hindrances: BTreeMap<LinkName, Reason>,
     /// What is being worked on.
     pub(crate) busy: BTreeSet<Key>,
     /// When which kind of step may be tried again.
@@ -50,6 +58,8 @@ pub(crate) struct InNote {
     pub(crate) vain_checks: u32,
     /// Errors at the start of the present window.
     errors: Option<(i64, Duration)>,
+    /// Errors in the present window.
+    pub(crate) failures: i64,
     /// How far its worker has got in this life of the server.
     pub(crate) heard: Lsn,
     /// Once so much has arrived, we have all that the publisher had when it confirmed the link.
@@ -73,8 +83,8 @@ pub(crate) struct OutNote {
 pub(crate) struct Retry {
     pub(crate) failures: u32,
     pub(crate) not_before: Duration,
-    /// What went wrong, so that it is logged once.
-    pub(crate) error: String,
+    /// What went wrong; what is the same is logged once.
+    pub(crate) trouble: Option<Reason>,
 }
 
 impl Ledger {
@@ -112,6 +122,7 @@ impl Ledger {
                 note.down_since.get_or_insert(now);
             }
             let (errors, since) = *note.errors.get_or_insert((link.errors, now));
+            note.failures = link.errors - errors;
             if link.errors - errors >= CRASHES_MAX {
                 note.condemned = true;
             } else if now > since + CRASH_WINDOW || link.errors < errors {
@@ -146,6 +157,38 @@ impl Ledger {
                 note.level_at = now;
             }
         }
+    }
+
+    /// Takes note of what neighbours say that they hold, while we hold `ours`.
+    pub(crate) fn compare(
+        &mut self,
+        heads: &BTreeMap<NodeName, (Duration, Arc<Vector>)>,
+        ours: &Vector,
+        own: Site,
+    ) {
+        self.backlogs.retain(|peer, _| heads.contains_key(peer));
+        for (peer, (at, theirs)) in heads {
+            let backlog = self.backlogs.entry(peer.clone()).or_default();
+            backlog.note(*at, theirs, ours, own);
+        }
+    }
+
+    /// Links that stream and do not bring what their publishers have.
+    pub(crate) fn stuck(&self, inventory: &Inventory, now: Duration) -> Vec<LinkName> {
+        let is_behind = |peer: &NodeName| {
+            let backlog = self.backlogs.get(peer);
+            backlog.is_some_and(|backlog| backlog.lag(now).is_some())
+        };
+        let streaming = inventory.incoming.iter().filter(|(_, link)| link.streaming);
+        streaming
+            .filter(|(_, link)| link.peer.as_ref().is_some_and(is_behind))
+            .map(|(name, _)| *name)
+            .collect()
+    }
+
+    /// Why the last attempt at something failed.
+    pub(crate) fn trouble(&self, key: &Key, step: &'static str) -> Option<&Reason> {
+        self.retries.get(&(key.clone(), step))?.trouble.as_ref()
     }
 
     /// The publisher found the link whole.

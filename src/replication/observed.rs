@@ -166,6 +166,11 @@ impl Observer {
         })
     }
 
+    /// For what is asked now and then only.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Looks: three statements in one round trip.
     pub(crate) async fn look(&self) -> Result<Inventory, Error> {
         let own = async {

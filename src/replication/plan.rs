@@ -101,6 +101,17 @@ pub(crate) enum Key {
     Out(LinkName),
 }
 
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store => f.write_str("the store"),
+            Self::In(peer) => write!(f, "from {peer}"),
+            Self::Stray(link) => write!(f, "subscription {link}"),
+            Self::Out(link) => write!(f, "publication {link}"),
+        }
+    }
+}
+
 impl Step {
     pub(crate) fn key(&self) -> Key {
         match self {
@@ -261,7 +272,7 @@ impl View<'_> {
     }
 
     fn unpublish(&self, inventory: &Inventory, name: &LinkName, link: &Outgoing) -> Option<Why> {
-        if self.ledger.opening.contains(name) {
+        if self.ledger.opening.contains_key(name) {
             return None;
         }
         let note = self.ledger.outgoing.get(name)?;

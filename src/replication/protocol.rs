@@ -128,6 +128,8 @@ pub mod code {
     pub const STORE_DOWN: &str = "store_down";
     /// The store refused, for example because all its slots are in use.
     pub const STORE_REFUSED: &str = "store_refused";
+    /// The store listens on loopback only, and the sender is on another machine.
+    pub const LOOPBACK_ONLY: &str = "loopback_only";
     /// There is no such link (any more); open a new one.
     pub const NO_SUCH_LINK: &str = "no_such_link";
     /// The link belongs to another peer.

@@ -1,23 +1,27 @@
 //! The publisher's end of links: serves the requests of subscribers.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::types::PgLsn;
 
 use super::challenge::Challenge;
 use super::credentials;
 use super::database::{Lsn, Session, refused};
 use super::error::Error;
+use super::holders;
 use super::milestone::Milestone;
 use super::names::{Epoch, LinkName};
 use super::observed::{Observer, Outgoing, Slot};
 use super::protocol::{Offer, Reply, code};
 use super::quote::{identifier, literal};
+use super::reason::Reason;
 use super::shared::Shared;
+use super::subscriber::is_ours;
 use crate::identity::{NodeName, Site};
 
 mod slot;
@@ -32,6 +36,9 @@ const OPEN_REPLY_LIMIT: Duration = Duration::from_secs(8);
 /// Making a slot waits for every transaction that writes; longer than this is hardly worth it.
 const SLOT_LIMIT: Duration = Duration::from_secs(600);
 
+/// How often it is looked for what the making of a slot waits for.
+const WAIT_LOOK: Duration = Duration::from_secs(2);
+
 /// A dropped walsender is gone in milliseconds unless its server is drowned.
 const DROP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -42,7 +49,21 @@ pub(crate) struct Publisher {
     /// One opening per peer at a time.
     openings: Mutex<BTreeMap<NodeName, Arc<tokio::sync::Mutex<Option<Opening>>>>>,
     /// Links that are being made right now, so that nobody takes them for debris.
-    making: Mutex<BTreeSet<LinkName>>,
+    making: Mutex<BTreeMap<LinkName, Pending>>,
+}
+
+/// A link whose end is being made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pending {
+    peer: NodeName,
+    /// What that waits for, if it takes long.
+    pub(crate) waits: Option<Reason>,
+}
+
+impl Pending {
+    pub(crate) fn of(peer: NodeName) -> Self {
+        Self { peer, waits: None }
+    }
 }
 
 /// The making of one end, which outlives the request that began it.
@@ -63,11 +84,13 @@ impl Publisher {
     }
 
     /// Links that are being made right now.
-    pub(crate) fn making(&self) -> BTreeSet<LinkName> {
-        self.making
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub(crate) fn making(&self) -> BTreeMap<LinkName, Pending> {
+        self.pending().clone()
+    }
+
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<LinkName, Pending>> {
+        // Each is replaced as a whole, so they are sound even after a panic elsewhere.
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens an end for `peer`, or waits for the one that is being opened for it.
@@ -98,11 +121,45 @@ impl Publisher {
         match timeout(OPEN_REPLY_LIMIT, &mut opening.task).await {
             Err(_) => {
                 *pending = Some(opening);
-                Reply::refused(code::BUSY, "waiting for transactions that write; ask again")
+                Reply::refused(code::BUSY, self.waiting_for(peer))
             }
             Ok(Ok(Ok(offer))) => Reply::Opened(offer),
             Ok(Ok(Err(error))) => refusal(&error),
             Ok(Err(_)) => Reply::refused(code::STOPPING, "the node is stopping"),
+        }
+    }
+
+    /// What the end that is being made for `peer` waits for.
+    fn waiting_for(&self, peer: &NodeName) -> String {
+        let pending = self.pending();
+        let waits = pending
+            .values()
+            .filter(|pending| pending.peer == *peer)
+            .find_map(|pending| pending.waits.as_ref());
+        match waits {
+            Some(waits) => waits.text.clone(),
+            None => "waiting for transactions that write".to_owned(),
+        }
+    }
+
+    /// Does `work`, which waits for others' transactions, and finds out meanwhile for which.
+    async fn while_naming<T>(&self, link: LinkName, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = sleep(WAIT_LOOK) => {}
+            }
+            let named = async { holders::writers(&self.shared.database.session().await?).await };
+            match named.await {
+                Ok(waits) => {
+                    if let Some(pending) = self.pending().get_mut(&link) {
+                        pending.waits = waits;
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "nobody can be named"),
+            }
         }
     }
 
@@ -128,8 +185,9 @@ impl Publisher {
     async fn make(&self, peer: &NodeName, site: Site, comment: &str) -> Result<Offer, Error> {
         self.drop_abandoned(peer).await?;
         let link = LinkName::new(site, Epoch::draw());
-        let _making = Making::new(self, link);
+        let _making = Making::new(self, link, peer);
         let session = self.shared.database.patient(SLOT_LIMIT).await?;
+        self.is_reachable(&session, peer).await?;
         let publisher = super::observed::own_site(&session).await?;
         credentials::ensure_group(&session).await?;
         let password = credentials::password();
@@ -172,16 +230,20 @@ impl Publisher {
             .batch_execute("set lock_timeout = 0")
             .await
             .map_err(refused("lifting a time limit"))?;
-        let row = session
-            .query_one(
-                "select lsn, current_setting('listen_addresses'), current_setting('port')::int
-                   from pg_create_logical_replication_slot($1, 'pgoutput')",
-                &[&name],
-            )
-            .await
-            .map_err(refused("creating a slot"))?;
-        self.shared.pass(Milestone::SlotCreated).await;
-        await_visibility(session).await?;
+        let made = async {
+            let row = session
+                .query_one(
+                    "select lsn, current_setting('listen_addresses'), current_setting('port')::int
+                       from pg_create_logical_replication_slot($1, 'pgoutput')",
+                    &[&name],
+                )
+                .await
+                .map_err(refused("creating a slot"))?;
+            self.shared.pass(Milestone::SlotCreated).await;
+            await_visibility(session).await?;
+            Ok::<_, Error>(row)
+        };
+        let row = self.while_naming(link, made).await?;
         let advertise = &self.shared.settings.advertise;
         Ok(Offer {
             publisher,
@@ -200,13 +262,37 @@ impl Publisher {
         })
     }
 
+    /// Makes nothing for a peer on another machine that could not get at it.
+    async fn is_reachable(&self, session: &Session, peer: &NodeName) -> Result<(), Error> {
+        if self.shared.settings.advertise.host.is_some() {
+            return Ok(());
+        }
+        let row = session
+            .query_one("select current_setting('listen_addresses')", &[])
+            .await
+            .map_err(refused("telling where it listens"))?;
+        let hosts = self
+            .shared
+            .desired
+            .borrow()
+            .neighbor(peer)
+            .map(|(n, _)| n.hosts.clone());
+        let hosts = hosts.unwrap_or_default();
+        match hosts.first() {
+            Some(host) if is_loopback(row.get(0)) && !hosts.iter().any(is_ours) => {
+                Err(Error::Secluded { host: *host })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A peer that opens a link has given up those of its others that it does not stream from.
     async fn drop_abandoned(&self, peer: &NodeName) -> Result<(), Error> {
         let inventory = Observer::open(&self.shared.database).await?.look().await?;
         let making = self.making();
         let idle = |link: &Outgoing| !link.slot.is_some_and(|slot| slot.active);
         for (name, link) in inventory.outgoing_of(peer) {
-            if idle(link) && !making.contains(name) {
+            if idle(link) && !making.contains_key(name) {
                 self.unpublish(*name).await?;
             }
         }
@@ -328,24 +414,15 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn new(publisher: &'a Publisher, link: LinkName) -> Self {
-        publisher
-            .making
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(link);
+    fn new(publisher: &'a Publisher, link: LinkName, peer: &NodeName) -> Self {
+        publisher.pending().insert(link, Pending::of(peer.clone()));
         Self { publisher, link }
     }
 }
 
 impl Drop for Making<'_> {
     fn drop(&mut self) {
-        let mut making = self
-            .publisher
-            .making
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        making.remove(&self.link);
+        self.publisher.pending().remove(&self.link);
     }
 }
 
@@ -377,12 +454,14 @@ fn refusal(error: &Error) -> Reply {
     let code = match error {
         Error::StoreUnreachable(_) | Error::StoreNotReady(_) => code::STORE_DOWN,
         Error::Timeout(_) => code::BUSY,
+        Error::Secluded { .. } => code::LOOPBACK_ONLY,
         Error::Store { .. }
         | Error::Publisher { .. }
         | Error::PublisherUnreachable { .. }
         | Error::LoopbackOnly { .. }
         | Error::HostRefused { .. }
         | Error::Imposter { .. }
+        | Error::TurnedAway { .. }
         | Error::Transport(_)
         | Error::Refused { .. }
         | Error::Misplaced

@@ -18,12 +18,14 @@ use super::bounds::Bounds;
 use super::counters::Outcome;
 use super::desired::{Phase, Wish};
 use super::error::Error;
+use super::holders;
 use super::ledger::{Ledger, Retry};
 use super::observed::{Inventory, Observed, Observer};
 use super::plan::{Key, Limits, STALL, Step, View, plan};
 use super::publisher::Publisher;
+use super::reason::Reason;
 use super::shared::Shared;
-use super::status::Scene;
+use super::status::{OVERDUE, Scene, Standings, out_of_sight};
 use super::subscriber::{Past, Standing as LinkStanding, Subscriber};
 use super::witness::Standing;
 use crate::identity::NodeName;
@@ -57,6 +59,7 @@ pub(crate) struct Reconciler<T> {
     tasks: JoinSet<Result<Done, Error>>,
     running: HashMap<Id, Step>,
     farewell: bool,
+    standings: Standings,
 }
 
 impl<T: Transport> Reconciler<T> {
@@ -75,6 +78,7 @@ impl<T: Transport> Reconciler<T> {
             tasks: JoinSet::new(),
             running: HashMap::new(),
             farewell: false,
+            standings: Standings::default(),
         }
     }
 
@@ -182,10 +186,31 @@ impl<T: Transport> Reconciler<T> {
         making.append(&mut self.hands.publisher.making());
         self.ledger.opening = making;
         self.ledger.note(&observed, self.shared.now());
+        if let Observed::Known(inventory) = &observed {
+            self.compare(inventory).await;
+        }
         self.observed = Arc::new(observed);
         self.shared
             .observed
             .send_replace(Arc::clone(&self.observed));
+    }
+
+    /// Finds out which links bring less than their publishers have, and why.
+    async fn compare(&mut self, inventory: &Inventory) {
+        let (heads, ours) = (&self.shared.heads, &self.shared.vector);
+        self.ledger
+            .compare(&heads.borrow(), &ours.borrow(), inventory.own);
+        let stuck = self.ledger.stuck(inventory, self.shared.now());
+        self.ledger.hindrances.clear();
+        let Some(observer) = self.observer.as_ref().filter(|_| !stuck.is_empty()) else {
+            return;
+        };
+        match timeout(LOOK_LIMIT, holders::hindrances(observer.session(), &stuck)).await {
+            Ok(Ok(hindrances)) => self.ledger.hindrances = hindrances,
+            Ok(Err(error)) => tracing::debug!(%error, "what holds up a link cannot be found out"),
+            // The statement is still under way in that session.
+            Err(_) => self.observer = None,
+        }
     }
 
     async fn inspect(&mut self) -> Result<Inventory, Error> {
@@ -211,11 +236,9 @@ impl<T: Transport> Reconciler<T> {
             .step(Step::Inspect.name(), Outcome::Failed);
         let now = self.shared.now();
         let retry = self.ledger.retries.entry(LOOKING).or_default();
-        let text = error.to_string();
-        if retry.error != text {
+        if fail(retry, error, now) {
             tracing::warn!(%error, "the links of the store cannot be seen");
         }
-        fail(retry, error, text, now);
     }
 
     fn plan(&self, now: Duration) -> Vec<Step> {
@@ -313,7 +336,7 @@ impl<T: Transport> Reconciler<T> {
         if let Done::Opened { link, generation } = *done {
             self.ledger.opened(link, generation, now);
             let retry = self.ledger.retries.entry(attempt).or_default();
-            retry.error.clear();
+            retry.trouble = None;
             retry.failures += 1;
             retry.not_before = now + OPENED_PAUSE * retry.failures.min(60);
             return;
@@ -339,36 +362,45 @@ impl<T: Transport> Reconciler<T> {
         let now = self.shared.now();
         let attempt = (step.key(), step.name());
         let retry = self.ledger.retries.entry(attempt).or_default();
-        let text = error.to_string();
         // The first refusal as a stranger is a matter of who heard of the other first.
-        let is_news = retry.error != text && !error.is_awaiting_acquaintance();
+        let is_news = fail(retry, error, now) && !error.is_awaiting_acquaintance();
+        let (step, key) = (step.name(), step.key());
         if is_news {
-            tracing::warn!(step = step.name(), key = ?step.key(), %error, "step failed; it will be tried again");
+            tracing::warn!(step, %key, %error, "step failed; it will be tried again");
         } else {
-            tracing::debug!(step = step.name(), key = ?step.key(), %error, "step failed again");
+            tracing::debug!(step, %key, %error, "step failed again");
         }
-        fail(retry, error, text, now);
     }
 
     /// Tells what we saw to those who watch.
-    fn tell(&self) {
-        let Observed::Known(inventory) = &*self.observed else {
-            return;
+    fn tell(&mut self) {
+        let now = self.shared.now();
+        let mut links = match &*self.observed {
+            Observed::Known(inventory) => {
+                if self.ledger.is_level(inventory) {
+                    self.shared
+                        .level
+                        .send_if_modified(|level| !std::mem::replace(level, true));
+                }
+                let desired = self.shared.desired.borrow();
+                let scene = Scene {
+                    desired: &desired,
+                    inventory,
+                    ledger: &self.ledger,
+                    progress: &self.shared.progress.borrow(),
+                    denials: &self.shared.denials(),
+                    now,
+                };
+                scene.links()
+            }
+            Observed::Unknown => {
+                let (key, step) = LOOKING;
+                let links = self.shared.links.borrow().clone();
+                out_of_sight(links, self.ledger.trouble(&key, step))
+            }
         };
-        if self.ledger.is_level(inventory) {
-            self.shared
-                .level
-                .send_if_modified(|level| !std::mem::replace(level, true));
-        }
-        let desired = self.shared.desired.borrow();
-        let scene = Scene {
-            desired: &desired,
-            inventory,
-            ledger: &self.ledger,
-            progress: &self.shared.progress.borrow(),
-            now: self.shared.now(),
-        };
-        let links = scene.links();
+        let grace = self.shared.settings.link_grace.max(OVERDUE);
+        self.standings.date(&mut links, now, grace);
         self.shared.links.send_if_modified(|told| {
             let is_news = *told != links;
             *told = links;
@@ -415,10 +447,17 @@ impl<T: Transport> Reconciler<T> {
     }
 }
 
-fn fail(retry: &mut Retry, error: &Error, text: String, now: Duration) {
+/// Takes note of a failure; tells whether it is another one than the last time.
+fn fail(retry: &mut Retry, error: &Error, now: Duration) -> bool {
     retry.failures = retry.failures.saturating_add(1);
     // Peers that lost one another at the same moment should not come back at the same moment.
     let jitter = 0.75 + rand::random::<f64>() / 2.0;
     retry.not_before = now + error.retry_after(retry.failures).mul_f64(jitter);
-    retry.error = text;
+    let trouble = Reason::of(error);
+    let is_news = retry
+        .trouble
+        .as_ref()
+        .is_none_or(|last| last.text != trouble.text);
+    retry.trouble = Some(trouble);
+    is_news
 }

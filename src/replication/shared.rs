@@ -1,14 +1,15 @@
 //! What the tasks of one data plane share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Vector;
 use super::catch_up::Progress;
 use super::clock::Reading;
 use super::counters::Counters;
@@ -16,6 +17,7 @@ use super::database::Database;
 use super::desired::{Desired, Phase};
 use super::milestone::Milestone;
 use super::observed::Observed;
+use super::reason::Reason;
 use super::settings::Settings;
 use super::witness::{Members, Standing};
 use crate::api::LinkStatus;
@@ -44,6 +46,10 @@ pub(crate) struct Shared {
     pub(crate) left: watch::Sender<bool>,
     /// Whether the store may be written to and linked with.
     pub(crate) standing: watch::Sender<Standing>,
+    /// What peers say that they hold, and when we heard of it.
+    pub(crate) heads: watch::Sender<BTreeMap<NodeName, (Duration, Arc<Vector>)>>,
+    /// Why peers were last denied a link.
+    denials: Mutex<BTreeMap<NodeName, Reason>>,
     /// Neighbours that know nothing of our site that we do not.
     pub(crate) witnesses: watch::Sender<BTreeSet<NodeName>>,
     /// Who else may know of our site.
@@ -60,6 +66,8 @@ impl Shared {
             }),
             witnesses: watch::Sender::default(),
             members: watch::Sender::default(),
+            heads: watch::Sender::default(),
+            denials: Mutex::default(),
             database: Database::new(settings.store.clone()),
             settings,
             counters: Counters::default(),
@@ -116,6 +124,12 @@ impl Shared {
     pub(crate) fn witnessed_by(&self, peer: &NodeName) {
         self.witnesses
             .send_if_modified(|witnesses| witnesses.insert(peer.clone()));
+    }
+
+    /// Why peers were last denied a link.
+    pub(crate) fn denials(&self) -> MutexGuard<'_, BTreeMap<NodeName, Reason>> {
+        // Each is replaced as a whole, so they are sound even after a panic elsewhere.
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_serving(&self) -> bool {

@@ -25,7 +25,8 @@ use crate::identity::{NodeName, Site};
 mod reach;
 mod subscription;
 
-use reach::{Expected, candidates, is_ours, reach};
+pub(crate) use reach::is_ours;
+use reach::{Expected, candidates, reach};
 pub(crate) use subscription::drop_subscription;
 use subscription::{await_streaming, create_subscription, hush};
 

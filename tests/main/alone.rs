@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use starling::api::LinkState;
+
 use crate::process::{Node, eventually};
 
 /// Free ports, and no discovery but the bootstrap address.
@@ -32,7 +34,8 @@ async fn a_node_that_lost_its_only_neighbour_warns_until_it_is_gone_for_good() {
     eventually("the two are linked", async || {
         let streams = |node: &Node| {
             node.status().is_some_and(|status| {
-                status.links.len() == 2 && status.links.iter().all(|l| l.state == "streaming")
+                status.links.len() == 2
+                    && status.links.iter().all(|l| l.state == LinkState::Streaming)
             })
         };
         streams(&kept) && streams(&lost)

@@ -112,7 +112,7 @@ fn takes_from(node: &Node, peer: &Node) -> Option<String> {
     let links = node.status()?.links.into_iter();
     let mut states = links
         .filter(|link| link.direction == Direction::In && link.peer_id == *peer)
-        .map(|link| link.state);
+        .map(|link| link.state.name().to_owned());
     states.next()
 }
 

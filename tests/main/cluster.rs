@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use starling::api::LinkState;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
@@ -83,7 +84,7 @@ async fn all_linked(nodes: &[&Node], neighbors: usize) {
                 node.status().is_some_and(|s| {
                     s.overlay.active.len() == neighbors
                         && s.links.len() == 2 * neighbors
-                        && s.links.iter().all(|l| l.state == "streaming")
+                        && s.links.iter().all(|l| l.state == LinkState::Streaming)
                 })
             },
         )

@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use prometheus_client::metrics::counter::Counter;
 use starling::{
     api::{
-        ClockStanding, ClockStatus, Direction, LinkStatus, NeighborStatus, NodeInfo, NodeState,
-        NodeStatus, OverlayStatus, Problem, Status, StoreStatus, Topology, TopologyNode,
+        ClockStanding, ClockStatus, Direction, LinkState, LinkStatus, NeighborStatus, NodeInfo,
+        NodeState, NodeStatus, OverlayStatus, Problem, Side, Status, StoreStatus, Topology,
+        TopologyNode,
     },
     http::{
         self, Client, ClientError, Command, CommandError, Settings, StatusCollector, Token, View,
@@ -160,12 +161,17 @@ fn parse(text: &str) -> Answer {
     }
 }
 
-fn link(state: &str, lag_seconds: Option<f64>) -> LinkStatus {
+fn link(state: LinkState, lag_seconds: Option<f64>) -> LinkStatus {
     LinkStatus {
         peer_id: PEER.to_owned(),
         site: 7,
         direction: Direction::In,
-        state: state.to_owned(),
+        state,
+        since: "2026-01-01T00:00:00Z".to_owned(),
+        reason: None,
+        fix: None,
+        side: None,
+        overdue: false,
         lag_bytes: Some(1024),
         lag_seconds,
         slot: "starling_0000000000000007_0000000000000001".to_owned(),
@@ -211,10 +217,12 @@ fn ready() -> Status {
             }],
             passive: 4,
             remembered: 5,
+            bootstrap: Vec::new(),
         },
-        links: vec![link("streaming", Some(0.25))],
+        links: vec![link(LinkState::Streaming, Some(0.25))],
         vector: BTreeMap::from([("42".to_owned(), 17)]),
         findings: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 
@@ -295,9 +303,28 @@ async fn readiness_takes_a_bound_on_the_lag() {
     assert!(lagging.problem().detail.contains("lags by 0.250 s"));
     fixture
         .status
-        .send_modify(|status| status.links.push(link("catching_up", None)));
+        .send_modify(|status| status.links.push(link(LinkState::CatchingUp, None)));
     assert_eq!(fixture.get("/readyz").await.status, 200);
     assert_eq!(fixture.get("/readyz?lag=99").await.status, 503);
+    let unfit = LinkStatus {
+        state: LinkState::Refused,
+        side: Some(Side::Peer),
+        overdue: true,
+        ..link(LinkState::Refused, None)
+    };
+    fixture.status.send_modify(|status| {
+        status.links.pop();
+        status.links.push(unfit.clone());
+    });
+    assert_eq!(
+        fixture.get("/readyz?lag=1").await.status,
+        200,
+        "the peer is unfit, not we"
+    );
+    fixture
+        .status
+        .send_modify(|status| status.links[1].side = Some(Side::Here));
+    assert_eq!(fixture.get("/readyz?lag=1").await.status, 503);
     fixture.status.send_modify(|status| status.links.clear());
     assert_eq!(
         fixture.get("/readyz?lag=0").await.status,
@@ -310,6 +337,99 @@ async fn readiness_takes_a_bound_on_the_lag() {
             (answer.status, answer.problem().code.as_str()),
             (400, "bad_query"),
             "{bad}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_cuts_itself_off_is_not_ready_and_one_that_is_cut_off_is() {
+    let fixture = Fixture::start().await;
+    let out = |side| LinkStatus {
+        direction: Direction::Out,
+        reason: Some("all replication slots are in use".to_owned()),
+        side,
+        overdue: true,
+        ..link(LinkState::Refused, None)
+    };
+    let set = |links: Vec<LinkStatus>| {
+        let links = [vec![link(LinkState::Streaming, Some(0.0))], links].concat();
+        fixture.status.send_modify(|status| status.links = links);
+    };
+    set(vec![out(Some(Side::Here))]);
+    let answer = fixture.get("/readyz").await;
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer
+            .problem()
+            .detail
+            .contains("all replication slots are in use")
+    );
+    for side in [Some(Side::Peer), None] {
+        set(vec![out(side)]);
+        assert_eq!(fixture.get("/readyz").await.status, 200, "{side:?}");
+    }
+    let flowing = LinkStatus {
+        direction: Direction::Out,
+        ..link(LinkState::Streaming, Some(0.0))
+    };
+    set(vec![out(Some(Side::Here)), flowing]);
+    assert_eq!(
+        fixture.get("/readyz").await.status,
+        200,
+        "it reaches somebody"
+    );
+}
+
+#[tokio::test]
+async fn a_scraper_of_the_older_format_gets_it_and_others_the_newer_one() {
+    let fixture = Fixture::start().await;
+    for (accept, kind) in [
+        ("text/plain", "text/plain; version=0.0.4"),
+        (
+            "text/plain;version=0.0.4;q=0.3",
+            "text/plain; version=0.0.4",
+        ),
+        ("*/*", "application/openmetrics-text"),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.3",
+            "application/openmetrics-text",
+        ),
+    ] {
+        let headers = [("host", fixture.address.as_str()), ("accept", accept)];
+        let answer = fixture.ask("GET", "/metrics", &headers).await;
+        assert!(answer.headers["content-type"].starts_with(kind), "{accept}");
+        let is_classic = kind.starts_with("text/plain");
+        assert_eq!(answer.body.ends_with("# EOF\n"), !is_classic);
+        let counter = "# TYPE starling_shuffles_total counter\n";
+        assert_eq!(answer.body.contains(counter), is_classic, "{}", answer.body);
+        assert_eq!(answer.body.contains(" info\n"), !is_classic);
+    }
+}
+
+#[tokio::test]
+async fn two_links_of_one_peer_are_one_sample() {
+    let fixture = Fixture::start().await;
+    let second = LinkStatus {
+        lag_bytes: Some(4096),
+        ..link(LinkState::Down, Some(7.5))
+    };
+    fixture
+        .status
+        .send_modify(|status| status.links.push(second));
+    let body = fixture.get("/metrics").await.body;
+    for (name, value) in [("bytes", "4096"), ("seconds", "7.5")] {
+        let name = format!("starling_link_lag_{name}{{");
+        let samples: Vec<&str> = body.lines().filter(|l| l.starts_with(&name)).collect();
+        assert_eq!(samples.len(), 1, "{samples:?}");
+        assert!(samples[0].ends_with(value), "{samples:?}");
+    }
+    for line in [
+        r#"direction="in",state="down"} 1"#,
+        r#"direction="out",state="refused"} 0"#,
+    ] {
+        assert!(
+            body.lines()
+                .any(|l| l.starts_with("starling_links{") && l.ends_with(line))
         );
     }
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use starling::api::Direction;
+use starling::api::{Direction, LinkState, Side};
 use starling::postgres;
 use starling::replication::challenge::Challenge;
 use starling::replication::names::{Epoch, LinkName};
 use starling::replication::protocol::code;
-use starling::replication::{self, Departure, Milestone, Outcome, Probe, Reply, Request};
+use starling::replication::{self, Departure, Milestone, Neighbor, Outcome, Probe, Reply, Request};
 use starling::store;
 use tokio::time::{Instant, sleep};
 
@@ -57,7 +57,7 @@ async fn neighbours_exchange_writes_and_part_without_debris() {
             let streams = |direction| {
                 links
                     .iter()
-                    .any(|l| l.direction == direction && l.state == "streaming")
+                    .any(|l| l.direction == direction && l.state == LinkState::Streaming)
             };
             streams(Direction::In) && streams(Direction::Out)
         });
@@ -100,6 +100,42 @@ async fn neighbours_exchange_writes_and_part_without_debris() {
             (cluster.nodes[node].links().await.is_empty()).then_some(())
         })
         .await;
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_on_loopback_says_at_both_ends_that_another_machine_cannot_reach_it() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    // Nobody's address, so none of this machine.
+    let elsewhere = |node: &crate::engines::Node| Neighbor {
+        name: node.name.clone(),
+        hosts: vec!["192.0.2.1".parse().unwrap()],
+    };
+    a.engine().neighbor_up(elsewhere(b));
+    b.engine().neighbor_up(elsewhere(a));
+    for node in [a, b] {
+        for (direction, side) in [(Direction::In, Side::Peer), (Direction::Out, Side::Here)] {
+            let mut links = node.engine().links();
+            let is_refused = links.wait_for(|links| {
+                links.iter().any(|link| {
+                    let reason = link.reason.as_deref().unwrap_or_default();
+                    link.direction == direction
+                        && link.state == LinkState::Refused
+                        && link.side == Some(side)
+                        && reason.contains("loopback only")
+                        && reason.contains("--pg-listen")
+                })
+            });
+            tokio::time::timeout(PATIENCE, is_refused)
+                .await
+                .unwrap_or_else(|_| panic!("{direction:?}: {:?}", node.engine().links().borrow()))
+                .unwrap();
+        }
+        assert_eq!(node.links().await, "", "nothing is made in vain");
     }
     cluster.stop().await;
 }
@@ -375,7 +411,7 @@ async fn a_level_peer_streams_at_once() {
         let streams = links.wait_for(|links| {
             links
                 .iter()
-                .any(|l| l.direction == Direction::In && l.state == "streaming")
+                .any(|l| l.direction == Direction::In && l.state == LinkState::Streaming)
         });
         tokio::time::timeout(PATIENCE, streams)
             .await

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
-use starling::{api::Renewal, store::Doubt};
+use starling::{
+    api::{LinkState, Renewal},
+    store::Doubt,
+};
 use tempfile::TempDir;
 
 use crate::{
@@ -137,7 +140,8 @@ async fn slots_once_linked(node: &Node) -> BTreeSet<String> {
     let mut slots = BTreeSet::new();
     eventually("both links stream", async || {
         let links = node.status().unwrap().links;
-        let streams = links.len() == 2 && links.iter().all(|link| link.state == "streaming");
+        let streams =
+            links.len() == 2 && links.iter().all(|link| link.state == LinkState::Streaming);
         slots = links.into_iter().map(|link| link.slot).collect();
         streams
     })

@@ -4,6 +4,7 @@
 //! without samples: files that it must complain about, and files that it must leave alone. What would
 //! make this very file untidy is spelt in two halves.
 
+mod log;
 mod markdown;
 mod rust;
 mod sql;
@@ -30,7 +31,13 @@ struct Rule {
     good: &'static [Sample],
 }
 
-const RULES: [&[Rule]; 4] = [rust::RULES, sql::RULES, text::RULES, markdown::RULES];
+const RULES: [&[Rule]; 5] = [
+    rust::RULES,
+    sql::RULES,
+    text::RULES,
+    markdown::RULES,
+    log::RULES,
+];
 
 fn rules() -> impl Iterator<Item = &'static Rule> {
     RULES.into_iter().flatten()

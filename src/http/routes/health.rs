@@ -7,7 +7,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{ClockStanding, Direction, NodeState, Status},
+    api::{ClockStanding, Direction, LinkState, LinkStatus, NodeState, Side, Status},
     http::{error::ApiError, view::View},
 };
 
@@ -56,10 +56,11 @@ fn readiness(status: &Status, bound: Option<f64>) -> Result<Ready, ApiError> {
         NodeState::Leaving => Some("leaving the cluster"),
     };
     if let Some(reason) = waiting {
-        return Err(ApiError::NotReady {
-            state,
-            reason: reason.to_owned(),
-        });
+        let mut reason = reason.to_owned();
+        if let Some(why) = obstacle(status).filter(|_| state == NodeState::Joining) {
+            reason.push_str(&format!(" ({why})"));
+        }
+        return Err(ApiError::NotReady { state, reason });
     }
     if status.clock.standing == ClockStanding::Ahead {
         let ahead_ms = status.clock.ahead_ms.unwrap_or_default();
@@ -72,13 +73,18 @@ fn readiness(status: &Status, bound: Option<f64>) -> Result<Ready, ApiError> {
             ),
         });
     }
-    let lag_seconds = lag(status);
-    match bound {
-        Some(bound) if lag_seconds > bound => {
+    if let Some(link) = cut_off(status) {
+        let reason = format!("nothing flows {}", describe(link));
+        return Err(ApiError::NotReady { state, reason });
+    }
+    let (lag_seconds, worst) = lag(status);
+    match (bound, worst) {
+        (Some(bound), Some(link)) if lag_seconds > bound => {
             let reason = if lag_seconds.is_finite() {
-                format!("a link lags by {lag_seconds:.3} s, which is over {bound} s")
+                let link = describe(link);
+                format!("a link lags by {lag_seconds:.3} s, which is over {bound} s: {link}")
             } else {
-                "a link does not stream".to_owned()
+                format!("a link does not stream: {}", describe(link))
             };
             Err(ApiError::NotReady { state, reason })
         }
@@ -89,13 +95,62 @@ fn readiness(status: &Status, bound: Option<f64>) -> Result<Ready, ApiError> {
     }
 }
 
-/// The largest lag of an incoming link; infinite when one of them does not stream, zero when there
-/// is none: then nobody is ahead of us.
-fn lag(status: &Status) -> f64 {
-    status
-        .links
-        .iter()
-        .filter(|link| link.direction == Direction::In && link.state != "closing")
-        .map(|link| link.lag_seconds.unwrap_or(f64::INFINITY))
-        .fold(0.0, f64::max)
+/// What stands in the way of joining, as far as it is known.
+fn obstacle(status: &Status) -> Option<String> {
+    let contacts = &status.overlay.bootstrap;
+    let failing = contacts.iter().find_map(|contact| {
+        let cause = contact.cause.as_ref()?;
+        Some(format!("cannot join through {}: {cause}", contact.address))
+    });
+    let links = status.links.iter();
+    let incoming = links.filter(|link| link.direction == Direction::In && link.reason.is_some());
+    let link = incoming.map(describe).next();
+    link.or(failing.filter(|_| status.overlay.active.is_empty()))
+}
+
+fn describe(link: &LinkStatus) -> String {
+    let way = match link.direction {
+        Direction::In => "from",
+        Direction::Out => "to",
+    };
+    let why = link.reason.as_deref().unwrap_or("no reason is known");
+    format!("{way} {}, {}: {why}", link.peer_id, link.state.name())
+}
+
+/// A link that stands for a direction in which nothing flows although there are neighbours, because of
+/// something at this end. What is wrong with the peers does not make this node unfit to serve.
+fn cut_off(status: &Status) -> Option<&LinkStatus> {
+    [Direction::In, Direction::Out].into_iter().find_map(|way| {
+        let links = || {
+            status
+                .links
+                .iter()
+                .filter(move |link| link.direction == way)
+        };
+        let ours = links().find(|link| link.side == Some(Side::Here));
+        ours.filter(|_| links().all(|link| link.overdue))
+    })
+}
+
+/// The incoming link with the largest lag: zero when there is none, because then nobody is ahead of us.
+///
+/// Not counted are links that bring nothing for a reason that lies at the peer, and those that are still
+/// being made while nobody has said what the peer has. A lag that should be known and is not is infinite.
+fn lag(status: &Status) -> (f64, Option<&LinkStatus>) {
+    let counts = |link: &&LinkStatus| match link.state {
+        LinkState::Streaming | LinkState::CatchingUp => link.direction == Direction::In,
+        LinkState::Closing => false,
+        LinkState::Opening if !link.overdue && link.lag_seconds.is_none() => false,
+        LinkState::Opening | LinkState::Refused | LinkState::Down => {
+            link.direction == Direction::In && link.side != Some(Side::Peer)
+        }
+    };
+    let all = status.links.iter().filter(counts);
+    all.map(|link| (link.lag_seconds.unwrap_or(f64::INFINITY), Some(link)))
+        .fold(
+            (0.0, None),
+            |worst, next| {
+                if next.0 > worst.0 { next } else { worst }
+            },
+        )
 }

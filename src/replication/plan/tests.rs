@@ -8,6 +8,7 @@ use crate::replication::desired::{Departure, Desired, Doubt, Neighbor, Phase};
 use crate::replication::ledger::Ledger;
 use crate::replication::names::{Epoch, LinkName};
 use crate::replication::observed::{Incoming, Inventory, Observed, Outgoing, Slot};
+use crate::replication::publisher::Pending;
 
 const GRACE: Duration = Duration::from_secs(30);
 const OWN: i64 = 1;
@@ -328,7 +329,10 @@ fn a_half_made_publication_goes_unless_it_is_being_made() {
         assert_eq!(scene.plan(), []);
         scene = scene.at(seconds(10));
         assert_eq!(scene.plan(), unpublish(1, Why::HalfMade));
-        scene.ledger.opening.insert(name(THEIRS, 1));
+        scene
+            .ledger
+            .opening
+            .insert(name(THEIRS, 1), Pending::of(peer()));
         assert_eq!(scene.plan(), []);
     }
 }

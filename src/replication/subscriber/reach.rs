@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::identity::NodeName;
 use crate::replication::database::{Session, connect};
 use crate::replication::desired::Neighbor;
-use crate::replication::error::Error;
+use crate::replication::error::{Error, words};
 use crate::replication::names::LinkName;
 use crate::replication::protocol::Offer;
 
@@ -33,6 +33,8 @@ pub(super) struct Expected<'a> {
 enum Miss {
     /// There is no session: this, for people.
     NoEntry(String),
+    /// A server answered and does not let us in.
+    TurnedAway(String),
     /// It is somebody else's store.
     Imposter(String),
 }
@@ -46,10 +48,18 @@ pub(super) async fn reach(
 ) -> Result<(String, Session), Error> {
     let mut last = "the peer has no address".to_owned();
     let mut imposter = None;
+    let mut turned_away = None;
     for host in hosts {
         match timeout(HOST_LIMIT, enter(host, offer, expected)).await {
             Ok(Ok(session)) => return Ok((host.clone(), session)),
             Ok(Err(Miss::NoEntry(why))) => last = why,
+            Ok(Err(Miss::TurnedAway(answer))) => {
+                turned_away = Some(Error::TurnedAway {
+                    host: host.clone(),
+                    port: offer.port,
+                    answer,
+                });
+            }
             Ok(Err(Miss::Imposter(why))) => {
                 imposter = Some(Error::Imposter {
                     host: host.clone(),
@@ -61,8 +71,9 @@ pub(super) async fn reach(
         }
     }
     let foreign = neighbor.hosts.iter().find(|host| !host.is_loopback());
-    Err(match (imposter, foreign) {
-        (Some(imposter), _) => imposter,
+    // Who does not let us in may well be the peer's store; an impostor is not.
+    Err(match (turned_away.or(imposter), foreign) {
+        (Some(answered), _) => answered,
         (None, Some(host)) if offer.loopback_only => Error::LoopbackOnly { host: *host },
         (None, _) => Error::PublisherUnreachable {
             hosts: hosts.join(", "),
@@ -125,7 +136,7 @@ fn is_named(host: &str, pattern: &str) -> bool {
 }
 
 /// Whether this machine has the address: a socket can be bound to no other.
-pub(super) fn is_ours(address: &IpAddr) -> bool {
+pub(crate) fn is_ours(address: &IpAddr) -> bool {
     UdpSocket::bind((*address, 0)).is_ok()
 }
 
@@ -142,9 +153,16 @@ async fn enter(host: &str, offer: &Offer, expected: &Expected<'_>) -> Result<Ses
         .dbname(&offer.database)
         .keepalives_idle(Duration::from_secs(10))
         .tcp_user_timeout(Duration::from_secs(30));
-    let session = connect(&config, Duration::ZERO)
-        .await
-        .map_err(|error| Miss::NoEntry(error.to_string()))?;
+    let session =
+        connect(&config, Duration::ZERO)
+            .await
+            .map_err(|error| match error.as_db_error() {
+                // A server that starts or stops will let us in later.
+                Some(answer) if !answer.code().code().starts_with("57P") => {
+                    Miss::TurnedAway(answer.message().to_owned())
+                }
+                _ => Miss::NoEntry(words(&error)),
+            })?;
     let shown = session
         .query_opt(
             "select s.site, s.node, s.cluster, obj_description(p.oid, 'pg_publication')
@@ -152,7 +170,7 @@ async fn enter(host: &str, offer: &Offer, expected: &Expected<'_>) -> Result<Ses
             &[&expected.link.to_string()],
         )
         .await
-        .map_err(|error| Miss::Imposter(crate::replication::error::words(&error)))?;
+        .map_err(|error| Miss::Imposter(words(&error)))?;
     let Some(shown) = shown else {
         return Err(Miss::Imposter("it has no identity".to_owned()));
     };

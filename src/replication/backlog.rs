@@ -1,0 +1,132 @@
+//! How long a peer has known something that has not arrived here.
+//!
+//! A link's own figures tell how much of what *came* was applied; of a worker that hangs, or of a
+//! sender that does, they tell nothing. What tells is the peer's vector, which it says to everybody by
+//! another way: as long as it names a checkpoint that this store does not hold, this store is behind.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::identity::Site;
+
+/// Below this nothing is said: vectors are told every few seconds, and a write takes its time.
+pub(crate) const BEHIND_AFTER: Duration = Duration::from_secs(3);
+
+/// The most words of a peer that are waited for. Beyond, every second one is forgotten, but not the
+/// oldest: the lag is exact to a part of itself.
+const WORDS_MAX: usize = 16;
+
+/// A checkpoint vector.
+pub(crate) type Vector = BTreeMap<Site, i64>;
+
+/// What one peer had and we had not, by when we heard of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    heard: Option<Duration>,
+    waiting: VecDeque<(Duration, Vector)>,
+}
+
+impl Backlog {
+    /// The peer's vector was `theirs` at `at`; ours is `ours` now. What it knows of `own` we wrote ourselves.
+    pub(crate) fn note(&mut self, at: Duration, theirs: &Vector, ours: &Vector, own: Site) {
+        if self.heard != Some(at) {
+            self.heard = Some(at);
+            let ahead: Vector = theirs
+                .iter()
+                .filter(|(site, upto)| **site != own && !reached(ours, **site, **upto))
+                .map(|(site, upto)| (*site, *upto))
+                .collect();
+            if !ahead.is_empty() {
+                self.waiting.push_back((at, ahead));
+            }
+        }
+        let arrived = |(_, ahead): &mut (Duration, Vector)| {
+            ahead.iter().all(|(site, upto)| reached(ours, *site, *upto))
+        };
+        while self.waiting.pop_front_if(arrived).is_some() {}
+        if self.waiting.len() > WORDS_MAX {
+            let mut place = 0_usize;
+            self.waiting.retain(|_| {
+                place += 1;
+                place % 2 == 1
+            });
+        }
+    }
+
+    /// Since when something that the peer has is missing here.
+    pub(crate) fn since(&self) -> Option<Duration> {
+        self.waiting.front().map(|(since, _)| *since)
+    }
+
+    /// How long, if that is long enough to speak of.
+    pub(crate) fn lag(&self, now: Duration) -> Option<Duration> {
+        self.since()
+            .map(|since| now.saturating_sub(since))
+            .filter(|lag| *lag >= BEHIND_AFTER)
+    }
+}
+
+fn reached(ours: &Vector, site: Site, upto: i64) -> bool {
+    ours.get(&site).is_some_and(|here| *here >= upto)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Backlog, Vector, WORDS_MAX};
+    use crate::identity::Site;
+
+    fn vector(entries: &[(i64, i64)]) -> Vector {
+        let entry = |(site, upto): &(i64, i64)| (Site::new(*site).unwrap(), *upto);
+        entries.iter().map(entry).collect()
+    }
+
+    fn own() -> Site {
+        Site::new(1).unwrap()
+    }
+
+    fn second(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    #[test]
+    fn the_oldest_word_that_has_not_arrived_counts() {
+        let mut backlog = Backlog::default();
+        for at in 0..5 {
+            let theirs = vector(&[(2, i64::try_from(at).unwrap() + 1)]);
+            backlog.note(second(at), &theirs, &vector(&[(2, 1)]), own());
+        }
+        assert_eq!(
+            backlog.since(),
+            Some(second(1)),
+            "what was here at once does not count"
+        );
+        backlog.note(second(4), &vector(&[(2, 5)]), &vector(&[(2, 3)]), own());
+        assert_eq!(backlog.since(), Some(second(3)));
+        assert_eq!(backlog.lag(second(5)), None, "too short to speak of");
+        assert_eq!(backlog.lag(second(13)), Some(second(10)));
+        backlog.note(second(4), &vector(&[(2, 5)]), &vector(&[(2, 5)]), own());
+        assert_eq!(backlog.since(), None);
+    }
+
+    #[test]
+    fn what_a_peer_holds_of_others_counts_and_what_it_holds_of_us_does_not() {
+        let mut backlog = Backlog::default();
+        backlog.note(second(1), &vector(&[(1, 9)]), &vector(&[]), own());
+        assert_eq!(backlog.since(), None);
+        backlog.note(second(2), &vector(&[(1, 9), (3, 4)]), &vector(&[]), own());
+        assert_eq!(backlog.since(), Some(second(2)));
+    }
+
+    #[test]
+    fn a_stand_still_of_hours_is_remembered_in_a_few_words() {
+        let mut backlog = Backlog::default();
+        for at in 1..1_000_u32 {
+            let theirs = vector(&[(2, i64::from(at))]);
+            backlog.note(second(at.into()), &theirs, &vector(&[]), own());
+        }
+        assert!(backlog.waiting.len() <= WORDS_MAX);
+        assert_eq!(backlog.since(), Some(second(1)));
+    }
+}

@@ -1,0 +1,267 @@
+//! What the log has warned of lately, kept for the status.
+//!
+//! Whatever is logged as a warning or an error by this program is seen by a layer of its own,
+//! whatever level the log shows, and ends up in the status: nothing has to be remembered where it is
+//! logged. Conditions that last have fields of their own there and findings that come and go with
+//! them; this is for what has happened, and it fades.
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    callsite::Identifier,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    Layer,
+    filter::{FilterExt, LevelFilter, filter_fn},
+    layer::Context,
+    registry::LookupSpan,
+};
+
+use crate::api::{LogLevel, LogWarning, timestamp};
+
+/// The most that are kept; the one that was not repeated for longest makes room.
+const KEPT_MAX: usize = 32;
+/// What was not repeated for so long is over.
+const KEPT_FOR: Duration = Duration::from_hours(1);
+/// Longer ones end here.
+const DETAIL_MAX: usize = 600;
+/// Fields that tell one occasion of a message from another; the rest differs from time to time.
+const SUBJECTS: [&str; 9] = [
+    "peer", "node", "host", "address", "path", "file", "link", "key", "step",
+];
+/// Our crates.
+const OURS: [&str; 4] = ["starling", "hyparview", "plumtree", "carrier"];
+
+/// The process's own: logs are the process's, too.
+static RECENT: Mutex<Recent> = Mutex::new(Recent::new());
+
+/// Sees every warning and error of ours.
+pub(super) fn layer<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let ours = filter_fn(|metadata| is_ours(metadata.target()));
+    Watcher.with_filter(ours.and(LevelFilter::WARN))
+}
+
+/// What was warned of within the last hour, the newest last.
+#[must_use]
+pub fn recent() -> Vec<LogWarning> {
+    lock().kept(SystemTime::now())
+}
+
+/// How many warnings and errors there were since the start.
+#[must_use]
+pub fn totals() -> [(LogLevel, u64); 2] {
+    let recent = lock();
+    [
+        (LogLevel::Warn, recent.warnings),
+        (LogLevel::Error, recent.errors),
+    ]
+}
+
+fn lock() -> MutexGuard<'static, Recent> {
+    // An entry is worth reading even after a panic elsewhere.
+    RECENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_ours(target: &str) -> bool {
+    let root = target.split("::").next().unwrap_or_default();
+    OURS.contains(&root)
+}
+
+struct Watcher;
+
+impl<S: Subscriber> Layer<S> for Watcher {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut said = Said::default();
+        event.record(&mut said);
+        lock().note(event.metadata(), said, SystemTime::now());
+    }
+}
+
+/// An event in words.
+#[derive(Debug, Default)]
+struct Said {
+    message: String,
+    detail: String,
+    subject: String,
+}
+
+impl Said {
+    fn field(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => value.clone_into(&mut self.message),
+            name => {
+                let space = if self.detail.is_empty() { "" } else { " " };
+                if self.detail.len() < DETAIL_MAX {
+                    let value: String = value.chars().take(DETAIL_MAX).collect();
+                    self.detail.push_str(&format!("{space}{name}={value}"));
+                }
+                if SUBJECTS.contains(&name) {
+                    self.subject.push_str(value);
+                    self.subject.push('\n');
+                }
+            }
+        }
+    }
+}
+
+impl Visit for Said {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.field(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.field(field, &format!("{value:?}"));
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    callsite: Identifier,
+    subject: String,
+    level: LogLevel,
+    message: String,
+    detail: String,
+    first: SystemTime,
+    last: SystemTime,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Recent {
+    /// In the order of their last occurrence.
+    entries: Vec<Entry>,
+    warnings: u64,
+    errors: u64,
+}
+
+impl Recent {
+    const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            warnings: 0,
+            errors: 0,
+        }
+    }
+
+    fn note(&mut self, metadata: &Metadata<'_>, said: Said, now: SystemTime) {
+        let level = if *metadata.level() == Level::ERROR {
+            self.errors += 1;
+            LogLevel::Error
+        } else {
+            self.warnings += 1;
+            LogLevel::Warn
+        };
+        let callsite = metadata.callsite();
+        let is_same = |old: &Entry| old.callsite == callsite && old.subject == said.subject;
+        let known = self.entries.iter().position(is_same);
+        let before = known.map(|place| self.entries.remove(place));
+        if self.entries.len() >= KEPT_MAX {
+            self.entries.remove(0);
+        }
+        self.entries.push(Entry {
+            callsite,
+            level,
+            first: before.as_ref().map_or(now, |entry| entry.first),
+            count: before.map_or(0, |entry| entry.count) + 1,
+            subject: said.subject,
+            message: said.message,
+            detail: said.detail,
+            last: now,
+        });
+    }
+
+    fn kept(&mut self, now: SystemTime) -> Vec<LogWarning> {
+        let is_over = |entry: &Entry| {
+            now.duration_since(entry.last)
+                .is_ok_and(|age| age >= KEPT_FOR)
+        };
+        self.entries.retain(|entry| !is_over(entry));
+        let told = |entry: &Entry| LogWarning {
+            level: entry.level,
+            message: entry.message.clone(),
+            detail: entry.detail.clone(),
+            first: timestamp(entry.first),
+            last: timestamp(entry.last),
+            count: entry.count,
+        };
+        self.entries.iter().map(told).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tracing::{Level, event};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::{KEPT_FOR, KEPT_MAX, layer, lock, recent};
+    use crate::api::{LogLevel, LogWarning};
+
+    /// Tests of one process share the register: each has a message of its own.
+    fn about(message: &str) -> Vec<LogWarning> {
+        let mut all = recent();
+        all.retain(|warning| warning.message == message);
+        all
+    }
+
+    fn logged(work: impl FnOnce()) {
+        let subscriber = tracing_subscriber::registry().with(layer());
+        tracing::subscriber::with_default(subscriber, work);
+    }
+
+    #[test]
+    fn warnings_and_errors_of_ours_are_kept_and_nothing_else() {
+        logged(|| {
+            event!(Level::WARN, peer = "p", error = %"it broke", "a warning of a test");
+            event!(Level::ERROR, size = 7, "an error of a test");
+            event!(Level::INFO, "no warning of a test");
+            event!(target: "libp2p_swarm", Level::ERROR, "a stranger's error");
+            event!(target: "hyparview::state", Level::WARN, "a protocol's warning");
+        });
+        let warning = about("a warning of a test").remove(0);
+        assert_eq!(warning.level, LogLevel::Warn);
+        assert_eq!(warning.detail, "peer=p error=it broke");
+        let error = about("an error of a test").remove(0);
+        assert_eq!(
+            (error.level, error.detail.as_str()),
+            (LogLevel::Error, "size=7")
+        );
+        assert!(about("no warning of a test").is_empty());
+        assert!(about("a stranger's error").is_empty());
+        assert_eq!(about("a protocol's warning").len(), 1);
+    }
+
+    #[test]
+    fn what_is_repeated_is_one_entry_for_each_subject_and_shows_the_last_words() {
+        logged(|| {
+            for (peer, pause) in [("p", 1), ("q", 1), ("p", 2)] {
+                event!(Level::WARN, peer, pause, "a repeated warning of a test");
+            }
+        });
+        let told = about("a repeated warning of a test");
+        let told: Vec<_> = told.iter().map(|w| (w.detail.as_str(), w.count)).collect();
+        assert_eq!(told, [("peer=q pause=1", 1), ("peer=p pause=2", 2)]);
+    }
+
+    #[test]
+    fn the_register_is_bounded_and_fades() {
+        logged(|| {
+            for number in 0..KEPT_MAX * 2 {
+                event!(Level::WARN, node = number, "one of many warnings of a test");
+            }
+        });
+        assert!(recent().len() <= KEPT_MAX);
+        let later = SystemTime::now() + KEPT_FOR + Duration::from_secs(1);
+        assert!(lock().kept(later).is_empty());
+    }
+}
