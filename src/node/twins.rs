@@ -12,6 +12,9 @@ use crate::identity::{NodeName, Run, Site, Start};
 /// What a peer says holds for so long: it is asked with every heartbeat, and may miss one.
 const HOLDS: Duration = Duration::from_secs(12);
 
+/// The log says that it is over once nobody has seen it for so long: one that is shut out comes and goes.
+const OVER_AFTER: Duration = Duration::from_secs(60);
+
 /// The peers whose word is kept.
 const PEERS_MAX: usize = 64;
 
@@ -52,8 +55,8 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Twins {
     words: BTreeMap<NodeName, (Duration, Seen)>,
-    /// It was told.
-    is_told: bool,
+    /// It was told, and was last there at this time.
+    there: Option<Duration>,
 }
 
 /// Something to tell.
@@ -96,13 +99,12 @@ impl Twins {
     pub(super) fn news(&mut self, is_heard: bool, now: Duration) -> Option<News> {
         let word = self.words(now).next();
         let word = word.map(|(peer, seen)| (peer.clone(), seen.address.clone()));
-        let is_there = is_heard || word.is_some();
-        let was_there = std::mem::replace(&mut self.is_told, is_there);
-        match (was_there, is_there) {
-            (false, true) => Some(News::Begun(word)),
-            (true, false) => Some(News::Over),
-            _ => None,
+        if is_heard || word.is_some() {
+            let was_there = self.there.replace(now).is_some();
+            return (!was_there).then_some(News::Begun(word));
         }
+        let is_over = |last: &mut Duration| now >= *last + OVER_AFTER;
+        self.there.take_if(is_over).map(|_| News::Over)
     }
 }
 
@@ -141,9 +143,16 @@ mod tests {
         assert!(!twins.writes_as(Site::new(8).unwrap(), at(2)));
         twins.told(peer("a"), None, at(5));
         assert_eq!(twins.news(false, at(5)), None, "b sees it");
-        assert_eq!(twins.news(false, at(13)), None);
-        assert_eq!(twins.news(false, at(14)), Some(News::Over), "b is silent");
-        assert_eq!(twins.news(true, at(20)), Some(News::Begun(None)));
+        assert_eq!(twins.words(at(13)).count(), 1);
+        assert_eq!(twins.words(at(14)).count(), 0, "b is silent");
+        assert_eq!(twins.news(false, at(14)), None, "it may come back");
+        twins.told(peer("a"), seen(7), at(20));
+        assert_eq!(twins.news(false, at(20)), None, "that is no news");
+        twins.told(peer("a"), None, at(21));
+        assert_eq!(twins.news(false, at(79)), None);
+        assert_eq!(twins.news(false, at(80)), Some(News::Over));
+        assert_eq!(twins.news(false, at(81)), None);
+        assert_eq!(twins.news(true, at(90)), Some(News::Begun(None)));
     }
 
     #[test]
