@@ -383,6 +383,11 @@ impl Discovery {
             .extend(others.map(|(peer, addresses)| Action::Learn(peer, addresses, false)));
     }
 
+    /// A dial to `peer` met somebody else at `address`.
+    pub fn strayed(&mut self, peer: &PeerId, address: &Multiaddr, now: Duration) {
+        self.book.strayed(peer, address, now);
+    }
+
     /// `peer` left for good.
     pub fn left(&mut self, peer: &PeerId, now: Duration) {
         self.book.forget(peer, now);

@@ -159,6 +159,19 @@ impl AddressBook {
         }
     }
 
+    /// Somebody else is at this address of `peer`. The last one is kept: without any the peer could not be
+    /// tried at all.
+    pub fn strayed(&mut self, peer: &PeerId, address: &Multiaddr, now: Duration) {
+        let (address, _) = address::split_peer(address);
+        let Some(entry) = self.entries.get_mut(peer) else {
+            return;
+        };
+        if entry.addresses.len() > 1 && entry.addresses.contains(&address) {
+            entry.addresses.retain(|known| *known != address);
+            self.due.get_or_insert(now + DEBOUNCE);
+        }
+    }
+
     /// What is known of `peer`.
     #[must_use]
     pub fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
@@ -304,6 +317,20 @@ mod tests {
 
     fn book() -> AddressBook {
         AddressBook::new(PeerId::random(), "starling".to_owned())
+    }
+
+    #[test]
+    fn an_address_of_somebody_else_goes_and_the_last_one_stays() {
+        let mut book = AddressBook::new(PeerId::random(), "c".to_owned());
+        let peer = PeerId::random();
+        let [one, two]: [Multiaddr; 2] =
+            ["/ip4/10.0.0.1/tcp/1", "/ip4/10.0.0.2/tcp/1"].map(|text| text.parse().unwrap());
+        book.met(peer, vec![one.clone(), two.clone()], 1, Duration::ZERO);
+        let full = one.clone().with_p2p(peer).unwrap();
+        book.strayed(&peer, &full, Duration::ZERO);
+        assert_eq!(book.addresses(&peer), [two.clone()]);
+        book.strayed(&peer, &two, Duration::ZERO);
+        assert_eq!(book.addresses(&peer), [two]);
     }
 
     #[test]

@@ -60,9 +60,13 @@ impl EventLoop {
             }
             SwarmEvent::OutgoingConnectionError {
                 connection_id,
+                peer_id,
                 error,
-                ..
             } => {
+                if let (Some(peer), DialError::WrongPeerId { address, .. }) = (&peer_id, &error) {
+                    let now = self.now();
+                    self.discovery.strayed(peer, address, now);
+                }
                 self.on_dial_failed(connection_id, &error);
             }
             SwarmEvent::IncomingConnectionError {

@@ -4,6 +4,7 @@ mod advertised;
 mod event;
 mod peers;
 mod readings;
+mod strays;
 
 use std::{
     collections::VecDeque,
@@ -18,8 +19,8 @@ use libp2p::{
     core::{Endpoint, transport::PortUse},
     identity::Keypair,
     swarm::{
-        CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour,
-        NotifyHandler, ToSwarm,
+        CloseConnection, ConnectionDenied, ConnectionId, DialError, DialFailure, FromSwarm,
+        NetworkBehaviour, NotifyHandler, ToSwarm,
     },
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -31,7 +32,8 @@ use crate::{
 };
 use advertised::Advertised;
 pub use event::{Event, SetupError};
-use peers::{Peers, Route};
+use peers::{Failed, Peers, Route};
+use strays::Strays;
 
 /// What a connection reports.
 type Report = carrier::Report<PeerMessage, Refusal>;
@@ -45,6 +47,7 @@ pub struct Behaviour {
     rng: StdRng,
     timers: Timers<Timer<PeerId>>,
     peers: Peers,
+    strays: Strays,
     advertised: Advertised,
     shared: Shared<Wire>,
     queue: VecDeque<ToSwarm<Event, Order>>,
@@ -87,6 +90,7 @@ impl Behaviour {
             rng,
             timers,
             peers,
+            strays: Strays::default(),
             advertised: Advertised::new(key, settings.incarnation()),
             shared: Shared {
                 name: protocol,
@@ -272,6 +276,31 @@ impl Behaviour {
         self.cut_for(peer, Loss::Misbehaved);
     }
 
+    /// A dial that met somebody else is begun again at once with what addresses are left.
+    fn on_dial_failure(&mut self, failure: &DialFailure<'_>) {
+        let now = self.timers.now();
+        if let (Some(peer), DialError::WrongPeerId { address, .. }) =
+            (failure.peer_id, failure.error)
+        {
+            tracing::debug!(%peer, %address, "somebody else is at this address");
+            self.strays.met(peer, address, now);
+        }
+        let strays = &self.strays;
+        let is_good = |address: &Multiaddr| {
+            failure
+                .peer_id
+                .is_none_or(|peer| strays.is_good(peer, address, now))
+        };
+        match self.peers.dial_failed(failure.connection_id, is_good) {
+            None | Some(Failed::Again) => {}
+            Some(Failed::GivenUp { peer, waited }) => {
+                tracing::debug!(%peer, error = %failure.error, "cannot reach peer");
+                self.shared.protocol.tally.dial_failures.add(1);
+                self.unreachable(waited, peer);
+            }
+        }
+    }
+
     fn handler(&self, peer: PeerId) -> Handler {
         Handler::new(peer, self.peers.is_kept(peer), self.shared.clone())
     }
@@ -299,10 +328,9 @@ impl NetworkBehaviour for Behaviour {
         _: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        let record = peer
-            .map(|peer| self.shared.protocol.book.get(peer))
-            .unwrap_or_default();
-        Ok(record.addresses().cloned().collect())
+        Ok(peer
+            .map(|peer| self.known_addresses(peer))
+            .unwrap_or_default())
     }
 
     fn handle_established_outbound_connection(
@@ -325,6 +353,7 @@ impl NetworkBehaviour for Behaviour {
         match event {
             FromSwarm::ConnectionEstablished(new) => {
                 let (peer, connection) = (new.peer_id, new.connection_id);
+                self.strays.found(peer, new.endpoint.get_remote_address());
                 let waited = self
                     .peers
                     .established(peer, connection, new.endpoint.clone());
@@ -336,14 +365,7 @@ impl NetworkBehaviour for Behaviour {
                 let last = self.peers.closed(old.peer_id, old.connection_id);
                 self.lost(last, old.peer_id, Loss::Closed);
             }
-            FromSwarm::DialFailure(failure) => {
-                let failed = self.peers.dial_failed(failure.connection_id);
-                if let Some((peer, waited)) = failed {
-                    tracing::debug!(%peer, error = %failure.error, "cannot reach peer");
-                    self.shared.protocol.tally.dial_failures.add(1);
-                    self.unreachable(waited, peer);
-                }
-            }
+            FromSwarm::DialFailure(failure) => self.on_dial_failure(&failure),
             _ => {}
         }
     }

@@ -37,6 +37,15 @@ pub(super) enum Route {
     Nowhere,
 }
 
+/// What came of a dial that failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// What waited for it waits for another one.
+    Again,
+    /// What waited for it, if anything did, is dropped.
+    GivenUp { peer: PeerId, waited: bool },
+}
+
 #[derive(Debug)]
 pub(super) struct Peers {
     peers: BTreeMap<PeerId, Peer>,
@@ -169,11 +178,11 @@ impl Peers {
             let Some(outbox) = outbox else { continue };
             // Always: another dial to the same peer may be under way for somebody else and fail for
             // want of a good address. A second connection does no harm. A new port: from the listening
-            // port, two simultaneous dials would be one TCP connection with two dialling ends.
+            // port, two simultaneous dials would be one TCP connection with two dialling ends. Nobody adds
+            // addresses: it could be one at which somebody else was met.
             let opts = DialOpts::peer_id(peer)
                 .condition(PeerCondition::Always)
-                .addresses(std::mem::take(&mut outbox.addresses))
-                .extend_addresses_through_behaviour()
+                .addresses(outbox.addresses.clone())
                 .allocate_new_port()
                 .build();
             outbox.dial = Some(opts.connection_id());
@@ -212,16 +221,31 @@ impl Peers {
             .collect()
     }
 
-    /// A dial failed. Returns the peer when it was ours, and whether messages waited for it; they are
-    /// dropped.
-    pub(super) fn dial_failed(&mut self, connection: ConnectionId) -> Option<(PeerId, bool)> {
+    /// A dial of ours failed; `is_good` tells of its addresses which are worth another one. There is another
+    /// one if these are some, but not all: so it comes to an end.
+    pub(super) fn dial_failed(
+        &mut self,
+        connection: ConnectionId,
+        is_good: impl FnMut(&Multiaddr) -> bool,
+    ) -> Option<Failed> {
         let peer = self.dials.remove(&connection)?;
         let outbox = self.peers.get_mut(&peer).map(|entry| &mut entry.outbox);
-        let waited = outbox
-            .and_then(|outbox| outbox.take_if(|outbox| outbox.dial == Some(connection)))
-            .is_some();
+        let mut outbox = outbox.and_then(|it| it.as_mut().filter(|it| it.dial == Some(connection)));
+        if let Some(outbox) = &mut outbox {
+            let tried = outbox.addresses.len();
+            outbox.addresses.retain(is_good);
+            if (1..tried).contains(&outbox.addresses.len()) {
+                outbox.dial = None;
+                self.waiting.push_back(peer);
+                return Some(Failed::Again);
+            }
+        }
+        let waited = outbox.is_some();
+        if waited && let Some(entry) = self.peers.get_mut(&peer) {
+            entry.outbox = None;
+        }
         self.forget_if_idle(peer);
-        Some((peer, waited))
+        Some(Failed::GivenUp { peer, waited })
     }
 
     /// A connection closed. Returns whether it was the last one that worked.

@@ -53,7 +53,8 @@ impl Behaviour {
         Arc::strong_count(&self.ticket) - 1
     }
 
-    /// All that is known of how to reach a peer; what its contact says first.
+    /// All that is known of how to reach a peer; what its contact says first. Where somebody else was met
+    /// is left out, unless nothing else is known.
     pub(super) fn addresses(&self, contact: &Contact<PeerId, Record>) -> Vec<Multiaddr> {
         let mut addresses: Vec<_> = contact.record.addresses().cloned().collect();
         for address in self.shared.protocol.book.get(contact.id).addresses() {
@@ -61,7 +62,18 @@ impl Behaviour {
                 addresses.push(address.clone());
             }
         }
+        let now = self.timers.now();
+        let is_good = |address: &Multiaddr| self.strays.is_good(contact.id, address, now);
+        if addresses.iter().any(is_good) {
+            addresses.retain(is_good);
+        }
         addresses
+    }
+
+    /// The same of a peer without a contact at hand.
+    pub(super) fn known_addresses(&self, id: PeerId) -> Vec<Multiaddr> {
+        let record = self.shared.protocol.book.get(id);
+        self.addresses(&Contact { id, record })
     }
 
     pub(super) fn ranked(&self, contact: &Contact<PeerId, Record>) -> Vec<Multiaddr> {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use hyparview::{Behaviour, DownReason, Event};
 use libp2p::{
-    StreamProtocol,
+    Multiaddr, StreamProtocol,
     identity::Keypair,
+    multiaddr::Protocol,
     swarm::{
         ConnectionId, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
@@ -96,6 +97,49 @@ async fn duplicate_connections_are_one_peer_until_the_last_is_gone() {
         .until("down", |cluster| !cluster.node(0).downs(one).is_empty())
         .await;
     assert_eq!(cluster.node(0).downs(one), [DownReason::Closed]);
+}
+
+/// A way to `to` on which everything takes longer than on the direct one.
+async fn detour(to: &Multiaddr) -> Multiaddr {
+    let port = |address: &Multiaddr| {
+        address.iter().find_map(|part| match part {
+            Protocol::Tcp(port) => Some(port),
+            _ => None,
+        })
+    };
+    let to = port(to).unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                let mut onward = tokio::net::TcpStream::connect(("127.0.0.1", to)).await?;
+                tokio::io::copy_bidirectional(&mut from, &mut onward).await
+            });
+        }
+    });
+    format!("/ip4/127.0.0.1/tcp/{}", address.port())
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_address_at_which_somebody_else_listens_does_not_spoil_the_others() {
+    let patient = quick().with_request_timeout(Duration::from_secs(5));
+    let mut cluster = Cluster::of(3, patient).await;
+    let [one, two] = [1, 2].map(|n| cluster.id(n));
+    let foreign = cluster.node(2).address.clone();
+    let good = detour(&cluster.node(1).address.clone()).await;
+    let behaviour = cluster.node_mut(0).swarm.behaviour_mut();
+    behaviour.join(one, vec![foreign, good]);
+    cluster
+        .until("neighbours", |cluster| cluster.are_neighbors(0, 1))
+        .await;
+    assert_eq!(cluster.node(0).counters().dial_failures, 0);
+    assert_eq!(cluster.node(0).ups(two), 0, "nobody asked for it");
 }
 
 #[tokio::test]

@@ -44,6 +44,10 @@ fn send(peers: &mut Peers, peer: PeerId, n: u8) -> Route {
     peers.route(peer, frame(n), || vec![address("/ip4/10.0.0.9/tcp/1")])
 }
 
+fn given_up(peer: PeerId, waited: bool) -> Option<Failed> {
+    Some(Failed::GivenUp { peer, waited })
+}
+
 fn contents(frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
     frames.into_iter().map(|frame| frame.content[0]).collect()
 }
@@ -61,7 +65,7 @@ fn what_waits_for_a_dial_is_sent_in_order_by_whatever_connection_comes_first() {
     assert_eq!(contents(peers.established(peer, first, inbound())), [1, 2]);
     assert!(matches!(send(&mut peers, peer, 3), Route::Via(via, _) if via == first));
     // Our own dial, whatever becomes of it, has nothing to do any more.
-    assert_eq!(peers.dial_failed(dial), Some((peer, false)));
+    assert_eq!(peers.dial_failed(dial, |_| true), given_up(peer, false));
     assert!(peers.dials.is_empty());
 }
 
@@ -71,10 +75,29 @@ fn failed_dial_gives_up_what_waited() {
     let peer = PeerId::random();
     send(&mut peers, peer, 1);
     let dial = peers.next_dial().unwrap().connection_id();
-    assert_eq!(peers.dial_failed(connection(1_000_001)), None);
-    assert_eq!(peers.dial_failed(dial), Some((peer, true)));
-    assert_eq!(peers.dial_failed(dial), None);
+    assert_eq!(peers.dial_failed(connection(1_000_001), |_| true), None);
+    assert_eq!(peers.dial_failed(dial, |_| true), given_up(peer, true));
+    assert_eq!(peers.dial_failed(dial, |_| true), None);
     assert!(peers.peers.is_empty() && peers.dials.is_empty());
+}
+
+#[test]
+fn a_dial_that_met_somebody_else_is_begun_again_with_the_rest() {
+    let mut peers = peers();
+    let peer = PeerId::random();
+    let all = [1, 2].map(|host| address(&format!("/ip4/10.0.0.{host}/tcp/1")));
+    assert!(matches!(
+        peers.route(peer, frame(1), || all.to_vec()),
+        Route::Waits
+    ));
+    let dial = peers.next_dial().unwrap().connection_id();
+    let is_good = |address: &Multiaddr| *address == all[1];
+    assert_eq!(peers.dial_failed(dial, is_good), Some(Failed::Again));
+    assert!(matches!(send(&mut peers, peer, 2), Route::Waits));
+    let dial = peers.next_dial().unwrap().connection_id();
+    // It is not tried for ever.
+    assert_eq!(peers.dial_failed(dial, is_good), given_up(peer, true));
+    assert!(peers.peers.is_empty() && peers.dials.is_empty() && peers.waiting.is_empty());
 }
 
 #[test]
@@ -87,7 +110,7 @@ fn old_dial_does_not_give_up_what_waits_for_a_new_one() {
     peers.closed(peer, connection(1_000_001));
     send(&mut peers, peer, 2);
     let new = peers.next_dial().unwrap().connection_id();
-    assert_eq!(peers.dial_failed(old), Some((peer, false)));
+    assert_eq!(peers.dial_failed(old, |_| true), given_up(peer, false));
     assert_eq!(contents(peers.established(peer, new, inbound())), [2]);
 }
 
@@ -104,7 +127,7 @@ fn dials_and_waiting_peers_are_bounded() {
     assert!(peers.next_dial().is_some());
     assert!(matches!(send(&mut peers, all[3], 3), Route::Waits));
     assert!(peers.next_dial().is_none(), "two dials are under way");
-    peers.dial_failed(first);
+    peers.dial_failed(first, |_| true);
     assert_eq!(peers.next_dial().unwrap().get_peer_id(), Some(all[3]));
 }
 
