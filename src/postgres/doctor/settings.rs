@@ -48,9 +48,10 @@ fn synchronous_standbys(observed: &Observed) -> Finding {
         "links count as synchronous standbys: commits wait for a peer that is slow, and are \
          acknowledged by a peer in the standby's place",
     )
+    // Not a statement to be run as it is: with a name that no standby has, every commit waits.
     .mend(format!(
-        "{} -- instead of YOUR_STANDBY the application_name in its primary_conninfo",
-        set("synchronous_standby_names", "YOUR_STANDBY", RELOAD)
+        "name the standbys by the application_name in their primary_conninfo: {}",
+        set("synchronous_standby_names", "NAME", RELOAD)
     ))
 }
 
