@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -112,6 +112,7 @@ async fn no_setting_keeps_a_link_from_its_work() {
         let mut guilty = Vec::new();
         for row in HOSTILE {
             if let Err(what) = pair.works_under(place, &[*row]).await {
+                println!("{place}: {row:?}: {what}");
                 guilty.push(format!("{row:?}: {what}"));
             }
         }
@@ -274,6 +275,39 @@ async fn a_link_is_never_applied_at_another_isolation_level() {
     pair.cluster.stop().await;
 }
 
+/// What keeps a node from starting is named, and gone when it is mended as it was said.
+#[tokio::test]
+async fn what_forbids_a_start_is_mended_by_its_own_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = super::postgres::start(dir.path()).await;
+    let (connection, wanted) = (server.connection(), Requirements::default());
+    let client = postgres::open(&connection).await.unwrap();
+    let found = async || match require_fit(&connection, wanted).await {
+        Ok(_) => Vec::new(),
+        Err(Error::Unfit { findings, .. }) => findings,
+        Err(error) => panic!("{error}"),
+    };
+    for (wrong, code) in [
+        (
+            "create role other; alter role starling set role = 'other'",
+            "SP025",
+        ),
+        (
+            "alter database starling set default_transaction_isolation = 'serializable'",
+            "SP024",
+        ),
+    ] {
+        client.batch_execute(wrong).await.unwrap();
+        let findings = found().await;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings[0].code, code);
+        let mend = findings[0].sql().unwrap();
+        client.batch_execute(mend).await.unwrap();
+        assert_eq!(found().await, [], "after {mend}");
+    }
+    server.stop().await.unwrap();
+}
+
 /// Refused with code, reason and cure, and nothing is changed; once the cure was applied it starts, and tells
 /// what is merely not good.
 #[tokio::test(flavor = "multi_thread")]
@@ -285,15 +319,26 @@ async fn a_node_starts_on_a_fit_server_only_and_tells_what_is_not_good() {
     server.restart().await.unwrap();
     let url = server.url();
     let data = dir.path().join("node");
-    let output = Command::new(env!("CARGO_BIN_EXE_starling"))
+    let log = dir.path().join("refused.log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_starling"))
         .args(["up", "--mdns", "off", "--http", "127.0.0.1:0"])
         .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--postgres", &url])
         .arg("--data-dir")
         .arg(&data)
-        .output()
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log).unwrap())
+        .spawn()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let deadline = Instant::now() + process::PATIENCE;
+    let ended = loop {
+        match child.try_wait().unwrap() {
+            None if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
+            ended => break ended,
+        }
+    };
+    let _ = child.kill();
+    let said = fs::read_to_string(&log).unwrap();
+    assert_eq!(ended.and_then(|status| status.code()), Some(2), "{said}");
     for words in [
         "SP002",
         "wal_level is replica",

@@ -77,7 +77,7 @@ pub(super) fn grants(missing: &[Missing]) -> String {
 /// All findings about the role and the database.
 pub(super) fn check(observed: &Observed) -> Vec<Finding> {
     vec![
-        role(&observed.role, observed.version),
+        role(observed),
         encoding(observed),
         writable(observed),
         search_path(observed),
@@ -125,7 +125,12 @@ fn isolation(observed: &Observed) -> Finding {
     ))
 }
 
-fn role(role: &Role, version: Version) -> Finding {
+fn role(observed: &Observed) -> Finding {
+    let (role, version) = (&observed.role, observed.version);
+    if let Some(login) = &observed.acts_for {
+        // The rights in view are those of another role.
+        return Finding::ok("SP020", format!("role {login} logs in"));
+    }
     let missing = missing(role, version);
     if missing.is_empty() {
         return Finding::ok(

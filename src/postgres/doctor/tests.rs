@@ -133,18 +133,6 @@ fn each_wrong_setting_is_found_under_its_own_code() {
         ),
         ("listen_addresses", "", "SP018", Severity::Warning),
         ("autovacuum", "off", "SP019", Severity::Warning),
-        (
-            "synchronous_standby_names",
-            "*",
-            "SP026",
-            Severity::Critical,
-        ),
-        (
-            "synchronous_standby_names",
-            "FIRST 1 (ha, Starling_00ff)",
-            "SP026",
-            Severity::Critical,
-        ),
     ];
     for (name, value, code, severity) in table {
         let observed = with(name, value);
@@ -167,6 +155,17 @@ fn another_isolation_level_is_mended_for_the_links_role_alone() {
     assert_eq!(bad(&observed), [("SP024".to_owned(), Severity::Critical)]);
     let fix = finding(&observed, "SP024").fix.unwrap();
     assert!(fix.starts_with("alter role \"starling\" in database \"starling\" set"));
+}
+
+#[test]
+fn a_link_is_no_synchronous_standby_and_what_mends_it_is_for_people() {
+    for names in ["*", "ANY 1 (*)", "FIRST 1 (ha, Starling_00ff)", "ha, \"*\""] {
+        let observed = with("synchronous_standby_names", names);
+        let expected = [("SP026".to_owned(), Severity::Critical)];
+        assert_eq!(bad(&observed), expected, "{names}");
+        assert_eq!(finding(&observed, "SP026").sql(), None);
+        assert!(finding(&observed, "SP026").fix.is_some());
+    }
 }
 
 #[test]
