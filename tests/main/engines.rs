@@ -309,7 +309,7 @@ async fn open_in_each_run(server: Weak<PrivateServer>, mut lifecycle: watch::Rec
 }
 
 async fn open(connection: &tokio_postgres::Config) -> Option<()> {
-    let client = postgres::connect(connection).await.ok()?;
+    let client = postgres::open(connection).await.ok()?;
     store::open(&client).await.ok()
 }
 
