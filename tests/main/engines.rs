@@ -264,6 +264,11 @@ impl Node {
 
     pub(crate) async fn await_up(&self) {
         until("the store is back", || self.try_text("1")).await;
+        self.reopen().await;
+    }
+
+    /// After the store's server was started again.
+    pub(crate) async fn reopen(&self) {
         self.open_store().await;
         if let Some(engine) = &self.engine {
             engine.store_moved(self.connection());

@@ -181,7 +181,7 @@ impl Pair {
     async fn restart(&self) {
         for node in &self.cluster.nodes {
             node.server.restart().await.unwrap();
-            node.await_up().await;
+            node.reopen().await;
         }
     }
 
@@ -245,7 +245,7 @@ async fn a_link_is_never_applied_at_another_isolation_level() {
     let serializable = "alter database starling set default_transaction_isolation = 'serializable'";
     node.run(serializable).await;
     node.server.restart().await.unwrap();
-    node.await_up().await;
+    node.reopen().await;
     let writer = postgres::open(&pair.cluster.nodes[0].server.connection())
         .await
         .unwrap();
