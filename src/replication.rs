@@ -17,7 +17,8 @@
 //! is visible at home (as long as a synchronous standby keeps it waiting, if there is one). In that
 //! moment another store's answer to it can be visible at its home, and in a catch-up from there, before
 //! it is itself: at home until the moment is over, at the subscriber until its stream begins. No stream
-//! carries the two in the wrong order, and nothing is lost.
+//! carries the two in the wrong order, and nothing is lost. At home the two then stand side by side until
+//! the next checkpoint, which drops what is covered.
 //!
 //! Nothing that matters is remembered outside the stores: a new life of the controller looks, asks
 //! the peers, and goes on. A controller may be killed at any [`Milestone`].

@@ -13,7 +13,8 @@
 //! | `element` | the table to publish, for INSERT only, with the row filter `via <> <subscriber's site>` |
 //! | `vector` | the newest checkpoint of each site that is here |
 //! | `checkpoint_begin()`, `checkpoint_finish(upto, horizon)` | make a checkpoint, in two transactions |
-//! | `missing(sites, seqs)` | what a store with this vector may lack; needs `select` on `element` |
+//! | `drop_covered()` | deletes what was covered before it was visible |
+//! | `missing(sites, seqs)` | what a store with this vector may lack; needs `select` on `element` and `early_cover` |
 //! | `close_to_writers()`, `close_in_doubt()`, `open_to_writers()` | refuse local writes, and what links bring as well while the store may be an older copy of itself; an open store is open for one run of its server |
 //! | `writers()` | who began to write before that |
 //! | `begin_catch_up()`, table `catch_up`, `apply_catch_up(site)` | bring that in, in one transaction |

@@ -41,6 +41,8 @@ mod postgres_trouble;
 mod process;
 #[path = "main/replication.rs"]
 mod replication;
+#[path = "main/replication_answers.rs"]
+mod replication_answers;
 #[path = "main/replication_crash.rs"]
 mod replication_crash;
 #[path = "main/restore.rs"]

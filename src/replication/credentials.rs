@@ -89,6 +89,7 @@ pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
                 and has_table_privilege(oid, 'crdv.element', 'select')
                 and has_table_privilege(oid, 'crdv.self', 'select')
                 and has_table_privilege(oid, 'crdv.vector', 'select')
+                and has_table_privilege(oid, 'crdv.early_cover', 'select')
                 and has_function_privilege(oid, 'crdv.missing(bigint[], bigint[])', 'execute')",
             &[&GROUP_ROLE],
         )
@@ -106,7 +107,8 @@ pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
              exception when duplicate_object or unique_violation then null;
              end $$;
              grant usage on schema crdv to {GROUP_ROLE};
-             grant select on crdv.element, crdv.self, crdv.vector to {GROUP_ROLE};
+             grant select on crdv.element, crdv.self, crdv.vector, crdv.early_cover
+               to {GROUP_ROLE};
              grant execute on function crdv.missing(bigint[], bigint[]) to {GROUP_ROLE};
              commit"
         ))
@@ -120,7 +122,8 @@ pub(crate) async fn drop_group(session: &Session) -> Result<(), Error> {
         "do $$ begin
            if exists (select from pg_roles where rolname = {name}) then
              revoke all on schema crdv from {GROUP_ROLE};
-             revoke all on crdv.element, crdv.self, crdv.vector from {GROUP_ROLE};
+             revoke all on crdv.element, crdv.self, crdv.vector, crdv.early_cover
+               from {GROUP_ROLE};
              revoke all on function crdv.missing(bigint[], bigint[]) from {GROUP_ROLE};
              begin
                drop role {GROUP_ROLE};

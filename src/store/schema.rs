@@ -58,6 +58,7 @@ impl Schema {
                 "0004-clock-types",
                 "0005-own-site",
                 "0006-run",
+                "0007-early-cover",
             ),
             definitions: files!(
                 Definition,

@@ -13,6 +13,8 @@ mod closing;
 mod concurrency;
 #[path = "store/convergence.rs"]
 mod convergence;
+#[path = "store/early_cover.rs"]
+mod early_cover;
 #[path = "store/identity.rs"]
 mod identity;
 #[path = "store/install.rs"]

@@ -6,6 +6,8 @@
 --    visible here, and would then hit the primary key);
 -- 2. dropped when a present operation of its element covers it;
 -- 3. kept otherwise, and what it covers goes. Being in the WAL it is forwarded, once.
+-- An operation of this store that it covers may not be visible here yet: then that is noted, and what was
+-- noted goes with a later checkpoint (`drop_covered`).
 --
 -- Locks, all until the end of the transaction, all in the two-key space, so that they never meet the
 -- one-key locks of applications: (1398030674, 0) shared by every apply worker and exclusive for a
@@ -70,6 +72,13 @@ revoke all on function crdv.refuse_link() from public;
 -- `replica` is a superuser; casts and a qualified operator keep to pg_catalog under such a path, too.
 create or replace function crdv.apply() returns trigger
 language plpgsql as $$
+declare
+  own_seq bigint;
+  gone_same boolean;
+  gone_met boolean;
+  is_met boolean;
+  is_new boolean;
+  is_early boolean;
 begin
   -- A catch-up, and its replay at every further store, runs alone: it brings operations without
   -- those that they cover, which may be on their way over another link. Its marker is its first row.
@@ -82,14 +91,33 @@ begin
     return null;
   end if;
 
-  delete from crdv.element e
-  where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
-    and (e.site = new.site and e.seq < new.seq
-         or crdv.holds(new.ctx_sites, new.ctx_seqs, e.site, e.seq));
   -- What covers the new operation covers the earlier ones of its site as well, so they would not both
-  -- be present: when one of these was just replaced, and the context is empty, there is nothing to
-  -- look for. That is the most frequent case, an element that one site writes.
-  if not found or new.ctx_sites operator(pg_catalog.<>) '{}' then
+  -- be present: when one of these was just replaced, there is nothing to look for.
+  if new.ctx_sites operator(pg_catalog.=) '{}' then
+    -- The most frequent case, an element that one site writes.
+    delete from crdv.element e
+    where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
+      and e.site = new.site and e.seq < new.seq;
+    is_new := found;
+  else
+    -- An own row below the number that is named was replaced by one that is not visible yet. To delete
+    -- it would be to wait for that commit, which deletes it anyway.
+    own_seq := new.ctx_seqs[array_position(new.ctx_sites, crdv.own_site())];
+    for gone_same, gone_met in
+      delete from crdv.element e
+      where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
+        and (e.site = new.site and e.seq < new.seq
+             or crdv.holds(new.ctx_sites, new.ctx_seqs, e.site, e.seq)
+                and (e.site <> crdv.own_site() or e.seq = own_seq))
+      returning e.site = new.site,
+        e.site = crdv.own_site() or crdv.holds(e.ctx_sites, e.ctx_seqs, crdv.own_site(), own_seq)
+    loop
+      is_new := is_new or gone_same;
+      is_met := is_met or gone_met;
+    end loop;
+    is_early := own_seq is not null and is_met is not true;
+  end if;
+  if is_new is not true then
     if exists (
       select from crdv.element e
       where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
@@ -103,6 +131,16 @@ begin
       perform pg_current_xact_id();
       return null;
     end if;
+  end if;
+  -- Our own operation that it covers is not visible yet, unless a later one is, or what covers it, too.
+  if is_early then
+    insert into crdv.early_cover (type, id, key, site, seq)
+    select new.type, new.id, new.key, crdv.own_site(), own_seq
+    where not exists (
+      select from crdv.element e
+      where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
+        and (e.site = crdv.own_site() and e.seq > own_seq
+             or crdv.holds(e.ctx_sites, e.ctx_seqs, crdv.own_site(), own_seq)));
   end if;
 
   if new.type = 'i' then

@@ -1,7 +1,8 @@
 -- Why: a new link starts from what the subscriber lacks, whatever links it had before.
 --
 -- Guarantees: `missing` names, for a vector of checkpoints, all present operations that the vector
--- does not contain, in time proportional to their number; `apply_catch_up` leaves this store with
+-- does not contain, without those that stand beside what covers them for the moment, in time proportional
+-- to their number; `apply_catch_up` leaves this store with
 -- all of them, or with operations that cover them, by the same decision as the trigger `apply`, in
 -- one transaction, and excludes every other applier meanwhile, here and wherever the transaction is
 -- replayed (the marker tells). A catch-up that brings nothing new writes nothing.
@@ -34,6 +35,9 @@ begin atomic
     where e.site = o.site and e.seq > coalesce(v.upto, 0) and e.seq < 9223372036854775807
     order by e.seq offset 0
   ) m
+  where not exists (
+    select from crdv.early_cover c
+    where c.type = m.type and c.id = m.id and c.key = m.key and c.site = m.site and c.seq >= m.seq)
   order by m.site, m.seq;
 end;
 comment on function crdv.missing(bigint[], bigint[]) is
@@ -82,9 +86,22 @@ begin
   end if;
 
   perform crdv.write('k', '$catchup', crdv.site_hex(crdv.siteid()), 'a', null);
+  -- As in the trigger: what is covered and not visible yet is noted, and what it replaces is left to it.
+  insert into crdv.early_cover (type, id, key, site, seq)
+  select c.type, c.id, c.key, crdv.siteid(), c.ctx_seqs[array_position(c.ctx_sites, crdv.siteid())]
+  from pg_temp.catch_up c
+  where crdv.siteid() = any (c.ctx_sites) and not exists (
+    select from crdv.element e
+    where e.type = c.type and e.id = c.id and e.key = c.key
+      and case e.site when crdv.siteid() then e.seq
+          else e.ctx_seqs[array_position(e.ctx_sites, crdv.siteid())] end
+          >= c.ctx_seqs[array_position(c.ctx_sites, crdv.siteid())]);
   delete from crdv.element e using pg_temp.catch_up c
   where e.type = c.type and e.id = c.id and e.key = c.key
-    and (e.site = c.site or crdv.holds(c.ctx_sites, c.ctx_seqs, e.site, e.seq));
+    and (e.site = c.site
+         or crdv.holds(c.ctx_sites, c.ctx_seqs, e.site, e.seq)
+            and (e.site <> crdv.siteid()
+                 or e.seq = c.ctx_seqs[array_position(c.ctx_sites, crdv.siteid())]));
   insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc, via)
   select c.id, c.key, c.site, c.seq, c.type, c.op, c.data, c.ctx_sites, c.ctx_seqs, c.hlc, from_site
   from pg_temp.catch_up c

@@ -10,6 +10,9 @@
 -- transaction has reached that id. (The upper bound of a snapshot would not do: it is the successor
 -- of the last id that *ended*, and transactions beyond it may be running.)
 --
+-- A checkpoint also says that those operations are visible at home. That is when those go that were covered
+-- before they were visible.
+--
 -- Leaves out: when to make one; the controller decides.
 
 -- A checkpoint that is itself the next number vouches for itself as well, so that a level peer lacks
@@ -48,3 +51,32 @@ end $$;
 comment on function crdv.checkpoint_finish(bigint, bigint) is
   'writes the checkpoint, or returns false while a transaction that it must wait for is running';
 revoke all on function crdv.checkpoint_finish(bigint, bigint) from public;
+
+-- Deletes what `early_cover` notes, and the entries: of this site what a checkpoint vouches for, so that
+-- it is visible if it exists; of former sites everything, because `renew` refuses while one of
+-- their writers runs. Waits
+-- for nobody: what somebody holds is for the next round, and so is what is more than a round should take.
+create or replace function crdv.drop_covered() returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  own_upto bigint;
+begin
+  if not exists (select from crdv.early_cover) then
+    return false;
+  end if;
+  select v.upto into own_upto from crdv.vector v where v.site = crdv.own_site();
+  delete from crdv.element e where e.ctid = any (array(
+    select o.ctid from crdv.early_cover c join crdv.element o using (type, id, key, site)
+    where o.seq <= c.seq and (c.site <> crdv.own_site() or c.seq <= own_upto)
+    limit 5000 for update of o skip locked));
+  delete from crdv.early_cover e where e.ctid = any (array(
+    select c.ctid from crdv.early_cover c
+    where (c.site <> crdv.own_site() or c.seq <= own_upto) and not exists (
+      select from crdv.element o
+      where o.type = c.type and o.id = c.id and o.key = c.key and o.site = c.site and o.seq <= c.seq)
+    limit 5000 for update skip locked));
+  return true;
+end $$;
+comment on function crdv.drop_covered() is
+  'deletes what was covered before it was visible; whether there was anything of that kind';
+revoke all on function crdv.drop_covered() from public;

@@ -192,6 +192,10 @@ declare
   base record;
   word bigint := far + ((1099511627776 - trusted_) << 20);
 begin
+  -- What stands beside what covers it for the moment is not said again.
+  delete from crdv.element e using crdv.early_cover c
+  where e.type = c.type and e.id = c.id and e.key = c.key and e.site = c.site and e.seq <= c.seq;
+
   -- It may have been set back.
   perform setval('crdv.seq', greatest(s.last_value, m.seq))
   from crdv.seq s, (select max(e.seq) from crdv.element e where e.site = former_ and e.seq < far) m (seq);

@@ -24,6 +24,10 @@ revoke all on crdv.integrity_rule from public;
 create or replace function crdv.watch_rules() returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  -- Who makes the first rule may hold the lock for long: when it waits for its commit, for instance.
+  if crdv.has_rules() then
+    return;
+  end if;
   perform pg_advisory_xact_lock(1398030676, 1);
   if not crdv.has_rules() then
     execute 'create or replace function crdv.has_rules() returns boolean '

@@ -260,6 +260,8 @@ async fn a_role_with_usage_of_the_schema_has_the_interface_and_nothing_else() {
         "select crdv.apply_catch_up(1)",
         "select crdv.checkpoint_begin()",
         "select crdv.checkpoint_finish(1, 1)",
+        "select crdv.drop_covered()",
+        "select * from crdv.early_cover",
         "select * from crdv.vector",
         "select crdv.via()",
         "select crdv.list_insert('l', null, null, 'v')",

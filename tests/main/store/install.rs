@@ -108,6 +108,37 @@ async fn each_migration_does_what_its_twin_says() {
     );
 }
 
+/// Stores of earlier versions kept operations beside what covers them. An upgrade mends that.
+#[tokio::test]
+async fn an_upgrade_notes_what_stands_beside_what_covers_it() {
+    let database = Server::shared().database("").await;
+    let mut client = database.connect().await;
+    let current = Schema::current();
+    let before = current
+        .migrations
+        .iter()
+        .position(|migration| migration.name.ends_with("-early-cover"))
+        .unwrap();
+    let earlier = Schema {
+        migrations: current.migrations[..before].to_vec(),
+        definitions: Vec::new(),
+    };
+    earlier.install(&mut client).await.unwrap();
+    client
+        .batch_execute(
+            "insert into crdv.element (type, id, key, site, seq, op, ctx_sites, ctx_seqs, hlc) values
+               ('s', 's', 'x', 1, 5, 'a', '{}', '{}', 1), ('s', 's', 'x', 2, 1, 'r', '{1}', '{5}', 1),
+               ('s', 's', 'y', 1, 6, 'a', '{}', '{}', 1), ('s', 's', 'y', 2, 2, 'r', '{1}', '{5}', 1),
+               ('s', 's', 'z', 1, 7, 'a', '{}', '{}', 1)",
+        )
+        .await
+        .unwrap();
+    store::install(&mut client).await.unwrap();
+    let noted =
+        "select string_agg(concat_ws(' ', type, id, key, site, seq), ', ') from crdv.early_cover";
+    assert_eq!(text(&client, noted).await, "s s x 1 5");
+}
+
 #[tokio::test]
 async fn changed_definitions_are_applied_and_broken_ones_are_not() {
     let database = Server::shared().database("").await;
