@@ -23,6 +23,7 @@ enum Sabotage {
     OwnEcho,
     CatchUp,
     CheckpointWait,
+    EarlyAnswer,
 }
 
 impl Sabotage {
@@ -40,6 +41,7 @@ impl Sabotage {
                 let wait = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint < horizon_";
                 ("crdv.checkpoint_finish(bigint, bigint)", wait, "false")
             }
+            Self::EarlyAnswer => ("crdv.apply()", "if is_early then", "if false then"),
         };
         let sql = "select pg_get_functiondef($1::text::regprocedure)";
         let whole: String = client.query_one(sql, &[&function]).await.unwrap().get(0);
@@ -225,5 +227,64 @@ async fn echo(cluster: &Cluster, round: usize, sabotage: Sabotage) {
     set_standby(&control, "default").await;
     sleep(Duration::from_millis(20)).await;
     kill(sender, Signal::SIGCONT).unwrap();
+    write.await.unwrap().unwrap();
+}
+
+/// A commit hangs behind its flush, and what it wrote is answered meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn chaos_notices_that_early_answers_are_forgotten() {
+    let cluster = Cluster::start(2).await;
+    linked(&cluster).await;
+    for (round, sabotage) in [Sabotage::Nothing, Sabotage::EarlyAnswer]
+        .into_iter()
+        .enumerate()
+    {
+        for node in &cluster.nodes {
+            sabotage.commit(&node.client().await).await;
+        }
+        early_answer(&cluster, round).await;
+        settle(&cluster, round).await;
+        let is_whole = sabotage == Sabotage::Nothing;
+        let patience = if is_whole { PATIENCE } else { BROKEN_PATIENCE };
+        let different = differences(&cluster, patience).await;
+        println!("{sabotage:?}: {different:?}");
+        assert_eq!(different.is_empty(), is_whole);
+    }
+    cluster.stop().await;
+}
+
+async fn early_answer(cluster: &Cluster, round: usize) {
+    let [origin, other] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    // Of one element there is an earlier row, which the hanging commit holds.
+    let (set, register) = (format!("set.{round}"), format!("register.{round}"));
+    origin
+        .run(&format!("select registerSet('{register}', 'first')"))
+        .await;
+    let control = origin.client().await;
+    set_standby(&control, "'nobody'").await;
+    let client = origin.client().await;
+    let hangs = format!("select setAdd('{set}', 'x'), registerSet('{register}', 'second')");
+    let write = tokio::spawn(async move { client.batch_execute(&hangs).await });
+    let second = format!("select registerLwwGet('{register}')");
+    cluster.await_text(1, &second, "second").await;
+    assert_eq!(
+        origin.text(&second).await,
+        "first",
+        "not visible at home yet"
+    );
+    other
+        .run(&format!(
+            "select setRmv('{set}', 'x'), registerSet('{register}', 'answer')"
+        ))
+        .await;
+    // The link does not wait for the commit.
+    let answers = format!(
+        "select count(*) from crdv.element where id in ('{set}', '{register}') and site = {}",
+        other.site
+    );
+    cluster.await_text(0, &answers, "2").await;
+    set_standby(&control, "default").await;
     write.await.unwrap().unwrap();
 }

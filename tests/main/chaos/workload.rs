@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use starling::identity::Site;
 use starling::postgres::{self, PrivateServer};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -27,6 +28,7 @@ pub(super) struct Crowd {
     writers: JoinSet<Written>,
     readers: JoinSet<(Violations, u64)>,
     witnesses: JoinSet<()>,
+    answerers: JoinSet<()>,
 }
 
 /// What was written where: the node, what is known, what is in doubt.
@@ -47,6 +49,7 @@ impl Crowd {
             writers: JoinSet::new(),
             readers: JoinSet::new(),
             witnesses: JoinSet::new(),
+            answerers: JoinSet::new(),
         };
         for (node, member) in cluster.nodes.iter().enumerate() {
             let server = || Arc::clone(&member.server);
@@ -65,6 +68,10 @@ impl Crowd {
                 crowd.writers.spawn(writer.run(stop()));
             }
             crowd.witnesses.spawn(witness(node, server(), stop()));
+            let other = &cluster.nodes[(node + 1) % cluster.nodes.len()];
+            crowd
+                .answerers
+                .spawn(answerer(other.site, server(), stop()));
             crowd.readers.spawn(reader(node, server(), stop()));
         }
         crowd
@@ -82,6 +89,7 @@ impl Crowd {
             verdict.reads += reads;
         }
         self.witnesses.join_all().await;
+        self.answerers.join_all().await;
         let written = self.writers.join_all().await;
         verdict.commits = written.iter().map(|(_, tally, _)| tally.commits).sum();
         (written, verdict)
@@ -228,6 +236,40 @@ pub(super) async fn testify(
 
 pub(super) fn own_round(clock: &str) -> u64 {
     clock.split('|').next().unwrap().parse().unwrap()
+}
+
+/// Removes what another store adds, as soon as it is here. While that store's commits are stalled, this
+/// comes to it before what it answers is visible there, and nobody writes the element again.
+pub(super) async fn answerer(of: Site, server: Arc<PrivateServer>, stop: CancellationToken) {
+    let (mut client, mut last) = (None, 0);
+    while !stop.is_cancelled() {
+        match answer(&mut client, (of, last), &server).await {
+            Ok(seen) => last = seen,
+            Err(_) => {
+                client = None;
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Answers the newest beyond `last`; one element at a time, so that nobody meets it in a deadlock.
+async fn answer(
+    client: &mut Option<Client>,
+    (of, last): (Site, i64),
+    server: &PrivateServer,
+) -> Result<i64, tokio_postgres::Error> {
+    let client = match client {
+        Some(client) => client,
+        None => client.insert(postgres::connect(&server.connection()).await?),
+    };
+    let sql = "select n.seq, crdv.write('s', 'receipts', n.key, 'r', null) from (
+          select e.seq, e.key from crdv.element e
+           where e.site = $1 and e.seq > $2 and e.type = 's' and e.id = 'receipts' and e.op = 'a'
+           order by e.seq desc limit 1) n";
+    let row = client.query_opt(sql, &[&of.get(), &last]).await?;
+    Ok(row.map_or(last, |row| row.get(0)))
 }
 
 /// Reads all pairs and clocks in one snapshot, again and again.
