@@ -24,7 +24,7 @@ const HOSTILE: &[(&str, &str)] = &[
     ("lock_timeout", "1ms"),
     ("idle_in_transaction_session_timeout", "1ms"),
     ("idle_session_timeout", "1ms"),
-    ("transaction_timeout", "50ms"),
+    ("transaction_timeout", "2s"),
     ("wal_sender_timeout", "100ms"),
     ("tcp_user_timeout", "1s"),
     ("deadlock_timeout", "1ms"),
