@@ -2,9 +2,13 @@
 //!
 //! Field names are a contract (see the interface section of ARCHITECTURE.md): scripts rely on them.
 
+mod leave;
+
 use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
+
+pub use leave::{LeaveReport, LeaveRequest, LostOperations};
 
 /// What a node says of itself: `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +22,9 @@ pub struct Status {
     pub clock: ClockStatus,
     /// Its overlay views.
     pub overlay: OverlayStatus,
+    /// The members of the cluster, as it knows them.
+    #[serde(default)]
+    pub members: MembersStatus,
     /// Its data links, both directions.
     pub links: Vec<LinkStatus>,
     /// Checkpoint per site: everything of that site up to the number is here.
@@ -104,6 +111,9 @@ pub struct NodeStatus {
     /// Where that was seen, and by whom; empty when there is none.
     #[serde(default)]
     pub twin_at: String,
+    /// What it waits for at the moment, in words.
+    #[serde(default)]
+    pub waits_for: Option<String>,
 }
 
 /// What a node is doing.
@@ -120,6 +130,67 @@ pub enum NodeState {
     Degraded,
     /// Leaving for good.
     Leaving,
+}
+
+/// Whether a node is there, as another one knows it.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// A member that was heard of lately.
+    #[default]
+    Here,
+    /// A member that said that it stops, and comes back.
+    Stopped,
+    /// A member that has not been heard of for a while, without a word.
+    Silent,
+    /// It left for good.
+    Left,
+    /// It was declared gone for good.
+    Evicted,
+}
+
+impl Presence {
+    /// It is no member any more.
+    #[must_use]
+    pub fn is_gone(self) -> bool {
+        matches!(self, Self::Left | Self::Evicted)
+    }
+
+    /// As it is written everywhere.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Here => "here",
+            Self::Stopped => "stopped",
+            Self::Silent => "silent",
+            Self::Left => "left",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+/// The members of the cluster, as a node knows them: neither left nor evicted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembersStatus {
+    /// How many there are, this node included.
+    pub total: usize,
+    /// Those that are not there.
+    pub away: Vec<AwayMember>,
+}
+
+/// A member that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwayMember {
+    /// PeerId.
+    pub peer_id: String,
+    /// Human name.
+    pub name: String,
+    /// Stopped or silent.
+    pub presence: Presence,
+    /// When its last word reached us, RFC 3339 UTC.
+    pub since: String,
 }
 
 /// A node's store.
@@ -378,6 +449,9 @@ pub struct NodeInfo {
     pub last_seen: String,
     /// Heard of recently enough to be counted as present.
     pub alive: bool,
+    /// Whether it is there, and if not, why.
+    #[serde(default)]
+    pub presence: Presence,
 }
 
 /// The overlay as this node knows it: `GET /v1/topology`.
@@ -398,6 +472,9 @@ pub struct TopologyNode {
     pub name: String,
     /// Present?
     pub alive: bool,
+    /// Whether it is there, and if not, why.
+    #[serde(default)]
+    pub presence: Presence,
 }
 
 /// An edge of the topology.

@@ -144,6 +144,15 @@ impl Directory {
         }
     }
 
+    /// We stop, and come back in another life: our last word in this one.
+    pub fn stop(&mut self) {
+        if !self.me.stopped {
+            self.me.stopped = true;
+            self.beat += 1;
+            self.changed_myself();
+        }
+    }
+
     /// Declares a member gone for good. Its store's site stays evicted even if the node speaks
     /// again; a return under a new site is a new member. `false` if the node is not known, is
     /// ourselves, or was evicted before.

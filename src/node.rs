@@ -20,6 +20,7 @@ pub mod runtime_file;
 mod starts;
 mod store_record;
 mod twins;
+mod waiting;
 
 use std::{path::Path, sync::Arc};
 

@@ -63,6 +63,7 @@ pub use counters::{Outcome, Totals};
 pub use desired::{Departure, Doubt, Neighbor};
 pub use error::{Error, TransportError};
 pub use handle::{Handle, Unfinished, start};
+pub use leave::{LeaveError, Left, Lost, Member, Stage, Terms};
 pub use milestone::{Milestone, Probe};
 pub use protocol::{Reply, Request};
 pub use settings::{Advertise, Settings};

@@ -33,10 +33,10 @@ mod writers;
 
 pub use error::Error;
 pub use identity::{Doubt, Owner, identify, owner, renew};
-pub use install::{Installed, install};
+pub use install::{Installed, install, install_telling};
 pub use nested::{NestedError, nested_query};
 pub use position::{Break, Position, position};
 pub use schema::{Definition, Migration, Schema};
 pub use writers::{
-    Holder, PATIENCE, Settled, Writer, close, close_in_doubt, list, open, settle, writers,
+    Holder, PATIENCE, Pending, Settled, close, close_in_doubt, list, open, settle, writers,
 };

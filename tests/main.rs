@@ -27,6 +27,8 @@ mod foreign;
 mod hostile;
 #[path = "main/http.rs"]
 mod http;
+#[path = "main/leave.rs"]
+mod leave;
 #[path = "main/network.rs"]
 mod network;
 #[path = "main/observability.rs"]

@@ -1,10 +1,14 @@
 //! What a check found, in one form for everything that is checked.
 
+mod members;
+
 use std::{
     borrow::Cow,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
+
+use members::judge_members;
 
 use super::table::{Cell, Table, Tone};
 use crate::{
@@ -90,6 +94,7 @@ pub(super) fn judge(status: &Status) -> Vec<Finding> {
     findings.extend(judge_contacts(&status.overlay));
     findings.extend(judge_identity(status));
     findings.extend(status.findings.iter().map(told));
+    findings.extend(judge_members(&status.members));
     if status.node.has_twin {
         findings.push(finding(
             "SN005",
@@ -135,6 +140,10 @@ fn judge_state(status: &Status) -> Finding {
         NodeState::Starting => (Severity::Warning, "the store is not up yet", None),
         NodeState::Joining => (Severity::Warning, "the node joins and catches up", None),
         NodeState::Leaving => (Severity::Warning, "the node leaves the cluster", None),
+    };
+    let what = match &status.node.waits_for {
+        Some(waits_for) => format!("{what}; it waits for {waits_for}"),
+        None => what.to_owned(),
     };
     finding("SN001", severity, what, fix)
 }
@@ -371,7 +380,8 @@ mod tests {
     use crate::{
         api::{
             ClockStatus, ContactState, ContactStatus, Direction, LinkState, LinkStatus, LogLevel,
-            LogWarning, NodeState, NodeStatus, OverlayStatus, Side, Status, StoreStatus, timestamp,
+            LogWarning, MembersStatus, NodeState, NodeStatus, OverlayStatus, Side, Status,
+            StoreStatus, timestamp,
         },
         postgres::doctor::Severity,
     };
@@ -388,6 +398,7 @@ mod tests {
                 listen: Vec::new(),
                 has_twin: false,
                 twin_at: String::new(),
+                waits_for: None,
             },
             store: StoreStatus {
                 url: String::new(),
@@ -403,6 +414,7 @@ mod tests {
                 remembered,
                 bootstrap: Vec::new(),
             },
+            members: MembersStatus::default(),
             links: Vec::new(),
             vector: std::collections::BTreeMap::new(),
             findings: Vec::new(),

@@ -1,26 +1,51 @@
 //! `starling leave` and `starling evict`
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 
 use super::{
     ask::NodeArgs,
-    output::{harmless, print},
+    output::{complain, harmless, print},
 };
-use crate::api::NodeInfo;
+use crate::{
+    api::{LeaveReport, LeaveRequest, LostOperations, NodeInfo},
+    config::parse_duration,
+    http::Client,
+};
+
+/// Between two looks at how far a departure is. Most take less.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(300);
 
 /// Shortest end of a PeerId that is taken for the whole.
 const SUFFIX_MIN: usize = 6;
 
+const LEAVE_EXAMPLES: &str = "\
+Examples:
+  starling leave                   wait up to 30 s for open transactions, and as long as peers make
+                                   progress with what they lack
+  starling leave --timeout 10m     the same with more patience
+  starling leave --abandon         leave even if only this store has some of the data; says what
+
+Exit code: 0 left, 1 not: then the node goes on, and its store takes writes.";
+
 /// Leave the cluster cleanly: nothing of this node stays behind with the others
 ///
-/// The node hands over what its neighbours lack, takes its links down and stops. Its data stays
-/// where it is. To stop a node that is to come back, end its process instead.
+/// The store takes no more writes. When all that is open has ended and others have all that was
+/// written, the node takes its links down and stops. Its data stays where it is. To stop a node
+/// that is to come back, end its process instead.
 #[derive(Debug, clap::Args)]
+#[command(after_help = LEAVE_EXAMPLES)]
 pub(super) struct LeaveArgs {
     #[command(flatten)]
     node: NodeArgs,
+    /// How long transactions that write may stay open, then their sessions are ended; and how long
+    /// peers may make no progress, then the node does not leave
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+    timeout: Duration,
+    /// Leave even if nobody else has all that is written here, and say what the cluster loses
+    #[arg(long)]
+    abandon: bool,
 }
 
 /// Declare a node gone for good
@@ -36,9 +61,63 @@ pub(super) struct EvictArgs {
 }
 
 pub(super) fn leave(args: &LeaveArgs) -> anyhow::Result<ExitCode> {
-    args.node.client().leave()?;
-    print("the node has left the cluster")?;
+    let client = args.node.client();
+    let request = LeaveRequest {
+        timeout_seconds: Some(args.timeout.as_secs_f64()),
+        abandon: args.abandon,
+    };
+    let report = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| client.leave(&request));
+        let mut told = None;
+        while !asked.is_finished() {
+            tell(&client, &mut told);
+            std::thread::sleep(PROGRESS_PAUSE);
+        }
+        asked.join()
+    });
+    let report = report.map_err(|_| anyhow!("asking the node broke off"))??;
+    print(&describe(&report))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what the node waits for, whenever that is something else.
+fn tell(client: &Client, told: &mut Option<String>) {
+    let Ok(status) = client.status() else { return };
+    if status.node.waits_for != *told {
+        if let Some(waits_for) = &status.node.waits_for {
+            complain(&format!("waiting for {}", harmless(waits_for)));
+        }
+        *told = status.node.waits_for;
+    }
+}
+
+fn describe(report: &LeaveReport) -> String {
+    let mut lines = vec!["the node has left the cluster".to_owned()];
+    if report.ended_sessions > 0 {
+        lines.push(format!(
+            "sessions ended because they held a transaction open: {}",
+            report.ended_sessions
+        ));
+    }
+    for open in &report.open_transactions {
+        lines.push(format!(
+            "not in the cluster, whatever comes of it: {}",
+            harmless(open)
+        ));
+    }
+    for lost in &report.lost {
+        let LostOperations {
+            site,
+            operations,
+            from,
+            upto,
+        } = lost;
+        lines.push(format!(
+            "only in this store, and not in the cluster: {operations} operations of site {site}, \
+             numbers {from} to {upto}"
+        ));
+    }
+    lines.join("\n")
 }
 
 pub(super) fn evict(args: &EvictArgs) -> anyhow::Result<ExitCode> {
@@ -79,7 +158,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::resolve;
-    use crate::api::NodeInfo;
+    use crate::api::{NodeInfo, Presence};
 
     fn node(peer_id: &str, name: &str) -> NodeInfo {
         NodeInfo {
@@ -92,6 +171,7 @@ mod tests {
             neighbors: Vec::new(),
             last_seen: String::new(),
             alive: false,
+            presence: Presence::Left,
         }
     }
 

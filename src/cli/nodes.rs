@@ -8,7 +8,7 @@ use super::{
     status::state_name,
     table::{Cell, Table, Tone},
 };
-use crate::api::{NodeInfo, NodeState};
+use crate::api::{NodeInfo, NodeState, Presence};
 
 /// List the nodes of the cluster as this node knows them
 #[derive(Debug, clap::Args)]
@@ -38,10 +38,10 @@ fn describe(nodes: &[NodeInfo]) -> String {
         "peer",
     ]);
     for node in nodes {
-        let state = match (node.alive, node.state) {
-            (_, None) => Cell::new("gone", Tone::Bad),
-            (false, Some(_)) => Cell::new("silent", Tone::Bad),
-            (true, Some(state)) => Cell::new(state_name(state), tone(state)),
+        let state = match (node.presence, node.state) {
+            (Presence::Here, Some(state)) => Cell::new(state_name(state), tone(state)),
+            (Presence::Stopped, _) => Cell::new(node.presence.name(), Tone::Warning),
+            _ => Cell::new(node.presence.name(), Tone::Bad),
         };
         table.row([
             node.name.as_str().into(),

@@ -110,7 +110,11 @@ fn draw(topology: &Topology) -> String {
         }
     }
     for node in topology.nodes.iter().filter(|node| !node.alive) {
-        text.push_str(&format!("{:width$}     (gone)\n", name(&node.peer_id)));
+        text.push_str(&format!(
+            "{:width$}     ({})\n",
+            name(&node.peer_id),
+            node.presence.name()
+        ));
     }
     text
 }
@@ -219,13 +223,18 @@ fn names(topology: &Topology) -> BTreeMap<&str, String> {
 #[cfg(test)]
 mod tests {
     use super::{dot, draw};
-    use crate::api::{Topology, TopologyEdge, TopologyNode};
+    use crate::api::{Presence, Topology, TopologyEdge, TopologyNode};
 
     fn topology(nodes: &[(&str, bool)], edges: &[(&str, &str, bool)]) -> Topology {
         let node = |(name, alive): &(&str, bool)| TopologyNode {
             peer_id: format!("id-{name}"),
             name: (*name).to_owned(),
             alive: *alive,
+            presence: if *alive {
+                Presence::Here
+            } else {
+                Presence::Silent
+            },
         };
         let edge = |(a, b, symmetric): &(&str, &str, bool)| TopologyEdge {
             a: format!("id-{a}"),
@@ -253,7 +262,7 @@ mod tests {
                 "b ─┬─ a",
                 "   └─ c  (one-sided)",
                 "c ─── b  (one-sided)",
-                "d     (gone)",
+                "d     (silent)",
                 "",
             ]
             .join("\n")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::record::NodeRecord;
-use crate::identity::NodeName;
+use crate::{api::Presence, identity::NodeName};
 
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) changed: u64,
     /// Our revision at which the beat last grew.
     pub(super) pulsed: u64,
+    /// It was a neighbour whose connection broke, and nothing newer was heard of it since.
+    pub(super) is_lost: bool,
     /// The neighbour, and its life, that brought the record: no need to send it back.
     pub(super) from: Option<(NodeName, u64)>,
 }
@@ -35,13 +37,28 @@ impl Entry {
 
     /// Counted as present: a member heard of recently.
     pub(super) fn is_alive(&self, now: Duration, alive_after: Duration) -> bool {
-        self.is_member() && self.age(now) < alive_after
+        self.presence(now, alive_after) == Presence::Here
+    }
+
+    pub(super) fn presence(&self, now: Duration, alive_after: Duration) -> Presence {
+        if self.record.left {
+            Presence::Left
+        } else if self.record.evicted {
+            Presence::Evicted
+        } else if self.record.stopped {
+            Presence::Stopped
+        } else if self.is_lost || self.age(now) >= alive_after {
+            Presence::Silent
+        } else {
+            Presence::Here
+        }
     }
 
     /// A new beat, `stale` old on arrival.
     pub(super) fn feel(&mut self, beat: u64, now: Duration, stale: Duration, revision: u64) {
         self.stale = stale.min(self.age(now));
         self.heard = now;
+        self.is_lost = false;
         self.beat = beat;
         self.pulsed = revision;
     }

@@ -145,9 +145,20 @@ impl Directory {
         self.hear(rumor, &(from.clone(), 0), now)
     }
 
-    /// `peer` is no neighbour any more: what it holds need not be remembered.
-    pub fn neighbor_down(&mut self, peer: &NodeName) {
+    /// `peer` is no neighbour any more: what it holds need not be remembered. If it was lost without a
+    /// word, it counts as silent until somebody hears of it again.
+    pub fn neighbor_down(&mut self, peer: &NodeName, is_lost: bool) {
         self.peers.remove(peer);
+        if let Some(entry) = self.others.get_mut(peer) {
+            entry.is_lost |= is_lost;
+        }
+    }
+
+    /// `peer` is a neighbour: it is there.
+    pub fn neighbor_up(&mut self, peer: &NodeName) {
+        if let Some(entry) = self.others.get_mut(peer) {
+            entry.is_lost = false;
+        }
     }
 
     fn peer(&mut self, peer: &NodeName) -> &mut Peer {
@@ -294,6 +305,7 @@ impl Directory {
             beat: rumor.beat,
             heard: now,
             stale,
+            is_lost: false,
             changed: self.revision,
             pulsed: self.revision,
             from: Some(source.clone()),

@@ -82,6 +82,9 @@ pub struct NodeRecord {
     /// It left for good, by its own word.
     #[serde(default)]
     pub left: bool,
+    /// It stops and comes back, by its own word.
+    #[serde(default)]
+    pub stopped: bool,
     /// An operator declared it gone. Belongs to the site: holds for every record with that site.
     #[serde(default)]
     pub evicted: bool,
@@ -112,6 +115,7 @@ impl NodeRecord {
             rival: None,
             generation: 0,
             left: false,
+            stopped: false,
             evicted: false,
         }
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{Announcement, Directory, Gossip, NodeRecord, Rumor, Settings, record};
 use crate::{
-    api::NodeState,
+    api::{NodeState, Presence},
     identity::{NodeName, Run, Site, Start},
 };
 
@@ -129,7 +129,7 @@ fn a_neighbour_that_restarted_gets_everything_even_from_those_it_told_itself() {
     exchange(&mut a, &mut b, NOW);
     assert!(a.record(&name(2)).is_some(), "b told a of c");
 
-    a.neighbor_down(&name(1));
+    a.neighbor_down(&name(1), false);
     let mut b = Directory::new(name(1), 2_000, process(2), Settings::default());
     b.announce(words(1));
     exchange(&mut a, &mut b, NOW);
@@ -291,8 +291,63 @@ fn leaving_is_told_and_ends_membership() {
     assert!(!b.is_alive(&name(0), NOW));
     assert_eq!(b.members().count(), 1);
     let nodes = b.nodes(NOW, SystemTime::UNIX_EPOCH);
-    assert_eq!(nodes[0].state, None);
+    assert_eq!((nodes[0].state, nodes[0].presence), (None, Presence::Left));
     assert!(!nodes[0].alive);
+}
+
+fn presence(directory: &Directory, node: usize, now: Duration) -> Presence {
+    let of_node =
+        |(record, presence): (&NodeRecord, _)| (record.node == name(node)).then_some(presence);
+    directory.others(now).find_map(of_node).unwrap()
+}
+
+#[test]
+fn who_says_that_it_stops_is_stopped_at_once_and_here_again_in_its_next_life() {
+    let (mut a, mut b, mut c) = (directory(0), directory(1), directory(2));
+    exchange(&mut a, &mut b, NOW);
+    exchange(&mut b, &mut c, NOW);
+    a.stop();
+    assert!(b.hear_status(&name(0), a.status(), NOW));
+    exchange(&mut b, &mut c, NOW);
+    for other in [&b, &c] {
+        assert_eq!(presence(other, 0, NOW), Presence::Stopped);
+        assert!(!other.is_alive(&name(0), NOW));
+        assert_eq!(other.members().count(), 3, "it is a member all the same");
+    }
+
+    let mut next = Directory::new(name(0), 2_000, process(7), Settings::default());
+    next.announce(words(0));
+    exchange(&mut next, &mut b, NOW);
+    exchange(&mut b, &mut c, NOW);
+    assert_eq!(presence(&c, 0, NOW), Presence::Here);
+
+    // A clock that was set back does not keep it down.
+    next.stop();
+    exchange(&mut next, &mut b, NOW);
+    let mut last = Directory::new(name(0), 500, process(8), Settings::default());
+    last.announce(words(0));
+    exchange(&mut last, &mut b, NOW);
+    exchange(&mut last, &mut b, NOW);
+    assert_eq!(presence(&b, 0, NOW), Presence::Here);
+}
+
+#[test]
+fn a_neighbour_that_is_lost_is_silent_until_somebody_hears_of_it() {
+    let (mut a, mut b) = (directory(0), directory(1));
+    exchange(&mut a, &mut b, NOW);
+    b.neighbor_down(&name(0), false);
+    assert_eq!(presence(&b, 0, NOW), Presence::Here, "both agreed to part");
+    b.neighbor_down(&name(0), true);
+    assert_eq!(presence(&b, 0, NOW), Presence::Silent);
+    assert!(!b.is_alive(&name(0), NOW));
+    b.hear_status(&name(0), a.status(), NOW);
+    assert_eq!(presence(&b, 0, NOW), Presence::Silent, "an old beat");
+    a.beat(NOW);
+    b.hear_status(&name(0), a.status(), NOW);
+    assert_eq!(presence(&b, 0, NOW), Presence::Here);
+    b.neighbor_down(&name(0), true);
+    b.neighbor_up(&name(0));
+    assert_eq!(presence(&b, 0, NOW), Presence::Here);
 }
 
 #[test]
@@ -544,7 +599,7 @@ fn run(nodes: &mut [Directory], steps: &[Step]) {
                 nodes[*a].evict(&name(*b));
             }
             Step::Leave(n) => nodes[*n].leave(),
-            Step::Down(a, b) => nodes[*a].neighbor_down(&name(*b)),
+            Step::Down(a, b) => nodes[*a].neighbor_down(&name(*b), true),
             Step::Beat(n) => nodes[*n].beat(now),
             Step::Send { from, to, .. } if from == to => {}
             Step::Send { from, to, fate } => {

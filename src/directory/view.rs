@@ -7,7 +7,7 @@ use std::{
 
 use super::{Directory, entry::Entry, record::NodeRecord};
 use crate::{
-    api::{NodeInfo, Topology, TopologyEdge, TopologyNode, timestamp},
+    api::{NodeInfo, Presence, Topology, TopologyEdge, TopologyNode, timestamp},
     identity::NodeName,
 };
 
@@ -17,13 +17,10 @@ impl Directory {
     #[must_use]
     pub fn nodes(&self, now: Duration, wall: SystemTime) -> Vec<NodeInfo> {
         let seen = |age: Duration| timestamp(wall.checked_sub(age).unwrap_or(wall));
-        let mut nodes = vec![info(&self.me, seen(Duration::ZERO), self.me_alive())];
+        let mut nodes = vec![info(&self.me, seen(Duration::ZERO), self.my_presence())];
         nodes.extend(self.others.values().map(|entry| {
-            info(
-                &entry.record,
-                seen(entry.age(now)),
-                self.entry_alive(entry, now),
-            )
+            let presence = entry.presence(now, self.settings.alive_after);
+            info(&entry.record, seen(entry.age(now)), presence)
         }));
         nodes.sort_unstable_by(|a, b| a.peer_id.cmp(&b.peer_id));
         nodes
@@ -33,24 +30,18 @@ impl Directory {
     /// other.
     #[must_use]
     pub fn topology(&self, now: Duration) -> Topology {
-        let mut members: BTreeMap<&NodeName, (&NodeRecord, bool)> = self
-            .others
-            .values()
-            .filter(|entry| entry.is_member())
-            .map(|entry| {
-                (
-                    &entry.record.node,
-                    (&entry.record, self.entry_alive(entry, now)),
-                )
-            })
+        let mut members: BTreeMap<&NodeName, (&NodeRecord, Presence)> = self
+            .others(now)
+            .filter(|(_, presence)| !presence.is_gone())
+            .map(|(record, presence)| (&record.node, (record, presence)))
             .collect();
-        if !self.me.left && !self.me.evicted {
-            members.insert(&self.me.node, (&self.me, true));
+        if !self.my_presence().is_gone() {
+            members.insert(&self.me.node, (&self.me, Presence::Here));
         }
 
         let named: BTreeSet<(&NodeName, &NodeName)> = members
             .values()
-            .filter(|(_, alive)| *alive)
+            .filter(|(_, presence)| *presence == Presence::Here)
             .flat_map(|(record, _)| record.neighbors.iter().map(|other| (&record.node, other)))
             .filter(|(a, b)| a != b && members.contains_key(b))
             .collect();
@@ -65,37 +56,49 @@ impl Directory {
         Topology {
             nodes: members
                 .into_values()
-                .map(|(record, alive)| TopologyNode {
+                .map(|(record, presence)| TopologyNode {
                     peer_id: record.node.0.clone(),
                     name: record.name.clone(),
-                    alive,
+                    alive: presence == Presence::Here,
+                    presence,
                 })
                 .collect(),
             edges: edges.into_iter().collect(),
         }
     }
 
+    /// What all others say of themselves, and whether they are there.
+    pub fn others(&self, now: Duration) -> impl Iterator<Item = (&NodeRecord, Presence)> {
+        let presence = move |entry: &Entry| entry.presence(now, self.settings.alive_after);
+        self.others
+            .values()
+            .map(move |entry| (&entry.record, presence(entry)))
+    }
+
     /// Whether `node` is a member heard of recently.
     #[must_use]
     pub fn is_alive(&self, node: &NodeName, now: Duration) -> bool {
         if *node == self.me.node {
-            return self.me_alive();
+            return !self.my_presence().is_gone();
         }
+        let alive_after = self.settings.alive_after;
         self.others
             .get(node)
-            .is_some_and(|entry| self.entry_alive(entry, now))
+            .is_some_and(|entry| entry.is_alive(now, alive_after))
     }
 
-    fn me_alive(&self) -> bool {
-        !self.me.left && !self.me.evicted
-    }
-
-    fn entry_alive(&self, entry: &Entry, now: Duration) -> bool {
-        entry.is_alive(now, self.settings.alive_after)
+    fn my_presence(&self) -> Presence {
+        if self.me.left {
+            Presence::Left
+        } else if self.me.evicted {
+            Presence::Evicted
+        } else {
+            Presence::Here
+        }
     }
 }
 
-fn info(record: &NodeRecord, last_seen: String, alive: bool) -> NodeInfo {
+fn info(record: &NodeRecord, last_seen: String, presence: Presence) -> NodeInfo {
     NodeInfo {
         peer_id: record.node.0.clone(),
         name: record.name.clone(),
@@ -109,6 +112,7 @@ fn info(record: &NodeRecord, last_seen: String, alive: bool) -> NodeInfo {
             .collect(),
         neighbors: record.neighbors.iter().map(|node| node.0.clone()).collect(),
         last_seen,
-        alive,
+        alive: presence == Presence::Here,
+        presence,
     }
 }

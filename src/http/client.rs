@@ -10,7 +10,7 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use super::token;
-use crate::api::{NodeInfo, Problem, Status, Topology};
+use crate::api::{LeaveReport, LeaveRequest, NodeInfo, Problem, Status, Topology};
 
 /// A node answers a read from memory.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -127,13 +127,16 @@ impl Client {
         self.get("/v1/topology")
     }
 
-    /// Makes it leave the cluster; returns when it has.
+    /// Makes it leave the cluster; returns when it has, however long that takes.
     ///
     /// # Errors
     ///
     /// No node, no answer in time, or an answer that is a refusal.
-    pub fn leave(&self) -> Result<(), ClientError> {
-        self.post("/v1/leave")
+    pub fn leave(&self, request: &LeaveRequest) -> Result<LeaveReport, ClientError> {
+        self.ask(|token| {
+            let asked = agent(None).post(self.url("/v1/leave"));
+            authorize(asked, token).send_json(request)
+        })
     }
 
     /// Makes it declare `peer_id` gone for good.
@@ -147,14 +150,14 @@ impl Client {
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.ask(|token| {
-            let request = agent(READ_TIMEOUT).get(self.url(path));
+            let request = agent(Some(READ_TIMEOUT)).get(self.url(path));
             authorize(request, token).call()
         })
     }
 
     fn post(&self, path: &str) -> Result<(), ClientError> {
         let done: serde_json::Value = self.ask(|token| {
-            let request = agent(COMMAND_TIMEOUT).post(self.url(path));
+            let request = agent(Some(COMMAND_TIMEOUT)).post(self.url(path));
             authorize(request, token).send_empty()
         })?;
         drop(done);
@@ -234,9 +237,9 @@ fn authorize<B>(request: ureq::RequestBuilder<B>, token: Option<&str>) -> ureq::
     }
 }
 
-fn agent(timeout: Duration) -> ureq::Agent {
+fn agent(timeout: Option<Duration>) -> ureq::Agent {
     ureq::Agent::config_builder()
-        .timeout_global(Some(timeout))
+        .timeout_global(timeout)
         .http_status_as_error(false)
         .max_redirects(0)
         // The node is near; a proxy of the environment is for the web.

@@ -31,8 +31,13 @@ pub enum ApiError {
     /// The text in the path is no PeerId.
     #[error("`{0}` is not a PeerId; `starling nodes` lists them")]
     BadPeer(String),
+    /// The body cannot be read.
+    #[error(
+        "the body cannot be read: {0}; give none, or for example {{\"timeout_seconds\": 60, \"abandon\": false}}"
+    )]
+    BadBody(String),
     /// The body is larger than any that we read.
-    #[error("the body is larger than {0} bytes; send none")]
+    #[error("the body is larger than {0} bytes")]
     BodyTooLarge(usize),
     /// A request without the token came under a host name that is not known to be ours.
     #[error(
@@ -88,6 +93,7 @@ impl ApiError {
             ),
             Self::BadQuery(_) => (StatusCode::BAD_REQUEST, "bad_query", "Bad query"),
             Self::BadPeer(_) => (StatusCode::BAD_REQUEST, "bad_peer", "Bad PeerId"),
+            Self::BadBody(_) => (StatusCode::BAD_REQUEST, "bad_body", "Bad body"),
             Self::BodyTooLarge(_) => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
@@ -132,6 +138,14 @@ fn command_kind(error: &CommandError) -> (StatusCode, &'static str, &'static str
         CommandError::Myself(_) => (StatusCode::CONFLICT, "myself", "That is this node"),
         CommandError::Alive(_) => (StatusCode::CONFLICT, "peer_alive", "The peer is alive"),
         CommandError::NotNow(_) => (StatusCode::CONFLICT, "not_now", "Not now"),
+        CommandError::OpenTransactions(_) => (
+            StatusCode::CONFLICT,
+            "open_transactions",
+            "Open transactions",
+        ),
+        CommandError::NotHandedOver(_) => {
+            (StatusCode::CONFLICT, "not_handed_over", "Not handed over")
+        }
         CommandError::Failed(_) => (StatusCode::BAD_GATEWAY, "failed", "Failed"),
     }
 }

@@ -16,7 +16,7 @@ use axum::{
 use super::{
     dashboard,
     error::ApiError,
-    guard::{BODY_BYTES_MAX, guard},
+    guard::{BODY_BYTES_MAX, LEAVE, guard},
     metrics,
     view::{Settings, View},
 };
@@ -31,7 +31,7 @@ pub(super) fn router(view: View, settings: Settings) -> Router {
         .route("/v1/status", get(state::status))
         .route("/v1/nodes", get(state::nodes))
         .route("/v1/topology", get(state::topology))
-        .route("/v1/leave", post(commands::leave))
+        .route(LEAVE, post(commands::leave))
         .route("/v1/evict/{peer}", post(commands::evict))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::token::Token;
 use crate::{
-    api::{NodeInfo, Status, Topology},
+    api::{LeaveReport, LeaveRequest, NodeInfo, Status, Topology},
     identity::NodeName,
 };
 
@@ -43,10 +43,12 @@ pub struct Settings {
 #[derive(Debug)]
 pub enum Command {
     /// Leave the cluster for good, then stop. Answered when nothing of this node is left with its
-    /// neighbours, before the process ends.
+    /// neighbours, before the process ends; or when it does not leave, and goes on.
     Leave {
+        /// How.
+        request: LeaveRequest,
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<(), CommandError>>,
+        reply: oneshot::Sender<Result<LeaveReport, CommandError>>,
     },
     /// Declare `peer` gone for good.
     Evict {
@@ -72,6 +74,12 @@ pub enum CommandError {
     /// The node's state does not allow it now. Nothing was changed.
     #[error("not now: {0}")]
     NotNow(String),
+    /// Transactions that write have not ended. The node goes on, and its store takes writes again.
+    #[error("{0}")]
+    OpenTransactions(String),
+    /// Others lack what is written here. The node goes on, and its store takes writes again.
+    #[error("{0}")]
+    NotHandedOver(String),
     /// It was begun and did not end well; it may be tried again.
     #[error("{0}")]
     Failed(String),

@@ -15,7 +15,10 @@ use anyhow::Context;
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{debug, info, warn};
 
-use super::store_record::{StoreRecord, Verdict, judge};
+use super::{
+    store_record::{StoreRecord, Verdict, judge},
+    waiting::Waiting,
+};
 use crate::{
     api::Renewal,
     identity::{Lineage, NodeName, Run, Site},
@@ -62,6 +65,7 @@ pub(super) struct Continuity {
     owned: Owned,
     data_dir: PathBuf,
     record: Arc<Mutex<StoreRecord>>,
+    waiting: Waiting,
     /// The store may be an older copy of itself, put back together with its record.
     pub(super) is_unproven: bool,
 }
@@ -73,6 +77,7 @@ impl Continuity {
         admin: &tokio_postgres::Config,
         owned: Owned,
         data_dir: &Path,
+        waiting: &Waiting,
     ) -> anyhow::Result<Self> {
         let mut client = connect(admin).await?;
         let recorded = StoreRecord::read(data_dir);
@@ -117,13 +122,13 @@ impl Continuity {
             // Should it be an older copy that has written nothing since, no peer will ever tell: the links
             // must not go on. Both ends of each stand where another log had got to, and would leave out
             // what lies between. The vector is true of the copy, so new links bring what is missing.
-            Verdict::Unproven => suspend(admin, &client).await?,
+            Verdict::Unproven => suspend(admin, &client, waiting).await?,
             Verdict::Unprovable => {
-                let site = renew(admin, &client, &owned, Doubt::None).await?;
+                let site = renew(admin, &client, &owned, Doubt::None, waiting).await?;
                 record.renewed(Some(owner.site), site, UNPROVABLE);
             }
             Verdict::Another(why) => {
-                let site = renew(admin, &client, &owned, Doubt::Behind).await?;
+                let site = renew(admin, &client, &owned, Doubt::Behind, waiting).await?;
                 record.renewed(Some(owner.site), site, why);
             }
         }
@@ -137,6 +142,7 @@ impl Continuity {
             owned,
             data_dir: data_dir.to_path_buf(),
             record: Arc::new(Mutex::new(record)),
+            waiting: waiting.clone(),
             is_unproven: verdict == Verdict::Unproven,
         })
     }
@@ -154,6 +160,11 @@ impl Continuity {
     /// The last times that the store went on as another site, oldest first.
     pub(super) fn renewals(&self) -> Vec<Renewal> {
         self.lock().renewals.clone()
+    }
+
+    /// Whether the node has ever had a neighbour with this store.
+    pub(super) fn has_met_peers(&self) -> bool {
+        self.lock().has_met_peers
     }
 
     /// There is a neighbour: from now on others may know of this store.
@@ -189,7 +200,7 @@ impl Continuity {
 
     /// Looks into the store anew, because its server was started again.
     pub(super) async fn again(&self, admin: &tokio_postgres::Config) -> anyhow::Result<Self> {
-        Self::establish(admin, self.owned.clone(), &self.data_dir).await
+        Self::establish(admin, self.owned.clone(), &self.data_dir, &self.waiting).await
     }
 
     /// Gives the store another site. All that used the old one must have ended.
@@ -207,7 +218,7 @@ impl Continuity {
             Doubt::None if self.is_unproven && owner.is_in_doubt => Doubt::Behind,
             doubt => doubt,
         };
-        let site = renew(admin, &client, &self.owned, doubt).await?;
+        let site = renew(admin, &client, &self.owned, doubt, &self.waiting).await?;
         let position = store::position(&client).await?;
         let mut record = self.lock();
         record.renewed(Some(owner.site), site, &why.to_string());
@@ -349,12 +360,13 @@ async fn connect(admin: &tokio_postgres::Config) -> anyhow::Result<tokio_postgre
 async fn suspend(
     admin: &tokio_postgres::Config,
     client: &tokio_postgres::Client,
+    waiting: &Waiting,
 ) -> anyhow::Result<()> {
     store::close_in_doubt(client).await?;
     clear(admin).await?;
     // A transaction that nobody can end here may go on: if a peer knows of its number, this is
     // an older copy, and gets no new site before it has ended.
-    let settled = settle(client).await?;
+    let settled = settle(client, waiting).await?;
     if !settled.left.is_empty() {
         let left = store::list(&settled.left);
         warn!(
@@ -371,10 +383,11 @@ async fn renew(
     client: &tokio_postgres::Client,
     owned: &Owned,
     doubt: Doubt,
+    waiting: &Waiting,
 ) -> anyhow::Result<Site> {
     store::close_in_doubt(client).await?;
     clear(admin).await?;
-    let settled = settle(client).await?;
+    let settled = settle(client, waiting).await?;
     if let Some(first) = settled.left.first() {
         anyhow::bail!(
             "transactions that wrote under the former site go on: {}; end them, for example by: {}",
@@ -385,8 +398,17 @@ async fn renew(
     Ok(store::renew(client, &owned.me, &owned.cluster, doubt).await?)
 }
 
-async fn settle(client: &tokio_postgres::Client) -> anyhow::Result<store::Settled> {
-    Ok(store::settle(client, store::PATIENCE, |_| {}).await?)
+async fn settle(
+    client: &tokio_postgres::Client,
+    waiting: &Waiting,
+) -> anyhow::Result<store::Settled> {
+    let settled = store::settle(client, store::PATIENCE, |writers| {
+        let who = store::list(writers);
+        waiting.set(format!("transactions that write to end: {who}"));
+    })
+    .await;
+    waiting.over();
+    Ok(settled?)
 }
 
 async fn clear(admin: &tokio_postgres::Config) -> anyhow::Result<()> {

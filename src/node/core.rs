@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use commands::{Leaving, left, refuse};
 
@@ -32,6 +32,7 @@ use super::{
     runtime_file::RuntimeFile,
     starts::Starts,
     twins::Twins,
+    waiting::Waiting,
 };
 use crate::{
     config::Config,
@@ -39,7 +40,7 @@ use crate::{
     http::Command,
     identity::{NodeName, Run},
     network,
-    replication::Neighbor,
+    replication::{Departure, Neighbor},
 };
 
 /// A new neighbour whose store is not up yet is asked for its time so often.
@@ -84,6 +85,7 @@ pub(super) struct Core {
     /// Nodes with whose key two processes were seen.
     doubles: BTreeSet<NodeName>,
     clocks: Clocks,
+    waiting: Waiting,
     plane: Option<Plane>,
     /// The same for the metrics.
     pub(super) late_plane: LatePlane,
@@ -112,6 +114,7 @@ impl Core {
                 warn: config.replication.clock_warn,
                 max_ahead: config.replication.max_clock_ahead,
             }),
+            waiting: Waiting::default(),
             plane: None,
             late_plane: LatePlane::default(),
             config,
@@ -124,9 +127,11 @@ impl Core {
     /// Runs until shutdown or leave, and stops the store.
     pub(super) async fn run(mut self, mut inputs: Inputs) -> anyhow::Result<Ended> {
         let Some(mut store) = self.open(&mut inputs).await? else {
+            self.say_goodbye().await;
             return Ok(Ended::Stopped);
         };
         let store_ready = store.server.ready();
+        let mut leaving = None;
         let ended = loop {
             let plane = self.start_plane(&store);
             let runtime = self.runtime_file(inputs.http, &store);
@@ -136,13 +141,22 @@ impl Core {
                 let _ = started.send(runtime);
             }
             let next = self
-                .serve(&mut inputs, &store, plane.clone(), store_ready.clone())
+                .serve(
+                    &mut inputs,
+                    &store,
+                    plane.clone(),
+                    store_ready.clone(),
+                    &mut leaving,
+                )
                 .await;
             plane.handle.shutdown().await;
             match next {
                 Next::End(ended) => break ended,
                 Next::Renew(why) => {
                     self.hold_plane(None);
+                    if let Some(leaving) = leaving.take() {
+                        leaving.put_off(&why);
+                    }
                     if self.renew(&mut inputs, &mut store, &why).await.is_none() {
                         break Ended::Stopped;
                     }
@@ -155,6 +169,9 @@ impl Core {
                 }
             }
         };
+        if ended == Ended::Stopped {
+            self.say_goodbye().await;
+        }
         store.close().await;
         Ok(ended)
     }
@@ -185,8 +202,13 @@ impl Core {
 
     /// Has the store go on as another site; `None` when told to stop meanwhile.
     async fn renew(&mut self, inputs: &mut Inputs, store: &mut OpenStore, why: &Why) -> Option<()> {
-        let waiting = "the store is being given a new incarnation";
-        self.attend(inputs, store.renew(why), waiting).await?;
+        let (waiting, told) = (
+            self.waiting.clone(),
+            "the store is being given a new incarnation",
+        );
+        self.picture.leaving(false);
+        self.attend(inputs, store.renew(why, &waiting), told)
+            .await?;
         self.picture.store(store);
         self.announce();
         self.gossiper.hurry();
@@ -208,7 +230,8 @@ impl Core {
     async fn open(&mut self, inputs: &mut Inputs) -> anyhow::Result<Option<OpenStore>> {
         let (config, me) = (self.config.clone(), self.me.clone());
         let data_dir = inputs.data.path().to_path_buf();
-        let opening = open_store::open(&config, &data_dir, &me, self.run);
+        let waiting = self.waiting.clone();
+        let opening = open_store::open(&config, &data_dir, &me, self.run, &waiting);
         let opened = self
             .attend(inputs, opening, "the store is not up yet")
             .await;
@@ -228,6 +251,7 @@ impl Core {
         waiting: &str,
     ) -> Option<T> {
         let mut work = pin!(work);
+        let mut waits = self.waiting.subscribe();
         loop {
             tokio::select! {
                 biased;
@@ -236,6 +260,7 @@ impl Core {
                 Some(event) = inputs.events.recv() => self.on_network(event),
                 Some(command) = inputs.commands.recv() => refuse(command, waiting),
                 turn = self.gossiper.next() => self.on_gossip(turn),
+                Ok(()) = waits.changed() => {}
             }
             self.refresh(false);
         }
@@ -247,26 +272,25 @@ impl Core {
         store: &OpenStore,
         mut plane: Plane,
         mut store_ready: watch::Receiver<bool>,
+        leaving: &mut Option<Leaving>,
     ) -> Next {
         let mut record = store.keep_record();
         let mut examination = store.server.keep_examining();
-        let mut leaving: Option<Leaving> = None;
         let mut overlay = self.network.overlay();
         loop {
             tokio::select! {
                 biased;
                 () = inputs.shutdown.cancelled() => return Next::End(Ended::Stopped),
-                result = left(leaving.as_mut()), if leaving.is_some() => {
-                    self.say_farewell().await;
-                    if let Err(error) = &result {
-                        warn!(%error, "left, but not without traces");
+                result = left(leaving.as_mut()) => {
+                    if let Some(leaving) = leaving.take()
+                        && self.on_left(leaving, result).await
+                    {
+                        return Next::End(Ended::Left);
                     }
-                    if let Some(leaving) = leaving.take() {
-                        let _ = leaving.reply.send(result);
-                    }
-                    return Next::End(Ended::Left);
                 }
-                Some(command) = inputs.commands.recv() => self.on_command(command, &mut leaving),
+                Some(command) = inputs.commands.recv() => {
+                    self.on_command(command, store, leaving);
+                }
                 Some(event) = inputs.events.recv() => {
                     if matches!(event, network::Event::NeighborUp { .. }) {
                         store.continuity.met_a_peer();
@@ -290,6 +314,9 @@ impl Core {
                 () = plane.changed() => {}
             }
             self.refresh(*store_ready.borrow());
+            if leaving.is_some() {
+                self.tell_members();
+            }
             if let Some(why) = plane.is_behind() {
                 return Next::Renew(Why::Behind(why));
             }
@@ -307,6 +334,7 @@ impl Core {
             network::Event::NeighborUp { peer, hosts, .. } => {
                 debug!(%peer, ?hosts, "neighbour up");
                 self.neighbors.insert(peer.clone(), hosts.clone());
+                self.directory.neighbor_up(&peer);
                 self.clocks.met(&peer);
                 self.gossiper.greet(peer.clone(), Duration::ZERO);
                 self.link(peer, hosts);
@@ -316,9 +344,11 @@ impl Core {
                 debug!(%peer, ?reason, "neighbour down");
                 self.neighbors.remove(&peer);
                 self.clocks.forget(&peer);
-                self.directory.neighbor_down(&peer);
+                let departure = departure(reason);
+                self.directory
+                    .neighbor_down(&peer, departure == Departure::Lost);
                 if let Some(plane) = &self.plane {
-                    plane.handle.neighbor_down(&peer, departure(reason));
+                    plane.handle.neighbor_down(&peer, departure);
                 }
                 self.gossiper.hurry();
             }
@@ -500,6 +530,7 @@ impl Core {
         self.note_twin();
         let glance = Glance {
             clocks: &clocks,
+            waits_for: self.waiting.look(),
             store_ready,
             overlay: &self.network.overlay().borrow().clone(),
             plane: self.plane.as_ref(),

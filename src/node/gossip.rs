@@ -28,9 +28,6 @@ const EXCHANGE: Duration = HEARTBEAT.saturating_mul(6);
 /// News wait this long for company, so that a change at many nodes is one round and not many.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
-/// How long the last round may take: a neighbour that does not answer hears of it from others.
-const LAST_ROUND_MAX: Duration = Duration::from_secs(3);
-
 /// Our store's clock, once it was read.
 type StoreClock = watch::Receiver<Option<Reading>>;
 
@@ -194,17 +191,18 @@ impl Gossiper {
         }
     }
 
-    /// One more round with everybody, and its end.
+    /// One more round with everybody, and its end, within `limit`.
     pub(super) async fn last_round<'a>(
         &mut self,
         directory: &mut Directory,
         neighbors: impl Iterator<Item = &'a NodeName>,
         now: Duration,
+        limit: Duration,
     ) {
         self.busy.clear();
         self.round(directory, neighbors, now);
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(LAST_ROUND_MAX, all).await;
+        let _ = tokio::time::timeout(limit, all).await;
     }
 }
 

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{
     continuity::{Continuity, Owned, Trouble, Why},
     examination::{self, Examination},
+    waiting::Waiting,
 };
 use crate::{
     api,
@@ -66,6 +67,7 @@ pub(super) async fn open(
     data_dir: &Path,
     me: &NodeName,
     run: Run,
+    waiting: &Waiting,
 ) -> anyhow::Result<OpenStore> {
     let owned = |may_adopt| Owned {
         me: me.clone(),
@@ -76,11 +78,11 @@ pub(super) async fn open(
     let passwords = PasswordSources::from_environment();
     match config.store.connection(&passwords) {
         // It serves nobody but us, so another node's store in it can only be a copy.
-        None => private(config, data_dir, owned(true)).await,
+        None => private(config, data_dir, owned(true), waiting).await,
         Some(connection) => {
-            let server = attached(config, connection).await?;
+            let server = attached(config, connection, waiting).await?;
             let owned = owned(config.store.adopt);
-            let continuity = prepare(&server.connection(), owned, data_dir).await?;
+            let continuity = prepare(&server.connection(), owned, data_dir, waiting).await?;
             Ok(OpenStore { continuity, server })
         }
     }
@@ -88,12 +90,15 @@ pub(super) async fn open(
 
 impl OpenStore {
     /// Gives the store another site, however long its server takes to allow it.
-    pub(super) async fn renew(&mut self, why: &Why) {
+    pub(super) async fn renew(&mut self, why: &Why, waiting: &Waiting) {
         let mut pause = *RETRY.start();
         loop {
             let renewed = self.continuity.renew(&self.server.connection(), why).await;
-            let Err(error) = renewed else { return };
+            let Err(error) = renewed else {
+                return waiting.over();
+            };
             let error = format!("{error:#}");
+            waiting.set(format!("a new site for the store: {error}"));
             warn!(%why, error, retry_in = ?pause, "the store cannot be given a new incarnation yet");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(*RETRY.end());
@@ -236,7 +241,12 @@ async fn ask(admin: tokio_postgres::Config, ready: watch::Sender<bool>) {
     }
 }
 
-async fn private(config: &Config, data_dir: &Path, owned: Owned) -> anyhow::Result<OpenStore> {
+async fn private(
+    config: &Config,
+    data_dir: &Path,
+    owned: Owned,
+    waiting: &Waiting,
+) -> anyhow::Result<OpenStore> {
     let mut wanted = PrivateConfig::new(data_dir);
     wanted.pg_bin.clone_from(&config.store.pg_bin);
     wanted.run_as.clone_from(&config.store.run_as);
@@ -257,7 +267,7 @@ async fn private(config: &Config, data_dir: &Path, owned: Owned) -> anyhow::Resu
     };
     let opened = async {
         pin(&server.connection()).await?;
-        let continuity = prepare(&server.connection(), owned, data_dir).await?;
+        let continuity = prepare(&server.connection(), owned, data_dir, waiting).await?;
         server.reveal().await?;
         continuity.follow(&server.connection()).await?;
         let findings = require_fit(&server.connection(), requirements).await?;
@@ -285,13 +295,18 @@ async fn private(config: &Config, data_dir: &Path, owned: Owned) -> anyhow::Resu
     }
 }
 
-async fn attached(config: &Config, connection: tokio_postgres::Config) -> anyhow::Result<Server> {
+async fn attached(
+    config: &Config,
+    connection: tokio_postgres::Config,
+    waiting: &Waiting,
+) -> anyhow::Result<Server> {
     let mut pause = *RETRY.start();
     let attached = loop {
         match postgres::attach_to(connection.clone()).await {
             Ok(attached) => break attached,
             Err(error @ postgres::Error::Unreachable { .. }) => {
                 warn!(%error, retry_in = ?pause, "the store does not answer yet");
+                waiting.set(format!("the store to answer: {error}"));
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(*RETRY.end());
             }
@@ -308,6 +323,7 @@ async fn attached(config: &Config, connection: tokio_postgres::Config) -> anyhow
         ..Requirements::default()
     };
     let findings = require_fit(&attached.connection, requirements).await?;
+    waiting.over();
     let port = attached
         .connection
         .get_ports()
@@ -357,14 +373,21 @@ async fn prepare(
     admin: &tokio_postgres::Config,
     owned: Owned,
     data_dir: &Path,
+    waiting: &Waiting,
 ) -> anyhow::Result<Continuity> {
     let mut client = postgres::open(admin)
         .await
         .context("cannot connect to the store")?;
-    let installed = store::install(&mut client).await?;
+    let installed = store::install_telling(&mut client, store::PATIENCE, |holders| {
+        let who = store::list(holders);
+        waiting.set(format!("locks on the store's schema: {who}"));
+    })
+    .await;
+    waiting.over();
+    let installed = installed?;
     info!(?installed, "store schema is in place");
     drop(client);
-    Continuity::establish(admin, owned, data_dir).await
+    Continuity::establish(admin, owned, data_dir, waiting).await
 }
 
 fn advertise(wanted: Option<&config::Advertise>, port: u16) -> Advertise {

@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, watch};
 use super::{clock::Judgement, open_store::OpenStore, plane::Plane};
 use crate::{
     api::{
-        ClockStatus, ContactState, ContactStatus, Direction, Finding, LinkState, LinkStatus,
-        NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus, Side, Status, StoreStatus,
-        Topology, timestamp,
+        AwayMember, ClockStatus, ContactState, ContactStatus, Direction, Finding, LinkState,
+        LinkStatus, MembersStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus,
+        Presence, Side, Status, StoreStatus, Topology, timestamp,
     },
     config::Config,
     directory::{Announcement, Directory},
@@ -27,6 +27,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Glance<'a> {
     pub(super) store_ready: bool,
+    /// What a start waits for, or a change of the store's site.
+    pub(super) waits_for: Option<String>,
     pub(super) overlay: &'a network::Overlay,
     pub(super) plane: Option<&'a Plane>,
     pub(super) directory: &'a Directory,
@@ -35,6 +37,21 @@ pub(super) struct Glance<'a> {
     /// Where another process with this node's key was seen, if there is one.
     pub(super) twin: Option<String>,
     pub(super) now: Duration,
+}
+
+impl Glance<'_> {
+    /// What the node waits for, in words.
+    fn waits_for(&self) -> Option<String> {
+        if self.waits_for.is_some() {
+            return self.waits_for.clone();
+        }
+        let name = |peer: &NodeName| match self.directory.record(peer) {
+            Some(record) if !record.name.is_empty() => record.name.clone(),
+            _ => peer.0.clone(),
+        };
+        let stage = self.plane?.leaving.borrow();
+        stage.as_ref().map(|stage| stage.describe(name))
+    }
 }
 
 fn incoming(links: &[LinkStatus]) -> impl Iterator<Item = &LinkStatus> {
@@ -89,6 +106,7 @@ impl Picture {
                 listen: Vec::new(),
                 has_twin: false,
                 twin_at: String::new(),
+                waits_for: None,
             },
             store: StoreStatus {
                 url: String::new(),
@@ -99,6 +117,7 @@ impl Picture {
             },
             clock: ClockStatus::default(),
             overlay: OverlayStatus::default(),
+            members: MembersStatus::default(),
             links: Vec::new(),
             vector: BTreeMap::new(),
             findings: Vec::new(),
@@ -166,9 +185,9 @@ impl Picture {
         self.site = Some(site);
     }
 
-    /// The node was told to leave.
-    pub(super) fn leaving(&mut self) {
-        self.leaving = true;
+    /// The node leaves, or goes on after all.
+    pub(super) fn leaving(&mut self, is_leaving: bool) {
+        self.leaving = is_leaving;
     }
 
     /// Draws the picture anew. Returns whether the node has something new to say of itself that
@@ -182,6 +201,7 @@ impl Picture {
         status.node.listen = glance.listen.to_vec();
         status.node.has_twin = glance.twin.is_some();
         status.node.twin_at = glance.twin.clone().unwrap_or_default();
+        status.node.waits_for = glance.waits_for();
         status.store.ready = glance.store_ready;
         status.clock = glance.clocks.own.clone();
         status.overlay = overlay_status(glance);
@@ -200,8 +220,9 @@ impl Picture {
             let old = self.status.borrow();
             old.node.state != state || names(&old.overlay).ne(names(&status.overlay))
         };
-        set(&self.status, status);
         let nodes = glance.directory.nodes(glance.now, SystemTime::now());
+        status.members = members(&nodes, &status.members);
+        set(&self.status, status);
         let names = nodes.iter();
         telemetry::set_names(names.map(|node| (node.peer_id.as_str(), node.name.as_str())));
         set(&self.nodes, nodes);
@@ -300,6 +321,30 @@ fn contact(contact: &network::Contact) -> ContactStatus {
         since: failure.map(|failure| timestamp(failure.since)),
         attempts: failure.map_or(0, |failure| failure.attempts),
         next: failure.map(|_| timestamp(contact.next)),
+    }
+}
+
+/// Since when somebody is away is told once, and does not move with the clock.
+fn members(nodes: &[NodeInfo], before: &MembersStatus) -> MembersStatus {
+    let members = || nodes.iter().filter(|node| !node.presence.is_gone());
+    let since = |node: &NodeInfo| {
+        let known = before
+            .away
+            .iter()
+            .find(|away| (&away.peer_id, away.presence) == (&node.peer_id, node.presence));
+        known.map_or_else(|| node.last_seen.clone(), |away| away.since.clone())
+    };
+    let away = members().filter(|node| node.presence != Presence::Here);
+    MembersStatus {
+        total: members().count(),
+        away: away
+            .map(|node| AwayMember {
+                peer_id: node.peer_id.clone(),
+                name: node.name.clone(),
+                presence: node.presence,
+                since: since(node),
+            })
+            .collect(),
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
     identity::{NodeName, Site},
     network,
     replication::{
-        self, Departure, Reading, Settings, Standing, Transport, TransportError, Unfinished,
+        self, Departure, LeaveError, Left, Reading, Settings, Stage, Standing, Terms, Transport,
+        TransportError,
     },
 };
 
@@ -58,6 +59,7 @@ pub(super) struct Plane {
     pub(super) level: watch::Receiver<bool>,
     standing: watch::Receiver<Standing>,
     pub(super) clock: watch::Receiver<Option<Reading>>,
+    pub(super) leaving: watch::Receiver<Option<Stage>>,
 }
 
 impl Plane {
@@ -96,6 +98,7 @@ impl Plane {
             level: handle.level(),
             standing: handle.standing(),
             clock: handle.clock(),
+            leaving: handle.leaving(),
             handle,
         }
     }
@@ -107,6 +110,7 @@ impl Plane {
             changed = self.vector.changed() => changed,
             changed = self.level.changed() => changed,
             changed = self.standing.changed() => changed,
+            changed = self.leaving.changed() => changed,
         };
         if changed.is_err() {
             // The data plane has ended: nothing will change any more.
@@ -157,9 +161,9 @@ impl Plane {
     }
 
     /// Starts leaving: peers are to have all that only we have, and to drop what is ours.
-    pub(super) fn leave(&self) -> JoinHandle<Result<(), Unfinished>> {
+    pub(super) fn leave(&self, terms: Terms) -> JoinHandle<Result<Left, LeaveError>> {
         let handle = self.handle.clone();
-        tokio::spawn(async move { handle.leave().await })
+        tokio::spawn(async move { handle.leave(terms).await })
     }
 }
 

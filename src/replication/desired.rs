@@ -66,8 +66,8 @@ pub(crate) enum Phase {
     /// Links come and go with the neighbours.
     #[default]
     Serving,
-    /// No new links; those that exist carry out what others still lack.
-    Draining,
+    /// We take nothing new; others may still fetch what they lack.
+    Leaving,
     /// No links.
     Gone,
 }

@@ -1,11 +1,11 @@
 //! The data plane as the node sees it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -16,6 +16,7 @@ use super::checkpoint;
 use super::clock::{self, Reading};
 use super::counters::Totals;
 use super::desired::{Departure, Doubt, Neighbor, Phase, Wish};
+use super::leave::{LeaveError, Left, Member, Order, Stage, Terms};
 use super::names::{Epoch, LinkName};
 use super::observed::Observed;
 use super::protocol::{Reply, Request, code};
@@ -38,9 +39,6 @@ const WITNESS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Taking down the links with one peer: a walsender to end, a worker to stop, a peer to tell.
 const PARTING_LIMIT: Duration = Duration::from_secs(40);
-
-/// Draining, farewells and tear-down, each with its own limit, plus slack.
-const LEAVE_LIMIT: Duration = Duration::from_secs(100);
 
 /// Links could not be taken down in time: the store or a walsender does not answer. The work goes on
 /// as long as the data plane runs, and the next life finds what is left.
@@ -69,7 +67,12 @@ pub fn start<T: Transport>(settings: Settings, transport: T) -> Handle {
         let confirming = witness::run(Arc::clone(&shared), Arc::clone(&subscriber), limit);
         tasks.spawn(confirming.instrument(span.clone()));
     }
-    let reconciler = Reconciler::new(Arc::clone(&shared), subscriber, Arc::clone(&publisher));
+    let reconciler = Reconciler::new(
+        Arc::clone(&shared),
+        subscriber,
+        Arc::clone(&publisher),
+        tasks.clone(),
+    );
     tasks.spawn(reconciler.run().instrument(span.clone()));
     tasks.spawn(clock::run(Arc::clone(&shared)).instrument(span.clone()));
     tasks.spawn(checkpoint::run(Arc::clone(&shared)).instrument(span));
@@ -288,25 +291,40 @@ impl Handle {
             .map_err(|_| Unfinished)
     }
 
-    /// Leaves the cluster: waits until peers have what only we have, has every neighbour take down
-    /// its side, and takes down ours. To be called while peers can still be asked.
+    /// Leaves the cluster: closes the store to writers, waits until others have all that is written, has
+    /// every neighbour take down its side, and takes down ours. To be called while peers can still be
+    /// asked. [`leaving`](Self::leaving) tells how far it is.
     ///
     /// # Errors
     ///
-    /// [`Unfinished`] when something of ours is left.
-    pub async fn leave(&self) -> Result<(), Unfinished> {
-        self.shared.desired.send_modify(|desired| {
-            desired.phase = desired.phase.max(Phase::Draining);
+    /// Why this node does not leave: it goes on as before, and its store takes writes.
+    /// [`LeaveError::Ended`] when this data plane ends before that is decided.
+    pub async fn leave(&self, terms: Terms) -> Result<Left, LeaveError> {
+        let (reply, answer) = oneshot::channel();
+        *self
+            .shared
+            .order
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Order { terms, reply });
+        self.shared
+            .desired
+            .send_modify(|desired| desired.phase = desired.phase.max(Phase::Leaving));
+        answer.await.unwrap_or(Err(LeaveError::Ended))
+    }
+
+    /// How far leaving has got; `None` when the node does not leave.
+    #[must_use]
+    pub fn leaving(&self) -> watch::Receiver<Option<Stage>> {
+        self.shared.leaving.subscribe()
+    }
+
+    /// Who else is a member: what they have need not be handed over to others.
+    pub fn holders(&self, members: BTreeMap<NodeName, Member>) {
+        self.shared.holders.send_if_modified(|known| {
+            let is_news = *known != members;
+            *known = members;
+            is_news
         });
-        let mut left = self.shared.left.subscribe();
-        let done = timeout(LEAVE_LIMIT, left.wait_for(|left| *left)).await;
-        let is_clear = matches!(&**self.shared.observed.borrow(),
-            Observed::Known(inventory) if inventory.is_empty());
-        if done.is_ok() && is_clear {
-            Ok(())
-        } else {
-            Err(Unfinished)
-        }
     }
 
     /// Stops at once. Links are left as they are and go on replicating; the next life resumes them.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use tracing::Instrument as _;
 
@@ -58,8 +59,9 @@ pub(crate) struct Reconciler<T> {
     generations: BTreeMap<NodeName, u64>,
     tasks: JoinSet<Result<Done, Error>>,
     running: HashMap<Id, Step>,
-    farewell: bool,
     standings: Standings,
+    /// For what outlives a round and has no key.
+    tracker: TaskTracker,
 }
 
 impl<T: Transport> Reconciler<T> {
@@ -67,6 +69,7 @@ impl<T: Transport> Reconciler<T> {
         shared: Arc<Shared>,
         subscriber: Arc<Subscriber<T>>,
         publisher: Arc<Publisher>,
+        tracker: TaskTracker,
     ) -> Self {
         Self {
             hands: Hands::new(Arc::clone(&shared), subscriber, publisher),
@@ -77,8 +80,8 @@ impl<T: Transport> Reconciler<T> {
             generations: BTreeMap::new(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
-            farewell: false,
             standings: Standings::default(),
+            tracker,
         }
     }
 
@@ -160,13 +163,11 @@ impl<T: Transport> Reconciler<T> {
         }
         self.generations
             .retain(|peer, _| desired.neighbor(peer).is_some());
-        let phase = desired.phase;
         drop(desired);
-        if phase != Phase::Serving && !self.farewell {
-            self.farewell = true;
+        if let Some(order) = self.shared.take_order() {
             let subscriber = Arc::clone(&self.hands.subscriber);
-            let farewell = super::leave::run(Arc::clone(&self.shared), subscriber);
-            tokio::spawn(farewell.in_current_span());
+            let leaving = super::leave::run(Arc::clone(&self.shared), subscriber, order);
+            self.tracker.spawn(leaving.in_current_span());
         }
     }
 

@@ -15,6 +15,7 @@ use super::clock::Reading;
 use super::counters::Counters;
 use super::database::Database;
 use super::desired::{Desired, Phase};
+use super::leave::{Member, Order, Stage};
 use super::milestone::Milestone;
 use super::observed::Observed;
 use super::reason::Reason;
@@ -42,8 +43,12 @@ pub(crate) struct Shared {
     /// There has been a neighbour in this life.
     pub(crate) met: AtomicBool,
     pub(crate) progress: watch::Sender<BTreeMap<NodeName, Progress>>,
-    /// The farewells are said and nothing is left.
-    pub(crate) left: watch::Sender<bool>,
+    /// A departure that nobody has begun yet.
+    pub(crate) order: Mutex<Option<Order>>,
+    /// How far the departure has got that is under way.
+    pub(crate) leaving: watch::Sender<Option<Stage>>,
+    /// The other members, as far as leaving is concerned.
+    pub(crate) holders: watch::Sender<BTreeMap<NodeName, Member>>,
     /// Whether the store may be written to and linked with.
     pub(crate) standing: watch::Sender<Standing>,
     /// What peers say that they hold, and when we heard of it.
@@ -65,7 +70,7 @@ impl Shared {
                 None => Standing::Confirmed,
             }),
             witnesses: watch::Sender::default(),
-            members: watch::Sender::default(),
+            holders: watch::Sender::default(),
             heads: watch::Sender::default(),
             denials: Mutex::default(),
             database: Database::new(settings.store.clone()),
@@ -81,7 +86,9 @@ impl Shared {
             clock: watch::Sender::default(),
             met: AtomicBool::new(false),
             progress: watch::Sender::default(),
-            left: watch::Sender::new(false),
+            order: Mutex::default(),
+            leaving: watch::Sender::default(),
+            members: watch::Sender::default(),
             started: Instant::now(),
         })
     }
@@ -132,8 +139,18 @@ impl Shared {
         self.denials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Others may have links to us.
     pub(crate) fn is_serving(&self) -> bool {
-        self.desired.borrow().phase == Phase::Serving
+        self.desired.borrow().phase != Phase::Gone
+    }
+
+    /// The departure that was asked for, for whoever carries it out.
+    pub(crate) fn take_order(&self) -> Option<Order> {
+        // Taken as a whole, so it is sound even after a panic elsewhere.
+        self.order
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Returns once a look at the store showed what `fits` wants.

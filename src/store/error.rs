@@ -89,6 +89,19 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
 
+    /// Others hold locks on the store for too long.
+    #[error(
+        "the store's schema is locked by others: {holders}. End these transactions, for example by \
+         select pg_terminate_backend(PID), and start again"
+    )]
+    Locked {
+        /// Who.
+        holders: String,
+        /// What was refused.
+        #[source]
+        source: Box<Error>,
+    },
+
     /// A migration failed and left nothing behind.
     #[error("migration {id} ({name}) failed")]
     Migration {
@@ -113,6 +126,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a lock was not to be had at once.
+    pub(super) fn is_locked(&self) -> bool {
+        let (Self::Database { source, .. }
+        | Self::Migration { source, .. }
+        | Self::Definition { source, .. }) = self
+        else {
+            return false;
+        };
+        source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// For `map_err`: names what was attempted.
     pub(super) fn attempt(attempt: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
         move |source| {

@@ -34,7 +34,9 @@ pub async fn identify(client: &mut Client, node: &NodeName, cluster: &str) -> Re
     }
     // Conflicts with itself and with every writer of the table: two controllers draw one identity.
     transaction
-        .batch_execute("lock table crdv.self in share row exclusive mode")
+        .batch_execute(
+            "set local lock_timeout = '10s'; lock table crdv.self in share row exclusive mode",
+        )
         .await
         .map_err(Error::attempt("lock the identity"))?;
     let found = transaction

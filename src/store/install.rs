@@ -1,10 +1,17 @@
 //! Brings a database to this program's schema, from nothing or from any earlier version.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
+use super::writers::{Holder, PATIENCE, Pending, list};
 use super::{Error, Schema};
+
+/// Between two attempts to get the locks of a step. Others queue for a tenth of it at most.
+const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Row filters of publications, which links are made of, appeared in this version.
 const OLDEST_SERVER: i32 = 150_000;
@@ -26,15 +33,81 @@ pub struct Installed {
 /// Installs or upgrades the store of this version. Does nothing when it is there already.
 ///
 /// Each migration is a transaction of its own that moves the store's version with it, so an
-/// installation that was cut off goes on where it stopped. Two installers wait for each other.
+/// installation that was cut off goes on where it stopped. Two installers wait for each other. A step
+/// that does not get its locks at once is tried again, so that nobody queues behind it.
 ///
 /// # Errors
 ///
-/// See [`Error`]: an unfit server or database, a store of a newer version, missing privileges, or a
-/// failed statement. The store is left at the last finished step.
+/// See [`Error`]: an unfit server or database, a store of a newer version, missing privileges, a
+/// failed statement, or locks that others hold for too long. The store is left at the last finished
+/// step.
 pub async fn install(client: &mut Client) -> Result<Installed, Error> {
-    Schema::current().install(client).await
+    install_telling(client, PATIENCE, |_| {}).await
 }
+
+/// [`install()`] that waits for locks for `patience`. `tell` hears whom it waits for.
+///
+/// # Errors
+///
+/// As for [`install()`].
+pub async fn install_telling(
+    client: &mut Client,
+    patience: Duration,
+    mut tell: impl FnMut(&[Pending]),
+) -> Result<Installed, Error> {
+    let began = Instant::now();
+    let mut told = Vec::new();
+    loop {
+        let locked = match Schema::current().install(client).await {
+            Err(error) if error.is_locked() => error,
+            result => return result,
+        };
+        let holders = holders(client).await?;
+        if began.elapsed() >= patience {
+            return Err(Error::Locked {
+                holders: list(&holders),
+                source: Box::new(locked),
+            });
+        }
+        let who: Vec<Holder> = holders
+            .iter()
+            .map(|pending| pending.holder.clone())
+            .collect();
+        if who != told {
+            info!(holders = list(&holders), limit = ?patience, "the store's schema is locked by others");
+            tell(&holders);
+            told = who;
+        }
+        sleep(LOCK_PAUSE).await;
+    }
+}
+
+/// Who holds locks on what belongs to the store.
+async fn holders(client: &Client) -> Result<Vec<Pending>, Error> {
+    let rows = client
+        .query(HOLDERS, &[])
+        .await
+        .map_err(Error::attempt("look for who holds locks"))?;
+    Ok(rows.iter().map(Pending::read).collect())
+}
+
+/// The columns are those of `crdv.writers()`, which may not be there yet.
+const HOLDERS: &str = "
+    select l.pid, p.gid, coalesce(a.usename, p.owner)::text, a.application_name,
+           extract(epoch from pg_catalog.clock_timestamp()
+                              - min(coalesce(a.xact_start, p.prepared)))::bigint, a.state
+      from pg_catalog.pg_locks l
+      join pg_catalog.pg_class c on c.oid = l.relation
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname = 'crdv'
+      left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+      left join (pg_catalog.pg_locks x
+                 join pg_catalog.pg_prepared_xacts p on p.transaction = x.transactionid)
+        on l.pid is null and x.pid is null and x.virtualtransaction = l.virtualtransaction
+     where l.locktype = 'relation' and l.granted and l.pid is distinct from pg_backend_pid()
+       and l.database = (select d.oid from pg_catalog.pg_database d
+                          where d.datname = current_database())
+     group by 1, 2, 3, 4, 6
+     order by 5 desc nulls last, 1, 2";
 
 /// What a store says about itself.
 struct Found {
@@ -164,8 +237,13 @@ async fn check_server(client: &Client) -> Result<(), Error> {
 
 /// Waits for other installers, and makes the step independent of the role's and database's settings.
 async fn prepare(transaction: &Transaction<'_>) -> Result<(), Error> {
-    // The isolation level comes first: what the lock waited for must be visible after it.
+    // The isolation level comes first: what the lock waited for must be visible after it. Whoever comes
+    // after us waits behind us for the lock, so we do not wait for long. An autovacuum gives way to who
+    // waits for it for as long as the deadlock timeout.
     let settings = "set transaction isolation level read committed, read write;
+        set local lock_timeout = '50ms';
+        select case when pg_catalog.has_parameter_privilege('deadlock_timeout', 'set')
+               then pg_catalog.set_config('deadlock_timeout', '10ms', true) end;
         set local client_min_messages = warning;
         set local search_path = pg_catalog, pg_temp;
         set local check_function_bodies = on;";

@@ -26,9 +26,9 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 /// its session is ended. A transaction of an application takes seconds at most.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A transaction that has written to the store and has not ended.
+/// A transaction that has not ended, and is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Writer {
+pub struct Pending {
     /// What holds it open.
     pub holder: Holder,
     /// Its role.
@@ -56,8 +56,9 @@ pub enum Holder {
     },
 }
 
-impl Writer {
-    fn read(row: &Row) -> Self {
+impl Pending {
+    /// Reads the columns of `crdv.writers()`, with `since` as seconds.
+    pub(super) fn read(row: &Row) -> Self {
         let text = |column: usize| row.get::<_, Option<String>>(column).unwrap_or_default();
         let holder = match row.get::<_, Option<i32>>(0) {
             Some(pid) => Holder::Session {
@@ -87,7 +88,7 @@ impl Writer {
     }
 }
 
-impl fmt::Display for Writer {
+impl fmt::Display for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             holder,
@@ -118,7 +119,7 @@ impl fmt::Display for Writer {
 
 /// Several of them in one line.
 #[must_use]
-pub fn list(writers: &[Writer]) -> String {
+pub fn list(writers: &[Pending]) -> String {
     let names: Vec<String> = writers.iter().map(ToString::to_string).collect();
     names.join("; ")
 }
@@ -127,9 +128,9 @@ pub fn list(writers: &[Writer]) -> String {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Their sessions were ended: what they had not committed is undone, and they got an error.
-    pub ended: Vec<Writer>,
+    pub ended: Vec<Pending>,
     /// They go on: prepared transactions, and sessions that we could not end.
-    pub left: Vec<Writer>,
+    pub left: Vec<Pending>,
 }
 
 /// Refuses local writes that begin from now on, across restarts, until [`open`] or
@@ -174,7 +175,7 @@ pub async fn open(client: &Client) -> Result<(), Error> {
 /// # Errors
 ///
 /// [`Error::Database`].
-pub async fn writers(client: &Client) -> Result<Vec<Writer>, Error> {
+pub async fn writers(client: &Client) -> Result<Vec<Pending>, Error> {
     let rows = client
         .query(
             "select pid, gid, role, application,
@@ -184,7 +185,7 @@ pub async fn writers(client: &Client) -> Result<Vec<Writer>, Error> {
         )
         .await
         .map_err(Error::attempt("look for transactions that write"))?;
-    Ok(rows.iter().map(Writer::read).collect())
+    Ok(rows.iter().map(Pending::read).collect())
 }
 
 /// Waits until nobody who began before the store was closed writes any more. Whoever takes longer than
@@ -196,13 +197,13 @@ pub async fn writers(client: &Client) -> Result<Vec<Writer>, Error> {
 pub async fn settle(
     client: &Client,
     patience: Duration,
-    mut tell: impl FnMut(&[Writer]),
+    mut tell: impl FnMut(&[Pending]),
 ) -> Result<Settled, Error> {
     let began = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut told = Vec::new();
     let mut is_logged = false;
-    let mut ended: Vec<Writer> = Vec::new();
+    let mut ended: Vec<Pending> = Vec::new();
     loop {
         let left = writers(client).await?;
         let waited = began.elapsed();
@@ -233,7 +234,7 @@ fn is_session(holder: &Holder) -> bool {
 }
 
 /// Tells those sessions to end that were not told before.
-async fn end(client: &Client, writers: &[Writer], ended: &mut Vec<Writer>) {
+async fn end(client: &Client, writers: &[Pending], ended: &mut Vec<Pending>) {
     for writer in writers {
         let Holder::Session { pid, .. } = &writer.holder else {
             continue;

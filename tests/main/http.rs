@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use prometheus_client::metrics::counter::Counter;
 use starling::{
     api::{
-        ClockStanding, ClockStatus, Direction, LinkState, LinkStatus, NeighborStatus, NodeInfo,
-        NodeState, NodeStatus, OverlayStatus, Problem, Side, Status, StoreStatus, Topology,
-        TopologyNode,
+        ClockStanding, ClockStatus, Direction, LeaveReport, LeaveRequest, LinkState, LinkStatus,
+        MembersStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus, Presence,
+        Problem, Side, Status, StoreStatus, Topology, TopologyNode,
     },
     http::{
         self, Client, ClientError, Command, CommandError, Settings, StatusCollector, Token, View,
@@ -66,6 +66,7 @@ impl Fixture {
                 peer_id: PEER.to_owned(),
                 name: "alpha".to_owned(),
                 alive: true,
+                presence: Presence::Here,
             }],
             edges: Vec::new(),
         };
@@ -190,6 +191,7 @@ fn ready() -> Status {
             listen: vec!["/ip4/127.0.0.1/tcp/7400".to_owned()],
             has_twin: false,
             twin_at: String::new(),
+            waits_for: None,
         },
         store: StoreStatus {
             url: "postgresql://starling@/starling".to_owned(),
@@ -219,6 +221,7 @@ fn ready() -> Status {
             remembered: 5,
             bootstrap: Vec::new(),
         },
+        members: MembersStatus::default(),
         links: vec![link(LinkState::Streaming, Some(0.25))],
         vector: BTreeMap::from([("42".to_owned(), 17)]),
         findings: Vec::new(),
@@ -237,6 +240,11 @@ fn node(alive: bool) -> NodeInfo {
         neighbors: Vec::new(),
         last_seen: "2026-01-01T00:00:00Z".to_owned(),
         alive,
+        presence: if alive {
+            Presence::Here
+        } else {
+            Presence::Left
+        },
     }
 }
 
@@ -498,15 +506,28 @@ async fn commands_are_carried_out_and_their_failures_told() {
     let node = tokio::spawn(async move {
         let mut seen = Vec::new();
         while let Some(command) = commands.recv().await {
-            let (reply, result) = match command {
-                Command::Leave { reply } => (reply, Ok(())),
-                Command::Evict { peer, reply } if seen.is_empty() => (reply, {
+            match command {
+                Command::Leave { request, reply } if !request.abandon => {
+                    let refused = CommandError::NotHandedOver("nobody listens".to_owned());
+                    reply.send(Err(refused)).unwrap();
+                }
+                Command::Leave { request, reply } => {
+                    assert_eq!(request.timeout_seconds, Some(2.5));
+                    let report = LeaveReport {
+                        left: true,
+                        ended_sessions: 3,
+                        ..LeaveReport::default()
+                    };
+                    reply.send(Ok(report)).unwrap();
+                }
+                Command::Evict { peer, reply } if seen.is_empty() => {
                     seen.push(peer);
-                    Ok(())
-                }),
-                Command::Evict { peer, reply } => (reply, Err(CommandError::UnknownPeer(peer))),
-            };
-            reply.send(result).unwrap();
+                    reply.send(Ok(())).unwrap();
+                }
+                Command::Evict { peer, reply } => {
+                    reply.send(Err(CommandError::UnknownPeer(peer))).unwrap();
+                }
+            }
         }
         seen
     });
@@ -522,7 +543,18 @@ async fn commands_are_carried_out_and_their_failures_told() {
         (nonsense.status, nonsense.problem().code.as_str()),
         (400, "bad_peer")
     );
-    assert_eq!(fixture.post("/v1/leave").await.status, 200);
+    let refused = fixture.post("/v1/leave").await;
+    assert_eq!(
+        (refused.status, refused.problem().code.as_str()),
+        (409, "not_handed_over")
+    );
+    let client = Client::new(&fixture.address);
+    let request = LeaveRequest {
+        timeout_seconds: Some(2.5),
+        abandon: true,
+    };
+    let left = tokio::task::spawn_blocking(move || client.leave(&request));
+    assert_eq!(left.await.unwrap().unwrap().ended_sessions, 3);
     fixture.shutdown.cancel();
     fixture.server.await.unwrap().unwrap();
     assert_eq!(node.await.unwrap(), [NodeName(PEER.to_owned())]);
@@ -607,13 +639,19 @@ async fn the_client_finds_the_token_where_the_node_says_that_it_is() {
     let mut commands = std::mem::replace(&mut fixture.commands, mpsc::channel(1).1);
     tokio::spawn(async move {
         while let Some(command) = commands.recv().await {
-            let (Command::Leave { reply } | Command::Evict { reply, .. }) = command;
-            reply.send(Ok(())).unwrap();
+            match command {
+                Command::Leave { reply, .. } => {
+                    reply.send(Ok(LeaveReport::default())).unwrap();
+                }
+                Command::Evict { reply, .. } => reply.send(Ok(())).unwrap(),
+            }
         }
     });
     let client = Client::new(&fixture.address);
     let file = fixture.data_dir.path().join("http.token");
-    let leave = |client: Client| tokio::task::spawn_blocking(move || client.leave());
+    let leave = |client: Client| {
+        tokio::task::spawn_blocking(move || client.leave(&LeaveRequest::default()))
+    };
     leave(client.clone()).await.unwrap().unwrap();
     let given = client.clone().with_token_file(Some(file.clone()));
     leave(given).await.unwrap().unwrap();

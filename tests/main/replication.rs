@@ -15,7 +15,9 @@ use starling::postgres;
 use starling::replication::challenge::Challenge;
 use starling::replication::names::{Epoch, LinkName};
 use starling::replication::protocol::code;
-use starling::replication::{self, Departure, Milestone, Neighbor, Outcome, Probe, Reply, Request};
+use starling::replication::{
+    self, Departure, Milestone, Neighbor, Outcome, Probe, Reply, Request, Terms,
+};
 use starling::store;
 use tokio::time::{Instant, sleep};
 
@@ -489,7 +491,11 @@ async fn a_node_that_leaves_takes_nothing_away_and_leaves_nothing_behind() {
     let bulk = "select count(crdv.write('m', 'last', 'key ' || i, 'a', 'word'))
                   from generate_series(1, 5000) i";
     cluster.nodes[0].run(bulk).await;
-    cluster.nodes[0].engine().leave().await.unwrap();
+    cluster.nodes[0]
+        .engine()
+        .leave(Terms::default())
+        .await
+        .unwrap();
     let rows = "select count(*) from crdv.element where id = 'last'";
     for node in &cluster.nodes {
         assert_eq!(node.links().await, "");

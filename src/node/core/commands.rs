@@ -1,45 +1,130 @@
 //! What a client asks of the node: to leave, or to evict another.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::info;
 
 use super::Core;
 use crate::{
+    api::{LeaveReport, LeaveRequest, LostOperations, NodeState, Presence},
     http::{Command, CommandError},
     identity::NodeName,
-    replication::Unfinished,
+    node::{continuity::Why, open_store::OpenStore},
+    replication::{LeaveError, Left, Member, Terms},
 };
 
-type LeaveReply = oneshot::Sender<Result<(), CommandError>>;
+/// How long the last words of one who leaves may take: a neighbour that does not answer hears them from
+/// others.
+const FAREWELL_MAX: Duration = Duration::from_secs(3);
+
+/// The same for one who stops, who is waited for.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// A leave under way: the data plane's part, and who waits for the end of it.
 pub(super) struct Leaving {
-    links: JoinHandle<Result<(), Unfinished>>,
-    pub(super) reply: LeaveReply,
+    links: JoinHandle<Result<Left, LeaveError>>,
+    reply: oneshot::Sender<Result<LeaveReport, CommandError>>,
+}
+
+impl Leaving {
+    /// The store goes on as another site first.
+    pub(super) fn put_off(self, why: &Why) {
+        let why = format!("the store goes on as another site ({why}); leave again in a moment");
+        let _ = self.reply.send(Err(CommandError::NotNow(why)));
+    }
 }
 
 impl Core {
-    pub(super) fn on_command(&mut self, command: Command, leaving: &mut Option<Leaving>) {
+    pub(super) fn on_command(
+        &mut self,
+        command: Command,
+        store: &OpenStore,
+        leaving: &mut Option<Leaving>,
+    ) {
         match command {
-            Command::Leave { reply } if leaving.is_some() => {
+            Command::Leave { reply, .. } if leaving.is_some() => {
                 let _ = reply.send(Err(CommandError::NotNow(
                     "the node is leaving already".to_owned(),
                 )));
             }
-            Command::Leave { reply } => {
-                info!("leaving the cluster");
-                self.picture.leaving();
-                if let Some(plane) = &self.plane {
-                    *leaving = Some(Leaving {
-                        links: plane.leave(),
-                        reply,
-                    });
-                }
-            }
+            Command::Leave { request, reply } => match self.begin_to_leave(&request, store) {
+                Ok(links) => *leaving = Some(Leaving { links, reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Command::Evict { peer, reply } => {
                 let _ = reply.send(self.evict(&peer));
             }
         }
+    }
+
+    fn begin_to_leave(
+        &mut self,
+        request: &LeaveRequest,
+        store: &OpenStore,
+    ) -> Result<JoinHandle<Result<Left, LeaveError>>, CommandError> {
+        let Some(plane) = self.plane.clone() else {
+            return Err(CommandError::NotNow("the store is not up yet".to_owned()));
+        };
+        if plane.is_unconfirmed() && !request.abandon {
+            return Err(CommandError::NotNow(
+                "the store may be an older copy of itself, and waits for a peer to confirm it"
+                    .to_owned(),
+            ));
+        }
+        let terms = Terms {
+            patience: request
+                .timeout_seconds
+                .map_or(Terms::PATIENCE, Duration::from_secs_f64),
+            abandon: request.abandon,
+            is_alone: !store.continuity.has_met_peers(),
+        };
+        info!(?terms, "leaving the cluster");
+        self.tell_members();
+        self.picture.leaving(true);
+        Ok(plane.leave(terms))
+    }
+
+    /// While the node leaves, the data plane has to know what others have.
+    pub(super) fn tell_members(&self) {
+        let Some(plane) = &self.plane else { return };
+        let now = self.born.elapsed();
+        let members: BTreeMap<NodeName, Member> = self
+            .directory
+            .others(now)
+            .filter(|(_, presence)| !presence.is_gone())
+            .map(|(record, presence)| {
+                let keeps = match presence {
+                    Presence::Here => record.state != NodeState::Leaving,
+                    Presence::Stopped => true,
+                    Presence::Silent | Presence::Left | Presence::Evicted => false,
+                };
+                let vector = record.vector.clone();
+                (record.node.clone(), Member { vector, keeps })
+            })
+            .collect();
+        plane.handle.holders(members);
+    }
+
+    /// The data plane has decided: whether the node leaves.
+    pub(super) async fn on_left(
+        &mut self,
+        leaving: Leaving,
+        result: Result<Left, LeaveError>,
+    ) -> bool {
+        let answer = match result {
+            Ok(left) => {
+                self.say_farewell().await;
+                Ok(report(&left))
+            }
+            Err(error) => {
+                self.picture.leaving(false);
+                Err(refusal(&error))
+            }
+        };
+        let has_left = answer.is_ok();
+        let _ = leaving.reply.send(answer);
+        has_left
     }
 
     fn evict(&mut self, peer: &NodeName) -> Result<(), CommandError> {
@@ -62,33 +147,72 @@ impl Core {
     }
 
     /// The last words: the directory's to the neighbours, then the overlay's.
-    pub(super) async fn say_farewell(&mut self) {
+    async fn say_farewell(&mut self) {
+        self.announce();
         self.directory.leave();
-        self.gossiper.speak(&self.directory);
-        self.gossiper
-            .last_round(
-                &mut self.directory,
-                self.neighbors.keys(),
-                self.born.elapsed(),
-            )
-            .await;
+        self.last_words(FAREWELL_MAX).await;
         self.network.leave().await;
+    }
+
+    /// Tells the others that we stop and come back.
+    pub(super) async fn say_goodbye(&mut self) {
+        // What this store has, as of now: somebody may have to rely on it.
+        self.announce();
+        self.directory.stop();
+        self.last_words(GOODBYE_MAX).await;
+    }
+
+    async fn last_words(&mut self, limit: Duration) {
+        self.gossiper.speak(&self.directory);
+        let (neighbors, now) = (self.neighbors.keys(), self.born.elapsed());
+        self.gossiper
+            .last_round(&mut self.directory, neighbors, now, limit)
+            .await;
     }
 }
 
-/// Ends when the data plane has left, with what came of it.
-pub(super) async fn left(leaving: Option<&mut Leaving>) -> Result<(), CommandError> {
-    let Some(leaving) = leaving else {
-        return Ok(());
-    };
-    match (&mut leaving.links).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(CommandError::Failed(error.to_string())),
-        Err(error) => Err(CommandError::Failed(format!("leaving broke off: {error}"))),
+/// Ends when the data plane has decided whether it leaves.
+pub(super) async fn left(leaving: Option<&mut Leaving>) -> Result<Left, LeaveError> {
+    match leaving {
+        Some(leaving) => (&mut leaving.links).await.unwrap_or(Err(LeaveError::Ended)),
+        None => std::future::pending().await,
+    }
+}
+
+fn report(left: &Left) -> LeaveReport {
+    let lost = left.lost.iter().map(|lost| LostOperations {
+        site: lost.site.get(),
+        operations: lost.operations,
+        from: lost.from,
+        upto: lost.upto,
+    });
+    LeaveReport {
+        left: true,
+        ended_sessions: left.ended,
+        open_transactions: left.open.iter().map(ToString::to_string).collect(),
+        lost: lost.collect(),
+    }
+}
+
+fn refusal(error: &LeaveError) -> CommandError {
+    const STAYS: &str = "the node goes on, and its store takes writes";
+    let choice = "wait longer with --timeout, or leave all the same with --abandon: what only this \
+                  store has is then not in the cluster";
+    match error {
+        LeaveError::Writers(_) => CommandError::OpenTransactions(format!("{error}; {STAYS}")),
+        LeaveError::NobodyListens | LeaveError::Stalled(_) => {
+            CommandError::NotHandedOver(format!("{error}; or {choice}. Meanwhile {STAYS}"))
+        }
+        LeaveError::Ended | LeaveError::Store(_) | LeaveError::Schema(_) => {
+            CommandError::Failed(error.to_string())
+        }
     }
 }
 
 pub(super) fn refuse(command: Command, why: &str) {
-    let (Command::Leave { reply } | Command::Evict { reply, .. }) = command;
-    let _ = reply.send(Err(CommandError::NotNow(why.to_owned())));
+    let error = CommandError::NotNow(why.to_owned());
+    match command {
+        Command::Leave { reply, .. } => drop(reply.send(Err(error))),
+        Command::Evict { reply, .. } => drop(reply.send(Err(error))),
+    }
 }

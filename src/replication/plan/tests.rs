@@ -361,9 +361,9 @@ fn an_idle_slot_with_a_successor_goes_after_the_grace() {
 }
 
 #[test]
-fn a_node_that_drains_makes_nothing_new_and_breaks_nothing() {
+fn a_node_that_leaves_makes_nothing_new_and_breaks_nothing() {
     let mut scene = Scene::new().linked().outgoing(1, |_| ());
-    scene.desired.phase = Phase::Draining;
+    scene.desired.phase = Phase::Leaving;
     assert_eq!(scene.plan(), []);
 }
 

@@ -80,3 +80,31 @@ end $$;
 comment on function crdv.drop_covered() is
   'deletes what was covered before it was visible; whether there was anything of that kind';
 revoke all on function crdv.drop_covered() from public;
+
+-- A site that is given up vouches once more for all that it has written. Its store is closed, and everybody
+-- who wrote has ended, so there is nothing to wait for.
+create or replace function crdv.checkpoint_last() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  me constant bigint := crdv.own_site();
+  last bigint;
+  clock bigint;
+begin
+  if crdv.siteid() is not null then
+    raise 'the last checkpoint comes when the store takes no more writes' using errcode = 'object_in_use';
+  end if;
+  select s.last_value into last from crdv.seq s where s.is_called;
+  -- A store in doubt vouches for nothing.
+  if me is not null and last > coalesce((select v.upto from crdv.vector v where v.site = me), 0) then
+    perform pg_current_xact_id();
+    delete from crdv.element e
+    where e.type = 'v' and e.id = '$site' and e.key = crdv.site_hex(me) and e.site = me
+    returning e.hlc into clock;
+    insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+    values ('$site', crdv.site_hex(me), me, nextval('crdv.seq'), 'v', 'a', last::text, '{}', '{}',
+            greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, clock + 1));
+  end if;
+end $$;
+comment on function crdv.checkpoint_last() is
+  'writes the checkpoint of a store that is closed to writers and settled; internal';
+revoke all on function crdv.checkpoint_last() from public;

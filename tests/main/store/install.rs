@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use starling::identity::NodeName;
 use starling::store::{self, Definition, Error, Schema};
@@ -42,6 +43,53 @@ async fn installing_again_changes_nothing() {
         before,
         "installing again wrote something"
     );
+}
+
+#[tokio::test]
+async fn an_upgrade_waits_without_making_writers_queue_and_names_whom_it_waits_for() {
+    let store = Server::shared().store("n").await;
+    let (mut admin, open, other) = (
+        store.connect().await,
+        store.connect().await,
+        store.connect().await,
+    );
+    let older = "update crdv.installation set definitions = 'older'";
+    admin.batch_execute(older).await.unwrap();
+    let begin = "begin; select counterInc('c', 1)";
+    open.batch_execute(begin).await.unwrap();
+    let pid: i32 = open
+        .query_one("select pg_backend_pid()", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let mut told = 0;
+    let install = store::install_telling(&mut admin, Duration::from_secs(2), |_| told += 1);
+    // The open transaction ends only after the upgrade: whoever queues behind that is stuck.
+    let mut written = 0;
+    let error = {
+        let write = async {
+            loop {
+                other
+                    .batch_execute("select mapAdd('m', 'k', 'v')")
+                    .await
+                    .unwrap();
+                written += 1;
+            }
+        };
+        tokio::select! {
+            result = install => result.unwrap_err(),
+            () = write => unreachable!(),
+        }
+    };
+    let named = format!("session {pid} of role");
+    assert!(
+        matches!(&error, Error::Locked { holders, .. } if holders.contains(&named)),
+        "{error:?}"
+    );
+    assert!(written > 10 && told == 1, "{written} written, {told} told");
+    open.batch_execute("commit").await.unwrap();
+    let installed = store::install(&mut admin).await.unwrap();
+    assert!(installed.definitions_applied);
 }
 
 #[tokio::test]

@@ -1,0 +1,72 @@
+//! Which member has what is written here, by what it says of itself.
+
+use std::collections::BTreeMap;
+
+use super::{LeaveError, Lost};
+use crate::identity::Site;
+use crate::replication::database::{Session, refused};
+use crate::replication::shared::Shared;
+
+/// What this store has beyond a vector, but for what sites say about themselves.
+const BEYOND: &str = "\
+select m.site, count(*), min(m.seq), max(m.seq) from crdv.missing($1, $2) m
+ where m.type not in ('v', 'k') group by m.site order by m.site";
+
+/// Asks the store what members lack.
+#[derive(Debug)]
+pub(super) struct Holders<'a> {
+    shared: &'a Shared,
+    session: &'a Session,
+}
+
+impl<'a> Holders<'a> {
+    pub(super) fn new(shared: &'a Shared, session: &'a Session) -> Self {
+        Self { shared, session }
+    }
+
+    /// Whether a member that keeps what it has lacks nothing, or there is nothing to lack.
+    pub(super) async fn is_held(&self) -> Result<bool, LeaveError> {
+        let mut vectors = vec![BTreeMap::new()];
+        let members = self.shared.holders.borrow().clone();
+        vectors.extend(members.into_values().filter(|m| m.keeps).map(|m| m.vector));
+        for vector in &vectors {
+            if self.beyond(vector).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What the member that has most of it lacks.
+    pub(super) async fn lost(&self) -> Result<Vec<Lost>, LeaveError> {
+        let mut least = self.beyond(&BTreeMap::new()).await?;
+        let members = self.shared.holders.borrow().clone();
+        for member in members.values() {
+            let lost = self.beyond(&member.vector).await?;
+            let count = |lost: &[Lost]| lost.iter().map(|lost| lost.operations).sum::<i64>();
+            if count(&lost) < count(&least) {
+                least = lost;
+            }
+        }
+        Ok(least)
+    }
+
+    async fn beyond(&self, vector: &BTreeMap<Site, i64>) -> Result<Vec<Lost>, LeaveError> {
+        let sites: Vec<i64> = vector.keys().map(|site| site.get()).collect();
+        let seqs: Vec<i64> = vector.values().copied().collect();
+        let rows = self
+            .session
+            .query(BEYOND, &[&sites, &seqs])
+            .await
+            .map_err(refused("looking for what members lack"))?;
+        let lost = rows.iter().filter_map(|row| {
+            Some(Lost {
+                site: Site::new(row.get(0))?,
+                operations: row.get(1),
+                from: row.get(2),
+                upto: row.get(3),
+            })
+        });
+        Ok(lost.collect())
+    }
+}
