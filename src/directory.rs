@@ -88,8 +88,8 @@ pub struct Directory {
     /// Revision at which our own record last changed.
     my_change: u64,
     refused: u64,
-    /// When we last heard another process speak under our name that has heard us.
-    twin_heard: Option<Duration>,
+    /// The last other process under our name that has heard us, and when we last heard it.
+    twin_heard: Option<(Run, Duration)>,
     /// The last other process under our name that writes as our site.
     claimed: Option<Start>,
 }
@@ -177,13 +177,13 @@ impl Directory {
         self.me.evicted
     }
 
-    /// Whether another process speaks under our name, with a copy of our key. What an earlier life of ours
-    /// said may come back at any time, but that life has never heard of this one: who names us is alive
-    /// after we began.
+    /// The other process that speaks under our name, with a copy of our key, if there is one. What an
+    /// earlier life of ours said may come back at any time, but that life has never heard of this one: who
+    /// names us is alive after we began.
     #[must_use]
-    pub fn has_twin(&self, now: Duration) -> bool {
-        let is_recent = |heard| now.saturating_sub(heard) < TWIN_SILENT;
-        self.twin_heard.is_some_and(is_recent)
+    pub fn twin(&self, now: Duration) -> Option<Run> {
+        let (run, heard) = self.twin_heard?;
+        (now.saturating_sub(heard) < TWIN_SILENT).then_some(run)
     }
 
     /// The last other process under our name that writes as the site that we announce. It may be an

@@ -138,6 +138,12 @@ impl Lineage {
         self.runs.contains(&start.run) || start.generation <= self.generation.saturating_sub(kept)
     }
 
+    /// Whether `run` is one of these.
+    #[must_use]
+    pub fn holds(&self, run: Run) -> bool {
+        self.runs.contains(&run)
+    }
+
     /// A peer may send anything.
     #[must_use]
     pub fn is_bounded(&self) -> bool {

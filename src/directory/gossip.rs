@@ -353,11 +353,11 @@ impl Directory {
     /// Another process has spoken under our name, now or long ago: we name it, and who names us has heard
     /// of us. `true` if it is another one than before.
     fn meet_rival(&mut self, record: &NodeRecord, now: Duration) -> bool {
-        if record.run.is_none() || record.run == self.me.run {
+        let Some(run) = record.run.filter(|run| Some(*run) != self.me.run) else {
             return false;
-        }
+        };
         if record.rival == self.me.run {
-            self.twin_heard = Some(now);
+            self.twin_heard = Some((run, now));
         }
         if record.site == self.me.site {
             self.claimed = record.start().or(self.claimed);

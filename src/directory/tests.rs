@@ -235,12 +235,13 @@ fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
         exchange(&mut one, &mut hub, NOW);
         exchange(&mut twin, &mut hub, NOW);
     }
-    assert!(one.has_twin(NOW) && twin.has_twin(NOW));
+    assert_eq!(one.twin(NOW), Some(process(2)));
+    assert_eq!(twin.twin(NOW), Some(process(1)));
     // The twin ends.
     let later = NOW + Duration::from_secs(10);
     exchange(&mut one, &mut hub, later);
     exchange(&mut one, &mut hub, later);
-    assert!(!one.has_twin(later + Duration::from_secs(10)));
+    assert_eq!(one.twin(later + Duration::from_secs(10)), None);
 
     // The clock was set back between two lives, and every neighbour remembers another word of the first.
     let mut before = directory(1);
@@ -256,7 +257,7 @@ fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
             exchange(&mut after, hub, NOW);
         }
     }
-    assert!(!after.has_twin(NOW));
+    assert_eq!(after.twin(NOW), None);
 }
 
 #[test]

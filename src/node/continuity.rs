@@ -327,6 +327,8 @@ pub(super) enum Why {
     Evicted,
     /// Another process has the node's key, and perhaps a copy of its store.
     Twin,
+    /// The same, as a peer says.
+    Shared(String),
 }
 
 impl Why {
@@ -335,7 +337,7 @@ impl Why {
         match self {
             Self::Behind(_) => Doubt::Behind,
             Self::Evicted => Doubt::None,
-            Self::Twin => Doubt::Twin { trusted: None },
+            Self::Twin | Self::Shared(_) => Doubt::Twin { trusted: None },
         }
     }
 }
@@ -343,7 +345,7 @@ impl Why {
 impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Behind(why) => f.write_str(why),
+            Self::Behind(why) | Self::Shared(why) => f.write_str(why),
             Self::Evicted => f.write_str("the cluster evicted the node while it was away"),
             Self::Twin => f.write_str("another process runs with a copy of this node's key"),
         }

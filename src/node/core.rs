@@ -317,8 +317,8 @@ impl Core {
             if leaving.is_some() {
                 self.tell_members();
             }
-            if let Some(why) = plane.is_behind() {
-                return Next::Renew(Why::Behind(why));
+            if let Some(why) = plane.must_change() {
+                return Next::Renew(why);
             }
             if self.directory.am_evicted() && leaving.is_none() {
                 return Next::Renew(Why::Evicted);

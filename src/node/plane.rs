@@ -10,6 +10,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
+    continuity::Why,
     envelope::{self, Reply, Request},
     open_store::OpenStore,
 };
@@ -129,9 +130,10 @@ impl Plane {
     }
 
     /// Why the store must go on as another site, if it must.
-    pub(super) fn is_behind(&self) -> Option<String> {
+    pub(super) fn must_change(&self) -> Option<Why> {
         match &*self.standing.borrow() {
-            Standing::Behind(why) => Some(why.clone()),
+            Standing::Behind(why) => Some(Why::Behind(why.clone())),
+            Standing::Shared(why) => Some(Why::Shared(why.clone())),
             Standing::Unconfirmed | Standing::Confirmed => None,
         }
     }

@@ -45,6 +45,8 @@ impl Presence {
 /// Another process with the key of the one that asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
+    /// Which process it is.
+    pub(super) run: Run,
     /// Where it was seen.
     pub(super) address: String,
     /// The site as which it writes, if that is known.
@@ -90,11 +92,6 @@ impl Twins {
             .map(|(peer, (_, seen))| (peer, seen))
     }
 
-    /// Whether it writes as `site`, too.
-    pub(super) fn writes_as(&self, site: Site, now: Duration) -> bool {
-        self.words(now).any(|(_, seen)| seen.site == Some(site))
-    }
-
     /// What is to be told, once each time. `is_heard`: the directory has heard it speak.
     pub(super) fn news(&mut self, is_heard: bool, now: Duration) -> Option<News> {
         let word = self.words(now).next();
@@ -125,6 +122,7 @@ mod tests {
 
     fn seen(site: i64) -> Option<Seen> {
         Some(Seen {
+            run: Run::new(9).unwrap(),
             address: "there".to_owned(),
             site: Site::new(site),
         })
@@ -139,8 +137,11 @@ mod tests {
         let there = (peer("a"), "there".to_owned());
         assert_eq!(twins.news(false, at(2)), Some(News::Begun(Some(there))));
         assert_eq!(twins.news(true, at(2)), None);
-        assert!(twins.writes_as(Site::new(7).unwrap(), at(2)));
-        assert!(!twins.writes_as(Site::new(8).unwrap(), at(2)));
+        assert!(
+            twins
+                .words(at(2))
+                .all(|(_, seen)| seen.site == Site::new(7))
+        );
         twins.told(peer("a"), None, at(5));
         assert_eq!(twins.news(false, at(5)), None, "b sees it");
         assert_eq!(twins.words(at(13)).count(), 1);

@@ -243,7 +243,7 @@ impl<T: Transport> Reconciler<T> {
     }
 
     fn plan(&self, now: Duration) -> Vec<Step> {
-        if matches!(*self.shared.standing.borrow(), Standing::Behind(_)) {
+        if self.shared.standing.borrow().is_over() {
             return Vec::new();
         }
         let settings = &self.shared.settings;

@@ -117,12 +117,21 @@ impl Shared {
         });
     }
 
-    /// The store must go on as another site; the first reason is kept.
+    /// The store must go on as another site, because it is an older copy; the first reason is kept.
     pub(crate) fn is_behind(&self, why: String) {
+        self.must_change(Standing::Behind(why));
+    }
+
+    /// The same, because another process has written as this one.
+    pub(crate) fn is_shared(&self, why: String) {
+        self.must_change(Standing::Shared(why));
+    }
+
+    fn must_change(&self, to: Standing) {
         self.standing.send_if_modified(|standing| {
-            let is_news = !matches!(standing, Standing::Behind(_));
+            let is_news = !standing.is_over();
             if is_news {
-                *standing = Standing::Behind(why);
+                *standing = to;
             }
             is_news
         });

@@ -120,7 +120,7 @@ impl<T: Transport> Subscriber<T> {
                 Reply::Witnessed { known, more } => (known, more),
                 Reply::Refused { code, message } if code == code::ANOTHER_SITE => {
                     let why = format!("peer {peer} says: {message}");
-                    self.shared.is_behind(why.clone());
+                    self.shared.is_shared(why.clone());
                     return Err(Error::Behind(why));
                 }
                 other => return Err(unexpected(other)),

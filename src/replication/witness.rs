@@ -88,6 +88,15 @@ pub enum Standing {
     Confirmed,
     /// It is an older copy, or may be one: it must go on as another site. Why.
     Behind(String),
+    /// Another process has written as its site, or may: the same. Why.
+    Shared(String),
+}
+
+impl Standing {
+    /// It must go on as another site.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Self::Behind(_) | Self::Shared(_))
+    }
 }
 
 /// What the store at hand has of `site` beyond `upto` and below `below`, newest first, and whether there

@@ -6,7 +6,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Core;
 use crate::{
-    identity::{NodeName, Site, Start},
+    identity::{NodeName, Run, Site, Start},
     node::{
         open_store::OpenStore,
         starts::Verdict,
@@ -60,6 +60,7 @@ impl Core {
             );
         }
         Some(Seen {
+            run: other.run,
             site: self.starts.site_of(from, other.run),
             address: other.address,
         })
@@ -113,7 +114,7 @@ impl Core {
         let seen = self.twins.words(now).next();
         seen.map(|(peer, seen)| format!("at {} by {peer}", seen.address))
             .or_else(|| {
-                let is_heard = self.directory.has_twin(now);
+                let is_heard = self.directory.twin(now).is_some();
                 is_heard.then(|| "by what it says to other nodes".to_owned())
             })
     }
@@ -121,7 +122,7 @@ impl Core {
     /// Tells of another process with our key, once when it comes and once when it is gone.
     pub(super) fn note_twin(&mut self) {
         let now = self.born.elapsed();
-        let (node, is_heard) = (&self.me, self.directory.has_twin(now));
+        let (node, is_heard) = (&self.me, self.directory.twin(now).is_some());
         match self.twins.news(is_heard, now) {
             Some(News::Begun(Some((peer, address)))) => {
                 error!(%node, seen_at = address, seen_by = %peer, "{TWIN}");
@@ -133,14 +134,18 @@ impl Core {
     }
 
     /// Whether another process has written as the store's site, so that numbers may have been given out
-    /// twice.
+    /// twice: it has said so itself, or it is one from which this one descends and is alive all the same.
     pub(super) fn shares_site(&self, store: &OpenStore) -> bool {
+        let (now, site) = (self.born.elapsed(), store.continuity.site());
         let lineage = store.continuity.lineage();
         let is_foreign = |start: Start| !lineage.may_hold(start);
+        let is_elder = |run: Run| run != self.run && lineage.holds(run);
         self.directory.claimed().is_some_and(is_foreign)
+            || self.directory.twin(now).is_some_and(is_elder)
             || self
                 .twins
-                .writes_as(store.continuity.site(), self.born.elapsed())
+                .words(now)
+                .any(|(_, seen)| seen.site == Some(site) || is_elder(seen.run))
     }
 
     /// Who besides the neighbours may know whether our store is what it was.
