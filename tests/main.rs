@@ -39,6 +39,8 @@ mod postgres;
 mod postgres_doctor;
 #[path = "main/postgres_trouble.rs"]
 mod postgres_trouble;
+#[path = "main/privileges.rs"]
+mod privileges;
 #[path = "main/process.rs"]
 mod process;
 #[path = "main/replication.rs"]

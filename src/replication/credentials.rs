@@ -78,19 +78,26 @@ const GRANT_LOCK: &str = "select pg_advisory_xact_lock(1398030676, 0)";
 
 /// Makes the group role that holds what every link's role may do in this database.
 ///
-/// A role belongs to the whole server and may serve other databases, so that it exists already is no
-/// error, even if it appears between the look and the attempt.
+/// All of it is granted by name: what PUBLIC may do is the administrator's to take away. A role belongs to
+/// the whole server and may serve other databases, so that it exists already is no error, even if it appears
+/// between the look and the attempt.
 pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
+    // Only the database's owner can grant `connect`; for another role it has to do that PUBLIC has it.
     let is_done = session
         .query_opt(
-            "select from pg_roles
-              where rolname = $1
-                and has_schema_privilege(oid, 'crdv', 'usage')
-                and has_table_privilege(oid, 'crdv.element', 'select')
-                and has_table_privilege(oid, 'crdv.self', 'select')
-                and has_table_privilege(oid, 'crdv.vector', 'select')
-                and has_table_privilege(oid, 'crdv.early_cover', 'select')
-                and has_function_privilege(oid, 'crdv.missing(bigint[], bigint[])', 'execute')",
+            "select from pg_roles r, pg_database d
+              where r.rolname = $1 and d.datname = current_database()
+                and (exists (select from aclexplode(d.datacl) a
+                              where a.grantee = r.oid and a.privilege_type = 'CONNECT')
+                     or has_database_privilege(r.oid, d.oid, 'connect')
+                        and not has_database_privilege(d.oid, 'connect with grant option'))
+                and has_schema_privilege(r.oid, 'pg_catalog', 'usage')
+                and has_schema_privilege(r.oid, 'crdv', 'usage')
+                and has_table_privilege(r.oid, 'crdv.element', 'select')
+                and has_table_privilege(r.oid, 'crdv.self', 'select')
+                and has_table_privilege(r.oid, 'crdv.vector', 'select')
+                and has_table_privilege(r.oid, 'crdv.early_cover', 'select')
+                and has_function_privilege(r.oid, 'crdv.missing(bigint[], bigint[])', 'execute')",
             &[&GROUP_ROLE],
         )
         .await
@@ -110,6 +117,19 @@ pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
              grant select on crdv.element, crdv.self, crdv.vector, crdv.early_cover
                to {GROUP_ROLE};
              grant execute on function crdv.missing(bigint[], bigint[]) to {GROUP_ROLE};
+             do $$ begin
+               if has_database_privilege(current_database(), 'connect with grant option') then
+                 execute format('grant connect on database %I to {GROUP_ROLE}', current_database());
+               elsif not has_database_privilege('{GROUP_ROLE}', current_database(), 'connect') then
+                 raise 'links may not connect to database %', current_database()
+                   using errcode = 'insufficient_privilege', hint = format(
+                     'Run as its owner or as superuser: grant connect on database %I to {GROUP_ROLE}',
+                     current_database());
+               end if;
+               if not has_schema_privilege('{GROUP_ROLE}', 'pg_catalog', 'usage') then
+                 grant usage on schema pg_catalog to {GROUP_ROLE};
+               end if;
+             end $$;
              commit"
         ))
         .await
@@ -125,6 +145,14 @@ pub(crate) async fn drop_group(session: &Session) -> Result<(), Error> {
              revoke all on crdv.element, crdv.self, crdv.vector, crdv.early_cover
                from {GROUP_ROLE};
              revoke all on function crdv.missing(bigint[], bigint[]) from {GROUP_ROLE};
+             if exists (select from pg_database d, aclexplode(d.datacl) a
+                         where d.datname = current_database() and a.grantee = {name}::regrole) then
+               execute format('revoke all on database %I from {GROUP_ROLE}', current_database());
+             end if;
+             if exists (select from pg_namespace n, aclexplode(n.nspacl) a
+                         where n.nspname = 'pg_catalog' and a.grantee = {name}::regrole) then
+               revoke all on schema pg_catalog from {GROUP_ROLE};
+             end if;
              begin
                drop role {GROUP_ROLE};
              exception when dependent_objects_still_exist then null;

@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
 use super::writers::{Holder, PATIENCE, Pending, list};
-use super::{Error, Schema};
+use super::{Error, Schema, access};
 
 /// Between two attempts to get the locks of a step. Others queue for a tenth of it at most.
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
@@ -202,6 +202,7 @@ impl Schema {
                     source,
                 })?;
         }
+        access::settle(transaction, &self.objects()).await?;
         transaction
             .execute(
                 "update crdv.installation set definitions = $1",

@@ -1,5 +1,6 @@
 //! The SQL that this program carries, and its version.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
@@ -81,6 +82,21 @@ impl Schema {
         }
     }
 
+    /// What the SQL makes of each kind, by name, and which functions of it nobody else may call.
+    pub(super) fn objects(&self) -> Objects {
+        let texts = self.migrations.iter().map(|migration| &migration.sql);
+        let texts = texts.chain(self.definitions.iter().map(|definition| &definition.sql));
+        let mut objects = Objects::default();
+        for text in texts {
+            // Bodies fall into pieces as well; none of them begins like one of these statements.
+            let code: Vec<&str> = text.lines().filter(|line| !is_comment(line)).collect();
+            for statement in code.join("\n").split(';') {
+                objects.note(&one_line(statement));
+            }
+        }
+        objects
+    }
+
     /// The number of the last migration.
     #[must_use]
     pub fn version(&self) -> i32 {
@@ -103,5 +119,99 @@ impl Schema {
                 let _ = write!(text, "{byte:02x}");
                 text
             })
+    }
+}
+
+/// The names of what a schema is made of, without their schema.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Objects {
+    /// All functions.
+    pub(super) functions: BTreeSet<String>,
+    /// Those that are not for users: their definition takes them from PUBLIC.
+    pub(super) internal: BTreeSet<String>,
+    /// Tables, views and sequences.
+    pub(super) relations: BTreeSet<String>,
+    /// Types and domains.
+    pub(super) types: BTreeSet<String>,
+}
+
+impl Objects {
+    fn note(&mut self, statement: &str) {
+        if statement.starts_with("revoke all on function ") {
+            let names = statement
+                .match_indices("crdv.")
+                .map(|(at, _)| &statement[at..]);
+            let functions = names.filter(|rest| rest[name_of(rest).len()..].starts_with('('));
+            self.internal.extend(functions.map(bare_name));
+            return;
+        }
+        let Some(made) = statement.strip_prefix("create ") else {
+            return;
+        };
+        let made = made.strip_prefix("or replace ").unwrap_or(made);
+        let Some((kind, rest)) = made.split_once(' ') else {
+            return;
+        };
+        if !rest.starts_with("crdv.") {
+            return;
+        }
+        match kind {
+            "function" => self.functions.insert(bare_name(rest)),
+            "table" | "view" | "sequence" => self.relations.insert(bare_name(rest)),
+            "type" | "domain" => self.types.insert(bare_name(rest)),
+            _ => false,
+        };
+    }
+}
+
+/// The qualified name that `text` begins with.
+fn name_of(text: &str) -> &str {
+    let end = text.find(|c: char| c != '.' && c != '_' && !c.is_ascii_alphanumeric());
+    &text[..end.unwrap_or(text.len())]
+}
+
+fn bare_name(text: &str) -> String {
+    let name = name_of(text);
+    name.strip_prefix("crdv.").unwrap_or(name).to_owned()
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with("--")
+}
+
+fn one_line(statement: &str) -> String {
+    statement.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Definition, Schema};
+
+    #[test]
+    fn the_objects_of_a_schema_are_read_from_its_sql() {
+        let sql = "-- why; and how
+            create or replace function crdv.f(a crdv.t) returns void
+            language plpgsql as $$ begin perform 1; create function crdv.no(); end $$;
+            create function crdv.g() returns int return 1;
+            revoke all on function crdv.g(), crdv.h(crdv.t) from public;
+            create table crdv.r (a int); create domain crdv.t as int; create sequence crdv.s";
+        let schema = Schema {
+            migrations: Vec::new(),
+            definitions: vec![Definition {
+                name: "a".to_owned(),
+                sql: sql.replace(
+                    "create function crdv.no()",
+                    "execute 'create function crdv.no()'",
+                ),
+            }],
+        };
+        let objects = schema.objects();
+        let names = |set: &std::collections::BTreeSet<String>| {
+            set.iter().cloned().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(&objects.functions), "f g");
+        assert_eq!(names(&objects.internal), "g h");
+        assert_eq!(names(&objects.relations), "r s");
+        assert_eq!(names(&objects.types), "t");
     }
 }

@@ -28,6 +28,11 @@ pub(super) struct Role {
     /// May read how far the origins of links are, and place one.
     pub(super) use_origins: bool,
     pub(super) create_in_database: bool,
+    /// A catch-up comes in through a temporary table.
+    pub(super) temporary: bool,
+    /// The role of links may connect, or this one may let it.
+    pub(super) admit_links: bool,
+    pub(super) use_plpgsql: bool,
     pub(super) owns_database: bool,
 }
 
@@ -138,6 +143,12 @@ impl Role {
              r.rolcreaterole, {create_subscription}, \
              pg_catalog.has_database_privilege(d.oid, 'create'), \
              pg_catalog.pg_has_role(r.oid, d.datdba, 'usage'), \
+             pg_catalog.has_database_privilege(d.oid, 'temporary'), \
+             pg_catalog.has_database_privilege(d.oid, 'connect with grant option') \
+             or exists (select from pg_catalog.aclexplode(coalesce(d.datacl, \
+             pg_catalog.acldefault('d', d.datdba))) a where a.privilege_type = 'CONNECT' \
+             and a.grantee in (0, pg_catalog.to_regrole('starling_replication'))), \
+             pg_catalog.has_language_privilege('plpgsql', 'usage'), \
              pg_catalog.has_table_privilege('pg_catalog.pg_replication_origin_status', 'select') \
              and pg_catalog.has_function_privilege(\
              'pg_catalog.pg_show_replication_origin_status()', 'execute') \
@@ -156,7 +167,10 @@ impl Role {
             create_subscription: row.get(5),
             create_in_database: row.get(6),
             owns_database: row.get(7),
-            use_origins: row.get(8),
+            temporary: row.get(8),
+            admit_links: row.get(9),
+            use_plpgsql: row.get(10),
+            use_origins: row.get(11),
         })
     }
 }

@@ -49,6 +49,21 @@ pub(super) fn missing(role: &Role, version: Version) -> Vec<Missing> {
             format!("grant create on database {database} to {name};"),
         ),
         (
+            role.temporary,
+            "temporary tables in the database",
+            format!("grant temporary on database {database} to {name};"),
+        ),
+        (
+            role.admit_links,
+            "to let links connect to the database",
+            format!("grant connect on database {database} to {name} with grant option;"),
+        ),
+        (
+            role.use_plpgsql,
+            "usage of plpgsql",
+            format!("grant usage on language plpgsql to {name};"),
+        ),
+        (
             role.use_origins,
             "use of replication origins",
             format!(

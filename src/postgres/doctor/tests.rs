@@ -41,6 +41,9 @@ fn good() -> Observed {
             name: "starling".to_owned(),
             database: "starling".to_owned(),
             superuser: true,
+            temporary: true,
+            admit_links: true,
+            use_plpgsql: true,
             use_origins: true,
             ..Role::default()
         },

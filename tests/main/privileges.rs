@@ -1,0 +1,223 @@
+//! Who may use what: the interface is open to whom the schema is open, all else is closed, and links get
+//! what they need by name, whatever a database's administrator has taken from PUBLIC or given by default.
+
+use starling::driver::DriverError;
+use starling::identity::NodeName;
+use starling::store::{self, Definition, Schema};
+use tokio_postgres::Client;
+
+use crate::engines::{Cluster, until};
+use crate::support::{Database, Server};
+
+/// A role that may log in and has nothing else; and the statements that take it away again.
+async fn role(database: &Database, admin: &Client) -> String {
+    let name = format!("app_of_{}", database.name);
+    let make = format!("drop role if exists {name}; create role {name}");
+    admin.batch_execute(&make).await.unwrap();
+    name
+}
+
+async fn drop_role(admin: &Client, role: &str) {
+    let sql = format!("reset role; drop owned by {role}; drop role {role}");
+    admin.batch_execute(&sql).await.unwrap();
+}
+
+async fn install(client: &mut Client) {
+    store::install(client).await.unwrap();
+    let node = NodeName("n".to_owned());
+    store::identify(client, &node, "test").await.unwrap();
+}
+
+/// Rows of one text column.
+async fn list(client: &Client, sql: &str, role: &str) -> Vec<String> {
+    let rows = client.query(sql, &[&role]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Functions of the schema that `role` can call although their definition keeps them from PUBLIC, or
+/// cannot although it does not.
+async fn misplaced_functions(client: &Client, role: &str) -> Vec<String> {
+    let definitions = Schema::current().definitions;
+    let is_internal = |name: &str| {
+        let revoke = format!("revoke all on function crdv.{name}(");
+        definitions.iter().any(|d| d.sql.contains(&revoke))
+    };
+    let all = "select p.proname::text, p.oid::regprocedure::text,
+                      has_function_privilege($1::text, p.oid, 'execute')
+               from pg_proc p where p.pronamespace = 'crdv'::regnamespace";
+    let rows = client.query(all, &[&role]).await.unwrap();
+    assert!(rows.len() > 80, "only {} functions", rows.len());
+    let misplaced = rows
+        .iter()
+        .filter(|row| is_internal(row.get(0)) == row.get::<_, bool>(2));
+    misplaced.map(|row| row.get(1)).collect()
+}
+
+/// What `role` may do to tables and sequences that are not views for users.
+const OPEN_RELATIONS: &str = "
+    select c.oid::regclass || ' ' || p.privilege
+    from pg_class c, unnest('{select,insert,update,delete,truncate,usage}'::text[]) p (privilege)
+    where c.relnamespace = 'crdv'::regnamespace and c.relkind in ('r', 'S')
+      and case when c.relkind = 'S' then p.privilege in ('select', 'update', 'usage')
+            and has_sequence_privilege($1::text, c.oid, p.privilege)
+          else p.privilege <> 'usage' and has_table_privilege($1::text, c.oid, p.privilege) end";
+
+/// Types that `role` cannot make a column of.
+const CLOSED_TYPES: &str = "
+    select t.oid::regtype::text from pg_type t
+    where t.typnamespace = 'crdv'::regnamespace and t.typrelid = 0 and t.typelem = 0
+      and not has_type_privilege($1::text, t.oid, 'usage')
+    union all
+    select t.oid::regtype::text from pg_type t join pg_class c on c.oid = t.typrelid
+    where c.relnamespace = 'crdv'::regnamespace and c.relkind = 'c'
+      and not has_type_privilege($1::text, t.oid, 'usage')";
+
+/// What an application does with the interface.
+const USE: &str = "
+    select crdv.mapadd('m', 'k', 'v'), crdv.counterinc('c', 1), crdv.listappend('l', 'v');
+    select crdv.mapawlwwget('m'), crdv.counterget('c'), crdv.listget('l'), crdv.nsites(),
+           crdv.nested_query('MapAwLww', 'SetAw');
+    select * from crdv.mapawlww; select * from crdv.data;
+    insert into crdv.data (id, key, type, data, op) values ('m', 'k2', 'm', 'w', 'a');
+    create temporary table own (entry crdv.mentry)";
+
+async fn check(client: &Client, role: &str) {
+    let functions = misplaced_functions(client, role).await;
+    assert_eq!(functions, [""; 0], "functions");
+    let relations = list(client, OPEN_RELATIONS, role).await;
+    assert_eq!(relations, [""; 0], "relations");
+    let types = list(client, CLOSED_TYPES, role).await;
+    assert_eq!(types, [""; 0], "types");
+    let create = "select nspname::text from pg_namespace
+                  where nspname = 'crdv' and has_schema_privilege($1::text, oid, 'create')";
+    assert_eq!(list(client, create, role).await, [""; 0], "the schema");
+    let session = format!("begin; set role {role}; {USE}; rollback");
+    client.batch_execute(&session).await.unwrap();
+}
+
+#[tokio::test]
+async fn default_privileges_neither_close_the_interface_nor_open_the_rest() {
+    let database = Server::shared().database("").await;
+    let mut client = database.connect().await;
+    let app = role(&database, &client).await;
+    let defaults = format!(
+        "alter default privileges revoke execute on functions from public;
+         alter default privileges revoke usage on types from public;
+         alter default privileges grant all on tables to {app};
+         alter default privileges grant all on sequences to {app};
+         alter default privileges grant all on functions to {app};
+         alter default privileges grant all on schemas to {app}"
+    );
+    client.batch_execute(&defaults).await.unwrap();
+    install(&mut client).await;
+    check(&client, &app).await;
+    drop_role(&client, &app).await;
+}
+
+#[tokio::test]
+async fn hardening_a_store_ends_with_the_next_definition() {
+    let database = Server::shared().database("").await;
+    let mut client = database.connect().await;
+    install(&mut client).await;
+    let app = role(&database, &client).await;
+    let harden = format!(
+        "revoke execute on all functions in schema crdv from public;
+         grant execute on function crdv.write(\"char\", text, text, \"char\", text) to {app};
+         grant usage on schema crdv to {app};
+         grant select on crdv.installation to {app};
+         create table crdv.of_the_user (n int); grant insert on crdv.of_the_user to {app};
+         create function crdv.of_the_user() returns int language sql return 1;
+         revoke all on function crdv.of_the_user() from public"
+    );
+    client.batch_execute(&harden).await.unwrap();
+    assert!(!misplaced_functions(&client, &app).await.is_empty());
+    let mut schema = Schema::current();
+    schema.definitions.push(Definition {
+        name: "more".to_owned(),
+        sql: "select 1".to_owned(),
+    });
+    schema.install(&mut client).await.unwrap();
+    // What the user made and granted is the user's; reading does no harm.
+    let kept = format!(
+        "select has_table_privilege('{app}', 'crdv.of_the_user', 'insert')
+            and has_table_privilege('{app}', 'crdv.installation', 'select')
+            and not has_function_privilege('{app}', 'crdv.of_the_user()', 'execute')"
+    );
+    let kept: bool = client.query_one(&kept, &[]).await.unwrap().get(0);
+    assert!(kept);
+    let undo = format!(
+        "drop table crdv.of_the_user; drop function crdv.of_the_user();
+         revoke all on crdv.installation from {app}"
+    );
+    client.batch_execute(&undo).await.unwrap();
+    check(&client, &app).await;
+    drop_role(&client, &app).await;
+}
+
+/// What an administrator may take from PUBLIC, or a hardening guide says to.
+const HARDENED: &str = "
+    revoke all on database starling from public;
+    revoke all on schema public from public;
+    revoke all on schema pg_catalog from public;
+    revoke usage on language plpgsql from public;
+    revoke usage on language sql from public;
+    alter default privileges revoke execute on functions from public;
+    alter default privileges revoke usage on types from public";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_need_nothing_of_public() {
+    let mut cluster = Cluster::stores(2).await;
+    cluster.nodes[0].run(HARDENED).await;
+    cluster.start_engine(0);
+    cluster.start_engine(1);
+    cluster.nodes[0]
+        .run("select crdv.mapadd('m', 'from 0', 'v')")
+        .await;
+    cluster.link(0, 1);
+    cluster.await_linked(0, 1).await;
+    cluster.nodes[1]
+        .run("select crdv.mapadd('m', 'from 1', 'v')")
+        .await;
+    for node in 0..2 {
+        let count = "select count(*) from crdv.mapawlww where id = 'm'";
+        cluster.await_text(node, count, "2").await;
+    }
+    // Both ends go again, and the group role with what it was granted.
+    for node in 0..2 {
+        let engine = cluster.nodes[node].engine().clone();
+        engine.leave().await.unwrap();
+        let gone = "select count(*) from pg_roles where rolname ~ '^starling_'";
+        until("no role is left", || async {
+            (cluster.nodes[node].text(gone).await == "0").then_some(())
+        })
+        .await;
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn errors_of_the_driver_say_what_the_server_said() {
+    let database = Server::shared().database("").await;
+    let client = database.connect().await;
+    let raise = "do $$ begin raise 'no such bird' using errcode = '42501', detail = 'a
+        penguin', hint = 'Look south.'; end $$";
+    let error = DriverError::from(client.batch_execute(raise).await.unwrap_err());
+    assert_eq!(
+        error.to_string(),
+        "ERROR 42501: no such bird; a penguin; hint: Look south."
+    );
+    let mut missing = database.config.clone();
+    missing.dbname("no_such_database");
+    let error = starling::postgres::connect(&missing).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("FATAL 3D000: database"),
+        "{error}"
+    );
+    // Printed with its causes, it does not say it again.
+    let error = store::Error::Database {
+        attempt: "look",
+        cause: error,
+    };
+    let text = format!("{:#}", anyhow::Error::from(error));
+    assert_eq!(text.matches("no_such_database").count(), 1, "{text}");
+}
