@@ -19,10 +19,12 @@
 //! | `writers()` | who began to write before that |
 //! | `begin_catch_up()`, table `catch_up`, `apply_catch_up(site)` | bring that in, in one transaction |
 //!
-//! Users get the interface with `grant usage on schema crdv`; everything else in it is closed.
+//! Users get the interface with `grant usage on schema crdv`; everything else in it is closed, whatever
+//! the default privileges of the database say (`store/access.rs`).
 //!
 //! This module knows PostgreSQL and nothing of the network.
 
+mod access;
 mod error;
 mod identity;
 mod install;

@@ -53,6 +53,8 @@ mod replication_crash;
 mod restore;
 #[path = "main/senders.rs"]
 mod senders;
+#[path = "main/sessions.rs"]
+mod sessions;
 #[path = "main/sockets.rs"]
 mod sockets;
 #[path = "main/store.rs"]

@@ -33,9 +33,6 @@ const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Durat
 /// PostgreSQL's own port, for foreign servers whose URL names none.
 const DEFAULT_PORT: u16 = 5432;
 
-/// What `initdb` leaves in a private server's folder: there is a store already.
-const DATA_VERSION: &str = "postgres/data/PG_VERSION";
-
 /// A store that is up, migrated and ours.
 #[derive(Debug)]
 pub(super) struct OpenStore {
@@ -254,12 +251,9 @@ async fn private(
     wanted.shared_buffers_mb = u32::try_from(config.store.shared_buffers >> 20)
         .unwrap_or(u32::MAX)
         .max(1);
-    // A store that exists is looked into before anybody can write to it.
-    let server = if data_dir.join(DATA_VERSION).exists() {
-        PrivateServer::start_secluded(wanted).await?
-    } else {
-        PrivateServer::start(wanted).await?
-    };
+    // Nobody gets in before the store is what it should be: one that exists is looked into before anybody
+    // can write to it, and a session that opens too early would never have the functions on its path.
+    let server = PrivateServer::start_secluded(wanted).await?;
     // Who may reach it is said by its own settings.
     let requirements = Requirements {
         remote_peers: false,

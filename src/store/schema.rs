@@ -90,7 +90,9 @@ impl Schema {
         for text in texts {
             // Bodies fall into pieces as well; none of them begins like one of these statements.
             let code: Vec<&str> = text.lines().filter(|line| !is_comment(line)).collect();
-            for statement in code.join("\n").split(';') {
+            let code = code.join("\n");
+            objects.note_functions(&code);
+            for statement in code.split(';') {
                 objects.note(&one_line(statement));
             }
         }
@@ -136,6 +138,15 @@ pub(super) struct Objects {
 }
 
 impl Objects {
+    /// Also those that a function makes anew.
+    fn note_functions(&mut self, code: &str) {
+        let made = code.match_indices("function crdv.").filter(|(at, _)| {
+            code[..*at].ends_with("create ") || code[..*at].ends_with("create or replace ")
+        });
+        let names = made.map(|(at, _)| bare_name(&code[at + "function ".len()..]));
+        self.functions.extend(names);
+    }
+
     fn note(&mut self, statement: &str) {
         if statement.starts_with("revoke all on function ") {
             let names = statement
@@ -156,7 +167,6 @@ impl Objects {
             return;
         }
         match kind {
-            "function" => self.functions.insert(bare_name(rest)),
             "table" | "view" | "sequence" => self.relations.insert(bare_name(rest)),
             "type" | "domain" => self.types.insert(bare_name(rest)),
             _ => false,
@@ -191,7 +201,7 @@ mod tests {
     fn the_objects_of_a_schema_are_read_from_its_sql() {
         let sql = "-- why; and how
             create or replace function crdv.f(a crdv.t) returns void
-            language plpgsql as $$ begin perform 1; create function crdv.no(); end $$;
+            language plpgsql as $$ begin perform 1; execute 'create function crdv.made() '; end $$;
             create function crdv.g() returns int return 1;
             revoke all on function crdv.g(), crdv.h(crdv.t) from public;
             create table crdv.r (a int); create domain crdv.t as int; create sequence crdv.s";
@@ -199,17 +209,14 @@ mod tests {
             migrations: Vec::new(),
             definitions: vec![Definition {
                 name: "a".to_owned(),
-                sql: sql.replace(
-                    "create function crdv.no()",
-                    "execute 'create function crdv.no()'",
-                ),
+                sql: sql.to_owned(),
             }],
         };
         let objects = schema.objects();
         let names = |set: &std::collections::BTreeSet<String>| {
             set.iter().cloned().collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(names(&objects.functions), "f g");
+        assert_eq!(names(&objects.functions), "f g made");
         assert_eq!(names(&objects.internal), "g h");
         assert_eq!(names(&objects.relations), "r s");
         assert_eq!(names(&objects.types), "t");

@@ -1,7 +1,6 @@
 //! Who may use what: the interface is open to whom the schema is open, all else is closed, and links get
 //! what they need by name, whatever a database's administrator has taken from PUBLIC or given by default.
 
-use starling::driver::DriverError;
 use starling::identity::NodeName;
 use starling::store::{self, Definition, Schema};
 use tokio_postgres::Client;
@@ -193,31 +192,4 @@ async fn links_need_nothing_of_public() {
         .await;
     }
     cluster.stop().await;
-}
-
-#[tokio::test]
-async fn errors_of_the_driver_say_what_the_server_said() {
-    let database = Server::shared().database("").await;
-    let client = database.connect().await;
-    let raise = "do $$ begin raise 'no such bird' using errcode = '42501', detail = 'a
-        penguin', hint = 'Look south.'; end $$";
-    let error = DriverError::from(client.batch_execute(raise).await.unwrap_err());
-    assert_eq!(
-        error.to_string(),
-        "ERROR 42501: no such bird; a penguin; hint: Look south."
-    );
-    let mut missing = database.config.clone();
-    missing.dbname("no_such_database");
-    let error = starling::postgres::connect(&missing).await.unwrap_err();
-    assert!(
-        error.to_string().starts_with("FATAL 3D000: database"),
-        "{error}"
-    );
-    // Printed with its causes, it does not say it again.
-    let error = store::Error::Database {
-        attempt: "look",
-        cause: error,
-    };
-    let text = format!("{:#}", anyhow::Error::from(error));
-    assert_eq!(text.matches("no_such_database").count(), 1, "{text}");
 }

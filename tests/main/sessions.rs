@@ -1,0 +1,67 @@
+//! What the sessions of a node's clients find, whenever they were opened.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio_postgres::Client;
+
+use crate::process::{Node, PATIENCE};
+
+fn root() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("starling-test-")
+        .permissions(std::fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap()
+}
+
+/// The first session that the server below `data` lets in.
+async fn first_session(data: &Path, port: u16) -> Client {
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host_path(data.join("postgres/run"))
+        .port(port)
+        .user("starling")
+        .dbname("starling");
+    let connecting = async {
+        loop {
+            if let Ok(client) = starling::postgres::connect(&config).await {
+                return client;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, connecting).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_session_that_is_let_in_finds_the_functions() {
+    let root = root();
+    let data = root.path().join("a");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let (place, listen) = (data.clone(), format!("127.0.0.1:{port}"));
+    let starting = tokio::task::spawn_blocking(move || {
+        let arguments = [
+            "--listen",
+            "/ip4/127.0.0.1/tcp/0",
+            "--mdns",
+            "off",
+            "--pg-listen",
+        ];
+        Node::start(&place, &[&arguments[..], &[listen.as_str()]].concat())
+    });
+    let client = first_session(&data, port).await;
+    let _node = starting.await.unwrap();
+    client
+        .batch_execute("select mapAdd('m', 'k', 'v')")
+        .await
+        .unwrap();
+    let read = "select mapAwLwwValue('m', 'k')::text";
+    let value: String = client.query_one(read, &[]).await.unwrap().get(0);
+    assert_eq!(value, "v");
+}
