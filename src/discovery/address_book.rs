@@ -326,9 +326,9 @@ mod tests {
         let [one, two]: [Multiaddr; 2] =
             ["/ip4/10.0.0.1/tcp/1", "/ip4/10.0.0.2/tcp/1"].map(|text| text.parse().unwrap());
         book.met(peer, vec![one.clone(), two.clone()], 1, Duration::ZERO);
-        let full = one.clone().with_p2p(peer).unwrap();
+        let full = one.with_p2p(peer).unwrap();
         book.strayed(&peer, &full, Duration::ZERO);
-        assert_eq!(book.addresses(&peer), [two.clone()]);
+        assert_eq!(book.addresses(&peer), std::slice::from_ref(&two));
         book.strayed(&peer, &two, Duration::ZERO);
         assert_eq!(book.addresses(&peer), [two]);
     }

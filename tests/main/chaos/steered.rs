@@ -31,7 +31,7 @@ impl Sabotage {
     async fn commit(self, client: &Client) {
         let (function, rule, replacement) = match self {
             Self::Nothing => return,
-            Self::OwnEcho => ("crdv.apply()", "new.site = crdv.siteid()", "false"),
+            Self::OwnEcho => ("crdv.apply()", "new.site = crdv.own_site()", "false"),
             Self::CatchUp => (
                 "crdv.missing(bigint[], bigint[])",
                 "COALESCE(v.upto, ",
