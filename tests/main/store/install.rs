@@ -86,7 +86,8 @@ async fn an_upgrade_waits_without_making_writers_queue_and_names_whom_it_waits_f
         matches!(&error, Error::Locked { holders, .. } if holders.contains(&named)),
         "{error:?}"
     );
-    assert!(written > 10 && told == 1, "{written} written, {told} told");
+    // The other writer may be caught at it, and be named as well.
+    assert!(written > 10 && told > 0, "{written} written, {told} told");
     open.batch_execute("commit").await.unwrap();
     let installed = store::install(&mut admin).await.unwrap();
     assert!(installed.definitions_applied);
