@@ -94,10 +94,11 @@ begin
   -- What covers the new operation covers the earlier ones of its site as well, so they would not both
   -- be present: when one of these was just replaced, there is nothing to look for.
   if new.ctx_sites operator(pg_catalog.=) '{}' then
-    -- The most frequent case, an element that one site writes.
+    -- The most frequent case, an element that one site writes. The sum keeps the planner from the index on
+    -- site and number, which it takes while the table has no statistics: that would read all of the site.
     delete from crdv.element e
     where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
-      and e.site = new.site and e.seq < new.seq;
+      and e.site + 0 = new.site and e.seq < new.seq;
     is_new := found;
   else
     -- An own row below the number that is named was replaced by one that is not visible yet. To delete
