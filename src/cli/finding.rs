@@ -310,10 +310,18 @@ fn judge_links(links: &[LinkStatus]) -> Vec<Finding> {
         let what = if flowing == links.len() {
             format!("{flowing} data links are up and level")
         } else {
+            let reasons: Vec<String> = links
+                .iter()
+                .filter(|link| link.state != LinkState::Streaming)
+                .filter_map(|link| link.reason.as_deref().map(super::output::harmless))
+                .collect();
             format!(
-                "{flowing} of {} data links are up; the others are being made",
-                links.len()
+                "{flowing} of {} data links are up; the others are being made: {}",
+                links.len(),
+                reasons.join("; ")
             )
+            .trim_end_matches(": ")
+            .to_owned()
         };
         findings.push(finding("SN003", Severity::Ok, what, None));
     }
@@ -500,7 +508,12 @@ mod tests {
         ] {
             let findings = judge_links(&[streaming(), link(state, false)]);
             assert_eq!(findings[0].severity, Severity::Ok);
-            assert!(findings[0].summary.starts_with("1 of 2 data links are up;"));
+            let summary = &findings[0].summary;
+            assert!(
+                summary.starts_with("1 of 2 data links are up;"),
+                "{summary}"
+            );
+            assert!(summary.ends_with("the peer's store says no"), "{summary}");
         }
     }
 

@@ -29,15 +29,15 @@ mod slot;
 pub(crate) use slot::await_visibility;
 use slot::{drop_slot, end_orphan};
 
-/// An `Open` is answered within this, with "ask again" if need be. Well below the time for which a
-/// subscriber waits.
-const OPEN_REPLY_LIMIT: Duration = Duration::from_secs(8);
+/// An `Open` is answered within this, with "ask again" and what it waits for if need be: soon, because
+/// the subscriber has nothing to tell before.
+const OPEN_REPLY_LIMIT: Duration = Duration::from_secs(3);
 
 /// Making a slot waits for every transaction that writes; longer than this is hardly worth it.
 const SLOT_LIMIT: Duration = Duration::from_secs(600);
 
 /// How often it is looked for what the making of a slot waits for.
-const WAIT_LOOK: Duration = Duration::from_secs(2);
+const WAIT_LOOK: Duration = Duration::from_secs(1);
 
 /// A dropped walsender is gone in milliseconds unless its server is drowned.
 const DROP_LIMIT: Duration = Duration::from_secs(15);

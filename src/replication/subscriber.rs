@@ -30,7 +30,7 @@ use reach::{Expected, candidates, reach};
 pub(crate) use subscription::drop_subscription;
 use subscription::{await_streaming, create_subscription, hush};
 
-/// A publisher answers within 8 s even if it has to wait.
+/// A publisher answers within seconds even if it has to wait.
 const REQUEST_LIMIT: Duration = Duration::from_secs(12);
 
 /// Telling a peer that may be gone is a courtesy.
