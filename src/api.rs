@@ -1,6 +1,9 @@
 //! The JSON of the HTTP API, shared by the server and the commands that read it.
 //!
 //! Field names are a contract (see the interface section of ARCHITECTURE.md): scripts rely on them.
+//! Sites and numbers of operations are strings.
+
+pub(crate) mod digits;
 
 mod leave;
 
@@ -28,6 +31,7 @@ pub struct Status {
     /// Its data links, both directions.
     pub links: Vec<LinkStatus>,
     /// Checkpoint per site: everything of that site up to the number is here.
+    #[serde(with = "digits::map")]
     pub vector: BTreeMap<String, i64>,
     /// What is wrong with the store's server.
     #[serde(default)]
@@ -94,6 +98,7 @@ pub struct NodeStatus {
     /// PeerId.
     pub peer_id: String,
     /// Site number of its store; 0 while the store has never been up.
+    #[serde(with = "digits")]
     pub site: i64,
     /// Human name.
     pub name: String,
@@ -216,8 +221,10 @@ pub struct Renewal {
     /// When, RFC 3339 UTC.
     pub at: String,
     /// The site before; 0 if unknown.
+    #[serde(with = "digits")]
     pub from: i64,
     /// The site since.
+    #[serde(with = "digits")]
     pub to: i64,
     /// What showed that it had to.
     pub why: String,
@@ -397,6 +404,7 @@ pub struct LinkStatus {
     /// The peer at the other end; empty if unknown (a link found on the server after a restart).
     pub peer_id: String,
     /// Its site; 0 while unknown.
+    #[serde(with = "digits")]
     pub site: i64,
     /// In or out.
     pub direction: Direction,
@@ -438,10 +446,12 @@ pub struct NodeInfo {
     /// What it said it was doing when last heard of; `None` after it left or was evicted.
     pub state: Option<NodeState>,
     /// Site of its store.
+    #[serde(with = "digits")]
     pub site: i64,
     /// `host:port` of its store as it advertises it, without credentials.
     pub store: String,
     /// Its checkpoint vector when last heard of.
+    #[serde(with = "digits::map")]
     pub vector: BTreeMap<String, i64>,
     /// Its neighbours' PeerIds when last heard of.
     pub neighbors: Vec<String>,

@@ -32,7 +32,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .filter(|file| file.peer_id == peer.0)
         .map(|file| file.site);
     match args.output {
-        Format::Json => print_json(&json!({ "peer_id": peer, "site": site }))?,
+        Format::Json => {
+            let site = site.map(|site| site.to_string());
+            print_json(&json!({ "peer_id": peer, "site": site }))?;
+        }
         Format::Table => {
             let site = site.map_or_else(
                 || "not known before the first `starling up`".to_owned(),

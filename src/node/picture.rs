@@ -220,12 +220,20 @@ impl Picture {
             let old = self.status.borrow();
             old.node.state != state || names(&old.overlay).ne(names(&status.overlay))
         };
-        let nodes = glance.directory.nodes(glance.now, SystemTime::now());
+        let mut nodes = glance.directory.nodes(glance.now, SystemTime::now());
+        // What the directory has of this node is what it said last.
+        let own = |node: &&mut NodeInfo| node.peer_id == status.node.peer_id;
+        if let Some(own) = nodes.iter_mut().find(own) {
+            own.site = status.node.site;
+            own.state = Some(state);
+            own.store.clone_from(&self.store_address);
+            own.vector.clone_from(&status.vector);
+        }
         status.members = members(&nodes, &status.members);
-        set(&self.status, status);
         let names = nodes.iter();
         telemetry::set_names(names.map(|node| (node.peer_id.as_str(), node.name.as_str())));
         set(&self.nodes, nodes);
+        set(&self.status, status);
         set(&self.topology, glance.directory.topology(glance.now));
         is_urgent
     }

@@ -20,6 +20,7 @@ pub struct RuntimeFile {
     /// PeerId.
     pub peer_id: String,
     /// Site of its store.
+    #[serde(with = "crate::api::digits")]
     pub site: i64,
     /// Human name.
     pub name: String,

@@ -256,6 +256,17 @@ async fn what_the_node_knows_is_served_and_follows_the_channels() {
         fixture.get("/v1/nodes").await.json::<Vec<NodeInfo>>().len(),
         2
     );
+    // Readers that take numbers for doubles would change them.
+    let status = fixture.get("/v1/status").await.json::<serde_json::Value>();
+    for number in [
+        &status["node"]["site"],
+        &status["links"][0]["site"],
+        &status["vector"]["42"],
+    ] {
+        assert!(number.is_string(), "{number} in {status}");
+    }
+    let nodes = fixture.get("/v1/nodes").await.json::<serde_json::Value>();
+    assert!(nodes[0]["site"].is_string(), "{nodes}");
     assert_eq!(
         fixture
             .get("/v1/topology")
