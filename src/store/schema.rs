@@ -60,6 +60,7 @@ impl Schema {
                 "0005-own-site",
                 "0006-run",
                 "0007-early-cover",
+                "0008-parameter-names",
             ),
             definitions: files!(
                 Definition,
@@ -78,6 +79,7 @@ impl Schema {
                 "nested",
                 "data",
                 "operations",
+                "typed",
             ),
         }
     }

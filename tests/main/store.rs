@@ -33,3 +33,5 @@ mod nesting;
 mod operation;
 #[path = "store/structures.rs"]
 mod structures;
+#[path = "store/typed.rs"]
+mod typed;

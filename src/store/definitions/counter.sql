@@ -13,20 +13,24 @@ group by e.id;
 comment on view crdv.counter is 'counters: id, data (numeric, so that no sum is out of its range)';
 grant select on crdv.counter to public;
 
-create or replace function crdv.counterget(id_ varchar) returns bigint
+create or replace function crdv.counterget(id text) returns bigint
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return (select sum(e.data::bigint) from crdv.element e where e.type = 'c' and e.id = id_);
 end $$;
-comment on function crdv.counterget(varchar) is 'value of a counter, null if it does not exist';
+comment on function crdv.counterget(text) is 'value of a counter, null if it does not exist';
 
 -- Only this site's share is touched, and no other operation ever covers it, so the share needs
 -- neither the context nor the care about numbers that `crdv.write` takes. As there, the transaction id
 -- comes first. The share is found by its key alone: a condition on the site could make the planner
 -- take the index of all that the site wrote.
-create or replace function crdv.counterinc(id_ varchar, delta_ bigint) returns void
+create or replace function crdv.counterinc(id text, delta bigint) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
+  delta_ alias for delta;
   share bigint;
   clock bigint;
   number bigint;
@@ -69,9 +73,9 @@ begin
     perform crdv.keep_sources(id_);
   end if;
 end $$;
-comment on function crdv.counterinc(varchar, bigint) is 'adds to a counter';
+comment on function crdv.counterinc(text, bigint) is 'adds to a counter';
 
-create or replace function crdv.counterdec(id_ varchar, delta_ bigint) returns void
+create or replace function crdv.counterdec(id text, delta bigint) returns void
 language sql volatile
-return crdv.counterinc(id_, - delta_);
-comment on function crdv.counterdec(varchar, bigint) is 'subtracts from a counter';
+return crdv.counterinc(id, - delta);
+comment on function crdv.counterdec(text, bigint) is 'subtracts from a counter';

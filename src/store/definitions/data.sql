@@ -159,7 +159,7 @@ begin atomic
 end;
 comment on function crdv.vclock_max(crdv.vclock, crdv.vclock) is 'the greater of two vectors at each place';
 
-create or replace function crdv.nexttimestamp(id_ varchar) returns crdv.vclock_and_hlc
+create or replace function crdv.nexttimestamp(id text) returns crdv.vclock_and_hlc
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   return (
@@ -172,5 +172,5 @@ begin
     crdv.next_hlc(null)
   )::crdv.vclock_and_hlc;
 end $$;
-comment on function crdv.nexttimestamp(varchar) is
+comment on function crdv.nexttimestamp(text) is
   'clocks (lts, pts) for an insert into Data: what this store has seen of each known site';

@@ -156,15 +156,20 @@ comment on view crdv.listtuple is 'lists: id, data[]; a row for each list';
 
 grant select on crdv.list, crdv.listtuple to public;
 
-create or replace function crdv.listget(id_ varchar) returns varchar[]
+create or replace function crdv.listget(id text) returns varchar[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return (select l.data from crdv.listtuple l where l.id = id_);
 end $$;
-comment on function crdv.listget(varchar) is 'entries of a list';
+comment on function crdv.listget(text) is 'entries of a list';
 
-create or replace function crdv.listgetat(id_ varchar, index_ bigint) returns varchar
+create or replace function crdv.listgetat(id text, index bigint) returns varchar
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  index_ alias for index;
 begin
   if index_ < 0 then
     return null;
@@ -174,27 +179,31 @@ begin
     where e.type = 'l' and e.op = 'a' and e.id = id_
     order by e.key, e.site offset index_ limit 1);
 end $$;
-comment on function crdv.listgetat(varchar, bigint) is 'entry of a list at an index, from 0';
+comment on function crdv.listgetat(text, bigint) is 'entry of a list at an index, from 0';
 
-create or replace function crdv.listgetfirst(id_ varchar) returns varchar
+create or replace function crdv.listgetfirst(id text) returns varchar
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return (
     select e.data from crdv.element e
     where e.type = 'l' and e.op = 'a' and e.id = id_
     order by e.key, e.site limit 1);
 end $$;
-comment on function crdv.listgetfirst(varchar) is 'first entry of a list';
+comment on function crdv.listgetfirst(text) is 'first entry of a list';
 
-create or replace function crdv.listgetlast(id_ varchar) returns varchar
+create or replace function crdv.listgetlast(id text) returns varchar
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return (
     select e.data from crdv.element e
     where e.type = 'l' and e.op = 'a' and e.id = id_
     order by e.key desc, e.site desc limit 1);
 end $$;
-comment on function crdv.listgetlast(varchar) is 'last entry of a list';
+comment on function crdv.listgetlast(text) is 'last entry of a list';
 
 -- Writes an entry between two of the list. Its key is new, so nothing of its element can be there to be
 -- covered, and a write is an insert. As everywhere, the transaction has its id before the number is drawn.
@@ -228,8 +237,11 @@ comment on function crdv.list_insert(text, text, text, text) is 'writes a list e
 revoke all on function crdv.list_insert(text, text, text, text) from public;
 
 -- At the ends, which are the most frequent places, in one statement.
-create or replace function crdv.listappend(id_ varchar, elem_ varchar) returns void
+create or replace function crdv.listappend(id text, elem text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  elem_ alias for elem;
 begin
   if crdv.siteid() is null or id_ is null or starts_with(id_, '$') or octet_length(id_) > 1900
      or octet_length(elem_) > 268435456 then
@@ -255,10 +267,13 @@ begin
     perform crdv.keep_sources(id_);
   end if;
 end $$;
-comment on function crdv.listappend(varchar, varchar) is 'appends to a list';
+comment on function crdv.listappend(text, text) is 'appends to a list';
 
-create or replace function crdv.listprepend(id_ varchar, elem_ varchar) returns void
+create or replace function crdv.listprepend(id text, elem text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  elem_ alias for elem;
 begin
   if crdv.siteid() is null or id_ is null or starts_with(id_, '$') or octet_length(id_) > 1900
      or octet_length(elem_) > 268435456 then
@@ -286,11 +301,14 @@ begin
     perform crdv.keep_sources(id_);
   end if;
 end $$;
-comment on function crdv.listprepend(varchar, varchar) is 'inserts at the start of a list';
+comment on function crdv.listprepend(text, text) is 'inserts at the start of a list';
 
-create or replace function crdv.listadd(id_ varchar, index_ bigint, elem_ varchar) returns void
+create or replace function crdv.listadd(id text, index bigint, elem text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
+  index_ alias for index;
+  elem_ alias for elem;
   near text[];
 begin
   if index_ is null or index_ < 0 then
@@ -317,12 +335,14 @@ begin
     perform crdv.list_insert(id_, near[1], near[2], elem_);
   end if;
 end $$;
-comment on function crdv.listadd(varchar, bigint, varchar) is
+comment on function crdv.listadd(text, bigint, text) is
   'inserts before the entry at an index, from 0; beyond the end, appends';
 
-create or replace function crdv.listrmv(id_ varchar, index_ bigint) returns void
+create or replace function crdv.listrmv(id text, index bigint) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
+  index_ alias for index;
   position_ text;
   number bigint;
 begin
@@ -336,14 +356,15 @@ begin
     number := crdv.write('l', id_, position_, 'r', null);
   end if;
 end $$;
-comment on function crdv.listrmv(varchar, bigint) is
+comment on function crdv.listrmv(text, bigint) is
   'removes the entry at an index, from 0; does nothing beyond the end';
 
 -- Two local writers pop different entries: the row lock of the first makes the second go on to the
 -- next row.
-create or replace function crdv.listpopfirst(id_ varchar) returns varchar
+create or replace function crdv.listpopfirst(id text) returns varchar
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
   entry record;
   number bigint;
 begin
@@ -356,11 +377,12 @@ begin
   end if;
   return null;
 end $$;
-comment on function crdv.listpopfirst(varchar) is 'removes and returns the first entry of a list';
+comment on function crdv.listpopfirst(text) is 'removes and returns the first entry of a list';
 
-create or replace function crdv.listpoplast(id_ varchar) returns varchar
+create or replace function crdv.listpoplast(id text) returns varchar
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
   entry record;
   number bigint;
 begin
@@ -373,11 +395,12 @@ begin
   end if;
   return null;
 end $$;
-comment on function crdv.listpoplast(varchar) is 'removes and returns the last entry of a list';
+comment on function crdv.listpoplast(text) is 'removes and returns the last entry of a list';
 
-create or replace function crdv.listclear(id_ varchar) returns void
+create or replace function crdv.listclear(id text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
   position_ text;
   number bigint;
 begin
@@ -389,4 +412,4 @@ begin
     number := crdv.write('l', id_, position_, 'r', null);
   end loop;
 end $$;
-comment on function crdv.listclear(varchar) is 'removes the entries of a list that are visible here';
+comment on function crdv.listclear(text) is 'removes the entries of a list that are visible here';

@@ -81,18 +81,22 @@ grant select on crdv.mapawmvr, crdv.mapawlww, crdv.maprwmvr, crdv.maprwlww, crdv
 
 -- Not through the views, whose rows hide the key: the index gives the entries in the order of their
 -- keys, and nothing has to be sorted again.
-create or replace function crdv.mapawmvrget(id_ varchar) returns crdv.mentrymvr[]
+create or replace function crdv.mapawmvrget(id text) returns crdv.mentrymvr[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return nullif(array(
     select (e.key, array_agg(e.data order by e.site))::crdv.mentrymvr from crdv.element e
     where e.type = 'm' and e.id = id_ and e.op = 'a'
     group by e.key order by e.key), '{}');
 end $$;
-comment on function crdv.mapawmvrget(varchar) is 'entries of a map, add wins, all values';
+comment on function crdv.mapawmvrget(text) is 'entries of a map, add wins, all values';
 
-create or replace function crdv.mapawlwwget(id_ varchar) returns crdv.mentry[]
+create or replace function crdv.mapawlwwget(id text) returns crdv.mentry[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return nullif(array(
     select (l.key, l.data)::crdv.mentry
@@ -103,20 +107,24 @@ begin
     ) l
     order by l.key), '{}');
 end $$;
-comment on function crdv.mapawlwwget(varchar) is 'entries of a map, add wins, last value';
+comment on function crdv.mapawlwwget(text) is 'entries of a map, add wins, last value';
 
-create or replace function crdv.maprwmvrget(id_ varchar) returns crdv.mentrymvr[]
+create or replace function crdv.maprwmvrget(id text) returns crdv.mentrymvr[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return nullif(array(
     select (e.key, array_agg(e.data order by e.site))::crdv.mentrymvr from crdv.element e
     where e.type = 'm' and e.id = id_
     group by e.key having bool_and(e.op = 'a') order by e.key), '{}');
 end $$;
-comment on function crdv.maprwmvrget(varchar) is 'entries of a map, remove wins, all values';
+comment on function crdv.maprwmvrget(text) is 'entries of a map, remove wins, all values';
 
-create or replace function crdv.maplwwget(id_ varchar) returns crdv.mentry[]
+create or replace function crdv.maplwwget(id text) returns crdv.mentry[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return nullif(array(
     select (l.key, l.data)::crdv.mentry
@@ -128,102 +136,129 @@ begin
     where l.op = 'a'
     order by l.key), '{}');
 end $$;
-comment on function crdv.maplwwget(varchar) is 'entries of a map, last wins';
+comment on function crdv.maplwwget(text) is 'entries of a map, last wins';
 
-create or replace function crdv.mapawmvrvalue(id_ varchar, key_ varchar) returns varchar[]
+create or replace function crdv.mapawmvrvalue(id text, key text) returns varchar[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  key_ alias for key;
 begin
   return (
     select array_agg(e.data order by e.site) from crdv.element e
     where e.type = 'm' and e.id = id_ and e.key = key_ and e.op = 'a');
 end $$;
-comment on function crdv.mapawmvrvalue(varchar, varchar) is 'value of a map entry, add wins, all values';
+comment on function crdv.mapawmvrvalue(text, text) is 'value of a map entry, add wins, all values';
 
-create or replace function crdv.mapawlwwvalue(id_ varchar, key_ varchar) returns varchar
+create or replace function crdv.mapawlwwvalue(id text, key text) returns varchar
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  key_ alias for key;
 begin
   return (
     select e.data from crdv.element e
     where e.type = 'm' and e.id = id_ and e.key = key_ and e.op = 'a'
     order by e.hlc desc, e.site limit 1);
 end $$;
-comment on function crdv.mapawlwwvalue(varchar, varchar) is 'value of a map entry, add wins, last value';
+comment on function crdv.mapawlwwvalue(text, text) is 'value of a map entry, add wins, last value';
 
-create or replace function crdv.maprwmvrvalue(id_ varchar, key_ varchar) returns varchar[]
+create or replace function crdv.maprwmvrvalue(id text, key text) returns varchar[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  key_ alias for key;
 begin
   return (
     select array_agg(e.data order by e.site) from crdv.element e
     where e.type = 'm' and e.id = id_ and e.key = key_
     having bool_and(e.op = 'a'));
 end $$;
-comment on function crdv.maprwmvrvalue(varchar, varchar) is 'value of a map entry, remove wins, all values';
+comment on function crdv.maprwmvrvalue(text, text) is 'value of a map entry, remove wins, all values';
 
-create or replace function crdv.maplwwvalue(id_ varchar, key_ varchar) returns varchar
+create or replace function crdv.maplwwvalue(id text, key text) returns varchar
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  key_ alias for key;
 begin
   return (
     select case e.op when 'a' then e.data end from crdv.element e
     where e.type = 'm' and e.id = id_ and e.key = key_
     order by e.hlc desc, e.site limit 1);
 end $$;
-comment on function crdv.maplwwvalue(varchar, varchar) is 'value of a map entry, last wins';
+comment on function crdv.maplwwvalue(text, text) is 'value of a map entry, last wins';
 
-create or replace function crdv.mapawmvrcontains(id_ varchar, key_ varchar) returns boolean
+create or replace function crdv.mapawmvrcontains(id text, key text) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  key_ alias for key;
 begin
   return exists (
     select from crdv.element e
     where e.type = 'm' and e.id = id_ and e.key = key_ and e.op = 'a');
 end $$;
-comment on function crdv.mapawmvrcontains(varchar, varchar) is 'whether a map has a key, add wins, all values';
+comment on function crdv.mapawmvrcontains(text, text) is 'whether a map has a key, add wins, all values';
 
 -- Which values there are does not matter here. The planner puts the other call in the place of this one.
-create or replace function crdv.mapawlwwcontains(id_ varchar, key_ varchar) returns boolean
+create or replace function crdv.mapawlwwcontains(id text, key text) returns boolean
 language sql stable
-return crdv.mapawmvrcontains(id_, key_);
-comment on function crdv.mapawlwwcontains(varchar, varchar) is 'whether a map has a key, add wins, last value';
+return crdv.mapawmvrcontains(id, key);
+comment on function crdv.mapawlwwcontains(text, text) is 'whether a map has a key, add wins, last value';
 
-create or replace function crdv.maprwmvrcontains(id_ varchar, key_ varchar) returns boolean
+create or replace function crdv.maprwmvrcontains(id text, key text) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  key_ alias for key;
 begin
   return coalesce((
     select bool_and(e.op = 'a') from crdv.element e
     where e.type = 'm' and e.id = id_ and e.key = key_), false);
 end $$;
-comment on function crdv.maprwmvrcontains(varchar, varchar) is 'whether a map has a key, remove wins, all values';
+comment on function crdv.maprwmvrcontains(text, text) is 'whether a map has a key, remove wins, all values';
 
-create or replace function crdv.maplwwcontains(id_ varchar, key_ varchar) returns boolean
+create or replace function crdv.maplwwcontains(id text, key text) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  key_ alias for key;
 begin
   return coalesce((
     select e.op = 'a' from crdv.element e
     where e.type = 'm' and e.id = id_ and e.key = key_
     order by e.hlc desc, e.site limit 1), false);
 end $$;
-comment on function crdv.maplwwcontains(varchar, varchar) is 'whether a map has a key, last wins';
+comment on function crdv.maplwwcontains(text, text) is 'whether a map has a key, last wins';
 
-create or replace function crdv.mapadd(id_ varchar, key_ varchar, value_ varchar) returns void
+create or replace function crdv.mapadd(id text, key text, value text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
+  key_ alias for key;
+  value_ alias for value;
   number bigint;
 begin
   number := crdv.write('m', id_, key_, 'a', value_);
 end $$;
-comment on function crdv.mapadd(varchar, varchar, varchar) is 'adds or replaces a map entry';
+comment on function crdv.mapadd(text, text, text) is 'adds or replaces a map entry';
 
-create or replace function crdv.maprmv(id_ varchar, key_ varchar) returns void
+create or replace function crdv.maprmv(id text, key text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
+  key_ alias for key;
   number bigint;
 begin
   number := crdv.write('m', id_, key_, 'r', null);
 end $$;
-comment on function crdv.maprmv(varchar, varchar) is 'removes a map entry';
+comment on function crdv.maprmv(text, text) is 'removes a map entry';
 
-create or replace function crdv.mapclear(id_ varchar) returns void
+create or replace function crdv.mapclear(id text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
   number bigint;
   entry text;
 begin
@@ -234,4 +269,4 @@ begin
     number := crdv.write('m', id_, entry, 'r', null);
   end loop;
 end $$;
-comment on function crdv.mapclear(varchar) is 'removes the entries of a map that are visible here';
+comment on function crdv.mapclear(text) is 'removes the entries of a map that are visible here';

@@ -21,7 +21,7 @@ begin
 end $$;
 comment on function crdv.initiallogicaltime() is 'a vector of zeros, one for each known site';
 
-create or replace function crdv.initsite(site_id_ integer) returns boolean
+create or replace function crdv.initsite(site_id integer) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if crdv.siteid() is null then
@@ -35,8 +35,8 @@ comment on function crdv.initsite(integer) is
   'always an error, as for a store that is initialised: controllers give stores their identity';
 
 create or replace function crdv.addremotesite(
-  site_id_ integer, host_ varchar, port_ varchar, dbname_ varchar, user_ varchar, password_ varchar,
-  replicate_ boolean default true
+  site_id integer, host varchar, port varchar, dbname varchar, "user" varchar, password varchar,
+  replicate boolean default true
 ) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -89,10 +89,19 @@ end $$;
 comment on function crdv.merge() is 'does nothing, with a notice: operations are merged as they arrive';
 
 create or replace function crdv.merge(
-  id_ varchar, key_ varchar, type_ "char", data_ varchar, site_ bigint,
-  lts_ crdv.vclock, pts_ crdv.hlc, op_ "char"
+  id varchar, key varchar, type "char", data varchar, site bigint,
+  lts crdv.vclock, pts crdv.hlc, op "char"
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  key_ alias for key;
+  type_ alias for type;
+  data_ alias for data;
+  site_ alias for site;
+  lts_ alias for lts;
+  pts_ alias for pts;
+  op_ alias for op;
 begin
   insert into crdv.data (id, key, type, data, site, lts, pts, op)
   values (id_, key_, type_, data_, site_, lts_, pts_, op_);

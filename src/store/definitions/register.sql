@@ -22,30 +22,36 @@ comment on view crdv.registerlww is 'registers with the last value: id, data';
 
 grant select on crdv.registermvr, crdv.registerlww to public;
 
-create or replace function crdv.registermvrget(id_ varchar) returns varchar[]
+create or replace function crdv.registermvrget(id text) returns varchar[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return (
     select array_agg(e.data order by e.site) from crdv.element e
     where e.type = 'r' and e.id = id_ and e.key = '' and e.op = 'a');
 end $$;
-comment on function crdv.registermvrget(varchar) is 'all concurrent values of a register, by site';
+comment on function crdv.registermvrget(text) is 'all concurrent values of a register, by site';
 
-create or replace function crdv.registerlwwget(id_ varchar) returns varchar
+create or replace function crdv.registerlwwget(id text) returns varchar
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return (
     select e.data from crdv.element e
     where e.type = 'r' and e.id = id_ and e.key = '' and e.op = 'a'
     order by e.hlc desc, e.site limit 1);
 end $$;
-comment on function crdv.registerlwwget(varchar) is 'the last value of a register';
+comment on function crdv.registerlwwget(text) is 'the last value of a register';
 
-create or replace function crdv.registerset(id_ varchar, value_ varchar) returns void
+create or replace function crdv.registerset(id text, value text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
+  value_ alias for value;
   number bigint;
 begin
   number := crdv.write('r', id_, '', 'a', value_);
 end $$;
-comment on function crdv.registerset(varchar, varchar) is 'sets a register';
+comment on function crdv.registerset(text, text) is 'sets a register';

@@ -52,69 +52,89 @@ grant select on crdv.setaw, crdv.setrw, crdv.setlww,
   crdv.setawtuple, crdv.setrwtuple, crdv.setlwwtuple to public;
 
 -- The index gives the members in their order, so nothing is sorted here; it would be for the tuples.
-create or replace function crdv.setawget(id_ varchar) returns varchar[]
+create or replace function crdv.setawget(id text) returns varchar[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return nullif(array(select s.data from crdv.setaw s where s.id = id_ order by s.data), '{}');
 end $$;
-comment on function crdv.setawget(varchar) is 'members of a set, add wins';
+comment on function crdv.setawget(text) is 'members of a set, add wins';
 
-create or replace function crdv.setrwget(id_ varchar) returns varchar[]
+create or replace function crdv.setrwget(id text) returns varchar[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return nullif(array(select s.data from crdv.setrw s where s.id = id_ order by s.data), '{}');
 end $$;
-comment on function crdv.setrwget(varchar) is 'members of a set, remove wins';
+comment on function crdv.setrwget(text) is 'members of a set, remove wins';
 
-create or replace function crdv.setlwwget(id_ varchar) returns varchar[]
+create or replace function crdv.setlwwget(id text) returns varchar[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
 begin
   return nullif(array(select s.data from crdv.setlww s where s.id = id_ order by s.data), '{}');
 end $$;
-comment on function crdv.setlwwget(varchar) is 'members of a set, last wins';
+comment on function crdv.setlwwget(text) is 'members of a set, last wins';
 
-create or replace function crdv.setawcontains(id_ varchar, elem_ varchar) returns boolean
+create or replace function crdv.setawcontains(id text, elem text) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  elem_ alias for elem;
 begin
   return exists (select from crdv.setaw s where s.id = id_ and s.data = elem_);
 end $$;
-comment on function crdv.setawcontains(varchar, varchar) is 'whether a set has a member, add wins';
+comment on function crdv.setawcontains(text, text) is 'whether a set has a member, add wins';
 
-create or replace function crdv.setrwcontains(id_ varchar, elem_ varchar) returns boolean
+create or replace function crdv.setrwcontains(id text, elem text) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  elem_ alias for elem;
 begin
   return exists (select from crdv.setrw s where s.id = id_ and s.data = elem_);
 end $$;
-comment on function crdv.setrwcontains(varchar, varchar) is 'whether a set has a member, remove wins';
+comment on function crdv.setrwcontains(text, text) is 'whether a set has a member, remove wins';
 
-create or replace function crdv.setlwwcontains(id_ varchar, elem_ varchar) returns boolean
+create or replace function crdv.setlwwcontains(id text, elem text) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id_ alias for id;
+  elem_ alias for elem;
 begin
   return exists (select from crdv.setlww s where s.id = id_ and s.data = elem_);
 end $$;
-comment on function crdv.setlwwcontains(varchar, varchar) is 'whether a set has a member, last wins';
+comment on function crdv.setlwwcontains(text, text) is 'whether a set has a member, last wins';
 
-create or replace function crdv.setadd(id_ varchar, value_ varchar) returns void
+create or replace function crdv.setadd(id text, value text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
+  value_ alias for value;
   number bigint;
 begin
   number := crdv.write('s', id_, value_, 'a', null);
 end $$;
-comment on function crdv.setadd(varchar, varchar) is 'adds a member to a set';
+comment on function crdv.setadd(text, text) is 'adds a member to a set';
 
-create or replace function crdv.setrmv(id_ varchar, value_ varchar) returns void
+create or replace function crdv.setrmv(id text, value text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
+  value_ alias for value;
   number bigint;
 begin
   number := crdv.write('s', id_, value_, 'r', null);
 end $$;
-comment on function crdv.setrmv(varchar, varchar) is 'removes a member from a set';
+comment on function crdv.setrmv(text, text) is 'removes a member from a set';
 
-create or replace function crdv.setclear(id_ varchar) returns void
+create or replace function crdv.setclear(id text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  id_ alias for id;
   number bigint;
   member text;
 begin
@@ -122,4 +142,4 @@ begin
     number := crdv.write('s', id_, member, 'r', null);
   end loop;
 end $$;
-comment on function crdv.setclear(varchar) is 'removes the members of a set that are visible here';
+comment on function crdv.setclear(text) is 'removes the members of a set that are visible here';

@@ -23,6 +23,9 @@ const CALLS: &[(&str, Option<&str>)] = &[
     ("currentTimeMillis() - date_part('epoch', clock_timestamp()) * 1000 between -60000 and 60000", Some("true")),
     // Registers.
     ("registerSet('r', 'v')", Some("")),
+    ("registerSet('r', 5)", Some("")),
+    ("text_of(5)", Some("5")),
+    ("registerSet('r', 'v')", Some("")),
     ("registerMvrGet('r')", Some("{v}")),
     ("registerLwwGet('r')", Some("v")),
     ("(select array_agg(r) from registerMvr r)", Some(r#"{"(r,{v})"}"#)),
@@ -56,6 +59,10 @@ const CALLS: &[(&str, Option<&str>)] = &[
     ("mapAwLwwGet('m')", Some(r#"{"(k,v)"}"#)),
     ("mapRwMvrGet('m')", Some(r#"{"(k,{v})"}"#)),
     ("mapLwwGet('m')", Some(r#"{"(k,v)"}"#)),
+    ("mapAwMvrJson('m')", Some(r#"{"k": ["v"]}"#)),
+    ("mapAwLwwJson('m')", Some(r#"{"k": "v"}"#)),
+    ("mapRwMvrJson('m')", Some(r#"{"k": ["v"]}"#)),
+    ("mapLwwJson('m')", Some(r#"{"k": "v"}"#)),
     ("mapAwMvrValue('m', 'k')", Some("{v}")),
     ("mapAwLwwValue('m', 'k')", Some("v")),
     ("mapRwMvrValue('m', 'k')", Some("{v}")),
@@ -160,7 +167,6 @@ async fn granted(client: &Client) -> (BTreeSet<String>, BTreeMap<String, String>
     let short = |text: String| {
         text.replace("character varying", "varchar")
             .replace("double precision", "float")
-            .replace("_ ", " ")
             .replace(" DEFAULT true", "")
             .to_lowercase()
     };

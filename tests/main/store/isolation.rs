@@ -71,24 +71,24 @@ async fn what_a_crowd_of_writers_was_told_is_done_is_done_once() {
 
 /// Functions as one might write them in haste.
 const SABOTAGES: [&str; 3] = [
-    "create or replace function crdv.counterinc(id_ varchar, delta_ bigint) returns void
+    "create or replace function crdv.counterinc(id text, delta bigint) returns void
      language plpgsql as $$
      declare
-       share bigint := coalesce(crdv.counterget(id_), 0) + delta_;
+       share bigint := coalesce(crdv.counterget($1), 0) + $2;
      begin
        perform pg_sleep(0.001);
-       delete from crdv.element where type = 'c' and id = id_;
-       insert into crdv.element values (id_, crdv.siteid(), crdv.siteid(), nextval('crdv.seq'), 'c',
+       delete from crdv.element e where e.type = 'c' and e.id = $1;
+       insert into crdv.element values ($1, crdv.siteid(), crdv.siteid(), nextval('crdv.seq'), 'c',
          'a', share, '{}', '{}', 1) on conflict do nothing;
      end $$",
-    "create or replace function crdv.listpopfirst(id_ varchar) returns varchar language plpgsql as $$
+    "create or replace function crdv.listpopfirst(id text) returns varchar language plpgsql as $$
      declare
-       entry text := crdv.listgetfirst(id_);
+       entry text := crdv.listgetfirst($1);
      begin
-       perform crdv.listrmv(id_, 0);
+       perform crdv.listrmv($1, 0);
        return entry;
      end $$",
-    "create or replace function crdv.setclear(id_ varchar) returns void language sql
+    "create or replace function crdv.setclear(id text) returns void language sql
        begin atomic end",
 ];
 
