@@ -7,6 +7,7 @@ pub mod config;
 pub mod demo;
 pub mod directory;
 pub mod discovery;
+pub mod driver;
 pub mod http;
 pub mod identity;
 pub mod network;

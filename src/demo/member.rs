@@ -16,11 +16,11 @@ use tokio::{
     process::{Child, ChildStdin, Command},
     time::timeout,
 };
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 use tracing::debug;
 
 use super::watch::until;
-use crate::{api::Status, http, node::runtime_file::RuntimeFile};
+use crate::{api::Status, http, node::runtime_file::RuntimeFile, postgres};
 
 /// A clean stop waits for the server's shutdown checkpoint.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -135,16 +135,11 @@ impl Member {
     pub(super) async fn connect(&self) -> anyhow::Result<Client> {
         let url = &self.file()?.store_url;
         let what = || format!("cannot connect to the store of {}", self.name);
-        let (client, connection) = timeout(CONNECT_TIMEOUT, tokio_postgres::connect(url, NoTls))
+        let config = url.parse().with_context(what)?;
+        timeout(CONNECT_TIMEOUT, postgres::connect(&config))
             .await
             .with_context(what)?
-            .with_context(what)?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%error, "store connection ended");
-            }
-        });
-        Ok(client)
+            .with_context(what)
     }
 
     /// Ends the node and its server as a power cut would.

@@ -3,6 +3,8 @@
 use anyhow::Context;
 use tokio_postgres::Client;
 
+use crate::driver::DriverError;
+
 /// Increments of the shared counter in one round, each a transaction of its own.
 pub(super) const VISITS_PER_ROUND: i64 = 10;
 
@@ -32,12 +34,17 @@ pub(super) async fn write(store: &Client, writer: &str, round: usize) -> anyhow:
     let wrong = || format!("{writer} cannot write");
     for (statement, values) in text {
         let values: Vec<_> = values.iter().map(|value| value as _).collect();
-        store.query(statement, &values).await.with_context(wrong)?;
+        store
+            .query(statement, &values)
+            .await
+            .map_err(DriverError::from)
+            .with_context(wrong)?;
     }
     for _ in 0..VISITS_PER_ROUND {
         store
             .query("select crdv.counterInc('visits', 1)", &[])
             .await
+            .map_err(DriverError::from)
             .with_context(wrong)?;
     }
     Ok(())
@@ -54,6 +61,7 @@ pub(super) async fn content(store: &Client) -> anyhow::Result<Content> {
             &[],
         )
         .await
+        .map_err(DriverError::from)
         .context("cannot read a store")?;
     Ok(Content {
         operations: u64::try_from(row.get::<_, i64>(0)).unwrap_or(0),

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     api,
     config::{self, Config, PasswordSources},
+    driver::DriverError,
     identity::{NodeName, Run},
     network,
     postgres::{
@@ -360,6 +361,7 @@ async fn pin(admin: &tokio_postgres::Config) -> anyhow::Result<()> {
     client
         .batch_execute(isolation)
         .await
+        .map_err(DriverError::from)
         .context("cannot set the isolation level of links")
 }
 

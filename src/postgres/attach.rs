@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Config};
 use super::connection::{MARK, open};
 use super::error::Error;
 use super::version::Version;
+use crate::driver::DriverError;
 
 /// How long connecting may take before the server counts as unreachable.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -68,9 +69,9 @@ async fn require_own_session(client: &Client, connection: &Config) -> Result<(),
     let row = client
         .query_one("select pg_catalog.current_setting($1, true)", &[&MARK])
         .await
-        .map_err(|source| Error::Query {
+        .map_err(|error| Error::Query {
             what: "asking for the session's settings",
-            source,
+            cause: error.into(),
         })?;
     match row.get::<_, Option<&str>>(0) {
         Some("on") => Ok(()),
@@ -85,7 +86,7 @@ fn parse(url: &str) -> Result<Config, Error> {
     let config = url
         .parse()
         .map_err(|error: tokio_postgres::Error| Error::BadUrl {
-            reason: reason(&error),
+            reason: DriverError::from(error).to_string(),
         })?;
     complete(config)
 }
@@ -113,11 +114,11 @@ fn complete(mut config: Config) -> Result<Config, Error> {
 }
 
 /// Tells the kinds of refusal apart.
-fn refine(config: &Config, error: &tokio_postgres::Error) -> Error {
+fn refine(config: &Config, error: &DriverError) -> Error {
     let address = address(config);
     let user = config.get_user().unwrap_or_default().to_owned();
     let Some(refusal) = error.as_db_error() else {
-        let reason = reason(error);
+        let reason = error.to_string();
         // The client gives up by itself when the server asks for a password that it has not.
         if reason.contains("password missing") {
             return Error::WrongPassword { address, user };
@@ -162,15 +163,6 @@ pub(super) fn address(config: &Config) -> String {
         "{host}:{}",
         config.get_ports().first().copied().unwrap_or(5432)
     )
-}
-
-/// The innermost cause: the outer ones repeat it.
-fn reason(error: &tokio_postgres::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls};
 use tracing::debug;
 
+use crate::driver::DriverError;
+
 /// What sessions of ours depend on. Given when the session starts, it wins over what is set for the
 /// server, the database, the role, or in the URL.
 ///
@@ -59,7 +61,7 @@ select pg_catalog.set_config(v.name, v.value, false)
 /// # Errors
 ///
 /// When the server cannot be reached, does not admit us, or is behind something that refuses settings.
-pub async fn open(config: &Config) -> Result<Client, tokio_postgres::Error> {
+pub async fn open(config: &Config) -> Result<Client, DriverError> {
     let (client, _) = open_with(config, &[]).await?;
     Ok(client)
 }
@@ -68,7 +70,7 @@ pub async fn open(config: &Config) -> Result<Client, tokio_postgres::Error> {
 pub(crate) async fn open_with(
     config: &Config,
     more: &[(&str, &str)],
-) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+) -> Result<(Client, JoinHandle<()>), DriverError> {
     let mut config = config.clone();
     let given = config.get_options().unwrap_or_default().to_owned();
     config.options(options(&given, PINNED.iter().chain(more)));
@@ -82,17 +84,17 @@ pub(crate) async fn open_with(
 /// # Errors
 ///
 /// When the server cannot be reached or does not admit us.
-pub async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
+pub async fn connect(config: &Config) -> Result<Client, DriverError> {
     let (client, _) = drive(config).await?;
     Ok(client)
 }
 
-async fn drive(config: &Config) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+async fn drive(config: &Config) -> Result<(Client, JoinHandle<()>), DriverError> {
     let (client, connection) = config.connect(NoTls).await?;
     let driver = tokio::spawn(async move {
         // The client's next query reports it too, to somebody who can act on it.
         if let Err(error) = connection.await {
-            debug!(%error, "connection to postgres ended");
+            debug!(error = %DriverError::from(error), "connection to postgres ended");
         }
     });
     Ok((client, driver))

@@ -51,6 +51,7 @@ use tokio_postgres::{Client, Config};
 use self::observed::{Observed, Role};
 use super::error::Error;
 use super::version::Version;
+use crate::driver::DriverError;
 
 /// How bad a finding is, from good to bad.
 #[derive(
@@ -185,7 +186,7 @@ pub async fn inspect(connection: &Config, requirements: Requirements) -> Vec<Fin
         && !matches!(error, Error::ServerTooOld { .. } | Error::NotPermitted { .. })
     {
         let what = "the server cannot be connected to";
-        let finding = Finding::bad("SP000", Severity::Critical, what, chain(&error));
+        let finding = Finding::bad("SP000", Severity::Critical, what, error.to_string());
         return vec![finding];
     }
     // As any client, because links are applied with what is set for all.
@@ -195,7 +196,7 @@ pub async fn inspect(connection: &Config, requirements: Requirements) -> Vec<Fin
             "SP000",
             Severity::Unknown,
             "the server could not be examined",
-            chain(&error),
+            error.to_string(),
         )],
     }
 }
@@ -218,22 +219,6 @@ pub async fn require_fit(
     Err(Error::Unfit { address, findings })
 }
 
-/// An error with its causes, as one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some errors say their cause themselves.
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
-}
-
 /// Examines the server that `client` is connected to, as the role and in the database that it is
 /// connected with. Changes nothing. Findings come in the order of their codes.
 pub async fn examine(client: &Client, requirements: Requirements) -> Vec<Finding> {
@@ -243,7 +228,7 @@ pub async fn examine(client: &Client, requirements: Requirements) -> Vec<Finding
             "SP000",
             Severity::Unknown,
             "the server could not be examined",
-            chain(&error),
+            DriverError::from(error).to_string(),
         )],
     }
 }
@@ -260,9 +245,9 @@ pub fn worst(findings: &[Finding]) -> Severity {
 
 /// Fails unless the server and the role can carry a store at all.
 pub(super) async fn require(client: &Client, address: &str) -> Result<Version, Error> {
-    let failed = |source| Error::Query {
+    let failed = |error: tokio_postgres::Error| Error::Query {
         what: "examining the server",
-        source,
+        cause: error.into(),
     };
     let found = observed::version(client).await.map_err(failed)?;
     if found.major < Version::OLDEST_MAJOR {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::doctor::Finding;
 use super::version::Version;
+use crate::driver::DriverError;
 
 /// Why a server could not be set up, started, stopped or attached to.
 ///
@@ -227,12 +228,12 @@ pub enum Error {
         source: io::Error,
     },
     /// A query failed.
-    #[error("{what} failed")]
+    #[error("{what} failed: {cause}")]
     Query {
         /// What we were doing.
         what: &'static str,
         /// PostgreSQL's reason.
-        source: tokio_postgres::Error,
+        cause: DriverError,
     },
     /// The connection string cannot be read.
     #[error("not a PostgreSQL connection string: {reason}")]

@@ -257,9 +257,9 @@ async fn reconfigure(home: &Arc<Home>, answer: &Answer) -> Result<bool, Error> {
             &[&conf::OURS],
         )
         .await
-        .map_err(|source| Error::Query {
+        .map_err(|error| Error::Query {
             what: "reading the server's settings",
-            source,
+            cause: error.into(),
         })?;
     if !waiting.is_empty() {
         let names: Vec<String> = waiting.iter().map(|row| row.get(0)).collect();
@@ -271,9 +271,9 @@ async fn reconfigure(home: &Arc<Home>, answer: &Answer) -> Result<bool, Error> {
             .client
             .execute("select pg_catalog.pg_reload_conf()", &[])
             .await
-            .map_err(|source| Error::Query {
+            .map_err(|error| Error::Query {
                 what: "reloading the settings",
-                source,
+                cause: error.into(),
             })?;
     }
     Ok(true)

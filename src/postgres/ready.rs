@@ -15,6 +15,7 @@ use super::home::{Endpoint, Home};
 use super::pid_file::{PidFile, Status};
 use super::postmaster::Postmaster;
 use super::version::Version;
+use crate::driver::DriverError;
 
 /// Between two questions to a server that starts. A start takes about 100 ms.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
@@ -111,13 +112,13 @@ async fn probe(home: &Home, pid: i32) -> Result<Probe, Error> {
                 let maintenance = Home::connection(&socket_dir, port, "postgres");
                 create_database(&maintenance, database)
                     .await
-                    .map_err(|source| match source.code() {
+                    .map_err(|cause| match cause.code() {
                         Some(&SqlState::DISK_FULL) => Error::DiskFull {
                             dir: home.layout.base.clone(),
                         },
                         _ => Error::Query {
                             what: "creating the database",
-                            source,
+                            cause,
                         },
                     })?;
                 return Ok(Probe::Starting);
@@ -125,7 +126,7 @@ async fn probe(home: &Home, pid: i32) -> Result<Probe, Error> {
             Some(_) => {
                 return Err(Error::Query {
                     what: "connecting to our server",
-                    source: error,
+                    cause: error,
                 });
             }
         },
@@ -153,10 +154,11 @@ async fn probe(home: &Home, pid: i32) -> Result<Probe, Error> {
 }
 
 /// Makes our database; at the first start, or when a crash came between `initdb` and this.
-async fn create_database(config: &Config, database: &str) -> Result<(), tokio_postgres::Error> {
+async fn create_database(config: &Config, database: &str) -> Result<(), DriverError> {
     let name = database.replace('"', "\"\"");
     open(config)
         .await?
         .batch_execute(&format!("create database \"{name}\""))
         .await
+        .map_err(DriverError::from)
 }

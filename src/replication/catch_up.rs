@@ -242,7 +242,10 @@ fn applying(error: tokio_postgres::Error) -> Error {
 }
 
 fn broke(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {
-    move |source| Error::Publisher { what, source }
+    move |source| Error::Publisher {
+        what,
+        cause: source.into(),
+    }
 }
 
 #[cfg(test)]

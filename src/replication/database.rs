@@ -12,6 +12,7 @@ use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Config};
 
 use super::error::Error;
+use crate::driver::DriverError;
 use crate::postgres;
 
 /// A local server answers at once, unless it is starting, stopping or drowned.
@@ -56,10 +57,7 @@ impl Drop for Session {
 }
 
 /// Opens a session whose statements end after `limit`.
-pub(crate) async fn connect(
-    store: &Config,
-    limit: Duration,
-) -> Result<Session, tokio_postgres::Error> {
+pub(crate) async fn connect(store: &Config, limit: Duration) -> Result<Session, DriverError> {
     let mut config = store.clone();
     config
         .connect_timeout(CONNECT_LIMIT)
@@ -134,10 +132,11 @@ impl From<Lsn> for PgLsn {
 /// Names what was tried when the local store refuses.
 pub(crate) fn refused(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {
     move |source| {
-        if source.is_closed() {
-            Error::StoreUnreachable(source)
+        let cause = DriverError::from(source);
+        if cause.is_closed() {
+            Error::StoreUnreachable(cause)
         } else {
-            Error::Store { what, source }
+            Error::Store { what, cause }
         }
     }
 }

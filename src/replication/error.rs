@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::protocol::code;
+use crate::driver::DriverError;
 
 /// The other controller could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,40 +20,30 @@ pub enum TransportError {
     Garbled(String),
 }
 
-/// What the server said, or what the system said about the connection: the client's own error only
-/// says which of the two it was.
-pub(crate) fn words(error: &tokio_postgres::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
-}
-
 /// A step on a link failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Our store cannot be reached.
-    #[error("store unreachable: {}", words(.0))]
-    StoreUnreachable(#[source] tokio_postgres::Error),
+    #[error("store unreachable: {0}")]
+    StoreUnreachable(DriverError),
     /// Our store is reachable, but is not installed or not identified yet.
     #[error("store not ready: {0}")]
     StoreNotReady(String),
     /// Our store refused a statement.
-    #[error("store refused {what}: {}", words(source))]
+    #[error("store refused {what}: {cause}")]
     Store {
         /// What was tried.
         what: &'static str,
         /// The server's answer.
-        source: tokio_postgres::Error,
+        cause: DriverError,
     },
     /// The publisher's store broke off or refused.
-    #[error("the publisher's store refused {what}: {}", words(source))]
+    #[error("the publisher's store refused {what}: {cause}")]
     Publisher {
         /// What was tried.
         what: &'static str,
         /// The server's answer.
-        source: tokio_postgres::Error,
+        cause: DriverError,
     },
     /// None of the publisher's addresses leads to its store.
     #[error("the peer's store cannot be reached on port {port} of {hosts}: {last}")]

@@ -3,6 +3,8 @@
 use thiserror::Error as ThisError;
 use tokio_postgres::error::SqlState;
 
+use crate::driver::DriverError;
+
 /// Why a store could not be installed or identified.
 ///
 /// Every step is one transaction, so after any of these the store is as the last finished step left
@@ -38,13 +40,12 @@ pub enum Error {
     ForeignSchema,
 
     /// The role may not do what installing needs.
-    #[error("the role may not {attempt}; use the owner of the database or a superuser")]
+    #[error("the role may not {attempt}; use the owner of the database or a superuser: {cause}")]
     Privilege {
         /// What was attempted.
         attempt: &'static str,
         /// The server's refusal.
-        #[source]
-        source: tokio_postgres::Error,
+        cause: DriverError,
     },
 
     /// The store has no tables yet: it is identified only after it was installed.
@@ -80,13 +81,12 @@ pub enum Error {
     },
 
     /// A statement failed, or the connection did. If it was the commit, it may have happened.
-    #[error("cannot {attempt}")]
+    #[error("cannot {attempt}: {cause}")]
     Database {
         /// What was attempted.
         attempt: &'static str,
         /// The server's or the connection's error.
-        #[source]
-        source: tokio_postgres::Error,
+        cause: DriverError,
     },
 
     /// Others hold locks on the store for too long.
@@ -103,47 +103,46 @@ pub enum Error {
     },
 
     /// A migration failed and left nothing behind.
-    #[error("migration {id} ({name}) failed")]
+    #[error("migration {id} ({name}) failed: {cause}")]
     Migration {
         /// The migration's number.
         id: i32,
         /// The migration's name.
         name: String,
         /// The server's error.
-        #[source]
-        source: tokio_postgres::Error,
+        cause: DriverError,
     },
 
     /// A file of functions and views failed; all of them are as they were.
-    #[error("definitions {name} failed")]
+    #[error("definitions {name} failed: {cause}")]
     Definition {
         /// The file's name.
         name: String,
         /// The server's error.
-        #[source]
-        source: tokio_postgres::Error,
+        cause: DriverError,
     },
 }
 
 impl Error {
     /// Whether a lock was not to be had at once.
     pub(super) fn is_locked(&self) -> bool {
-        let (Self::Database { source, .. }
-        | Self::Migration { source, .. }
-        | Self::Definition { source, .. }) = self
+        let (Self::Database { cause, .. }
+        | Self::Migration { cause, .. }
+        | Self::Definition { cause, .. }) = self
         else {
             return false;
         };
-        source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+        cause.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
     }
 
     /// For `map_err`: names what was attempted.
     pub(super) fn attempt(attempt: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
         move |source| {
-            if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
-                Self::Privilege { attempt, source }
+            let cause = DriverError::from(source);
+            if cause.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+                Self::Privilege { attempt, cause }
             } else {
-                Self::Database { attempt, source }
+                Self::Database { attempt, cause }
             }
         }
     }

@@ -161,10 +161,10 @@ impl Schema {
     async fn migrate(&self, transaction: &Transaction<'_>, done: i32) -> Result<(), Error> {
         let id = done + 1;
         let migration = &self.migrations[usize::try_from(done).unwrap_or_default()];
-        let failed = |source| Error::Migration {
+        let failed = |source: tokio_postgres::Error| Error::Migration {
             id,
             name: migration.name.clone(),
-            source,
+            cause: source.into(),
         };
         match transaction.batch_execute(&migration.sql).await {
             Err(error) if error.code() == Some(&SqlState::DUPLICATE_SCHEMA) => {
@@ -199,7 +199,7 @@ impl Schema {
                 .await
                 .map_err(|source| Error::Definition {
                     name: definition.name.clone(),
-                    source,
+                    cause: source.into(),
                 })?;
         }
         access::settle(transaction, &self.objects()).await?;

@@ -43,6 +43,28 @@ pub(crate) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "an error of the driver is kept as one that says what the server said",
+        check: driver_errors,
+        bad: &[
+            &[(
+                "src/store/error.rs",
+                "    Lost {\n        source: tokio_postgres::Error,\n    },\n",
+            )],
+            &[("src/a.rs", "    Lost(#[source] tokio_postgres::Error),\n")],
+        ],
+        good: &[
+            &[(
+                "src/driver.rs",
+                "pub struct DriverError(tokio_postgres::Error);\n",
+            )],
+            &[(
+                "src/a.rs",
+                "fn f(error: tokio_postgres::Error) -> Error {}\n    cause: DriverError,\n",
+            )],
+            &[("tests/main/a.rs", "    error: tokio_postgres::Error,\n")],
+        ],
+    },
+    Rule {
         name: "modules are files named by what they hold",
         check: module_names,
         bad: &[
@@ -133,6 +155,18 @@ fn arrows(tree: &Tree) -> Vec<String> {
         }
     }
     found
+}
+
+/// A field or variant of the driver's type, which prints as "db error".
+fn driver_errors(tree: &Tree) -> Vec<String> {
+    each_line(tree, |path, line| {
+        let line = line.trim();
+        let is_kept = line.ends_with(": tokio_postgres::Error,")
+            || line.ends_with(" tokio_postgres::Error),")
+            || line.ends_with("(tokio_postgres::Error),");
+        (in_source(path) && is_kept && path != "src/driver.rs")
+            .then(|| "keep a crate::driver::DriverError".to_owned())
+    })
 }
 
 fn without_comments(code: &str) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
 
+use crate::driver::DriverError;
 use crate::replication::database::{Session, refused};
 use crate::replication::error::Error;
 use crate::replication::names::LinkName;
@@ -80,6 +81,7 @@ pub(super) async fn drop_slot(session: &Session, name: &str) -> Result<(), Error
                 .await
         {
             // Without the right to do so we wait until the subscriber lets go.
+            let error = DriverError::from(error);
             tracing::debug!(slot = name, %error, "walsender not terminated");
         }
         match session

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::driver::DriverError;
 use crate::identity::NodeName;
 use crate::replication::database::{Session, connect};
 use crate::replication::desired::Neighbor;
-use crate::replication::error::{Error, words};
+use crate::replication::error::Error;
 use crate::replication::names::LinkName;
 use crate::replication::protocol::Offer;
 
@@ -161,7 +162,7 @@ async fn enter(host: &str, offer: &Offer, expected: &Expected<'_>) -> Result<Ses
                 Some(answer) if !answer.code().code().starts_with("57P") => {
                     Miss::TurnedAway(answer.message().to_owned())
                 }
-                _ => Miss::NoEntry(words(&error)),
+                _ => Miss::NoEntry(error.to_string()),
             })?;
     let shown = session
         .query_opt(
@@ -170,7 +171,7 @@ async fn enter(host: &str, offer: &Offer, expected: &Expected<'_>) -> Result<Ses
             &[&expected.link.to_string()],
         )
         .await
-        .map_err(|error| Miss::Imposter(words(&error)))?;
+        .map_err(|error| Miss::Imposter(DriverError::from(error).to_string()))?;
     let Some(shown) = shown else {
         return Err(Miss::Imposter("it has no identity".to_owned()));
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::driver::DriverError;
 use crate::identity::Site;
 use crate::replication::database::{Session, refused};
 use crate::replication::desired::Neighbor;
@@ -21,7 +22,7 @@ pub(super) async fn hush(session: &Session) {
     let quiet = "set log_statement = 'none'; set log_min_duration_statement = -1;
                  set log_min_error_statement = 'panic'";
     if let Err(error) = session.batch_execute(quiet).await {
-        tracing::debug!(%error, "statement logging not switched off");
+        tracing::debug!(error = %DriverError::from(error), "statement logging not switched off");
     }
 }
 

@@ -223,8 +223,8 @@ async fn a_prepared_transaction_is_named_and_keeps_the_site_from_being_given_up(
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, store::Error::Database { source, .. }
-            if source.code() == Some(&SqlState::OBJECT_IN_USE)),
+        matches!(&error, store::Error::Database { cause, .. }
+            if cause.code() == Some(&SqlState::OBJECT_IN_USE)),
         "{error:?}"
     );
     // It may still be committed, whatever the store takes from others.

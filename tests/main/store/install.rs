@@ -214,6 +214,8 @@ async fn changed_definitions_are_applied_and_broken_ones_are_not() {
     ));
     let error = schema.install(&mut client).await.unwrap_err();
     assert!(matches!(error, Error::Definition { .. }), "{error:?}");
+    let told = " failed: ERROR 42723: function \"answer\" already exists";
+    assert!(error.to_string().contains(told), "{error}");
     assert_eq!(text(&client, "select crdv.answer()::text").await, "42");
 }
 
@@ -276,6 +278,11 @@ async fn an_ordinary_role_installs_into_its_own_database_only() {
     let mut client = admin;
     let error = store::install(&mut client).await.unwrap_err();
     assert!(matches!(error, Error::Privilege { .. }), "{error:?}");
+    let told = format!(
+        "; use the owner of the database or a superuser: ERROR 42501: permission denied for database {}",
+        database.name
+    );
+    assert!(error.to_string().ends_with(&told), "{error}");
 
     let grant = format!(
         "reset role; alter database {} owner to {role}; set role {role}",
