@@ -11,6 +11,8 @@
 mod alone;
 #[path = "main/chaos.rs"]
 mod chaos;
+#[path = "main/chaos_nodes.rs"]
+mod chaos_nodes;
 #[path = "main/cli.rs"]
 mod cli;
 #[path = "main/clocks.rs"]

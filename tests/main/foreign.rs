@@ -27,7 +27,7 @@ wal_keep_size = 64MB
 ";
 
 /// A server that no controller looks after. Dropping it stops it.
-struct Foreign {
+pub(crate) struct Foreign {
     root: PathBuf,
     port: u16,
     /// Which of its data directories is in use.
@@ -35,7 +35,7 @@ struct Foreign {
 }
 
 impl Foreign {
-    async fn start(root: &Path) -> Self {
+    pub(crate) async fn start(root: &Path) -> Self {
         let root = root.join("server");
         fs::create_dir(&root).unwrap();
         if Uid::effective().is_root() {
@@ -67,7 +67,7 @@ impl Foreign {
         server
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/shop", self.port)
     }
 
@@ -104,7 +104,7 @@ impl Foreign {
             .unwrap()
     }
 
-    fn up(&self) {
+    pub(crate) fn up(&self) {
         let (data, log) = (self.data.to_str().unwrap(), self.root.join("log"));
         // The output would keep the caller waiting for as long as the server runs.
         self.run(
@@ -113,16 +113,16 @@ impl Foreign {
         );
     }
 
-    fn down(&self, mode: &str) {
+    pub(crate) fn down(&self, mode: &str) {
         self.run(
             "pg_ctl",
             &["-D", self.data.to_str().unwrap(), "-m", mode, "-w", "stop"],
         );
     }
 
-    /// A standby that has what is there now; it follows nobody until it is [`promoted`](Self::promote).
-    fn base_backup(&self) -> PathBuf {
-        let backup = self.root.join("backup");
+    /// A standby in a folder of that name that has what is there now; it follows nobody until it is [`promoted`](Self::promote).
+    pub(crate) fn base_backup(&self, name: &str) -> PathBuf {
+        let backup = self.root.join(name);
         let (folder, port) = (self.root.to_str().unwrap(), self.port.to_string());
         let target = backup.to_str().unwrap();
         let how = [
@@ -134,7 +134,7 @@ impl Foreign {
     }
 
     /// The standby takes the server's place, and its address.
-    fn promote(&mut self, standby: PathBuf) {
+    pub(crate) fn promote(&mut self, standby: PathBuf) {
         self.down("immediate");
         self.data = standby;
         self.up();
@@ -147,7 +147,7 @@ impl Foreign {
     /// What an operator does with a dump of the schema.
     /// In one transaction: a running apply worker goes on with a table that was made again under its name,
     /// also while that has neither its rows nor its key yet.
-    fn restore(&self, dump: &str) {
+    pub(crate) fn restore(&self, dump: &str) {
         let url = self.url();
         self.run(
             "psql",
@@ -167,7 +167,7 @@ impl Foreign {
         );
     }
 
-    fn dump(&self) -> String {
+    pub(crate) fn dump(&self) -> String {
         let file = self.root.join("dump.sql").to_str().unwrap().to_owned();
         self.run("pg_dump", &["-n", "crdv", "-f", &file, &self.url()]);
         file
@@ -233,7 +233,7 @@ async fn a_promoted_standby_acknowledges_nothing_before_its_controller_has_seen_
     let root = folder_of_its_own();
     let (a, b, mut server) = pair(root.path()).await;
     let before = site(&b);
-    let standby = server.base_backup();
+    let standby = server.base_backup("standby");
     increment(&b, 10).await;
     same(&[&a, &b], 12).await;
 

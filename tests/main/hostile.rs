@@ -18,7 +18,7 @@ use crate::process;
 
 /// A setting, and a value under which sessions, senders and apply workers have to do as always. What a
 /// version does not know is left out.
-const HOSTILE: &[(&str, &str)] = &[
+pub(crate) const HOSTILE: &[(&str, &str)] = &[
     // Limits that would end what we do.
     ("statement_timeout", "1ms"),
     ("lock_timeout", "1ms"),
@@ -224,7 +224,7 @@ impl Pair {
 }
 
 /// As the right side of `set`: lists are lists of words.
-fn list(name: &str, value: &str) -> String {
+pub(crate) fn list(name: &str, value: &str) -> String {
     match name {
         "search_path" => value.to_owned(),
         _ => format!("'{value}'"),

@@ -41,6 +41,13 @@ impl Node {
         node
     }
 
+    /// Starts a node on a copy of this one's folder, with the same arguments and `more`.
+    pub(crate) fn twin(&self, data: &Path, more: &[&str]) -> Self {
+        let own = self.arguments.iter().map(String::as_str);
+        let arguments: Vec<_> = own.chain(more.iter().copied()).collect();
+        Self::start(data, &arguments)
+    }
+
     /// Starts the node again on the same data directory.
     pub(crate) fn resume(&mut self) {
         assert!(self.child.is_none(), "still running");

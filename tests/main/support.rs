@@ -212,3 +212,11 @@ impl Store {
         client
     }
 }
+
+/// As long as a standby is awaited that does not exist, no commit returns or becomes visible.
+pub(crate) async fn set_standby(client: &Client, name: &str) {
+    let sql = format!("alter system set synchronous_standby_names = {name}");
+    // The server may crash at any time; the end of a run sets it right.
+    let _ = client.batch_execute(&sql).await;
+    let _ = client.batch_execute("select pg_reload_conf()").await;
+}

@@ -8,10 +8,10 @@ use starling::replication::Departure;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
-use super::trouble::set_standby;
 use super::verdict::{complaints, differences, losses};
 use super::workload::{Tally, Written};
 use crate::engines::{Cluster, Node, PATIENCE, until};
+use crate::support::set_standby;
 
 /// How long stores that have all that they will get may take to become equal all the same.
 const BROKEN_PATIENCE: Duration = Duration::from_secs(2);

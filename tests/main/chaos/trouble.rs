@@ -10,10 +10,10 @@ use rand::rngs::StdRng;
 use starling::postgres;
 use starling::replication::Departure;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::Client;
 
 use super::{Course, NODES};
 use crate::engines::Cluster;
+use crate::support::set_standby;
 
 /// Links that the cluster tends to; few of them leave no other way round.
 const LINKS: usize = 6;
@@ -147,12 +147,4 @@ impl Trouble<'_> {
             self.connect(a.min(b), a.max(b));
         }
     }
-}
-
-/// As long as a standby is awaited that does not exist, no commit returns or becomes visible.
-pub(super) async fn set_standby(client: &Client, name: &str) {
-    let sql = format!("alter system set synchronous_standby_names = {name}");
-    // The server may crash at any time; the end of the run sets it right.
-    let _ = client.batch_execute(&sql).await;
-    let _ = client.batch_execute("select pg_reload_conf()").await;
 }
