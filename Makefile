@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(wildcard tests/*.sh deployment/*.sh deployment/*/*.sh)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-matrix build verify fix bench bench-store bench-overlay simulate sockets smoke-docker clean
+.PHONY: help demo test test-matrix build verify fix bench bench-store bench-overlay simulate sockets chaos smoke-docker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,11 @@ simulate: ## the overlay's scenarios in full size, to docs/overlay/results (SIMU
 
 sockets: ## a hundred nodes on loopback beside a hundred simulated ones: fails where they differ (SOCKETS=50)
 	$(CARGO) run --locked --release --package starling --example loopback -- $(SOCKETS)
+
+chaos: ## whole nodes under every kind of trouble, with writers at each (SECONDS=1800 SEED=7)
+	@deployment/setup.sh linker postgresql nextest
+	STARLING_CHAOS_SECONDS=$(or $(SECONDS),600) $(if $(SEED),STARLING_CHAOS_SEED=$(SEED)) \
+		$(CARGO) nextest run --locked --profile campaign --no-capture chaos_nodes::whole
 
 smoke-docker: ## three nodes in containers; one is cut off while writes go on (needs a Docker engine)
 	deployment/compose/smoke.sh

@@ -89,10 +89,10 @@ impl Flock {
             }
             Event::Leave => return self.leave(node).await,
             Event::Clone => return self.copy_machine(node).await,
-            Event::Snapshot => self.put_back(node, "").await,
-            Event::Backup => self.put_back(node, "postgres").await,
-            Event::Promotion => self.promote().await,
-            Event::Dump => self.restore_dump().await,
+            Event::Snapshot => return self.put_back(node, "").await,
+            Event::Backup => return self.put_back(node, "postgres").await,
+            Event::Promotion => return self.promote().await,
+            Event::Dump => return self.restore_dump().await,
             Event::Restart => {
                 let mode = ["fast", "immediate"][usize::from(self.draw(0..2) == 0)];
                 self.server.down(mode);
@@ -158,22 +158,13 @@ impl Flock {
         clients.open(&twin.runtime().store_url).await;
         let pause = Duration::from_millis(self.draw(0..5_000));
         sleep(pause).await;
-        let wrong = self.part(&mut twin).await;
+        let wrong = departed(&mut twin);
         self.disperse(clients).await;
         wrong
     }
 
-    async fn part(&mut self, twin: &mut Node) -> Option<String> {
-        let (code, _, stderr) = twin.run(&LEAVE);
-        let wrong = (code != 0).then(|| format!("leave of a copy ended with {code}: {stderr}"));
-        if wrong.is_none() {
-            twin.wait();
-        }
-        wrong
-    }
-
     /// Puts a part of a node's folder back to what it was some seconds ago.
-    async fn put_back(&mut self, node: usize, part: &str) {
+    async fn put_back(&mut self, node: usize, part: &str) -> Option<String> {
         let snapshot = self.path("snapshot");
         self.members[node].node.kill();
         let place = self.members[node].node.data.join(part);
@@ -181,29 +172,32 @@ impl Flock {
         self.resume(node).await;
         let pause = Duration::from_millis(self.draw(500..6_000));
         sleep(pause).await;
-        self.hand_over(node).await;
+        let lacks = self.hand_over(node).await;
         self.members[node].node.kill();
         copy(&snapshot, &place);
         self.resume(node).await;
+        lacks
     }
 
-    async fn promote(&mut self) {
+    async fn promote(&mut self) -> Option<String> {
         let name = self.name();
         let standby = self.server.base_backup(&name);
         let pause = Duration::from_millis(self.draw(500..4_000));
         sleep(pause).await;
-        self.hand_over(PRIVATE).await;
+        let lacks = self.hand_over(PRIVATE).await;
         self.server.promote(standby);
         self.members[PRIVATE].open().await;
+        lacks
     }
 
-    async fn restore_dump(&mut self) {
+    async fn restore_dump(&mut self) -> Option<String> {
         let dump = self.server.dump();
         let pause = Duration::from_millis(self.draw(500..4_000));
         sleep(pause).await;
-        self.hand_over(PRIVATE).await;
+        let lacks = self.hand_over(PRIVATE).await;
         self.server.restore(&dump);
         self.members[PRIVATE].open().await;
+        lacks
     }
 
     async fn set(&mut self, node: usize) {
@@ -253,4 +247,14 @@ async fn pinned(url: &str) -> Option<Client> {
 fn stopped(node: &mut Node) -> Option<String> {
     let code = node.terminate();
     (code != Some(0)).then(|| format!("a node that was stopped ended with {code:?}"))
+}
+
+/// Lets a copy leave; what was wrong with how it did.
+fn departed(twin: &mut Node) -> Option<String> {
+    let (code, _, stderr) = twin.run(&LEAVE);
+    if code != 0 {
+        return Some(format!("leave of a copy ended with {code}: {stderr}"));
+    }
+    let ended = twin.wait();
+    (ended != Some(0)).then(|| format!("a copy that had left ended with {ended:?}"))
 }

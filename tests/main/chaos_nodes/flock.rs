@@ -7,11 +7,12 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use starling::api::NodeState;
 use tempfile::TempDir;
+use tokio::time::{Duration, Instant, sleep};
 
 use super::Sabotage;
 use super::clients::Clients;
 use crate::foreign::Foreign;
-use crate::process::{Node, eventually};
+use crate::process::{Node, PATIENCE, eventually};
 use crate::restore::{LOCAL, folder_of_its_own};
 
 /// Nodes with private servers. One more has its store on a server of the user's.
@@ -123,8 +124,9 @@ impl Flock {
         self.acknowledged.extend(acknowledged);
     }
 
-    /// Nobody writes at a node any more, and another one has all that was acknowledged there.
-    pub(super) async fn hand_over(&self, of: usize) {
+    /// Nobody writes at a node any more, and another one has all that was acknowledged there; what it lacks, if it
+    /// does not get all of it.
+    pub(super) async fn hand_over(&self, of: usize) -> Option<String> {
         let clients = &self.members[of].clients;
         clients.shut().await;
         let tokens = clients.acknowledged.lock().unwrap().clone();
@@ -132,11 +134,22 @@ impl Flock {
         let client = peer.client().await;
         let sql = "select count(distinct key) from crdv.element
                     where type = 's' and id = 'log' and op = 'a' and key = any($1)";
-        eventually("a peer has all that was acknowledged", async || {
+        let since = Instant::now();
+        loop {
             let row = client.query_one(sql, &[&tokens]).await.unwrap();
-            usize::try_from(row.get::<_, i64>(0)) == Ok(tokens.len())
-        })
-        .await;
+            let here = usize::try_from(row.get::<_, i64>(0)).unwrap();
+            if here == tokens.len() {
+                return None;
+            }
+            if since.elapsed() > PATIENCE {
+                let lacks = tokens.len() - here;
+                return Some(format!(
+                    "a peer lacks {lacks} of what {} acknowledged",
+                    clients.name
+                ));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Nothing happens any more: the nodes once they are well, and all that was acknowledged at any time.

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const DIGEST: &str = "select md5(string_agg(concat_ws('|', type, id, key, site, seq, op, data, ctx_sites, ctx_seqs, hlc),
     ',' order by type, id, key, site)) from crdv.element where type not in ('v', 'k')";
 
-const COUNTED: &str = "select crdv.counterGet('sum')::text";
+const COUNTED: &str = "select coalesce(crdv.counterGet('sum'), 0)::text";
 
 const REPEATED: &str = "select (count(*) - count(distinct (site, seq)))::text from crdv.element";
 
