@@ -90,7 +90,8 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let url = format!("host=127.0.0.1 user=u port={port}");
-        let refused = crate::postgres::connect(&url.parse().unwrap()).await;
+        let config: crate::postgres::Conninfo = url.parse().unwrap();
+        let refused = crate::postgres::connect(&config).await;
         let told = refused.unwrap_err().to_string();
         assert!(told.starts_with("Connection refused"), "{told}");
     }

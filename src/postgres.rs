@@ -17,6 +17,7 @@ mod attach;
 mod binaries;
 mod conf;
 mod connection;
+mod conninfo;
 mod diagnosis;
 pub mod doctor;
 mod error;
@@ -30,14 +31,18 @@ mod private;
 mod ready;
 mod sizing;
 mod supervisor;
+mod tls;
 mod version;
 
 pub use self::attach::{Attached, attach, attach_to};
 pub(crate) use self::connection::open_with;
 pub use self::connection::{connect, open};
+pub(crate) use self::conninfo::split_value;
+pub use self::conninfo::{BadConninfo, Conninfo};
 pub use self::error::Error;
 pub use self::private::{Lifecycle, PrivateConfig, PrivateServer};
 pub use self::sizing::Sizing;
+pub use self::tls::TlsTrouble;
 pub use self::version::Version;
 
 /// The bootstrap superuser of a private server. It has no password: it comes in over the local

@@ -63,5 +63,7 @@ mod sockets;
 mod store;
 #[path = "main/support.rs"]
 mod support;
+#[path = "main/tls.rs"]
+mod tls;
 #[path = "main/versions.rs"]
 mod versions;

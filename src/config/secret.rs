@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::postgres::{BadConninfo, Conninfo, split_value};
+
 /// What stands in the place of a secret.
 pub(super) const MASK: &str = "***";
 
@@ -59,11 +61,13 @@ impl PostgresUrl {
         }
     }
 
-    /// What the driver makes of it.
+    /// How to connect.
     #[must_use]
-    pub fn parsed(&self) -> tokio_postgres::Config {
+    pub fn parsed(&self) -> Conninfo {
         // `FromStr` let nothing else in.
-        self.0.parse().unwrap_or_default()
+        self.0
+            .parse()
+            .unwrap_or_else(|_| tokio_postgres::Config::new().into())
     }
 }
 
@@ -71,15 +75,9 @@ impl FromStr for PostgresUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed: tokio_postgres::Config = text.parse().map_err(|error| {
-            // The driver's error names the option, not the whole string: nothing leaks.
-            let error: &dyn std::error::Error = &error;
-            let cause = error
-                .source()
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
-            format!("this is not a PostgreSQL connection string{cause}")
-        })?;
+        let parsed: Conninfo = text
+            .parse()
+            .map_err(|error: BadConninfo| error.to_string())?;
         if parsed.get_hosts().is_empty() && parsed.get_hostaddrs().is_empty() {
             return Err("this connection string names no host".to_owned());
         }
@@ -153,22 +151,6 @@ fn mask_pairs(pairs: &str) -> String {
         rest = tail.trim_start();
     }
     masked.join(" ")
-}
-
-/// The value at the front of `text` (quoted or bare, with backslash escapes) and what follows it.
-fn split_value(text: &str) -> (&str, &str) {
-    let quoted = text.starts_with('\'');
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(usize::from(quoted)) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '\'' if quoted => return text.split_at(at + 1),
-            c if !quoted && c.is_whitespace() => return text.split_at(at),
-            _ => {}
-        }
-    }
-    (text, "")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{
     secret::{PostgresUrl, Secret},
     size, switch,
 };
+use crate::postgres::Conninfo;
 
 /// Eight times PostgreSQL's own minimum; below it every query waits for the disk.
 const SHARED_BUFFERS_MIN: u64 = 1 << 20;
@@ -64,7 +65,7 @@ impl Store {
     /// A password comes from the URL, else from `store.password`, else from where libpq looks:
     /// `PGPASSWORD`, then the password file.
     #[must_use]
-    pub fn connection(&self, passwords: &PasswordSources) -> Option<tokio_postgres::Config> {
+    pub fn connection(&self, passwords: &PasswordSources) -> Option<Conninfo> {
         let mut config = self.postgres.as_ref()?.parsed();
         if config.get_password().is_none() {
             if let Some(password) = &self.password {

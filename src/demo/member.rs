@@ -135,7 +135,7 @@ impl Member {
     pub(super) async fn connect(&self) -> anyhow::Result<Client> {
         let url = &self.file()?.store_url;
         let what = || format!("cannot connect to the store of {}", self.name);
-        let config = url.parse().with_context(what)?;
+        let config: postgres::Conninfo = url.parse().with_context(what)?;
         timeout(CONNECT_TIMEOUT, postgres::connect(&config))
             .await
             .with_context(what)?

@@ -22,7 +22,8 @@ use super::{
 use crate::{
     api::Renewal,
     identity::{Lineage, NodeName, Run, Site},
-    postgres, replication,
+    postgres::{self, Conninfo},
+    replication,
     store::{self, Doubt},
 };
 
@@ -74,7 +75,7 @@ impl Continuity {
     /// Looks into the store, which must be installed and not in use by a data plane, and gives it the
     /// identity that it should have. When it is unproven, it is closed to writers.
     pub(super) async fn establish(
-        admin: &tokio_postgres::Config,
+        admin: &Conninfo,
         owned: Owned,
         data_dir: &Path,
         waiting: &Waiting,
@@ -178,7 +179,7 @@ impl Continuity {
 
     /// Goes on in a new run of the server that began with us: nobody else could reach it since it was
     /// looked into.
-    pub(super) async fn follow(&self, admin: &tokio_postgres::Config) -> anyhow::Result<()> {
+    pub(super) async fn follow(&self, admin: &Conninfo) -> anyhow::Result<()> {
         let client = connect(admin).await?;
         let position = store::position(&client).await?;
         let recorded = self.lock().position.clone();
@@ -199,16 +200,12 @@ impl Continuity {
     }
 
     /// Looks into the store anew, because its server was started again.
-    pub(super) async fn again(&self, admin: &tokio_postgres::Config) -> anyhow::Result<Self> {
+    pub(super) async fn again(&self, admin: &Conninfo) -> anyhow::Result<Self> {
         Self::establish(admin, self.owned.clone(), &self.data_dir, &self.waiting).await
     }
 
     /// Gives the store another site. All that used the old one must have ended.
-    pub(super) async fn renew(
-        &mut self,
-        admin: &tokio_postgres::Config,
-        why: &Why,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn renew(&mut self, admin: &Conninfo, why: &Why) -> anyhow::Result<()> {
         let client = connect(admin).await?;
         let owner = store::owner(&client)
             .await?
@@ -234,7 +231,7 @@ impl Continuity {
     /// the server be started again, or somebody put an older copy in its place, while the node runs.
     pub(super) fn keep(
         &self,
-        mut admin: watch::Receiver<tokio_postgres::Config>,
+        mut admin: watch::Receiver<Conninfo>,
     ) -> (JoinHandle<()>, watch::Receiver<Option<Trouble>>) {
         let (sender, trouble) = watch::channel(None);
         let keeper = self.clone();
@@ -269,7 +266,7 @@ impl Continuity {
     }
 
     /// The last entry before the store is let go.
-    pub(super) async fn close(&self, admin: &tokio_postgres::Config) {
+    pub(super) async fn close(&self, admin: &Conninfo) {
         let mut client = None;
         let look = tokio::time::timeout(KEEP_LIMIT, self.look(admin, &mut client));
         if let Ok(Err(error)) = look.await {
@@ -283,7 +280,7 @@ impl Continuity {
     /// One look: brings the record up to date, or says what is wrong.
     async fn look(
         &self,
-        admin: &tokio_postgres::Config,
+        admin: &Conninfo,
         client: &mut Option<tokio_postgres::Client>,
     ) -> anyhow::Result<Option<Trouble>> {
         let open = match client.take() {
@@ -352,7 +349,7 @@ impl std::fmt::Display for Why {
     }
 }
 
-async fn connect(admin: &tokio_postgres::Config) -> anyhow::Result<tokio_postgres::Client> {
+async fn connect(admin: &Conninfo) -> anyhow::Result<tokio_postgres::Client> {
     postgres::open(admin)
         .await
         .context("cannot connect to the store")
@@ -360,7 +357,7 @@ async fn connect(admin: &tokio_postgres::Config) -> anyhow::Result<tokio_postgre
 
 /// Closes a store until it is known what it is.
 async fn suspend(
-    admin: &tokio_postgres::Config,
+    admin: &Conninfo,
     client: &tokio_postgres::Client,
     waiting: &Waiting,
 ) -> anyhow::Result<()> {
@@ -381,7 +378,7 @@ async fn suspend(
 
 /// Closed first, so that nothing is written under the old site any more; links go before the new one.
 async fn renew(
-    admin: &tokio_postgres::Config,
+    admin: &Conninfo,
     client: &tokio_postgres::Client,
     owned: &Owned,
     doubt: Doubt,
@@ -413,7 +410,7 @@ async fn settle(
     Ok(settled?)
 }
 
-async fn clear(admin: &tokio_postgres::Config) -> anyhow::Result<()> {
+async fn clear(admin: &Conninfo) -> anyhow::Result<()> {
     let links = replication::clear(admin.clone())
         .await
         .context("cannot take down the store's old links")?;

@@ -7,12 +7,14 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval_at},
 };
-use tokio_postgres::Config;
 use tracing::{info, warn};
 
 use crate::{
     api,
-    postgres::doctor::{Finding, Requirements, Severity, inspect},
+    postgres::{
+        Conninfo,
+        doctor::{Finding, Requirements, Severity, inspect},
+    },
 };
 
 /// Settings change while a node runs.
@@ -60,7 +62,7 @@ pub(super) fn log(before: &[api::Finding], now: &[api::Finding]) {
 /// Examines a server again and again until it is dropped.
 #[derive(Debug)]
 pub(super) struct Examination {
-    server: watch::Sender<Config>,
+    server: watch::Sender<Conninfo>,
     findings: watch::Receiver<Vec<api::Finding>>,
     task: JoinHandle<()>,
 }
@@ -68,7 +70,7 @@ pub(super) struct Examination {
 impl Examination {
     /// Goes on from what was found at the start.
     pub(super) fn start(
-        server: Config,
+        server: Conninfo,
         requirements: Requirements,
         found: Vec<api::Finding>,
     ) -> Self {
@@ -83,7 +85,7 @@ impl Examination {
     }
 
     /// The server is to be found elsewhere from now on.
-    pub(super) fn store_moved(&self, server: Config) {
+    pub(super) fn store_moved(&self, server: Conninfo) {
         self.server.send_replace(server);
     }
 
@@ -104,7 +106,7 @@ impl Drop for Examination {
 }
 
 async fn examine(
-    server: watch::Receiver<Config>,
+    server: watch::Receiver<Conninfo>,
     requirements: Requirements,
     teller: watch::Sender<Vec<api::Finding>>,
 ) {

@@ -18,7 +18,7 @@ use crate::{
     identity::{NodeName, Run},
     network,
     postgres::{
-        self, Lifecycle, PrivateConfig, PrivateServer,
+        self, Conninfo, Lifecycle, PrivateConfig, PrivateServer,
         doctor::{Finding, Requirements, require_fit},
     },
     replication::Advertise,
@@ -46,7 +46,7 @@ pub(super) struct OpenStore {
 /// The server below a store.
 #[derive(Debug)]
 pub(super) struct Server {
-    admin: tokio_postgres::Config,
+    admin: Conninfo,
     /// What a local client gives to `psql`.
     pub(super) url: String,
     /// PostgreSQL's version.
@@ -143,14 +143,14 @@ impl OpenStore {
 /// Keeps the record of a store up to date until it is dropped.
 #[derive(Debug)]
 pub(super) struct RecordKeeper {
-    server: watch::Sender<tokio_postgres::Config>,
+    server: watch::Sender<Conninfo>,
     task: JoinHandle<()>,
     trouble: watch::Receiver<Option<Trouble>>,
 }
 
 impl RecordKeeper {
     /// The store is to be found elsewhere from now on.
-    pub(super) fn store_moved(&self, server: tokio_postgres::Config) {
+    pub(super) fn store_moved(&self, server: Conninfo) {
         self.server.send_replace(server);
     }
 
@@ -189,10 +189,10 @@ impl Server {
 
     /// How the controller connects now: a private server on a free port may come back on another
     /// after a crash.
-    pub(super) fn connection(&self) -> tokio_postgres::Config {
+    pub(super) fn connection(&self) -> Conninfo {
         self.private
             .as_ref()
-            .map_or_else(|| self.admin.clone(), PrivateServer::connection)
+            .map_or_else(|| self.admin.clone(), reach)
     }
 
     /// Stops a private server; a foreign one is left alone.
@@ -219,7 +219,7 @@ async fn follow(mut lifecycle: watch::Receiver<Lifecycle>, ready: watch::Sender<
 }
 
 /// A foreign server has to be asked.
-async fn ask(admin: tokio_postgres::Config, ready: watch::Sender<bool>) {
+async fn ask(admin: Conninfo, ready: watch::Sender<bool>) {
     let mut client = None;
     while !ready.is_closed() {
         if client.is_none() {
@@ -261,11 +261,11 @@ async fn private(
         ..Requirements::default()
     };
     let opened = async {
-        pin(&server.connection()).await?;
-        let continuity = prepare(&server.connection(), owned, data_dir, waiting).await?;
+        pin(&reach(&server)).await?;
+        let continuity = prepare(&reach(&server), owned, data_dir, waiting).await?;
         server.reveal().await?;
-        continuity.follow(&server.connection()).await?;
-        let findings = require_fit(&server.connection(), requirements).await?;
+        continuity.follow(&reach(&server)).await?;
+        let findings = require_fit(&reach(&server), requirements).await?;
         anyhow::Ok((continuity, findings))
     };
     let (opened, findings) = match opened.await {
@@ -273,7 +273,7 @@ async fn private(
         Err(error) => (Err(error), Vec::new()),
     };
     let server = Server {
-        admin: server.connection(),
+        admin: reach(&server),
         url: server.url(),
         version: server.version().to_string(),
         advertise: advertise(config.store.pg_advertise.as_ref(), server.address().port()),
@@ -290,9 +290,13 @@ async fn private(
     }
 }
 
+fn reach(server: &PrivateServer) -> Conninfo {
+    server.connection().into()
+}
+
 async fn attached(
     config: &Config,
-    connection: tokio_postgres::Config,
+    connection: Conninfo,
     waiting: &Waiting,
 ) -> anyhow::Result<Server> {
     let mut pause = *RETRY.start();
@@ -349,7 +353,7 @@ fn told(findings: &[Finding]) -> Vec<api::Finding> {
 }
 
 /// Links are applied with what is set for our role in our database, whatever the server's settings are.
-async fn pin(admin: &tokio_postgres::Config) -> anyhow::Result<()> {
+async fn pin(admin: &Conninfo) -> anyhow::Result<()> {
     let client = postgres::open(admin)
         .await
         .context("cannot connect to the store")?;
@@ -366,7 +370,7 @@ async fn pin(admin: &tokio_postgres::Config) -> anyhow::Result<()> {
 }
 
 async fn prepare(
-    admin: &tokio_postgres::Config,
+    admin: &Conninfo,
     owned: Owned,
     data_dir: &Path,
     waiting: &Waiting,

@@ -23,6 +23,7 @@ pub(super) struct Account {
     pub(super) name: String,
     uid: Uid,
     gid: Gid,
+    home: PathBuf,
     switch: bool,
 }
 
@@ -89,6 +90,7 @@ impl Account {
             name: user.name,
             uid: user.uid,
             gid: user.gid,
+            home: user.dir,
             switch,
         }
     }
@@ -109,6 +111,9 @@ impl Account {
         }
         command.env_remove("LANGUAGE").env("LC_ALL", "C");
         if self.switch {
+            // The server's own connections to peers look for certificates at home; where they may not
+            // look, they go on without TLS.
+            command.env("HOME", &self.home);
             command.uid(self.uid.as_raw()).gid(self.gid.as_raw());
         }
         command

@@ -8,7 +8,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
 use super::connection::{MARK, open};
+use super::conninfo::{BadConninfo, Conninfo};
 use super::error::Error;
+use super::tls::TlsTrouble;
 use super::version::Version;
 use crate::driver::DriverError;
 
@@ -20,7 +22,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Attached {
     /// How to connect.
-    pub connection: Config,
+    pub connection: Conninfo,
     /// Its version.
     pub version: Version,
 }
@@ -39,11 +41,11 @@ pub async fn attach(url: &str) -> Result<Attached, Error> {
 /// # Errors
 ///
 /// As for [`attach`].
-pub async fn attach_to(connection: Config) -> Result<Attached, Error> {
-    connect_to(complete(connection)?).await
+pub async fn attach_to(connection: impl Into<Conninfo>) -> Result<Attached, Error> {
+    connect_to(complete(connection.into())?).await
 }
 
-async fn connect_to(mut connection: Config) -> Result<Attached, Error> {
+async fn connect_to(mut connection: Conninfo) -> Result<Attached, Error> {
     connection.connect_timeout(CONNECT_MAX);
     // The client's own limit does not cover a server that accepts and then says nothing.
     let client = match timeout(CONNECT_MAX, open(&connection)).await {
@@ -82,16 +84,14 @@ async fn require_own_session(client: &Client, connection: &Config) -> Result<(),
     }
 }
 
-fn parse(url: &str) -> Result<Config, Error> {
-    let config = url
-        .parse()
-        .map_err(|error: tokio_postgres::Error| Error::BadUrl {
-            reason: DriverError::from(error).to_string(),
-        })?;
+fn parse(url: &str) -> Result<Conninfo, Error> {
+    let config = url.parse().map_err(|error: BadConninfo| Error::BadUrl {
+        reason: error.to_string(),
+    })?;
     complete(config)
 }
 
-fn complete(mut config: Config) -> Result<Config, Error> {
+fn complete(mut config: Conninfo) -> Result<Conninfo, Error> {
     if config.get_hosts().is_empty() {
         return Err(Error::BadUrl {
             reason: "it names no host".to_owned(),
@@ -100,11 +100,6 @@ fn complete(mut config: Config) -> Result<Config, Error> {
     if config.get_user().is_none() {
         return Err(Error::BadUrl {
             reason: "it names no user".to_owned(),
-        });
-    }
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(Error::TlsNeeded {
-            address: address(&config),
         });
     }
     if config.get_application_name().is_none() {
@@ -117,6 +112,9 @@ fn complete(mut config: Config) -> Result<Config, Error> {
 fn refine(config: &Config, error: &DriverError) -> Error {
     let address = address(config);
     let user = config.get_user().unwrap_or_default().to_owned();
+    if let Some(trouble) = TlsTrouble::of(error) {
+        return Error::Tls { address, trouble };
+    }
     let Some(refusal) = error.as_db_error() else {
         let reason = error.to_string();
         // The client gives up by itself when the server asks for a password that it has not.
@@ -140,6 +138,7 @@ fn refine(config: &Config, error: &DriverError) -> Error {
             reason: refusal.message().to_owned(),
         }
     } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+        && config.get_ssl_mode() == SslMode::Disable
         && refusal.message().contains("no encryption")
     {
         Error::TlsNeeded { address }
@@ -178,12 +177,6 @@ mod tests {
         ] {
             assert!(matches!(parse(url), Err(Error::BadUrl { .. })), "{url}");
         }
-    }
-
-    #[test]
-    fn a_demand_for_tls_is_not_silently_dropped() {
-        let error = parse("postgresql://u@localhost/db?sslmode=require").unwrap_err();
-        assert!(matches!(error, Error::TlsNeeded { .. }), "{error}");
     }
 
     #[test]

@@ -1,10 +1,20 @@
 //! Connections to a server.
 
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Connection, Error, Socket};
 use tracing::debug;
 
+use super::conninfo::Conninfo;
+use super::tls::{Connector, TlsTrouble};
 use crate::driver::DriverError;
+
+type Connected = (
+    Client,
+    Connection<Socket, <Connector as MakeTlsConnect<Socket>>::Stream>,
+);
 
 /// What sessions of ours depend on. Given when the session starts, it wins over what is set for the
 /// server, the database, the role, or in the URL.
@@ -61,20 +71,20 @@ select pg_catalog.set_config(v.name, v.value, false)
 /// # Errors
 ///
 /// When the server cannot be reached, does not admit us, or is behind something that refuses settings.
-pub async fn open(config: &Config) -> Result<Client, DriverError> {
-    let (client, _) = open_with(config, &[]).await?;
+pub async fn open(to: &(impl Clone + Into<Conninfo>)) -> Result<Client, DriverError> {
+    let (client, _) = open_with(to, &[]).await?;
     Ok(client)
 }
 
 /// [`open()`] with more settings, which win; also gives the task that drives the connection.
 pub(crate) async fn open_with(
-    config: &Config,
+    to: &(impl Clone + Into<Conninfo>),
     more: &[(&str, &str)],
 ) -> Result<(Client, JoinHandle<()>), DriverError> {
-    let mut config = config.clone();
-    let given = config.get_options().unwrap_or_default().to_owned();
-    config.options(options(&given, PINNED.iter().chain(more)));
-    let (client, driver) = drive(&config).await?;
+    let mut to: Conninfo = to.clone().into();
+    let given = to.get_options().unwrap_or_default().to_owned();
+    to.options(options(&given, PINNED.iter().chain(more)));
+    let (client, driver) = drive(&to).await?;
     client.batch_execute(CONDITIONAL).await?;
     Ok((client, driver))
 }
@@ -84,13 +94,13 @@ pub(crate) async fn open_with(
 /// # Errors
 ///
 /// When the server cannot be reached or does not admit us.
-pub async fn connect(config: &Config) -> Result<Client, DriverError> {
-    let (client, _) = drive(config).await?;
+pub async fn connect(to: &(impl Clone + Into<Conninfo>)) -> Result<Client, DriverError> {
+    let (client, _) = drive(&to.clone().into()).await?;
     Ok(client)
 }
 
-async fn drive(config: &Config) -> Result<(Client, JoinHandle<()>), DriverError> {
-    let (client, connection) = config.connect(NoTls).await?;
+async fn drive(to: &Conninfo) -> Result<(Client, JoinHandle<()>), DriverError> {
+    let (client, connection) = enter(to).await?;
     let driver = tokio::spawn(async move {
         // The client's next query reports it too, to somebody who can act on it.
         if let Err(error) = connection.await {
@@ -98,6 +108,31 @@ async fn drive(config: &Config) -> Result<(Client, JoinHandle<()>), DriverError>
         }
     });
     Ok((client, driver))
+}
+
+/// As libpq does with `sslmode=prefer`, tries once more in clear text where TLS fails, or where the
+/// server admits us only without it. Should that fail as well, the first error says more.
+async fn enter(to: &Conninfo) -> Result<Connected, Error> {
+    let connector = Connector::new(to.trust().clone());
+    // A handshake's state is large, and would be a part of everybody's who opens a session.
+    let refused = match Box::pin(to.connect(connector.clone())).await {
+        Err(error) if to.get_ssl_mode() == SslMode::Prefer && is_due_to_tls(&error) => error,
+        result => return result,
+    };
+    let mut plain = to.clone();
+    plain.ssl_mode(SslMode::Disable);
+    Box::pin(plain.connect(connector))
+        .await
+        .map_err(|_| refused)
+}
+
+fn is_due_to_tls(error: &Error) -> bool {
+    match TlsTrouble::of(error) {
+        // A file that was named and is not there is a mistake, whatever the mode is.
+        Some(TlsTrouble::Roots(_)) => false,
+        Some(_) => true,
+        None => error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION),
+    }
 }
 
 /// The start-up parameter `options`: of two values for one name the later wins.

@@ -46,9 +46,10 @@ mod settings;
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
 use self::observed::{Observed, Role};
+use super::conninfo::Conninfo;
 use super::error::Error;
 use super::version::Version;
 use crate::driver::DriverError;
@@ -180,7 +181,10 @@ impl Default for Requirements {
 
 /// Connects to a server and examines it. One that cannot be reached, or only through a pooler, is a
 /// critical finding.
-pub async fn inspect(connection: &Config, requirements: Requirements) -> Vec<Finding> {
+pub async fn inspect(
+    connection: &(impl Clone + Into<Conninfo>),
+    requirements: Requirements,
+) -> Vec<Finding> {
     if let Err(error) = super::attach_to(connection.clone()).await
         // Version and rights are findings of their own.
         && !matches!(error, Error::ServerTooOld { .. } | Error::NotPermitted { .. })
@@ -207,7 +211,7 @@ pub async fn inspect(connection: &Config, requirements: Requirements) -> Vec<Fin
 ///
 /// [`Error::Unfit`] with what [forbids](Finding::forbids) it.
 pub async fn require_fit(
-    connection: &Config,
+    connection: &(impl Clone + Into<Conninfo>),
     requirements: Requirements,
 ) -> Result<Vec<Finding>, Error> {
     let all = inspect(connection, requirements).await;
@@ -215,7 +219,7 @@ pub async fn require_fit(
     if findings.is_empty() {
         return Ok(all);
     }
-    let address = super::attach::address(connection);
+    let address = super::attach::address(&connection.clone().into());
     Err(Error::Unfit { address, findings })
 }
 

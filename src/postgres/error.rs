@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::doctor::Finding;
+use super::tls::TlsTrouble;
 use super::version::Version;
 use crate::driver::DriverError;
 
@@ -269,12 +270,20 @@ pub enum Error {
     },
     /// The server insists on TLS.
     #[error(
-        "the connection to PostgreSQL at {address} needs TLS, which is not supported; connect over \
-         a local socket or let this host in without TLS (`host` in pg_hba.conf)"
+        "PostgreSQL at {address} admits nobody from here without TLS, and sslmode=disable forbids it; \
+         leave sslmode out, or take sslmode=verify-full with sslrootcert to be sure whom you talk to"
     )]
     TlsNeeded {
         /// Host and port.
         address: String,
+    },
+    /// TLS is wanted, and does not come about.
+    #[error("cannot connect to PostgreSQL at {address}: {trouble}")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// What is in the way, and what mends it.
+        trouble: TlsTrouble,
     },
     /// Something that hands out other people's sessions stands before the server.
     #[error(

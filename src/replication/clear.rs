@@ -4,21 +4,20 @@
 //! its own: a slot stands where another log had got to, a subscription would go on behind a gap. Peers
 //! find theirs gone, and make new ones.
 
-use tokio_postgres::Config;
-
 use super::database::Database;
 use super::error::Error;
 use super::observed::Observer;
 use super::publisher::drop_end;
 use super::subscriber::drop_subscription;
+use crate::postgres::Conninfo;
 
 /// Drops all subscriptions, slots, publications and roles of links; returns how many links it were.
 ///
 /// # Errors
 ///
 /// The store cannot be reached, or refuses. What is dropped by then is gone; doing it again is safe.
-pub async fn clear(store: Config) -> Result<usize, Error> {
-    let database = Database::new(store);
+pub async fn clear(store: impl Into<Conninfo>) -> Result<usize, Error> {
+    let database = Database::new(store.into());
     let inventory = Observer::open(&database).await?.look().await?;
     let session = database.session().await?;
     for name in inventory.incoming.keys() {

@@ -8,12 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
-use tokio_postgres::{Client, Config};
 
 use super::error::Error;
 use crate::driver::DriverError;
-use crate::postgres;
+use crate::postgres::{self, Conninfo};
 
 /// A local server answers at once, unless it is starting, stopping or drowned.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -57,8 +57,11 @@ impl Drop for Session {
 }
 
 /// Opens a session whose statements end after `limit`.
-pub(crate) async fn connect(store: &Config, limit: Duration) -> Result<Session, DriverError> {
-    let mut config = store.clone();
+pub(crate) async fn connect(
+    store: &(impl Clone + Into<Conninfo>),
+    limit: Duration,
+) -> Result<Session, DriverError> {
+    let mut config: Conninfo = store.clone().into();
     config
         .connect_timeout(CONNECT_LIMIT)
         .application_name("starling");
@@ -71,23 +74,23 @@ pub(crate) async fn connect(store: &Config, limit: Duration) -> Result<Session, 
 /// The local store, as its administrator.
 #[derive(Debug)]
 pub(crate) struct Database {
-    config: Mutex<Config>,
+    config: Mutex<Conninfo>,
 }
 
 impl Database {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Conninfo) -> Self {
         Self {
             config: Mutex::new(config),
         }
     }
 
-    fn config(&self) -> MutexGuard<'_, Config> {
+    fn config(&self) -> MutexGuard<'_, Conninfo> {
         // Replaced as a whole, so it is sound even after a panic elsewhere.
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on the store is to be found there.
-    pub(crate) fn relocate(&self, config: Config) {
+    pub(crate) fn relocate(&self, config: Conninfo) {
         *self.config() = config;
     }
 

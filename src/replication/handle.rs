@@ -29,6 +29,7 @@ use super::subscriber::Subscriber;
 use super::witness::{self, Members, Standing};
 use crate::api::{LinkState, LinkStatus};
 use crate::identity::{NodeName, Site};
+use crate::postgres::Conninfo;
 
 /// Of two that become neighbours one hears of it first; its request waits so long for the other.
 const ACQUAINTANCE_LIMIT: Duration = Duration::from_secs(1);
@@ -147,8 +148,8 @@ impl Handle {
     }
 
     /// The store is to be found elsewhere from now on, for example on another port after a restart.
-    pub fn store_moved(&self, store: tokio_postgres::Config) {
-        self.shared.database.relocate(store);
+    pub fn store_moved(&self, store: impl Into<Conninfo>) {
+        self.shared.database.relocate(store.into());
         self.shared.wake.notify_one();
     }
 

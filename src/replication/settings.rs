@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::milestone::Probe;
 use crate::identity::{Lineage, NodeName};
+use crate::postgres::Conninfo;
 
 /// Settings of the data plane of one node.
 #[derive(Debug, Clone)]
@@ -13,7 +14,7 @@ pub struct Settings {
     /// Its cluster.
     pub cluster: String,
     /// How to reach the local store as its administrator: the only privileged role ever used.
-    pub store: tokio_postgres::Config,
+    pub store: Conninfo,
     /// Where other stores reach this store.
     pub advertise: Advertise,
     /// Hosts of other stores that peers may name beside their own addresses. Default none.
@@ -47,13 +48,13 @@ impl Settings {
     pub fn new(
         node: NodeName,
         cluster: String,
-        store: tokio_postgres::Config,
+        store: impl Into<Conninfo>,
         advertise: Advertise,
     ) -> Self {
         Self {
             node,
             cluster,
-            store,
+            store: store.into(),
             advertise,
             store_hosts: Vec::new(),
             link_grace: Duration::from_secs(30),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use starling::identity::{NodeName, Site};
-use starling::postgres::{self, Lifecycle, PrivateConfig, PrivateServer};
+use starling::postgres::{self, Conninfo, Lifecycle, PrivateConfig, PrivateServer};
 use starling::replication::{
     self, Advertise, Departure, Handle, Neighbor, Reply, Request, Settings, Transport,
     TransportError,
@@ -153,7 +153,7 @@ pub(crate) struct Node {
     pub(crate) server: Arc<PrivateServer>,
     pub(crate) engine: Option<Handle>,
     /// How to reach the store, if not as the server's superuser.
-    pub(crate) login: Option<tokio_postgres::Config>,
+    pub(crate) login: Option<Conninfo>,
     programs: Option<PathBuf>,
     dir: TempDir,
 }
@@ -182,8 +182,8 @@ impl Node {
         }
     }
 
-    fn connection(&self) -> tokio_postgres::Config {
-        let superuser = || self.server.connection();
+    fn connection(&self) -> Conninfo {
+        let superuser = || self.server.connection().into();
         self.login.clone().unwrap_or_else(superuser)
     }
 

@@ -28,10 +28,10 @@ wal_keep_size = 64MB
 
 /// A server that no controller looks after. Dropping it stops it.
 pub(crate) struct Foreign {
-    root: PathBuf,
-    port: u16,
+    pub(crate) root: PathBuf,
+    pub(crate) port: u16,
     /// Which of its data directories is in use.
-    data: PathBuf,
+    pub(crate) data: PathBuf,
 }
 
 impl Foreign {
@@ -83,12 +83,12 @@ impl Foreign {
     }
 
     /// Runs one of PostgreSQL's programs as the user that owns the server.
-    fn run(&self, program: &str, arguments: &[&str]) {
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) {
         let output = self.try_run(program, arguments);
         assert!(output.status.success(), "{program}: {output:?}");
     }
 
-    fn try_run(&self, program: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn try_run(&self, program: &str, arguments: &[&str]) -> Output {
         let program = programs().join(program);
         let mut command = if Uid::effective().is_root() {
             let mut command = Command::new("runuser");

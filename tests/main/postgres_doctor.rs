@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::TcpListener;
 
 use starling::postgres::doctor::{self, Finding, Requirements, Severity};
-use starling::postgres::{Error, PrivateServer, attach};
+use starling::postgres::{Conninfo, Error, PrivateServer, attach};
 
 use super::postgres::{client, data, start};
 
@@ -210,7 +210,7 @@ async fn the_command_of_the_error_grants_what_is_missing() {
 async fn an_ordinary_role_can_have_a_server_examined() {
     let dir = tempfile::tempdir().unwrap();
     let server = with_app(dir.path()).await;
-    let config = url(&server, "right", "starling").parse().unwrap();
+    let config: Conninfo = url(&server, "right", "starling").parse().unwrap();
     let session = starling::postgres::connect(&config).await.unwrap();
     let here = Requirements {
         remote_peers: false,

@@ -14,8 +14,8 @@ use nix::{
 use starling::{
     api::{NodeInfo, Status},
     node::runtime_file::RuntimeFile,
+    postgres::{self, Conninfo},
 };
-use tokio_postgres::NoTls;
 
 /// The longest any awaited condition may take on a loaded machine with two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -145,11 +145,8 @@ impl Node {
 
     /// A session on the node's store.
     pub(crate) async fn client(&self) -> tokio_postgres::Client {
-        let (client, connection) = tokio_postgres::connect(&self.runtime().store_url, NoTls)
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        client
+        let store: Conninfo = self.runtime().store_url.parse().unwrap();
+        postgres::connect(&store).await.unwrap()
     }
 
     /// Asks the process to end as a service manager would, and waits; returns its exit code.

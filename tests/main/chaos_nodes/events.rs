@@ -240,7 +240,8 @@ impl Flock {
 
 /// A session that depends on no setting of the server's.
 async fn pinned(url: &str) -> Option<Client> {
-    starling::postgres::open(&url.parse().unwrap()).await.ok()
+    let store: starling::postgres::Conninfo = url.parse().unwrap();
+    starling::postgres::open(&store).await.ok()
 }
 
 /// Asks a node to end; what was wrong with how it did.
