@@ -261,7 +261,7 @@ async fn roots_that_do_not_fit_are_named_by_attach_and_doctor() {
         "no certificate in PEM form",
     )
     .await;
-    fs::write(&broken, good.certificate.pem().replace("MII", "XXX")).unwrap();
+    fs::write(&broken, good.certificate.pem().replace("MII", "AAA")).unwrap();
     expect(
         &server.checking("verify-ca", &broken),
         "no certificate in PEM form",
