@@ -274,6 +274,9 @@ pub struct OverlayStatus {
     /// The addresses that the node was given to join through, and what came of it.
     #[serde(default)]
     pub bootstrap: Vec<ContactStatus>,
+    /// It spans machines and has no swarm key, so whoever reaches a node's port may join it.
+    #[serde(default)]
+    pub is_open: bool,
 }
 
 /// An address that the node was given to join through.

@@ -12,6 +12,7 @@ mod departed;
 mod envelope;
 mod examination;
 mod gossip;
+mod hold;
 mod metrics;
 mod open_store;
 mod picture;

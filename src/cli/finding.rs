@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use members::judge_members;
+use members::{judge_admission, judge_members};
 
 use super::table::{Cell, Table, Tone};
 use crate::{
@@ -95,6 +95,7 @@ pub(super) fn judge(status: &Status) -> Vec<Finding> {
     findings.extend(judge_identity(status));
     findings.extend(status.findings.iter().map(told));
     findings.extend(judge_members(&status.members));
+    findings.extend(judge_admission(&status.overlay, status.members.total));
     if status.node.has_twin {
         findings.push(finding(
             "SN005",
@@ -421,6 +422,7 @@ mod tests {
                 passive,
                 remembered,
                 bootstrap: Vec::new(),
+                is_open: false,
             },
             members: MembersStatus::default(),
             links: Vec::new(),

@@ -231,7 +231,9 @@ impl Core {
         let (config, me) = (self.config.clone(), self.me.clone());
         let data_dir = inputs.data.path().to_path_buf();
         let waiting = self.waiting.clone();
-        let opening = open_store::open(&config, &data_dir, &me, self.run, &waiting);
+        let opening = Box::pin(open_store::open(
+            &config, &data_dir, &me, self.run, &waiting,
+        ));
         let opened = self
             .attend(inputs, opening, "the store is not up yet")
             .await;

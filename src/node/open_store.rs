@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{
     continuity::{Continuity, Owned, Trouble, Why},
     examination::{self, Examination},
+    hold::Hold,
     waiting::Waiting,
 };
 use crate::{
@@ -41,6 +42,8 @@ pub(super) struct OpenStore {
     pub(super) continuity: Continuity,
     /// Where it is and how to reach it.
     pub(super) server: Server,
+    /// Nobody else looks after it.
+    hold: Hold,
 }
 
 /// The server below a store.
@@ -80,8 +83,13 @@ pub(super) async fn open(
         Some(connection) => {
             let server = attached(config, connection, waiting).await?;
             let owned = owned(config.store.adopt);
+            let hold = Hold::take(server.connection(), me, waiting).await?;
             let continuity = prepare(&server.connection(), owned, data_dir, waiting).await?;
-            Ok(OpenStore { continuity, server })
+            Ok(OpenStore {
+                continuity,
+                server,
+                hold,
+            })
         }
     }
 }
@@ -128,6 +136,7 @@ impl OpenStore {
         let (task, trouble) = self.continuity.keep(receiver);
         RecordKeeper {
             server,
+            hold: self.hold.mover(),
             task,
             trouble,
         }
@@ -136,6 +145,7 @@ impl OpenStore {
     /// Makes the last entry in the record, and stops a private server.
     pub(super) async fn close(self) {
         self.continuity.close(&self.server.connection()).await;
+        drop(self.hold);
         self.server.stop().await;
     }
 }
@@ -144,6 +154,7 @@ impl OpenStore {
 #[derive(Debug)]
 pub(super) struct RecordKeeper {
     server: watch::Sender<Conninfo>,
+    hold: watch::Sender<Conninfo>,
     task: JoinHandle<()>,
     trouble: watch::Receiver<Option<Trouble>>,
 }
@@ -151,6 +162,7 @@ pub(super) struct RecordKeeper {
 impl RecordKeeper {
     /// The store is to be found elsewhere from now on.
     pub(super) fn store_moved(&self, server: Conninfo) {
+        self.hold.send_replace(server.clone());
         self.server.send_replace(server);
     }
 
@@ -262,14 +274,15 @@ async fn private(
     };
     let opened = async {
         pin(&reach(&server)).await?;
+        let hold = Hold::take(reach(&server), &owned.me, waiting).await?;
         let continuity = prepare(&reach(&server), owned, data_dir, waiting).await?;
         server.reveal().await?;
         continuity.follow(&reach(&server)).await?;
         let findings = require_fit(&reach(&server), requirements).await?;
-        anyhow::Ok((continuity, findings))
+        anyhow::Ok((continuity, hold, findings))
     };
     let (opened, findings) = match opened.await {
-        Ok((continuity, findings)) => (Ok(continuity), findings),
+        Ok((continuity, hold, findings)) => (Ok((continuity, hold)), findings),
         Err(error) => (Err(error), Vec::new()),
     };
     let server = Server {
@@ -282,7 +295,11 @@ async fn private(
         private: Some(server),
     };
     match opened {
-        Ok(continuity) => Ok(OpenStore { continuity, server }),
+        Ok((continuity, hold)) => Ok(OpenStore {
+            continuity,
+            server,
+            hold,
+        }),
         Err(error) => {
             server.stop().await;
             Err(error)

@@ -8,6 +8,7 @@ use std::{
 
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
+use tracing::warn;
 
 use super::{clock::Judgement, open_store::OpenStore, plane::Plane};
 use crate::{
@@ -81,6 +82,8 @@ fn is_behind(links: &[LinkStatus]) -> bool {
 pub(super) struct Picture {
     /// Whether the node was told of peers to join; if not, it is alone by choice.
     wants_peers: bool,
+    /// Only who has the swarm key can be a neighbour.
+    has_key: bool,
     /// A neighbour was seen in this life.
     met: bool,
     /// It has served in this life.
@@ -125,6 +128,7 @@ impl Picture {
         };
         Self {
             wants_peers: !config.network.bootstrap.is_empty(),
+            has_key: config.network.swarm_key.is_some(),
             met: false,
             was_ready: false,
             leaving: false,
@@ -204,7 +208,16 @@ impl Picture {
         status.node.waits_for = glance.waits_for();
         status.store.ready = glance.store_ready;
         status.clock = glance.clocks.own.clone();
-        status.overlay = overlay_status(glance);
+        let was_open = status.overlay.is_open;
+        status.overlay = OverlayStatus {
+            is_open: was_open || !self.has_key && spans_machines(glance.overlay),
+            ..overlay_status(glance)
+        };
+        if status.overlay.is_open && !was_open {
+            warn!(
+                "this cluster has no swarm key: whoever reaches a node's port may join, read and write"
+            );
+        }
         status.warnings = telemetry::recent();
         status.store.unconfirmed = glance.plane.is_some_and(Plane::is_unconfirmed);
         if let Some(plane) = glance.plane {
@@ -309,7 +322,18 @@ fn overlay_status(glance: &Glance<'_>) -> OverlayStatus {
         passive: glance.overlay.passive,
         remembered: remembered.filter(|peer| !departed.contains(peer)).count(),
         bootstrap: glance.overlay.contacts.iter().map(contact).collect(),
+        is_open: false,
     }
+}
+
+/// Whether a neighbour is on another machine.
+fn spans_machines(overlay: &network::Overlay) -> bool {
+    let is_remote = |neighbor: &network::Neighbor| {
+        let mut addresses = neighbor.addresses.iter().peekable();
+        addresses.peek().is_some()
+            && !addresses.any(|address| network::is_loopback(&address.to_string()))
+    };
+    overlay.active.iter().any(is_remote)
 }
 
 fn contact(contact: &network::Contact) -> ContactStatus {

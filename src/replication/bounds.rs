@@ -1,4 +1,4 @@
-//! How much a slot may cost its server.
+//! How much a slot may cost its server, and whose it is.
 //!
 //! Nothing is lost by dropping a slot: the link is opened again, and a catch-up by vector costs what
 //! the subscriber lacks. So a slot is dropped as soon as it costs more than that.
@@ -23,6 +23,8 @@ pub(crate) enum Excess {
     Bytes,
     /// Nobody streams from it.
     Inactive,
+    /// Another role streams from it: what that confirmed is passed over when the link goes on.
+    Taken,
 }
 
 impl Bounds {
@@ -38,6 +40,8 @@ impl Bounds {
         };
         if slot.lost {
             Some(Excess::Lost)
+        } else if slot.taken {
+            Some(Excess::Taken)
         } else if u64::try_from(held).unwrap_or(0) > self.bytes_max {
             Some(Excess::Bytes)
         } else if !slot.active && inactive > self.inactive_max {
@@ -87,6 +91,14 @@ mod tests {
                 Slot { lost: true, ..busy },
                 Duration::ZERO,
                 Some(Excess::Lost),
+            ),
+            (
+                Slot {
+                    taken: true,
+                    ..busy
+                },
+                Duration::ZERO,
+                Some(Excess::Taken),
             ),
             (busy, Duration::ZERO, None),
             (busy, long, None),

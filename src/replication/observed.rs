@@ -75,6 +75,8 @@ pub(crate) struct Slot {
     pub(crate) active: bool,
     /// The server has given up the WAL it needs.
     pub(crate) lost: bool,
+    /// Who streams from it is not the link's role, so what it confirms need not have arrived at the subscriber.
+    pub(crate) taken: bool,
     /// Where it would go on.
     pub(crate) confirmed: Lsn,
     /// WAL that the subscriber has not confirmed.
@@ -128,6 +130,7 @@ select s.subname::text, obj_description(s.oid, 'pg_subscription'), s.subenabled,
  where s.subname ~ $1
    and s.subdbid = (select oid from pg_database where datname = current_database())";
 
+/// We make slots ourselves, by a function; everybody else than the link's role has no business with one.
 const OUTGOING: &str = "\
 select coalesce(p.pubname, s.slot_name)::text, obj_description(p.oid, 'pg_publication'),
        p.oid is not null and exists (
@@ -136,11 +139,13 @@ select coalesce(p.pubname, s.slot_name)::text, obj_description(p.oid, 'pg_public
        s.slot_name is not null, coalesce(s.active, false),
        coalesce(s.wal_status = 'lost', false), s.confirmed_flush_lsn,
        (pg_current_wal_lsn() - s.confirmed_flush_lsn)::bigint,
-       (pg_current_wal_lsn() - s.restart_lsn)::bigint
+       (pg_current_wal_lsn() - s.restart_lsn)::bigint,
+       coalesce(a.usename <> s.slot_name and (a.backend_type = 'walsender' or a.usename <> current_user), false)
   from (select oid, pubname from pg_publication where pubname ~ $1) p
   full join (select * from pg_replication_slots
               where slot_name ~ $1 and database = current_database()) s
-    on s.slot_name = p.pubname";
+    on s.slot_name = p.pubname
+  left join pg_stat_activity a on a.pid = s.active_pid";
 
 /// A session that looks again and again, with its statements prepared.
 #[derive(Debug)]
@@ -245,6 +250,7 @@ fn outgoing(row: &Row) -> Option<(LinkName, Outgoing)> {
     let slot = row.get::<_, bool>(3).then(|| Slot {
         active: row.get(4),
         lost: row.get(5),
+        taken: row.get(9),
         confirmed: lsn(row, 6),
         lag_bytes: row.get::<_, Option<i64>>(7).unwrap_or_default(),
         retained_bytes: row.get::<_, Option<i64>>(8).unwrap_or_default(),

@@ -338,7 +338,10 @@ impl Publisher {
             end_orphan(&session, name, down).await?;
         }
         Ok(
-            match link.slot.filter(|slot| link.published && !slot.lost) {
+            match link
+                .slot
+                .filter(|slot| link.published && !slot.lost && !slot.taken)
+            {
                 Some(slot) => Reply::Resumed {
                     confirmed: slot.confirmed.0,
                     active: slot.active,

@@ -244,6 +244,9 @@ impl Scene<'_> {
             return Told(LinkState::Closing, None);
         }
         match link.slot {
+            Some(slot) if slot.taken => {
+                down("another role streams from its slot; it will be made anew")
+            }
             Some(slot) if slot.active => Told(LinkState::Streaming, None),
             Some(slot) if slot.lost => down(
                 "the server has let the WAL go that the link needs \

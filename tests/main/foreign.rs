@@ -182,7 +182,7 @@ impl Drop for Foreign {
 }
 
 /// Where the programs are that the whole run uses.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     if let Some(named) = env::var_os("STARLING_PG_BIN") {
         return PathBuf::from(named);
     }
@@ -357,4 +357,55 @@ async fn a_link_whose_table_was_made_anew_is_replaced() {
     increment(&b, 100).await;
     same(&[&a, &b], 112).await;
     assert_eq!(site(&b), before);
+}
+
+/// Two would take each other's links for debris.
+#[tokio::test]
+async fn a_store_has_one_controller_at_a_time() {
+    let root = folder_of_its_own();
+    let (a, b, server) = pair(root.path()).await;
+    let (before, url) = (site(&b), server.url());
+    let second = Command::new(env!("CARGO_BIN_EXE_starling"))
+        .args(["up", "--mdns", "off", "--http", "127.0.0.1:0"])
+        .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--postgres", &url])
+        .args(["--adopt-store", "on", "--data-dir"])
+        .arg(root.path().join("second"))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&second.stderr);
+    let peer = b.status().unwrap().node.peer_id;
+    let says = format!("the store is in use: by `starling {peer}`");
+    assert!(
+        !second.status.success() && stderr.contains(&says),
+        "{stderr}"
+    );
+    increment(&b, 10).await;
+    same(&[&a, &b], 12).await;
+    assert_eq!(site(&b), before);
+
+    // Somebody else is faster after the session was lost: here, who stood in the queue.
+    let (other, admin) = (server.client().await, server.client().await);
+    let lock = tokio::spawn(async move {
+        let lock = "select pg_advisory_lock(1398030677, 0)";
+        other.batch_execute(lock).await.unwrap();
+        other
+    });
+    let held = "select pid from pg_locks where classid = 1398030677 and granted";
+    let queued = "select count(*) from pg_locks where classid = 1398030677 and not granted";
+    eventually("it waits", async || {
+        admin.query_one(queued, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    let end = format!("select pg_terminate_backend(pid) from ({held}) h");
+    admin.batch_execute(&end).await.unwrap();
+    let other = lock.await.unwrap();
+    eventually("it tells", async || {
+        b.log().contains("another controller uses the store")
+    })
+    .await;
+    drop(other);
+    eventually("it has the lock again", async || {
+        b.log().contains("the lock on the store is ours again")
+    })
+    .await;
 }

@@ -220,6 +220,7 @@ fn ready() -> Status {
             passive: 4,
             remembered: 5,
             bootstrap: Vec::new(),
+            is_open: false,
         },
         members: MembersStatus::default(),
         links: vec![link(LinkState::Streaming, Some(0.25))],

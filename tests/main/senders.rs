@@ -2,6 +2,7 @@
 //! knows to be broken.
 
 use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::engines::{Cluster, PATIENCE, until};
+use crate::foreign::programs;
 
 /// More than what two sockets hold.
 const ROWS: u32 = 1_500;
@@ -120,6 +122,63 @@ async fn a_sender_that_lost_its_subscriber_gives_the_slot_back() {
     let steps = cluster.nodes[1].engine().totals().steps;
     assert_eq!(steps.get(&("open", Outcome::Done)), Some(&1), "{took:?}");
     cluster.stop().await;
+}
+
+/// Whoever it is confirms what the subscriber never got, and the link would go on after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_somebody_else_streams_from_is_given_up() {
+    let cluster = Cluster::start(2).await;
+    cluster.link(0, 1);
+    cluster.await_linked(0, 1).await;
+    let (publisher, subscriber) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let slot = publisher
+        .text("select string_agg(slot_name, '') from pg_replication_slots")
+        .await;
+    let worker = "select pid from pg_stat_subscription where pid is not null";
+    let worker = Pid::from_raw(subscriber.text(worker).await.parse().unwrap());
+    kill(worker, Signal::SIGSTOP).unwrap();
+    let end = format!(
+        "select pg_terminate_backend({})",
+        publisher.text(SENDER).await
+    );
+    publisher.run(&end).await;
+    let publications = format!("publication_names={slot}");
+    let thief = Command::new(programs().join("pg_recvlogical"))
+        .args([
+            "-d",
+            &publisher.server.url(),
+            "--slot",
+            &slot,
+            "--start",
+            "-f",
+            "/dev/null",
+        ])
+        .args(["-s", "1", "-o", "proto_version=1", "-o", &publications])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let thief = Thief(thief);
+    let taken = "select count(*) from pg_stat_replication where usename = 'starling'";
+    cluster.await_text(0, taken, "1").await;
+    publisher.run("select crdv.setAdd('s', 'taken')").await;
+    let gone = format!("select count(*) from pg_replication_slots where slot_name = '{slot}'");
+    cluster.await_text(0, &gone, "0").await;
+    drop(thief);
+    kill(worker, Signal::SIGCONT).unwrap();
+    cluster.await_linked(0, 1).await;
+    let has = "select count(*) from crdv.element where id = 's'";
+    cluster.await_text(1, has, "1").await;
+    cluster.stop().await;
+}
+
+/// Ends with the test, however that ends.
+struct Thief(Child);
+
+impl Drop for Thief {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 /// Carries connections to a server, until their clients are lost.

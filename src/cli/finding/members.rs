@@ -2,7 +2,7 @@
 
 use super::finding;
 use crate::{
-    api::{AwayMember, MembersStatus, Presence},
+    api::{AwayMember, MembersStatus, OverlayStatus, Presence},
     cli::output::short,
     postgres::doctor::{Finding, Severity},
 };
@@ -40,6 +40,17 @@ pub(super) fn judge_members(members: &MembersStatus) -> Option<Finding> {
     ))
 }
 
+/// Who may become a member; `None` while nobody on another machine has.
+pub(super) fn judge_admission(overlay: &OverlayStatus, total: usize) -> Option<Finding> {
+    let what = format!(
+        "whoever reaches a node's port may join this cluster, read and write: its {total} members have no swarm key"
+    );
+    let fix = "start all nodes with the same `--swarm-key FILE`; the README says how to make one";
+    overlay
+        .is_open
+        .then(|| finding("SN009", Severity::Warning, what, Some(fix)))
+}
+
 fn called(member: &AwayMember) -> String {
     if member.name.is_empty() {
         short(&member.peer_id)
@@ -50,9 +61,9 @@ fn called(member: &AwayMember) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::judge_members;
+    use super::{judge_admission, judge_members};
     use crate::{
-        api::{AwayMember, MembersStatus, Presence},
+        api::{AwayMember, MembersStatus, OverlayStatus, Presence},
         postgres::doctor::Severity,
     };
 
@@ -82,5 +93,17 @@ mod tests {
             "2 of 5 members silent since 12:00: n4, …aaaaaaaa; \
              1 of 5 members stopped since 12:02: n2"
         );
+    }
+
+    #[test]
+    fn a_cluster_that_anybody_may_join_is_a_finding() {
+        let overlay = |is_open| OverlayStatus {
+            is_open,
+            ..OverlayStatus::default()
+        };
+        assert_eq!(judge_admission(&overlay(false), 3), None);
+        let finding = judge_admission(&overlay(true), 3).unwrap();
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(finding.summary.contains("3 members"), "{}", finding.summary);
     }
 }

@@ -15,10 +15,6 @@ use crate::{
     replication::{self, protocol::code},
 };
 
-/// Both go on as sites of their own, so their data is safe; the overlay cannot tell them apart.
-const TWIN: &str = "another process runs with a copy of this node's key: stop one of the two, remove \
-    identity.key from its data directory, and start it again";
-
 /// Members that are asked about our store; the vectors of all are looked at.
 const ASKED_MAX: usize = 32;
 
@@ -124,10 +120,16 @@ impl Core {
         let now = self.born.elapsed();
         let (node, is_heard) = (&self.me, self.directory.twin(now).is_some());
         match self.twins.news(is_heard, now) {
-            Some(News::Begun(Some((peer, address)))) => {
-                error!(%node, seen_at = address, seen_by = %peer, "{TWIN}");
+            // Both go on as sites of their own, so their data is safe; the overlay cannot tell them apart.
+            Some(News::Begun(seen)) => {
+                let (seen_by, seen_at) = seen.unzip();
+                let seen_by = seen_by.map(tracing::field::display);
+                error!(
+                    %node, seen_at, seen_by,
+                    "another process runs with a copy of this node's key: stop one of the two, remove identity.key \
+                     from its data directory, and start it again"
+                );
             }
-            Some(News::Begun(None)) => error!(%node, "{TWIN}"),
             Some(News::Over) => info!(%node, "no other process runs with this node's key any more"),
             None => {}
         }

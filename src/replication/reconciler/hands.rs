@@ -7,11 +7,12 @@ use tokio::time::timeout;
 
 use crate::identity::NodeName;
 use crate::replication::Transport;
+use crate::replication::bounds::Excess;
 use crate::replication::desired::{Desired, Phase, Wish};
 use crate::replication::error::Error;
 use crate::replication::names::LinkName;
 use crate::replication::observed::Observed;
-use crate::replication::plan::Step;
+use crate::replication::plan::{Step, Why};
 use crate::replication::publisher::Publisher;
 use crate::replication::shared::Shared;
 use crate::replication::subscriber::{Past, Standing, Subscriber};
@@ -88,6 +89,9 @@ impl<T: Transport> Hands<T> {
                 Ok(Done::Nothing)
             }
             Step::Unpublish { link, why } => {
+                if why == Why::Bounds(Excess::Taken) {
+                    tracing::warn!(%link, "another role streams from the slot of a link: the link is made anew");
+                }
                 tracing::info!(%link, %why, "dropping a publication");
                 timeout(STEP_LIMIT, self.publisher.unpublish(link))
                     .await
