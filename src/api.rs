@@ -210,6 +210,9 @@ pub struct StoreStatus {
     /// It waits for a peer to confirm that it is not an older copy of itself, and takes no writes.
     #[serde(default)]
     pub unconfirmed: bool,
+    /// Why the functions are not on the database's `search_path`, and what to do instead.
+    #[serde(default)]
+    pub off_path: Option<String>,
     /// The last times that it went on as another site, oldest first.
     #[serde(default)]
     pub renewals: Vec<Renewal>,

@@ -40,7 +40,7 @@ pub use self::{
     replication::{Dissemination, Replication},
     secret::{PostgresUrl, Secret},
     size::{format_size, parse_size},
-    store::{Advertise, Store},
+    store::{Advertise, SearchPath, Store},
 };
 
 /// Everything a node is told; a section per field.

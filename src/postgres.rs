@@ -29,6 +29,7 @@ mod pid_file;
 mod postmaster;
 mod private;
 mod ready;
+pub(crate) mod search_path;
 mod sizing;
 mod supervisor;
 mod tls;

@@ -31,6 +31,7 @@ mod install;
 mod nested;
 mod position;
 mod schema;
+mod search_path;
 mod writers;
 
 pub use error::Error;
@@ -39,6 +40,7 @@ pub use install::{Installed, install, install_telling};
 pub use nested::{NestedError, nested_query};
 pub use position::{Break, Position, position};
 pub use schema::{Definition, Migration, Schema};
+pub use search_path::{PathStanding, SearchPath, settle_search_path};
 pub use writers::{
     Holder, PATIENCE, Pending, Settled, close, close_in_doubt, list, open, settle, writers,
 };

@@ -9,6 +9,8 @@
 
 #[path = "main/alone.rs"]
 mod alone;
+#[path = "main/application.rs"]
+mod application;
 #[path = "main/chaos.rs"]
 mod chaos;
 #[path = "main/chaos_nodes.rs"]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use starling::identity::NodeName;
 use starling::postgres::{self, PrivateConfig, PrivateServer};
-use starling::store;
+use starling::store::{self, SearchPath};
 use tempfile::TempDir;
 use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
@@ -66,6 +66,10 @@ impl Server {
         store::install(&mut client).await.unwrap();
         let node = NodeName("benchmark".to_owned());
         store::identify(&mut client, &node, "benchmark")
+            .await
+            .unwrap();
+        let plain = store.client().await;
+        store::settle_search_path(&mut client, &plain, SearchPath::Last)
             .await
             .unwrap();
         store

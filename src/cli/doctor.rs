@@ -90,6 +90,7 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
             .all(|address| network::is_loopback(address));
         let requirements = Requirements {
             remote_peers,
+            plain_names: status.store.off_path.is_none(),
             ..Requirements::default()
         };
         let own = examine_server(url, requirements)?;

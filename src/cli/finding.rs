@@ -414,6 +414,7 @@ mod tests {
                 version: String::new(),
                 ready: true,
                 unconfirmed: false,
+                off_path: None,
                 renewals: Vec::new(),
             },
             clock: ClockStatus::default(),

@@ -82,6 +82,7 @@ fn describe(status: &Status) -> String {
         };
         lines.push(("since", format!("{}{before}: {}", renewal.at, renewal.why)));
     }
+    lines.extend(status.store.off_path.clone().map(|why| ("path", why)));
     lines.extend(
         node.listen
             .iter()

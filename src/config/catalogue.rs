@@ -253,6 +253,13 @@ pub const SETTINGS: &[Setting] = &[
         "User that runs the private server when started by root",
     ),
     setting(
+        "store.search_path",
+        Text,
+        ("search-path", "off|last|first"),
+        "Where crdv stands on the database's search_path [default: last; on an attached server off if \
+         names collide]",
+    ),
+    setting(
         "store.shared_buffers",
         Text,
         ("shared-buffers", "SIZE"),

@@ -34,6 +34,9 @@ pub struct Store {
     /// The user that runs the private server when the node is started by root. Defaults to
     /// `postgres`, or `nobody` where there is none.
     pub run_as: Option<String>,
+    /// Where schema `crdv` stands on the database's `search_path`. Defaults to last; on an attached server
+    /// only if no name of the application's collides, and otherwise to off.
+    pub search_path: Option<SearchPath>,
     /// The private server's page cache. Defaults to 64 MiB: an edge box should not notice it.
     #[serde(with = "size")]
     pub shared_buffers: u64,
@@ -42,6 +45,18 @@ pub struct Store {
     /// not.
     #[serde(deserialize_with = "switch::deserialize")]
     pub adopt: bool,
+}
+
+/// Where schema `crdv` stands on the database's `search_path`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchPath {
+    /// Not on it: the path is as it was. The functions are called as `crdv.mapAdd`.
+    Off,
+    /// Behind all others: the application's names win.
+    Last,
+    /// Before all others: the functions' names win, and new tables land in `crdv`.
+    First,
 }
 
 impl Default for Store {
@@ -53,6 +68,7 @@ impl Default for Store {
             pg_listen: SocketAddr::from(([127, 0, 0, 1], 7432)),
             pg_advertise: None,
             run_as: None,
+            search_path: None,
             shared_buffers: 64 << 20,
             adopt: false,
         }

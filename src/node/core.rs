@@ -171,6 +171,8 @@ impl Core {
         };
         if ended == Ended::Stopped {
             self.say_goodbye().await;
+        } else {
+            store.give_back().await;
         }
         store.close().await;
         Ok(ended)
@@ -231,6 +233,7 @@ impl Core {
         let (config, me) = (self.config.clone(), self.me.clone());
         let data_dir = inputs.data.path().to_path_buf();
         let waiting = self.waiting.clone();
+        // It is large, and is over soon.
         let opening = Box::pin(open_store::open(
             &config, &data_dir, &me, self.run, &waiting,
         ));

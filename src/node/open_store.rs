@@ -23,11 +23,14 @@ use crate::{
         doctor::{Finding, Requirements, require_fit},
     },
     replication::Advertise,
-    store,
+    store::{self, PathStanding, SearchPath},
 };
 
 /// How often a foreign server is asked whether it is still there.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Two statements, on a server that has just taken down our links.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(10);
 
 /// Pauses between attempts to reach a foreign server that does not answer.
 const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(15);
@@ -44,6 +47,8 @@ pub(super) struct OpenStore {
     pub(super) server: Server,
     /// Nobody else looks after it.
     hold: Hold,
+    /// Why the functions are not on the `search_path`.
+    pub(super) off_path: Option<String>,
 }
 
 /// The server below a store.
@@ -81,14 +86,19 @@ pub(super) async fn open(
         // It serves nobody but us, so another node's store in it can only be a copy.
         None => private(config, data_dir, owned(true), waiting).await,
         Some(connection) => {
-            let server = attached(config, connection, waiting).await?;
+            let mut server = attached(config, connection, waiting).await?;
             let owned = owned(config.store.adopt);
-            let hold = Hold::take(server.connection(), me, waiting).await?;
-            let continuity = prepare(&server.connection(), owned, data_dir, waiting).await?;
+            let admin = server.connection();
+            let hold = Hold::take(admin.clone(), me, waiting).await?;
+            let continuity = prepare(&admin, owned, data_dir, waiting).await?;
+            let wish = wish(config.store.search_path).unwrap_or(SearchPath::Polite);
+            let off_path = settle_path(&admin, wish).await?;
+            server.requirements.plain_names = off_path.is_none();
             Ok(OpenStore {
                 continuity,
                 server,
                 hold,
+                off_path,
             })
         }
     }
@@ -140,6 +150,21 @@ impl OpenStore {
             task,
             trouble,
         }
+    }
+
+    /// Puts back what was changed of a database that is not ours: the node has left it.
+    pub(super) async fn give_back(&self) {
+        if self.server.private.is_some() {
+            return;
+        }
+        let admin = self.server.connection();
+        let settled = settle_path(&admin, SearchPath::Off);
+        let error = match tokio::time::timeout(GIVE_BACK_MAX, settled).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => format!("no answer within {} s", GIVE_BACK_MAX.as_secs()),
+        };
+        warn!(error, "the database's search_path is not put back");
     }
 
     /// Makes the last entry in the record, and stops a private server.
@@ -270,22 +295,25 @@ async fn private(
     // Who may reach it is said by its own settings.
     let requirements = Requirements {
         remote_peers: false,
+        plain_names: false,
         ..Requirements::default()
     };
     let opened = async {
         pin(&reach(&server)).await?;
         let hold = Hold::take(reach(&server), &owned.me, waiting).await?;
         let continuity = prepare(&reach(&server), owned, data_dir, waiting).await?;
+        let wish = wish(config.store.search_path).unwrap_or(SearchPath::Last);
+        let off_path = settle_path(&reach(&server), wish).await?;
         server.reveal().await?;
         continuity.follow(&reach(&server)).await?;
         let findings = require_fit(&reach(&server), requirements).await?;
-        anyhow::Ok((continuity, hold, findings))
+        anyhow::Ok((continuity, hold, off_path, findings))
     };
     let (opened, findings) = match opened.await {
-        Ok((continuity, hold, findings)) => (Ok((continuity, hold)), findings),
+        Ok((continuity, hold, off_path, findings)) => (Ok((continuity, hold, off_path)), findings),
         Err(error) => (Err(error), Vec::new()),
     };
-    let server = Server {
+    let mut server = Server {
         admin: reach(&server),
         url: server.url(),
         version: server.version().to_string(),
@@ -295,11 +323,15 @@ async fn private(
         private: Some(server),
     };
     match opened {
-        Ok((continuity, hold)) => Ok(OpenStore {
-            continuity,
-            server,
-            hold,
-        }),
+        Ok((continuity, hold, off_path)) => {
+            server.requirements.plain_names = off_path.is_none();
+            Ok(OpenStore {
+                continuity,
+                server,
+                hold,
+                off_path,
+            })
+        }
         Err(error) => {
             server.stop().await;
             Err(error)
@@ -336,6 +368,8 @@ async fn attached(
         .all(|address| network::is_loopback(&address.to_string()));
     let requirements = Requirements {
         remote_peers,
+        // That is settled once the store is open.
+        plain_names: false,
         ..Requirements::default()
     };
     let findings = require_fit(&attached.connection, requirements).await?;
@@ -405,6 +439,27 @@ async fn prepare(
     info!(?installed, "store schema is in place");
     drop(client);
     Continuity::establish(admin, owned, data_dir, waiting).await
+}
+
+/// Puts schema `crdv` where it is wanted on the database's `search_path`; says why not, if it is not on it.
+async fn settle_path(admin: &Conninfo, wish: SearchPath) -> anyhow::Result<Option<String>> {
+    let connecting = || "cannot connect to the store";
+    let mut client = postgres::open(admin).await.with_context(connecting)?;
+    let plain = postgres::connect(admin).await.with_context(connecting)?;
+    let standing = store::settle_search_path(&mut client, &plain, wish).await?;
+    Ok(match standing {
+        PathStanding::On => None,
+        PathStanding::Off => Some("as asked for; call functions as crdv.mapAdd".to_owned()),
+        PathStanding::Refrained(why) => Some(why),
+    })
+}
+
+fn wish(wanted: Option<config::SearchPath>) -> Option<SearchPath> {
+    Some(match wanted? {
+        config::SearchPath::Off => SearchPath::Off,
+        config::SearchPath::Last => SearchPath::Last,
+        config::SearchPath::First => SearchPath::First,
+    })
 }
 
 fn advertise(wanted: Option<&config::Advertise>, port: u16) -> Advertise {

@@ -116,6 +116,7 @@ impl Picture {
                 version: String::new(),
                 ready: false,
                 unconfirmed: false,
+                off_path: None,
                 renewals: Vec::new(),
             },
             clock: ClockStatus::default(),
@@ -172,6 +173,7 @@ impl Picture {
         self.status.send_modify(|status| {
             status.node.site = site.get();
             status.store.renewals = store.continuity.renewals();
+            status.store.off_path.clone_from(&store.off_path);
             status.store.url.clone_from(&store.server.url);
             status.store.version.clone_from(&store.server.version);
         });

@@ -33,12 +33,14 @@
 //! | SP024 | isolation level at which links are applied |
 //! | SP025 | role as which links are applied |
 //! | SP026 | `synchronous_standby_names` |
+//! | SP027 | names of the database's own that the `search_path` gives to Starling |
 //! | SP030 | replication slots of ours that nobody reads |
 //! | SP031 | replication slots of ours that lost their WAL |
 //! | SP040 | clock |
 //! | SP041 | data checksums |
 
 mod debris;
+mod names;
 mod observed;
 mod rights;
 mod settings;
@@ -166,15 +168,18 @@ pub struct Requirements {
     pub max_links: u16,
     /// Do peers on other machines connect to it?
     pub remote_peers: bool,
+    /// Are its functions to be called by their plain names?
+    pub plain_names: bool,
 }
 
 impl Default for Requirements {
-    /// The paper's active view, the room that a private server gets, and peers elsewhere.
+    /// The paper's active view, the room that a private server gets, peers elsewhere, and plain names.
     fn default() -> Self {
         Self {
             links_min: 5,
             max_links: 32,
             remote_peers: true,
+            plain_names: true,
         }
     }
 }
@@ -280,6 +285,7 @@ fn judge(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
     let mut findings = vec![version(observed.version)];
     findings.extend(settings::check(observed, requirements));
     findings.extend(rights::check(observed));
+    findings.extend(names::check(observed, requirements));
     findings.extend(debris::check(observed));
     findings.push(clock(observed.clock_skew_seconds));
     findings.push(checksums(observed));

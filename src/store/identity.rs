@@ -9,9 +9,6 @@ use crate::identity::{NodeName, Site};
 
 /// Returns the site of `node`'s store; the first time, draws an incarnation and records it.
 ///
-/// The first time also puts schema `crdv` on the database's `search_path`, so that the functions can
-/// be called by their plain names in sessions that start later.
-///
 /// # Errors
 ///
 /// [`Error::OtherNode`] or [`Error::OtherCluster`] when the store has another owner,
@@ -197,14 +194,6 @@ async fn draw(
         )
         .await
         .map_err(Error::attempt("record the identity"))?;
-    transaction
-        .batch_execute(
-            "do $$ begin execute format(
-               'alter database %I set search_path = crdv, \"$user\", public', current_database());
-             end $$",
-        )
-        .await
-        .map_err(Error::attempt("set the database's search_path"))?;
     info!(%site, incarnation, cluster, "store identified");
     Ok(site)
 }

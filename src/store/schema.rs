@@ -61,6 +61,7 @@ impl Schema {
                 "0006-run",
                 "0007-early-cover",
                 "0008-parameter-names",
+                "0009-database-setting",
             ),
             definitions: files!(
                 Definition,

@@ -198,6 +198,7 @@ fn ready() -> Status {
             version: "15.20".to_owned(),
             ready: true,
             unconfirmed: false,
+            off_path: None,
             renewals: Vec::new(),
         },
         clock: ClockStatus {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use starling::identity::{NodeName, Site};
 use starling::postgres::{self, PrivateConfig, PrivateServer};
-use starling::store;
+use starling::store::{self, SearchPath};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Config};
 
@@ -98,6 +98,10 @@ impl Server {
         store::install(&mut client).await.unwrap();
         let node = NodeName(node.to_owned());
         let site = store::identify(&mut client, &node, "test").await.unwrap();
+        let plain = database.connect().await;
+        store::settle_search_path(&mut client, &plain, SearchPath::Last)
+            .await
+            .unwrap();
         Store { database, site }
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::{Client, Error};
 
+use super::names::Names;
 use crate::postgres::version::Version;
 
 /// One setting.
@@ -56,8 +57,8 @@ pub(super) struct Observed {
     pub(super) acts_for: Option<String>,
     pub(super) encoding: String,
     pub(super) in_recovery: bool,
-    /// The schema is installed, and in reach of an unqualified name.
-    pub(super) schema: Option<bool>,
+    /// The schema is installed, and this is how names in the database are found.
+    pub(super) names: Option<Names>,
     /// Ours only.
     pub(super) slots: Vec<Slot>,
     /// Slots and subscriptions of others take from the same pools.
@@ -91,7 +92,6 @@ pub(super) async fn observe(client: &Client) -> Result<Observed, Error> {
             "select pg_catalog.pg_encoding_to_char(d.encoding)::text, \
              pg_catalog.pg_is_in_recovery(), \
              exists (select from pg_catalog.pg_namespace where nspname = 'crdv'), \
-             'crdv' = any (pg_catalog.current_schemas(false)), \
              (select count(*) from pg_catalog.pg_subscription \
               where subname not like 'starling\\_%'), \
              nullif(session_user, current_user)::text \
@@ -99,19 +99,22 @@ pub(super) async fn observe(client: &Client) -> Result<Observed, Error> {
             &[],
         )
         .await?;
-    let (installed, reachable): (bool, bool) = (database.get(2), database.get(3));
+    let names = match database.get(2) {
+        true => Some(Names::observe(client).await?),
+        false => None,
+    };
     let (slots, other_slots) = slots(client).await?;
     Ok(Observed {
         version,
         settings: settings(client).await?,
         role: Role::observe(client, version).await?,
-        acts_for: database.get(5),
+        acts_for: database.get(4),
         encoding: database.get(0),
         in_recovery: database.get(1),
-        schema: installed.then_some(reachable),
+        names,
         slots,
         other_slots,
-        other_subscriptions: u32::try_from(database.get::<_, i64>(4)).unwrap_or(u32::MAX),
+        other_subscriptions: u32::try_from(database.get::<_, i64>(3)).unwrap_or(u32::MAX),
         clock_skew_seconds: clock_skew(client).await?,
     })
 }

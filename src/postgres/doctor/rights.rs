@@ -95,7 +95,6 @@ pub(super) fn check(observed: &Observed) -> Vec<Finding> {
         role(observed),
         encoding(observed),
         writable(observed),
-        search_path(observed),
         isolation(observed),
         acting(observed),
     ]
@@ -202,35 +201,7 @@ fn writable(observed: &Observed) -> Finding {
     Finding::ok("SP022", "the server takes writes")
 }
 
-fn search_path(observed: &Observed) -> Finding {
-    match observed.schema {
-        None => Finding::ok("SP023", "the schema is not installed yet"),
-        Some(true) => Finding::ok("SP023", "the schema is in the search_path"),
-        Some(false) => {
-            let database = quote(&observed.role.database);
-            let detail = if observed.role.owns_database || observed.role.superuser {
-                "functions like mapAdd are found only as crdv.mapAdd"
-            } else {
-                "functions like mapAdd are found only as crdv.mapAdd; only the owner of the \
-                 database can change that"
-            };
-            Finding::bad(
-                "SP023",
-                Severity::Warning,
-                format!(
-                    "search_path is '{}', without crdv",
-                    observed.text("search_path")
-                ),
-                detail,
-            )
-            .mend(format!(
-                "alter database {database} set search_path = crdv, \"$user\", public;"
-            ))
-        }
-    }
-}
-
 /// A name as an identifier.
-fn quote(name: &str) -> String {
+pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

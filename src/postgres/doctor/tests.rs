@@ -1,3 +1,4 @@
+use super::names::Names;
 use super::observed::{Setting, Slot};
 use super::*;
 
@@ -50,7 +51,10 @@ fn good() -> Observed {
         acts_for: None,
         encoding: "UTF8".to_owned(),
         in_recovery: false,
-        schema: Some(true),
+        names: Some(Names {
+            reachable: true,
+            ..Names::default()
+        }),
         slots: Vec::new(),
         other_slots: 0,
         other_subscriptions: 0,
@@ -273,10 +277,43 @@ fn a_database_that_cannot_hold_a_store_is_critical() {
 #[test]
 fn a_schema_out_of_reach_is_a_warning() {
     let mut observed = good();
-    observed.schema = Some(false);
+    observed.names = Some(Names::default());
     assert_eq!(bad(&observed), [("SP023".to_owned(), Severity::Warning)]);
-    observed.schema = None;
+    observed.names = None;
     assert_eq!(bad(&observed), []);
+}
+
+#[test]
+fn names_that_collide_are_told_and_are_wrong_only_where_ours_win() {
+    let mut observed = good();
+    let shared = vec!["public.data".to_owned()];
+    let names = |reachable, taken: &[String]| {
+        Some(Names {
+            reachable,
+            shared: shared.clone(),
+            taken: taken.to_vec(),
+            ..Names::default()
+        })
+    };
+    observed.names = names(false, &[]);
+    assert_eq!(bad(&observed), []);
+    assert!(finding(&observed, "SP023").summary.contains("public.data"));
+    observed.names = names(true, &[]);
+    assert_eq!(bad(&observed), []);
+    observed.names = names(true, &shared);
+    assert_eq!(bad(&observed), [("SP027".to_owned(), Severity::Warning)]);
+}
+
+#[test]
+fn a_path_that_is_off_as_asked_for_is_well() {
+    let mut observed = good();
+    observed.names = Some(Names::default());
+    let off = Requirements {
+        plain_names: false,
+        ..Requirements::default()
+    };
+    let findings = judge(&observed, off);
+    assert_eq!(worst(&findings), Severity::Ok, "{findings:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use starling::identity::NodeName;
-use starling::store::{self, Definition, Error, Schema};
+use starling::store::{self, Definition, Error, Schema, SearchPath};
 use tokio_postgres::Client;
 
 use crate::support::Server;
@@ -349,6 +349,10 @@ async fn a_store_keeps_its_identity_and_serves_one_node_of_one_cluster() {
     assert!(matches!(error, Error::OtherCluster { .. }), "{error:?}");
 
     // A plain session finds the functions.
+    let before = database.connect().await;
+    store::settle_search_path(&mut client, &before, SearchPath::Last)
+        .await
+        .unwrap();
     let plain = database.connect().await;
     assert_eq!(text(&plain, "select counterGet('c')::text").await, "1");
     // An upgrade does not take the identity away.
