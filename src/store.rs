@@ -34,6 +34,7 @@ mod schema;
 mod search_path;
 mod writers;
 
+pub(crate) use access::LINK_SCHEMA;
 pub use error::Error;
 pub use identity::{Doubt, Owner, identify, owner, renew};
 pub use install::{Installed, install, install_telling};

@@ -50,6 +50,7 @@ pub(crate) struct CaughtUp {
 #[derive(Debug)]
 pub(crate) struct CatchUp<'a> {
     pub(crate) local: &'a Session,
+    /// With a path on which `missing` and `vector` are.
     pub(crate) remote: &'a Session,
     pub(crate) own: Site,
     pub(crate) publisher: Site,
@@ -180,7 +181,7 @@ impl CatchUp<'_> {
 
     /// An upper bound: what was written since, and what the table can hold.
     async fn estimate(&self, held: &BTreeMap<i64, i64>) -> Result<u64, Error> {
-        let theirs = vector(self.remote)
+        let theirs = vector(self.remote, "vector")
             .await
             .map_err(broke("telling its vector"))?;
         let lacking = |(site, upto): (&i64, &i64)| {
@@ -192,7 +193,8 @@ impl CatchUp<'_> {
             upto.abs_diff(held.min(*upto))
         };
         let written: u64 = theirs.iter().map(lacking).sum();
-        let size = "select reltuples::bigint from pg_class where oid = 'crdv.element'::regclass";
+        let size = "select c.reltuples::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                     where n.nspname = 'crdv' and c.relname = 'element'";
         let row = self
             .remote
             .query_one(size, &[])
@@ -206,16 +208,20 @@ impl CatchUp<'_> {
     }
 }
 
-/// The vector of the store at the other end of `session`.
-pub(crate) async fn vector(session: &Session) -> Result<BTreeMap<i64, i64>, tokio_postgres::Error> {
-    let rows = session
-        .query("select site, upto from crdv.vector", &[])
-        .await?;
+/// The vector of the store at the other end of `session`, where it is called `view`.
+async fn vector(
+    session: &Session,
+    view: &str,
+) -> Result<BTreeMap<i64, i64>, tokio_postgres::Error> {
+    let sql = format!("select site, upto from {view}");
+    let rows = session.query(&sql, &[]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 async fn held(local: &Session) -> Result<BTreeMap<i64, i64>, Error> {
-    vector(local).await.map_err(refused("telling its vector"))
+    vector(local, "crdv.vector")
+        .await
+        .map_err(refused("telling its vector"))
 }
 
 /// `COPY` takes no parameters; numbers need no quoting.
@@ -230,7 +236,7 @@ fn missing(held: &BTreeMap<i64, i64>, own: Site) -> String {
         let _ = write!(sites, "{comma}{site}");
         let _ = write!(seqs, "{comma}{seq}");
     }
-    format!("crdv.missing('{{{sites}}}'::bigint[], '{{{seqs}}}'::bigint[])")
+    format!("missing('{{{sites}}}'::bigint[], '{{{seqs}}}'::bigint[])")
 }
 
 /// The store knows itself for an older copy when others have seen numbers that it never gave out.
@@ -262,11 +268,11 @@ mod tests {
         let max = i64::MAX;
         assert_eq!(
             call(BTreeMap::new()),
-            format!("crdv.missing('{{5}}'::bigint[], '{{{max}}}'::bigint[])")
+            format!("missing('{{5}}'::bigint[], '{{{max}}}'::bigint[])")
         );
         assert_eq!(
             call(BTreeMap::from([(3, 30), (5, 50), (7, 70)])),
-            format!("crdv.missing('{{3,7,5}}'::bigint[], '{{30,70,{max}}}'::bigint[])")
+            format!("missing('{{3,7,5}}'::bigint[], '{{30,70,{max}}}'::bigint[])")
         );
     }
 }

@@ -8,10 +8,26 @@ use super::database::{Session, refused};
 use super::error::Error;
 use super::names::{GROUP_ROLE, LinkName};
 use super::quote::{identifier, literal};
+use crate::store::LINK_SCHEMA;
 
 /// A link needs a walsender, the catch-up's session and the server's own check when the subscription
 /// is made; the rest is room for one that is being replaced by a reconnect.
 const CONNECTIONS_MAX: u32 = 8;
+
+/// The body of a SQL function and a view keep what they mean without a look at the schema that it is in; and the
+/// planner sees through both, so that rows stream.
+const LINK_OBJECTS: &str = "
+    create schema if not exists crdv_link;
+    comment on schema crdv_link is 'what members may read of this store; made by its controller';
+    create or replace view crdv_link.self as select s.site, s.node, s.cluster from crdv.self s;
+    create or replace view crdv_link.vector as select v.site, v.upto from crdv.vector v;
+    create or replace function crdv_link.missing(sites bigint[], seqs bigint[])
+      returns table (
+        id varchar, key varchar, site bigint, seq bigint, type \"char\", op \"char\", data varchar,
+        ctx_sites bigint[], ctx_seqs bigint[], hlc bigint
+      ) language sql stable
+      begin atomic select * from crdv.missing(sites, seqs); end;
+    revoke all on function crdv_link.missing(bigint[], bigint[]) from public;";
 
 /// 256 random bits.
 const PASSWORD_WORDS: usize = 4;
@@ -92,13 +108,20 @@ pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
                      or has_database_privilege(r.oid, d.oid, 'connect')
                         and not has_database_privilege(d.oid, 'connect with grant option'))
                 and has_schema_privilege(r.oid, 'pg_catalog', 'usage')
-                and has_schema_privilege(r.oid, 'crdv', 'usage')
+                and not has_schema_privilege(r.oid, 'crdv', 'usage')
                 and has_table_privilege(r.oid, 'crdv.element', 'select')
-                and has_table_privilege(r.oid, 'crdv.self', 'select')
-                and has_table_privilege(r.oid, 'crdv.vector', 'select')
                 and has_table_privilege(r.oid, 'crdv.early_cover', 'select')
-                and has_function_privilege(r.oid, 'crdv.missing(bigint[], bigint[])', 'execute')",
-            &[&GROUP_ROLE],
+                and has_function_privilege(r.oid, 'crdv.missing(bigint[], bigint[])', 'execute')
+                and (select count(*) = 3 from (
+                       select from pg_class c
+                        where c.relnamespace = to_regnamespace($2) and c.relname in ('self', 'vector')
+                          and has_table_privilege(r.oid, c.oid, 'select')
+                       union all
+                       select from pg_proc p
+                        where p.pronamespace = to_regnamespace($2) and p.proname = 'missing'
+                          and has_function_privilege(r.oid, p.oid, 'execute')) o
+                     where has_schema_privilege(r.oid, to_regnamespace($2), 'usage'))",
+            &[&GROUP_ROLE, &LINK_SCHEMA],
         )
         .await
         .map_err(refused("looking up the replication role"))?
@@ -113,10 +136,13 @@ pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
                create role {GROUP_ROLE} nologin;
              exception when duplicate_object or unique_violation then null;
              end $$;
-             grant usage on schema crdv to {GROUP_ROLE};
-             grant select on crdv.element, crdv.self, crdv.vector, crdv.early_cover
-               to {GROUP_ROLE};
+             revoke all on schema crdv from {GROUP_ROLE};
+             grant select on crdv.element, crdv.early_cover to {GROUP_ROLE};
              grant execute on function crdv.missing(bigint[], bigint[]) to {GROUP_ROLE};
+             {LINK_OBJECTS}
+             grant usage on schema {LINK_SCHEMA} to {GROUP_ROLE};
+             grant select on {LINK_SCHEMA}.self, {LINK_SCHEMA}.vector to {GROUP_ROLE};
+             grant execute on function {LINK_SCHEMA}.missing(bigint[], bigint[]) to {GROUP_ROLE};
              do $$ begin
                if has_database_privilege(current_database(), 'connect with grant option') then
                  execute format('grant connect on database %I to {GROUP_ROLE}', current_database());
@@ -144,6 +170,7 @@ pub(crate) async fn drop_group(session: &Session) -> Result<(), Error> {
              revoke all on schema crdv from {GROUP_ROLE};
              revoke all on crdv.element, crdv.self, crdv.vector, crdv.early_cover
                from {GROUP_ROLE};
+             drop schema if exists {LINK_SCHEMA} cascade;
              revoke all on function crdv.missing(bigint[], bigint[]) from {GROUP_ROLE};
              if exists (select from pg_database d, aclexplode(d.datacl) a
                          where d.datname = current_database() and a.grantee = {name}::regrole) then

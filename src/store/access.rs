@@ -9,6 +9,10 @@ use tokio_postgres::Transaction;
 
 use super::{Error, schema::Objects};
 
+/// The schema of all that links may name. Their roles have no access to schema `crdv`, in which whoever may use the
+/// schema may call the interface.
+pub(crate) const LINK_SCHEMA: &str = "crdv_link";
+
 /// Statements that open the interface: its functions, and the types that they speak in.
 ///
 /// Its views are granted where they are defined.

@@ -161,6 +161,7 @@ impl Schema {
     async fn migrate(&self, transaction: &Transaction<'_>, done: i32) -> Result<(), Error> {
         let id = done + 1;
         let migration = &self.migrations[usize::try_from(done).unwrap_or_default()];
+        forget_dependents(transaction).await?;
         let failed = |source: tokio_postgres::Error| Error::Migration {
             id,
             name: migration.name.clone(),
@@ -193,6 +194,7 @@ impl Schema {
         if found == Some(&*checksum) {
             return Ok(false);
         }
+        forget_dependents(transaction).await?;
         for definition in &self.definitions {
             transaction
                 .batch_execute(&definition.sql)
@@ -213,6 +215,18 @@ impl Schema {
         info!(checksum, "store definitions applied");
         Ok(true)
     }
+}
+
+/// Drops what links may read of the store: it would keep what it is made of from changing. The next link makes it
+/// again.
+async fn forget_dependents(transaction: &Transaction<'_>) -> Result<(), Error> {
+    transaction
+        .batch_execute(&format!(
+            "drop schema if exists {} cascade",
+            access::LINK_SCHEMA
+        ))
+        .await
+        .map_err(Error::attempt("drop what links may read"))
 }
 
 /// Refuses servers and databases that no store can live in.

@@ -269,7 +269,7 @@ async fn what_is_open_is_ended_and_what_is_prepared_keeps_the_node_here() {
         .batch_execute("begin; select crdv.counterInc('c', 100)")
         .await
         .unwrap();
-    let (code, stdout, stderr) = b.run(&["leave", "--timeout", "500ms"]);
+    let (code, stdout, stderr) = b.run(&["leave", "--timeout", "5s"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains("sessions ended"), "{stdout}");
     assert!(client.batch_execute("commit").await.is_err());

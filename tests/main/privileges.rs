@@ -5,8 +5,9 @@ use starling::identity::NodeName;
 use starling::replication::Terms;
 use starling::store::{self, Definition, Schema};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
-use crate::engines::{Cluster, until};
+use crate::engines::{Cluster, Node, until};
 use crate::support::{Database, Server};
 
 /// A role that may log in and has nothing else; and the statements that take it away again.
@@ -182,6 +183,7 @@ async fn links_need_nothing_of_public() {
         let count = "select count(*) from crdv.mapawlww where id = 'm'";
         cluster.await_text(node, count, "2").await;
     }
+    may_only_read(&cluster.nodes[0]).await;
     // Both ends go again, and the group role with what it was granted.
     for node in 0..2 {
         let engine = cluster.nodes[node].engine().clone();
@@ -198,4 +200,39 @@ async fn links_need_nothing_of_public() {
         .await;
     }
     cluster.stop().await;
+}
+
+/// A link's role calls nothing of the interface: a member writes at its own store only.
+async fn may_only_read(node: &Node) {
+    let client = node.client().await;
+    let role = "select rolname::text from pg_roles where rolname ~ '^starling_[0-9a-f]{16}_'";
+    let role: String = client.query_one(role, &[]).await.unwrap().get(0);
+    let become_it = format!("set role {role}");
+    client.batch_execute(&become_it).await.unwrap();
+    for call in [
+        "select crdv.mapadd('m', 'by a link', 'v')",
+        "select crdv.write('m', 'm', 'by a link', 'a', 'v')",
+        "select crdv.open_to_writers()",
+        "insert into crdv.data (id, key, type, data, op) values ('m', 'k2', 'm', 'w', 'a')",
+        "select site from crdv.self",
+    ] {
+        let refused = client.batch_execute(call).await.unwrap_err();
+        let code = refused.code().cloned();
+        assert_eq!(code, Some(SqlState::INSUFFICIENT_PRIVILEGE), "{call}");
+    }
+    let all = "select * from crdv_link.missing('{}', '{}')";
+    assert!(!client.query(all, &[]).await.unwrap().is_empty());
+    // Nothing is collected first: the planner sees the index behind both functions.
+    let plan = client
+        .query(&format!("explain (costs off) {all}"), &[])
+        .await
+        .unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    assert!(
+        !plan
+            .iter()
+            .any(|line| line.contains("Function Scan on missing")),
+        "{plan:#?}"
+    );
+    client.batch_execute("reset role").await.unwrap();
 }

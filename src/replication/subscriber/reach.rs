@@ -12,6 +12,7 @@ use crate::replication::desired::Neighbor;
 use crate::replication::error::Error;
 use crate::replication::names::LinkName;
 use crate::replication::protocol::Offer;
+use crate::store::LINK_SCHEMA;
 
 /// One of a peer's addresses; others are tried after it.
 const HOST_LIMIT: Duration = Duration::from_secs(2);
@@ -164,14 +165,18 @@ async fn enter(host: &str, offer: &Offer, expected: &Expected<'_>) -> Result<Ses
                 }
                 _ => Miss::NoEntry(error.to_string()),
             })?;
+    // Where a member of an earlier version has what links may read.
+    let path = format!("set search_path = {LINK_SCHEMA}, crdv");
+    let refused = |error| Miss::Imposter(DriverError::from(error).to_string());
+    session.batch_execute(&path).await.map_err(refused)?;
     let shown = session
         .query_opt(
             "select s.site, s.node, s.cluster, obj_description(p.oid, 'pg_publication')
-               from crdv.self s left join pg_publication p on p.pubname = $1",
+               from self s left join pg_publication p on p.pubname = $1",
             &[&expected.link.to_string()],
         )
         .await
-        .map_err(|error| Miss::Imposter(DriverError::from(error).to_string()))?;
+        .map_err(refused)?;
     let Some(shown) = shown else {
         return Err(Miss::Imposter("it has no identity".to_owned()));
     };
