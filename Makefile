@@ -3,7 +3,7 @@
 CARGO ?= cargo
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 STARLING = $(TARGET_DIR)/debug/starling
-SCRIPTS = .ci/run $(wildcard tests/*.sh deployment/*.sh deployment/*/*.sh)
+SCRIPTS = .ci/run $(wildcard tests/*.sh findings/*.sh deployment/*.sh deployment/*/*.sh)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

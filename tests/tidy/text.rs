@@ -186,6 +186,7 @@ fn top_level(tree: &Tree) -> Vec<String> {
         "protocols",
         "deployment",
         "docs",
+        "findings",
         "examples",
         "README.md",
         "ARCHITECTURE.md",
