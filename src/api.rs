@@ -5,12 +5,14 @@
 
 pub(crate) mod digits;
 
+mod app_role;
 mod leave;
 
 use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+pub use app_role::{AppRole, AppRoleRequest, AppRoleState, NewAppRole};
 pub use leave::{LeaveReport, LeaveRequest, LostOperations};
 
 /// What a node says of itself: `GET /v1/status`.

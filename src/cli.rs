@@ -1,5 +1,6 @@
 //! The commands. Each file holds one verb: arguments, what it does, what it prints.
 
+mod app_role;
 mod ask;
 mod completions;
 mod config;
@@ -59,6 +60,7 @@ enum Verb {
     Id(id::Args),
     Leave(members::LeaveArgs),
     Evict(members::EvictArgs),
+    AppRole(app_role::Args),
     Config(config::Args),
     Nested(nested::Args),
     Simulate(simulate::Args),
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Verb::Id(args) => id::run(args),
         Verb::Leave(args) => members::leave(&args),
         Verb::Evict(args) => members::evict(&args),
+        Verb::AppRole(args) => app_role::run(&args),
         Verb::Config(args) => config::run(args),
         Verb::Nested(args) => nested::run(&args),
         Verb::Simulate(args) => simulate::run(&args),

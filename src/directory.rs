@@ -16,6 +16,7 @@
 mod entry;
 mod gossip;
 mod record;
+pub mod roles;
 mod view;
 
 use std::{

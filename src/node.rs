@@ -4,6 +4,7 @@
 //! everybody about everybody; the HTTP API shows it. Each part runs by itself; this module only
 //! carries words from one to another, in one loop that never waits for a peer or a server.
 
+mod app_roles;
 mod clock;
 mod continuity;
 mod core;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::{
+    app_roles::AppRoles,
     core::{Core, Inputs},
     data_dir::DataDir,
     runtime_file::RuntimeFile,
@@ -78,7 +80,8 @@ pub async fn run(
     info!(peer = %me, %run, cluster = %config.node.cluster, name = %config.node.name, "node starting");
 
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
-    let mut core = Core::new(config.clone(), me, run, network.clone());
+    let roles = AppRoles::open(data.path(), &me, &config.node.cluster);
+    let mut core = Core::new(config.clone(), me, run, network.clone(), roles);
     if let Some(record) = StoreRecord::read(data.path()) {
         core.picture.remember(record.site);
     }

@@ -25,6 +25,7 @@
 //! This module knows PostgreSQL and nothing of the network.
 
 mod access;
+mod app_roles;
 mod error;
 mod identity;
 mod install;
@@ -35,6 +36,7 @@ mod search_path;
 mod writers;
 
 pub(crate) use access::LINK_SCHEMA;
+pub use app_roles::{Standing, WantedRole, scram_verifier, settle_role};
 pub use error::Error;
 pub use identity::{Doubt, Owner, identify, owner, renew};
 pub use install::{Installed, install, install_telling};

@@ -9,6 +9,8 @@
 
 #[path = "main/alone.rs"]
 mod alone;
+#[path = "main/app_roles.rs"]
+mod app_roles;
 #[path = "main/application.rs"]
 mod application;
 #[path = "main/chaos.rs"]

@@ -10,7 +10,10 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use super::token;
-use crate::api::{LeaveReport, LeaveRequest, NodeInfo, Problem, Status, Topology};
+use crate::api::{
+    AppRole, AppRoleRequest, LeaveReport, LeaveRequest, NewAppRole, NodeInfo, Problem, Status,
+    Topology,
+};
 
 /// A node answers a read from memory.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -148,6 +151,51 @@ impl Client {
         self.post(&format!("/v1/evict/{peer_id}"))
     }
 
+    /// The application roles that it knows.
+    ///
+    /// # Errors
+    ///
+    /// No node, no answer in time, or an answer that is a refusal.
+    pub fn app_roles(&self) -> Result<Vec<AppRole>, ClientError> {
+        self.get("/v1/app-roles")
+    }
+
+    /// Makes it add an application role, on all nodes.
+    ///
+    /// # Errors
+    ///
+    /// No node, no answer in time, or an answer that is a refusal.
+    pub fn add_app_role(&self, role: &NewAppRole) -> Result<(), ClientError> {
+        self.done(|token| {
+            let asked = agent(Some(COMMAND_TIMEOUT)).post(self.url("/v1/app-roles"));
+            authorize(asked, token).send_json(role)
+        })
+    }
+
+    /// Makes it give an application role another password, on all nodes.
+    ///
+    /// # Errors
+    ///
+    /// No node, no answer in time, or an answer that is a refusal.
+    pub fn rotate_app_role(&self, name: &str, role: &AppRoleRequest) -> Result<(), ClientError> {
+        self.done(|token| {
+            let url = self.url(&format!("/v1/app-roles/{name}"));
+            authorize(agent(Some(COMMAND_TIMEOUT)).put(url), token).send_json(role)
+        })
+    }
+
+    /// Makes it remove an application role, on all nodes.
+    ///
+    /// # Errors
+    ///
+    /// No node, no answer in time, or an answer that is a refusal.
+    pub fn remove_app_role(&self, name: &str) -> Result<(), ClientError> {
+        self.done(|token| {
+            let url = self.url(&format!("/v1/app-roles/{name}"));
+            authorize(agent(Some(COMMAND_TIMEOUT)).delete(url), token).call()
+        })
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.ask(|token| {
             let request = agent(Some(READ_TIMEOUT)).get(self.url(path));
@@ -156,12 +204,17 @@ impl Client {
     }
 
     fn post(&self, path: &str) -> Result<(), ClientError> {
-        let done: serde_json::Value = self.ask(|token| {
+        self.done(|token| {
             let request = agent(Some(COMMAND_TIMEOUT)).post(self.url(path));
             authorize(request, token).send_empty()
-        })?;
-        drop(done);
-        Ok(())
+        })
+    }
+
+    fn done(
+        &self,
+        send: impl Fn(Option<&str>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<(), ClientError> {
+        self.ask(send).map(|_: serde_json::Value| ())
     }
 
     /// Asks once more with the token when the node says where it is.

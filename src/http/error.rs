@@ -31,6 +31,9 @@ pub enum ApiError {
     /// The text in the path is no PeerId.
     #[error("`{0}` is not a PeerId; `starling nodes` lists them")]
     BadPeer(String),
+    /// A role, or what is to be its verifier, is none.
+    #[error("{0}")]
+    BadRole(String),
     /// The body cannot be read.
     #[error(
         "the body cannot be read: {0}; give none, or for example {{\"timeout_seconds\": 60, \"abandon\": false}}"
@@ -93,6 +96,7 @@ impl ApiError {
             ),
             Self::BadQuery(_) => (StatusCode::BAD_REQUEST, "bad_query", "Bad query"),
             Self::BadPeer(_) => (StatusCode::BAD_REQUEST, "bad_peer", "Bad PeerId"),
+            Self::BadRole(_) => (StatusCode::BAD_REQUEST, "bad_role", "Bad role"),
             Self::BadBody(_) => (StatusCode::BAD_REQUEST, "bad_body", "Bad body"),
             Self::BodyTooLarge(_) => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -137,6 +141,8 @@ fn command_kind(error: &CommandError) -> (StatusCode, &'static str, &'static str
         CommandError::UnknownPeer(_) => (StatusCode::NOT_FOUND, "unknown_peer", "Unknown peer"),
         CommandError::Myself(_) => (StatusCode::CONFLICT, "myself", "That is this node"),
         CommandError::Alive(_) => (StatusCode::CONFLICT, "peer_alive", "The peer is alive"),
+        CommandError::RoleExists(_) => (StatusCode::CONFLICT, "role_exists", "The role exists"),
+        CommandError::UnknownRole(_) => (StatusCode::NOT_FOUND, "unknown_role", "Unknown role"),
         CommandError::NotNow(_) => (StatusCode::CONFLICT, "not_now", "Not now"),
         CommandError::OpenTransactions(_) => (
             StatusCode::CONFLICT,

@@ -1,5 +1,6 @@
 //! The paths of the API.
 
+mod app_roles;
 mod commands;
 mod health;
 mod state;
@@ -10,7 +11,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
     middleware,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 
 use super::{
@@ -33,6 +34,11 @@ pub(super) fn router(view: View, settings: Settings) -> Router {
         .route("/v1/topology", get(state::topology))
         .route(LEAVE, post(commands::leave))
         .route("/v1/evict/{peer}", post(commands::evict))
+        .route("/v1/app-roles", get(app_roles::list).post(app_roles::add))
+        .route(
+            "/v1/app-roles/{name}",
+            put(app_roles::rotate).delete(app_roles::remove),
+        )
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(view)

@@ -7,7 +7,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::token::Token;
 use crate::{
-    api::{LeaveReport, LeaveRequest, NodeInfo, Status, Topology},
+    api::{AppRole, LeaveReport, LeaveRequest, NodeInfo, Status, Topology},
+    directory::roles::{RoleChange, RoleName},
     identity::NodeName,
 };
 
@@ -57,6 +58,20 @@ pub enum Command {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<(), CommandError>>,
     },
+    /// Make, change or remove an application's role, on all nodes. Answered when it is known here.
+    ChangeRole {
+        /// Which.
+        name: RoleName,
+        /// What is to become of it.
+        change: RoleChange,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+    /// Which application roles there are.
+    ListRoles {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Vec<AppRole>, CommandError>>,
+    },
 }
 
 /// A command that was not carried out.
@@ -71,6 +86,12 @@ pub enum CommandError {
     /// The peer is present, and would come back at once. Nothing was changed.
     #[error("{0} is alive: stop it first, or let it leave")]
     Alive(NodeName),
+    /// There is such an application role. Nothing was changed.
+    #[error("{0}")]
+    RoleExists(String),
+    /// There is no such application role. Nothing was changed.
+    #[error("{0}")]
+    UnknownRole(String),
     /// The node's state does not allow it now. Nothing was changed.
     #[error("not now: {0}")]
     NotNow(String),

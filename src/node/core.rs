@@ -1,6 +1,7 @@
 //! The node's loop.
 
 mod commands;
+mod roles;
 mod twin;
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::PoisonError,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,7 +20,8 @@ use commands::{Leaving, left, refuse};
 
 use super::{
     Ended,
-    clock::{Bounds, Clocks, Told},
+    app_roles::AppRoles,
+    clock::{Bounds, Clocks, Told, unix_milliseconds},
     continuity::{Trouble, Why},
     data_dir::DataDir,
     departed::Departed,
@@ -86,6 +88,7 @@ pub(super) struct Core {
     doubles: BTreeSet<NodeName>,
     clocks: Clocks,
     waiting: Waiting,
+    app_roles: AppRoles,
     plane: Option<Plane>,
     /// The same for the metrics.
     pub(super) late_plane: LatePlane,
@@ -93,7 +96,13 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(config: Config, me: NodeName, run: Run, network: network::Handle) -> Self {
+    pub(super) fn new(
+        config: Config,
+        me: NodeName,
+        run: Run,
+        network: network::Handle,
+        app_roles: AppRoles,
+    ) -> Self {
         Self {
             directory: Directory::new(
                 me.clone(),
@@ -115,6 +124,7 @@ impl Core {
                 max_ahead: config.replication.max_clock_ahead,
             }),
             waiting: Waiting::default(),
+            app_roles,
             plane: None,
             late_plane: LatePlane::default(),
             config,
@@ -281,6 +291,7 @@ impl Core {
     ) -> Next {
         let mut record = store.keep_record();
         let mut examination = store.server.keep_examining();
+        let app_roles = self.app_roles.keep(store.server.connection());
         let mut overlay = self.network.overlay();
         loop {
             tokio::select! {
@@ -312,6 +323,7 @@ impl Core {
                         plane.handle.store_moved(store.server.connection());
                         record.store_moved(store.server.connection());
                         examination.store_moved(store.server.connection());
+                        app_roles.store_moved(store.server.connection());
                     }
                 }
                 findings = examination.changed() => self.picture.examined(&findings),
@@ -342,6 +354,7 @@ impl Core {
                 self.directory.neighbor_up(&peer);
                 self.clocks.met(&peer);
                 self.gossiper.greet(peer.clone(), Duration::ZERO);
+                self.share_roles_with(&peer);
                 self.link(peer, hosts);
                 self.gossiper.exchange_soon();
             }
@@ -397,6 +410,7 @@ impl Core {
                 let seen = self.see(&from, presence);
                 let _ = reply.send(envelope::encode(&Reply::Presence(seen)));
             }
+            Some(Request::Roles(records)) => self.on_roles_told(&from, records, reply),
             Some(Request::Link(request)) => match (self.objection(&from, &request), &self.plane) {
                 (Some(refusal), _) => {
                     drop(reply.send(envelope::encode(&Reply::Link(refusal))));
@@ -433,6 +447,9 @@ impl Core {
                 self.directory.beat(now);
                 self.inquire_all();
                 let said = self.gossiper.speak(&self.directory);
+                if exchange {
+                    self.share_roles();
+                }
                 if exchange || !said {
                     self.gossiper
                         .round(&mut self.directory, self.neighbors.keys(), now);
@@ -453,6 +470,7 @@ impl Core {
                     self.note_members();
                 }
             }
+            Turn::Roles(peer, records) => self.on_roles(&peer, records),
             Turn::Seen(peer, seen) => self.twins.told(peer, seen, now),
             Turn::Greeted(peer, told) => {
                 self.on_clock(&peer, told);
@@ -572,12 +590,4 @@ impl Core {
             store_url: store.server.url.clone(),
         }
     }
-}
-
-/// The start of this life, as the directory orders lives.
-fn unix_milliseconds() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::twins::{Presence, Seen};
 use crate::{
-    directory::{Gossip, Rumor},
+    directory::{Gossip, Rumor, roles::RoleRecord},
     replication,
 };
 
@@ -19,6 +19,8 @@ pub(super) enum Request {
     Clock,
     /// Do you see another process with my key? Answered at once.
     Presence(Presence),
+    /// All application roles that we know; answered with those that the neighbour knows.
+    Roles(Vec<RoleRecord>),
 }
 
 /// What a node says to all, see [`network::Handle::broadcast`](crate::network::Handle::broadcast).
@@ -39,6 +41,8 @@ pub(super) enum Reply {
     Clock(Option<Time>),
     /// Answer to [`Request::Presence`].
     Presence(Option<Seen>),
+    /// Answer to [`Request::Roles`].
+    Roles(Vec<RoleRecord>),
     /// The request made no sense to this version.
     Unknown,
 }

@@ -15,7 +15,7 @@ use super::{
     twins::{Presence, Seen},
 };
 use crate::{
-    directory::{Directory, Gossip, HEARTBEAT},
+    directory::{Directory, Gossip, HEARTBEAT, roles::RoleRecord},
     identity::NodeName,
     network,
     replication::{Asked, Reading},
@@ -73,6 +73,8 @@ pub(super) enum Turn {
     Answered(Answer),
     /// A new neighbour was asked for its time.
     Greeted(NodeName, Told),
+    /// A peer has told which application roles it knows.
+    Roles(NodeName, Vec<RoleRecord>),
     /// A peer has answered whether it sees another process with our key.
     Seen(NodeName, Option<Seen>),
 }
@@ -119,6 +121,20 @@ impl Gossiper {
                 && let Some(Reply::Presence(seen)) = envelope::decode(&body)
             {
                 let _ = sender.send(Turn::Seen(peer, seen)).await;
+            }
+        });
+    }
+
+    /// Compares application roles with a peer.
+    pub(super) fn share_roles(&mut self, peer: NodeName, records: Vec<RoleRecord>) {
+        let (network, sender) = (self.network.clone(), self.sender.clone());
+        let body = envelope::encode(&Request::Roles(records));
+        self.tasks.spawn(async move {
+            // Who does not answer is asked again with the next round.
+            if let Ok(body) = network.request(peer.clone(), body).await
+                && let Some(Reply::Roles(records)) = envelope::decode(&body)
+            {
+                let _ = sender.send(Turn::Roles(peer, records)).await;
             }
         });
     }

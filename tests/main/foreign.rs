@@ -71,7 +71,7 @@ impl Foreign {
         format!("postgresql://postgres@127.0.0.1:{}/shop", self.port)
     }
 
-    async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         self.client_of("shop").await
     }
 

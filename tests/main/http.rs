@@ -540,6 +540,7 @@ async fn commands_are_carried_out_and_their_failures_told() {
                 Command::Evict { peer, reply } => {
                     reply.send(Err(CommandError::UnknownPeer(peer))).unwrap();
                 }
+                other => panic!("nobody asked for {other:?}"),
             }
         }
         seen
@@ -657,6 +658,7 @@ async fn the_client_finds_the_token_where_the_node_says_that_it_is() {
                     reply.send(Ok(LeaveReport::default())).unwrap();
                 }
                 Command::Evict { reply, .. } => reply.send(Ok(())).unwrap(),
+                other => panic!("nobody asked for {other:?}"),
             }
         }
     });

@@ -65,7 +65,7 @@ pub(super) async fn evict(
     Ok(Json(json!({ "evicted": peer })))
 }
 
-async fn send<T>(
+pub(super) async fn send<T>(
     view: &View,
     command: impl FnOnce(oneshot::Sender<Result<T, CommandError>>) -> Command,
 ) -> Result<T, ApiError> {

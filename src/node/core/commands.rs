@@ -55,6 +55,14 @@ impl Core {
             Command::Evict { peer, reply } => {
                 let _ = reply.send(self.evict(&peer));
             }
+            Command::ChangeRole {
+                name,
+                change,
+                reply,
+            } => {
+                let _ = reply.send(self.change_role(name, change));
+            }
+            Command::ListRoles { reply } => drop(reply.send(Ok(self.list_roles()))),
         }
     }
 
@@ -213,6 +221,9 @@ pub(super) fn refuse(command: Command, why: &str) {
     let error = CommandError::NotNow(why.to_owned());
     match command {
         Command::Leave { reply, .. } => drop(reply.send(Err(error))),
-        Command::Evict { reply, .. } => drop(reply.send(Err(error))),
+        Command::Evict { reply, .. } | Command::ChangeRole { reply, .. } => {
+            drop(reply.send(Err(error)));
+        }
+        Command::ListRoles { reply } => drop(reply.send(Err(error))),
     }
 }

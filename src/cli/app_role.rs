@@ -1,0 +1,233 @@
+//! `starling app-role`
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+use super::{
+    ask::{AskArgs, NodeArgs},
+    output::{Format, complain, harmless, print, print_json, short},
+    table::{Cell, Table, Tone},
+};
+use crate::{
+    api::{AppRole, AppRoleRequest, AppRoleState, NewAppRole},
+    http::Client,
+    store::scram_verifier,
+};
+
+/// 192 random bits.
+const PASSWORD_WORDS: usize = 3;
+
+/// Nobody types more.
+const PASSWORD_BYTES_MAX: u64 = 1024;
+
+/// How long the node's own server is waited for. Most take a tenth of a second.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+
+const EXAMPLES: &str = "\
+Examples:
+  starling app-role add shop                           prints a password, once
+  starling app-role add shop --password-file FILE      takes yours; - reads it from standard input
+  starling app-role password shop                      gives it another one; sessions go on
+  starling app-role remove shop                        ends its sessions, everywhere
+
+The password leaves this command as a SCRAM-SHA-256 verifier only.";
+
+/// Login roles for applications, the same on all nodes
+///
+/// A role gets what `usage` on schema `crdv` gives, and nothing else. Nodes that are away get it, or
+/// lose it, when they are back.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Make a role on all nodes
+    Add(PasswordArgs),
+    /// Give a role another password on all nodes
+    Password(PasswordArgs),
+    /// Remove a role from all nodes, and end its sessions
+    Remove(RemoveArgs),
+    /// List the roles, and how they stand on this node's server
+    List(ListArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct PasswordArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The role: small letters, digits and underscores
+    name: String,
+    /// A file with the password in its first line, or - for standard input; without it one is made
+    /// and printed
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct RemoveArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The role
+    name: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.verb {
+        Verb::Add(args) => add(args),
+        Verb::Password(args) => rotate(args),
+        Verb::Remove(args) => remove(args),
+        Verb::List(args) => list(args),
+    }
+}
+
+fn add(args: &PasswordArgs) -> anyhow::Result<ExitCode> {
+    let (client, password) = (args.node.client(), Password::of(args)?);
+    client.add_app_role(&NewAppRole {
+        name: args.name.clone(),
+        verifier: scram_verifier(&password.text),
+    })?;
+    password.tell(&args.name)?;
+    settled(&client, &args.name)
+}
+
+fn rotate(args: &PasswordArgs) -> anyhow::Result<ExitCode> {
+    let (client, password) = (args.node.client(), Password::of(args)?);
+    let verifier = scram_verifier(&password.text);
+    client.rotate_app_role(&args.name, &AppRoleRequest { verifier })?;
+    password.tell(&args.name)?;
+    settled(&client, &args.name)
+}
+
+fn remove(args: &RemoveArgs) -> anyhow::Result<ExitCode> {
+    let client = args.node.client();
+    client.remove_app_role(&args.name)?;
+    settled(&client, &args.name)
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let roles = args.ask.node.client().app_roles()?;
+    match args.ask.output {
+        Format::Json => print_json(&roles)?,
+        Format::Table => print(&describe(&roles))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what has become of the role on the node's own server.
+fn settled(client: &Client, name: &str) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    loop {
+        let all = client.app_roles()?;
+        let role = all.iter().find(|role| role.name == name);
+        let state = role.map_or(AppRoleState::Waiting, |role| role.state);
+        match state {
+            AppRoleState::Here => complain("the role is in place here; other nodes follow"),
+            AppRoleState::Removed => complain("the role is removed here; other nodes follow"),
+            AppRoleState::Refused => {
+                let reason = role.and_then(|role| role.reason.as_deref());
+                bail!("{}", harmless(reason.unwrap_or_default()));
+            }
+            AppRoleState::Waiting | AppRoleState::Removing if began.elapsed() >= SETTLE_MAX => {
+                complain(
+                    "the node's own server has not taken it yet; see `starling app-role list`",
+                );
+            }
+            AppRoleState::Waiting | AppRoleState::Removing => {
+                std::thread::sleep(SETTLE_PAUSE);
+                continue;
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+}
+
+fn describe(roles: &[AppRole]) -> String {
+    let mut table = Table::new(&["name", "here", "changed by", "reason"]);
+    for role in roles {
+        let (text, tone) = match role.state {
+            AppRoleState::Here => ("in place", Tone::Good),
+            AppRoleState::Waiting => ("waiting", Tone::Warning),
+            AppRoleState::Refused => ("refused", Tone::Bad),
+            AppRoleState::Removing => ("being removed", Tone::Warning),
+            AppRoleState::Removed => ("removed", Tone::Good),
+        };
+        table.row([
+            role.name.as_str().into(),
+            Cell::new(text, tone),
+            short(&role.changed_by).into(),
+            harmless(role.reason.as_deref().unwrap_or_default()).into(),
+        ]);
+    }
+    table.for_stdout()
+}
+
+struct Password {
+    text: String,
+    is_made: bool,
+}
+
+impl Password {
+    fn of(args: &PasswordArgs) -> anyhow::Result<Self> {
+        let Some(file) = &args.password_file else {
+            let words = (0..PASSWORD_WORDS).map(|_| format!("{:016x}", rand::random::<u64>()));
+            return Ok(Self {
+                text: words.collect(),
+                is_made: true,
+            });
+        };
+        let text = read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let first = text.lines().next().unwrap_or_default();
+        if first.is_empty() {
+            bail!(
+                "the first line of {} is empty: it has to be the password",
+                file.display()
+            );
+        }
+        Ok(Self {
+            text: first.to_owned(),
+            is_made: false,
+        })
+    }
+
+    fn tell(&self, role: &str) -> anyhow::Result<()> {
+        if !self.is_made {
+            return Ok(());
+        }
+        complain(&format!(
+            "the password of {role}, which is shown nowhere else:"
+        ));
+        print(&self.text)
+    }
+}
+
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    if file == Path::new("-") {
+        io::stdin()
+            .take(PASSWORD_BYTES_MAX)
+            .read_to_string(&mut text)?;
+    } else {
+        std::fs::File::open(file)?
+            .take(PASSWORD_BYTES_MAX)
+            .read_to_string(&mut text)?;
+    }
+    Ok(text)
+}
