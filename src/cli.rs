@@ -5,6 +5,7 @@ mod ask;
 mod completions;
 mod config;
 mod demo;
+mod detach;
 mod doctor;
 mod finding;
 mod id;
@@ -61,6 +62,7 @@ enum Verb {
     Leave(members::LeaveArgs),
     Evict(members::EvictArgs),
     AppRole(app_role::Args),
+    Detach(detach::Args),
     Config(config::Args),
     Nested(nested::Args),
     Simulate(simulate::Args),
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Verb::Leave(args) => members::leave(&args),
         Verb::Evict(args) => members::evict(&args),
         Verb::AppRole(args) => app_role::run(&args),
+        Verb::Detach(args) => detach::run(args),
         Verb::Config(args) => config::run(args),
         Verb::Nested(args) => nested::run(&args),
         Verb::Simulate(args) => simulate::run(&args),

@@ -57,7 +57,7 @@ mod subscriber;
 mod witness;
 
 pub use catch_up::Progress;
-pub use clear::clear;
+pub use clear::{clear, count_links, drop_group};
 pub use clock::{Asked, Reading};
 pub use counters::{Outcome, Totals};
 pub use desired::{Departure, Doubt, Neighbor};

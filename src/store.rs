@@ -31,6 +31,7 @@ mod identity;
 mod install;
 mod nested;
 mod position;
+mod removal;
 mod schema;
 mod search_path;
 mod writers;
@@ -42,6 +43,8 @@ pub use identity::{Doubt, Owner, identify, owner, renew};
 pub use install::{Installed, install, install_telling};
 pub use nested::{NestedError, nested_query};
 pub use position::{Break, Position, position};
+pub(crate) use removal::HOLD;
+pub use removal::{Dependent, Remains, remains, remove};
 pub use schema::{Definition, Migration, Schema};
 pub use search_path::{PathStanding, SearchPath, settle_search_path};
 pub use writers::{

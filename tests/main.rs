@@ -25,6 +25,8 @@ mod clocks;
 mod cluster;
 #[path = "main/config.rs"]
 mod config;
+#[path = "main/detach.rs"]
+mod detach;
 #[path = "main/engines.rs"]
 mod engines;
 #[path = "main/foreign.rs"]

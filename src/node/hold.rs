@@ -17,9 +17,7 @@ use super::waiting::Waiting;
 use crate::driver::DriverError;
 use crate::identity::NodeName;
 use crate::postgres::{self, Conninfo};
-
-/// In the two-key space, beside the other locks of a store.
-const LOCK: &str = "select pg_try_advisory_lock(1398030677, 0)";
+use crate::store;
 
 /// Whose session has the lock, and since when it is there.
 const HOLDER: &str = "
@@ -112,7 +110,7 @@ impl Held {
         let mut config = store.clone();
         config.application_name(name);
         let (client, connection) = postgres::open_with(&config, KEEPALIVES).await?;
-        if client.query_one(LOCK, &[]).await?.get(0) {
+        if client.query_one(store::HOLD, &[]).await?.get(0) {
             let _client = client;
             return Ok(Ok(Self {
                 _client,

@@ -4,6 +4,7 @@
 //! its own: a slot stands where another log had got to, a subscription would go on behind a gap. Peers
 //! find theirs gone, and make new ones.
 
+use super::credentials;
 use super::database::Database;
 use super::error::Error;
 use super::observed::Observer;
@@ -27,4 +28,25 @@ pub async fn clear(store: impl Into<Conninfo>) -> Result<usize, Error> {
         drop_end(&session, *name).await?;
     }
     Ok(inventory.incoming.len() + inventory.outgoing.len())
+}
+
+/// How many links a store has, in both directions, whole or in part.
+///
+/// # Errors
+///
+/// The store cannot be reached or is not identified.
+pub async fn count_links(store: impl Into<Conninfo>) -> Result<usize, Error> {
+    let database = Database::new(store.into());
+    let inventory = Observer::open(&database).await?.look().await?;
+    Ok(inventory.incoming.len() + inventory.outgoing.len())
+}
+
+/// Takes the links' group role out of the database, and out of the server if no other store uses it.
+///
+/// # Errors
+///
+/// As for [`clear`].
+pub async fn drop_group(store: impl Into<Conninfo>) -> Result<(), Error> {
+    let session = Database::new(store.into()).session().await?;
+    credentials::drop_group(&session).await
 }

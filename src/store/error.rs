@@ -89,6 +89,13 @@ pub enum Error {
         cause: DriverError,
     },
 
+    /// Others have built upon the store, or put something into its schema, so it cannot be removed.
+    #[error("others depend on the store: {by}; change that, and try again")]
+    Occupied {
+        /// Who, or what.
+        by: String,
+    },
+
     /// Others hold locks on the store for too long.
     #[error(
         "the store's schema is locked by others: {holders}. End these transactions, for example by \

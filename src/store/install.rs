@@ -17,7 +17,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(500);
 const OLDEST_SERVER: i32 = 150_000;
 
 /// Serialises installers of one database; two-key space, beside the locks of `crdv.apply`.
-const INSTALL_LOCK: &str = "select pg_catalog.pg_advisory_xact_lock(1398030676, 0)";
+pub(super) const INSTALL_LOCK: &str = "select pg_catalog.pg_advisory_xact_lock(1398030676, 0)";
 
 /// What [`install()`] found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub async fn install_telling(
 }
 
 /// Who holds locks on what belongs to the store.
-async fn holders(client: &Client) -> Result<Vec<Pending>, Error> {
+pub(super) async fn holders(client: &Client) -> Result<Vec<Pending>, Error> {
     let rows = client
         .query(HOLDERS, &[])
         .await

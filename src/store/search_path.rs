@@ -8,7 +8,7 @@
 use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
-use super::{Error, Schema, schema::Objects};
+use super::{Error, LINK_SCHEMA, Schema, schema::Objects};
 use crate::postgres::search_path as set;
 
 mod decision;
@@ -74,7 +74,23 @@ pub async fn settle_search_path(
     Ok(standing)
 }
 
-async fn begin(client: &mut Client) -> Result<Transaction<'_>, Error> {
+/// Puts the path back that was there before ours; a setting that somebody changed since stays.
+pub(super) async fn restore(transaction: &Transaction<'_>) -> Result<(), Error> {
+    let found = observe(transaction, None).await?;
+    let (step, _) = decide(&found, SearchPath::Off);
+    perform(transaction, &found.database, &step).await
+}
+
+/// What [`restore`] would put back, the inner `None` for the server's; `None` if nothing.
+pub(super) async fn former(transaction: &Transaction<'_>) -> Result<Option<Option<String>>, Error> {
+    let found = observe(transaction, None).await?;
+    Ok(match decide(&found, SearchPath::Off).0 {
+        Step::Restore(former) => Some(former),
+        Step::Keep | Step::Set { .. } => None,
+    })
+}
+
+pub(super) async fn begin(client: &mut Client) -> Result<Transaction<'_>, Error> {
     let transaction = client
         .transaction()
         .await
@@ -145,9 +161,9 @@ async fn collisions(transaction: &Transaction<'_>, ours: &Objects) -> Result<Vec
                      select p.pronamespace, p.proname::text, '()' from pg_proc p
                       where p.proname = any ($2)) f (namespace, name, mark)
                join pg_namespace n on n.oid = f.namespace
-              where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'crdv')
+              where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'crdv', $3)
               order by 1",
-            &[&names, &functions],
+            &[&names, &functions, &LINK_SCHEMA],
         )
         .await
         .map_err(Error::attempt("look for names that others have, too"))?;

@@ -1,5 +1,9 @@
 //! A database in which an application lives: its names mean what they meant, and it gets back what it had.
 
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
 use starling::api::Status;
 use starling::postgres::PrivateServer;
 use tempfile::TempDir;
@@ -59,6 +63,30 @@ impl Application {
         let url = self.url();
         let arguments = [LOCAL, &["--postgres", url.as_str()], more].concat();
         Node::start(&self.dir.path().join(data), &arguments)
+    }
+
+    /// All that the server would be made anew from: roles with their settings, and the database with its own.
+    pub(crate) fn dump(&self) -> String {
+        let address = self.server.url();
+        let at = address.split_once("host=").unwrap().1;
+        let (folder, port) = at.split_once("&port=").unwrap();
+        let run = |program: &str, arguments: &[&str]| {
+            let folder_of_programs = env::var_os("STARLING_PG_BIN");
+            let path = folder_of_programs.map(PathBuf::from).unwrap_or_default();
+            let output = Command::new(path.join(program))
+                .args(["-h", folder, "-p", port, "-U", "starling"])
+                .args(arguments)
+                .output()
+                .unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{program}: {stderr}");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let whole = ["--create", "-d", self.database];
+        let dumped = run("pg_dumpall", &["--roles-only"]) + &run("pg_dump", &whole);
+        // These carry a number that is new each time.
+        let lines = dumped.lines().filter(|line| !line.contains("restrict "));
+        lines.collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -40,7 +40,7 @@ const SHARED: &str = "
         join pg_catalog.pg_namespace c on c.oid = o.space and c.nspname = 'crdv'
         join named t on t.name = o.name and t.mark = o.mark and t.space <> o.space
         join pg_catalog.pg_namespace n on n.oid = t.space
-       where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+       where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'crdv_link')
     )
     select array(select s.name from shared s order by 1),
       array(select s.name from shared s

@@ -1,0 +1,182 @@
+//! `starling detach`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use super::output::{complain, harmless, print};
+use crate::{
+    config::{self, PasswordSources, Sources},
+    postgres::{self, Conninfo},
+    replication,
+    store::{self, Remains},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  starling leave                                       first, while the node runs
+  starling detach --postgres postgresql://me@db.example/shop
+                                                       say what would be removed
+  starling detach --postgres postgresql://me@db.example/shop --yes
+                                                       remove it
+
+Removed are: the data links with their slots, publications, subscriptions and roles; the role
+starling_replication, unless another database of the server needs it; the schemas crdv, with its
+data, and crdv_link. The database's search_path becomes what it was, unless somebody has changed it
+since. What others have put into the schemas or built upon them is never removed: it is named, with
+what moves it away.
+
+The node's data directory stays; with it the node can be attached again, as a new site.
+
+Exit code: 0 removed, or nothing to remove, or said what would be; 1 something is in the way.";
+
+/// Take everything of Starling out of a database of yours, and put back what it had before
+///
+/// Works on the database of a node that has left the cluster and ended. Without --yes it only says
+/// what it would do.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The database [default: store.postgres of the configuration]
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Configuration file, TOML [env: STARLING_CONFIG]"
+    )]
+    config: Option<PathBuf>,
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+    /// Also if the node has not left: what only this store has is lost
+    #[arg(long)]
+    abandon: bool,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut sources = Sources::from_environment();
+    sources.file = args.config;
+    sources.flags = args
+        .postgres
+        .map(|url| ("postgres".to_owned(), vec![url]))
+        .into_iter()
+        .collect();
+    let store = config::load(&sources)?.config.store;
+    let Some(mut connection) = store.connection(&PasswordSources::from_environment()) else {
+        bail!(
+            "no database is named: give --postgres URL. A private server goes with its data directory"
+        )
+    };
+    // Not to be taken for a node.
+    connection.application_name("starling detach");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(detach(connection, args.yes, args.abandon))
+}
+
+async fn detach(connection: Conninfo, yes: bool, abandon: bool) -> anyhow::Result<ExitCode> {
+    let mut client = postgres::open(&connection)
+        .await
+        .context("cannot connect to the database")?;
+    let Some(remains) = store::remains(&mut client).await? else {
+        print("nothing of Starling is in this database")?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let links = match &remains.owner {
+        Some(_) => replication::count_links(connection.clone()).await?,
+        None => 0,
+    };
+    print(&harmless_lines(&describe(&remains, links)))?;
+    if let Some(obstacle) = obstacle(&remains, links, abandon) {
+        complain(&format!("error: {}", harmless_lines(&obstacle)));
+        return Ok(ExitCode::FAILURE);
+    }
+    if !yes {
+        print("nothing was changed; --yes does it")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if remains.owner.is_some() {
+        let links = replication::clear(connection.clone()).await?;
+        print(&format!("{links} data links are taken down"))?;
+    }
+    replication::drop_group(connection).await?;
+    print("the links' role has nothing here any more")?;
+    store::remove(&mut client).await?;
+    print("Starling is out of the database")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Names come from the database.
+fn harmless_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(harmless).collect();
+    lines.join("\n")
+}
+
+/// What would be removed.
+fn describe(remains: &Remains, links: usize) -> String {
+    let owner = match &remains.owner {
+        Some((node, cluster)) => format!("of node {node}, cluster {cluster}"),
+        None => "without an identity".to_owned(),
+    };
+    let mut lines = vec![
+        "to be removed:".to_owned(),
+        format!(
+            "  schema crdv, a store {owner}, with {} operations: they are lost here",
+            remains.operations
+        ),
+        format!("  {links} data links with their slots, publications, subscriptions and roles"),
+        "  role starling_replication, unless another database of the server needs it".to_owned(),
+    ];
+    match &remains.path {
+        Some(Some(path)) => lines.push(format!("search_path becomes what it was: {path}")),
+        Some(None) => lines.push("search_path becomes the server's again".to_owned()),
+        None => {}
+    }
+    let mentions = remains.mentions.iter();
+    lines
+        .extend(mentions.map(|name| format!("note: {name} names crdv in its text, and will fail")));
+    lines.join("\n")
+}
+
+/// Why it is not done, and what to do about it.
+fn obstacle(remains: &Remains, links: usize, abandon: bool) -> Option<String> {
+    if remains.in_use {
+        return Some(
+            "a node runs on this store: let it leave first (starling leave), or end its process"
+                .to_owned(),
+        );
+    }
+    if !remains.is_current {
+        return Some(
+            "the store was made by another version of starling: use that one, or start a node of this \
+             one on it first"
+                .to_owned(),
+        );
+    }
+    if !remains.strangers.is_empty() {
+        return Some(format!(
+            "the schema holds what is not Starling's; move it away, for example with \
+             alter table crdv.NAME set schema public, or drop it:\n  {}",
+            remains.strangers.join("\n  ")
+        ));
+    }
+    if !remains.dependents.is_empty() {
+        let lines = remains.dependents.iter().map(|one| match &one.mend {
+            Some(mend) => format!("\n  {}; for example: {mend};", one.name),
+            None => format!("\n  {}", one.name),
+        });
+        return Some(format!(
+            "others depend on the schema; change them to do without, or drop them:{}",
+            lines.collect::<String>()
+        ));
+    }
+    (links > 0 && !abandon).then(|| {
+        "the node has not left its cluster: start it and let it leave (starling leave); or give up what \
+         only this store has with --abandon"
+            .to_owned()
+    })
+}
