@@ -33,8 +33,8 @@ insert into plain.counter select 'c' || i, 1 from generate_series(0, $each - 1) 
 insert into plain.list (id, data)
 select 'l' || i / $entries, 'value ' || i from generate_series(0, $each - 1) i;
 
-insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-select t.id, t.key, crdv.siteid(), nextval('crdv.seq'), t.type, 'a', t.data, '{}', '{}', i.hlc
+insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+select 0, t.id, t.key, crdv.siteid(), nextval('crdv.seq'), t.type, 'a', t.data, '{}', '{}', i.hlc
 from (select i, (date_part('epoch', now()) * 1000)::bigint << 16 as hlc
       from generate_series(0, $each - 1) i) i
 cross join lateral (values

@@ -38,12 +38,15 @@
 //! | SP031 | replication slots of ours that lost their WAL |
 //! | SP040 | clock |
 //! | SP041 | data checksums |
+//! | SP050 | tables, triggers, sequence and publications of the store |
+//! | SP051 | operations of other stores that were refused |
 
 mod debris;
 mod names;
 mod observed;
 mod rights;
 mod settings;
+mod store;
 
 use std::borrow::Cow;
 
@@ -121,10 +124,10 @@ impl Finding {
     }
 
     /// Whether a node must not start on such a server. Who does not answer is asked again, and clocks
-    /// are set by and by, and judged by neighbours, too.
+    /// are set by and by, and judged by neighbours, too. What was altered in a store its node mends.
     #[must_use]
     pub fn forbids(&self) -> bool {
-        self.severity == Severity::Critical && !["SP000", "SP040"].contains(&&*self.code)
+        self.severity == Severity::Critical && !["SP000", "SP040", "SP050"].contains(&&*self.code)
     }
 
     fn ok(code: &'static str, summary: impl Into<String>) -> Self {
@@ -287,6 +290,7 @@ fn judge(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
     findings.extend(rights::check(observed));
     findings.extend(names::check(observed, requirements));
     findings.extend(debris::check(observed));
+    findings.extend(store::check(&observed.store));
     findings.push(clock(observed.clock_skew_seconds));
     findings.push(checksums(observed));
     findings.sort_by(|a, b| a.code.cmp(&b.code));

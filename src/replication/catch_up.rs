@@ -23,8 +23,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const APPLY_BASE: Duration = Duration::from_secs(60);
 const APPLY_PER_ROW: Duration = Duration::from_millis(1);
 
-/// What `crdv.apply_catch_up` says then.
-const BEHIND: &str = "SL001";
+/// What `crdv.apply_catch_up` and `crdv.checkpoint_begin` say then.
+pub(crate) const BEHIND: &str = "SL001";
 
 /// How far a catch-up is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Statement;
 
+use super::catch_up::BEHIND;
 use super::database::{Session, refused};
 use super::error::Error;
 use super::shared::Shared;
@@ -35,8 +36,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             .wait_for(|standing| *standing == Standing::Confirmed)
             .await;
         loop {
-            if let Err(error) = checkpoint(&shared).await {
-                tracing::debug!(%error, "no checkpoint");
+            match checkpoint(&shared).await {
+                Err(Error::Behind(why)) => shared.is_behind(why),
+                Err(error) => tracing::debug!(%error, "no checkpoint"),
+                Ok(()) => {}
             }
             sleep(IDLE_PAUSE).await;
         }
@@ -81,6 +84,14 @@ async fn checkpoint(shared: &Shared) -> Result<(), Error> {
     }
 }
 
+/// The store knows that it gives out numbers for a second time.
+fn beginning(error: tokio_postgres::Error) -> Error {
+    match error.as_db_error() {
+        Some(told) if told.code().code() == BEHIND => Error::Behind(told.message().to_owned()),
+        _ => refused("beginning a checkpoint")(error),
+    }
+}
+
 impl<'a> Checkpointer<'a> {
     async fn open(shared: &'a Shared) -> Result<Self, Error> {
         let session = shared.database.session().await?;
@@ -106,7 +117,7 @@ impl<'a> Checkpointer<'a> {
             .session
             .query_opt(&self.begin, &[])
             .await
-            .map_err(refused("beginning a checkpoint"))?
+            .map_err(beginning)?
             .map(|row| Pending {
                 upto: row.get(0),
                 horizon: row.get(1),

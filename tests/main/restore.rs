@@ -458,7 +458,7 @@ async fn a_closed_store_refuses_writes_in_old_sessions_too_and_a_renewed_one_vou
             "{error:?}"
         );
     }
-    let arrival = "set session_replication_role = replica;
+    let arrival = "set session_replication_role = replica; set crdv.via = 7;
         insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
           values ('r', '', 7, 1, 'r', 'a', 'v', '{}', '{}', 1)";
     let error = admin.batch_execute(arrival).await.unwrap_err();
@@ -478,7 +478,7 @@ async fn a_closed_store_refuses_writes_in_old_sessions_too_and_a_renewed_one_vou
     let owner = starling::store::owner(&admin).await.unwrap().unwrap();
     assert!(owner.is_open && !owner.is_in_doubt);
     let checkpoint =
-        "begin; select crdv.counterInc('c', 1); select crdv.write('v', '$site', 'x', 'a', '1');
+        "begin; select crdv.counterInc('c', 1); select crdv.write('v', '$site', crdv.site_hex(crdv.siteid()), 'a', '1');
                       commit";
     client.batch_execute(checkpoint).await.unwrap();
 

@@ -15,6 +15,8 @@ mod concurrency;
 mod convergence;
 #[path = "store/early_cover.rs"]
 mod early_cover;
+#[path = "store/guard.rs"]
+mod guard;
 #[path = "store/identity.rs"]
 mod identity;
 #[path = "store/install.rs"]
@@ -31,7 +33,11 @@ mod model;
 mod nesting;
 #[path = "store/operation.rs"]
 mod operation;
+#[path = "store/session_role.rs"]
+mod session_role;
 #[path = "store/structures.rs"]
 mod structures;
 #[path = "store/typed.rs"]
 mod typed;
+#[path = "store/validity.rs"]
+mod validity;

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio_postgres::{Client, Error};
 
 use super::names::Names;
+use super::store::StoreState;
 use crate::postgres::version::Version;
 
 /// One setting.
@@ -59,6 +60,8 @@ pub(super) struct Observed {
     pub(super) in_recovery: bool,
     /// The schema is installed, and this is how names in the database are found.
     pub(super) names: Option<Names>,
+    /// Without flaws if there is none.
+    pub(super) store: StoreState,
     /// Ours only.
     pub(super) slots: Vec<Slot>,
     /// Slots and subscriptions of others take from the same pools.
@@ -112,6 +115,7 @@ pub(super) async fn observe(client: &Client) -> Result<Observed, Error> {
         encoding: database.get(0),
         in_recovery: database.get(1),
         names,
+        store: StoreState::observe(client).await?,
         slots,
         other_slots,
         other_subscriptions: u32::try_from(database.get::<_, i64>(3)).unwrap_or(u32::MAX),

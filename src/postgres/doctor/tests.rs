@@ -1,5 +1,6 @@
 use super::names::Names;
 use super::observed::{Setting, Slot};
+use super::store::StoreState;
 use super::*;
 
 /// A server as a private one is, with the role of a superuser.
@@ -55,6 +56,7 @@ fn good() -> Observed {
             reachable: true,
             ..Names::default()
         }),
+        store: StoreState::default(),
         slots: Vec::new(),
         other_slots: 0,
         other_subscriptions: 0,
@@ -372,4 +374,26 @@ fn exit_codes_are_those_of_monitoring() {
     ]
     .map(Severity::exit_code);
     assert_eq!(codes, [0, 1, 2, 3]);
+}
+
+#[test]
+fn what_was_altered_in_the_store_is_critical_and_comes_with_its_mend() {
+    let mut observed = good();
+    observed.store.flaws = vec![("one".to_owned(), "mend one".to_owned())];
+    observed.store.parked = Some(3);
+    let findings = judge(&observed, Requirements::default());
+    let of = |code| {
+        findings
+            .iter()
+            .find(|finding| finding.code == code)
+            .unwrap()
+    };
+    assert_eq!(of("SP050").severity, Severity::Critical);
+    assert_eq!(of("SP050").fix.as_deref(), Some("mend one"));
+    assert_eq!(of("SP051").severity, Severity::Warning);
+    observed.store = StoreState::default();
+    assert_eq!(
+        worst(&judge(&observed, Requirements::default())),
+        Severity::Ok
+    );
 }

@@ -4,8 +4,11 @@
 -- Guarantees: equal sets of operations give equal tables, in any order, with duplicates. A row is
 -- 1. dropped when it is this store's own operation coming back (it can come back before it is
 --    visible here, and would then hit the primary key);
--- 2. dropped when a present operation of its element covers it;
--- 3. kept otherwise, and what it covers goes. Being in the WAL it is forwarded, once.
+-- 2. parked when no store can make use of it (`crdv.fault`);
+-- 3. dropped when a present operation of its element covers it;
+-- 4. kept otherwise, and what it covers goes. Being in the WAL it is forwarded, once.
+-- A row is replicated if an apply worker brings it. The trigger also fires for every client whose session
+-- role is `replica`, which tools and settings bring about; what such a one writes counts as its own write.
 -- An operation of this store that it covers may not be visible here yet: then that is noted, and what was
 -- noted goes with a later checkpoint (`drop_covered`).
 --
@@ -16,17 +19,22 @@
 --
 -- Leaves out: local writers (`operation.sql`); they meet appliers on row locks only.
 
--- The site of the publisher, from the name of the subscription this apply worker serves. Looked up
--- once a session; 0 outside of an apply worker.
+-- Whose changes this session applies: the site of the publisher, from the name of the subscription that
+-- it serves as an apply worker; 0 if that is none of ours; null if it is no apply worker at all, but a client
+-- whose session role is `replica`. Looked up once a session of an apply worker. (A superuser who sets `crdv.via` by hand
+-- declares a session to be an apply worker; no tool does that by accident.)
 create or replace function crdv.via() returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   via text;
 begin
-  select coalesce(max(('x' || substr(s.subname, 10, 16))::bit(64)::bigint), 0) into via
+  select max(case when s.subname ~ '^starling_[0-9a-f]{16}_[0-9a-f]{16}$'
+             then ('x' || substr(s.subname, 10, 16))::bit(64)::bigint else 0 end) into via
   from pg_stat_subscription s
-  where s.pid = pg_backend_pid()
-    and s.subname ~ '^starling_[0-9a-f]{16}_[0-9a-f]{16}$';
+  where s.pid = pg_backend_pid();
+  if via is null then
+    return null;
+  end if;
   -- The rules above need a fresh snapshot after each lock, whatever the database's default is. It is too
   -- late for the transaction that has begun with another: deciding by an old snapshot, it would keep what
   -- is covered already.
@@ -51,7 +59,8 @@ begin
   end if;
   return via;
 end $$;
-comment on function crdv.via() is 'site of the store whose changes this session applies; internal';
+comment on function crdv.via() is
+  'site of the store whose changes this session applies, null if it applies none; internal';
 revoke all on function crdv.via() from public;
 
 -- The link is started again by its server, for as long as the store is closed: more slowly than that would be, so that
@@ -73,22 +82,38 @@ revoke all on function crdv.refuse_link() from public;
 create or replace function crdv.apply() returns trigger
 language plpgsql as $$
 declare
+  brought_by bigint := coalesce(nullif(current_setting('crdv.via', true), '')::bigint, crdv.via());
   own_seq bigint;
   gone_same boolean;
   gone_met boolean;
   is_met boolean;
   is_new boolean;
-  is_early boolean;
 begin
   -- A catch-up, and its replay at every further store, runs alone: it brings operations without
   -- those that they cover, which may be on their way over another link. Its marker is its first row.
   -- (The locks are never null: this takes them, in order, in one expression.) A store that is in doubt
   -- cannot tell its own operations from others': it takes nothing in, and the link tries again.
-  if (coalesce(new.site = crdv.own_site(), crdv.refuse_link() is null)
+  if (brought_by is null
+      or (new.site = crdv.own_site()) is not false
       or case new.id::text when '$catchup' then pg_advisory_xact_lock(1398030674, 0) is null
          else pg_advisory_xact_lock_shared(1398030674, 0) is null end
       or pg_advisory_xact_lock(1398030675, hashint8(new.site)) is null) then
+    -- A client wrote it by the functions of this schema. A write is a write.
+    if brought_by is null then
+      return new;
+    end if;
+    if crdv.own_site() is null then
+      perform crdv.refuse_link();
+    end if;
     return null;
+  end if;
+  if new.type not in ('m', 'c', 's', 'l', 'r') then
+    if crdv.turns_away(new, brought_by) then
+      return null;
+    end if;
+    if new.type = 'i' then
+      perform crdv.watch_rules();
+    end if;
   end if;
 
   -- What covers the new operation covers the earlier ones of its site as well, so they would not both
@@ -99,25 +124,44 @@ begin
     delete from crdv.element e
     where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
       and e.site + 0 = new.site and e.seq < new.seq;
-    is_new := found;
-  else
-    -- An own row below the number that is named was replaced by one that is not visible yet. To delete
-    -- it would be to wait for that commit, which deletes it anyway.
-    own_seq := new.ctx_seqs[array_position(new.ctx_sites, crdv.own_site())];
-    for gone_same, gone_met in
-      delete from crdv.element e
-      where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
-        and (e.site = new.site and e.seq < new.seq
-             or crdv.holds(new.ctx_sites, new.ctx_seqs, e.site, e.seq)
-                and (e.site <> crdv.own_site() or e.seq = own_seq))
-      returning e.site = new.site,
-        e.site = crdv.own_site() or crdv.holds(e.ctx_sites, e.ctx_seqs, crdv.own_site(), own_seq)
-    loop
-      is_new := is_new or gone_same;
-      is_met := is_met or gone_met;
-    end loop;
-    is_early := own_seq is not null and is_met is not true;
+    if not found then
+      if exists (
+        select from crdv.element e
+        where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
+          and (e.site = new.site and e.seq >= new.seq
+               or crdv.holds(e.ctx_sites, e.ctx_seqs, new.site, new.seq)))
+      then
+        -- What made it known may be visible and not yet on the disk. A transaction that writes nothing is
+        -- confirmed to the publisher at once; one with an id is confirmed when its commit is on the disk,
+        -- and with it all that was visible before. Without that a crash would undo what came over the
+        -- one link, and the other would go on behind it.
+        perform pg_current_xact_id();
+        return null;
+      end if;
+    end if;
+    new.via := brought_by;
+    return new;
   end if;
+
+  if (new.site <> all (new.ctx_sites) and array_upper(new.ctx_sites, 2) is null) is not true then
+    perform crdv.turns_away(new, brought_by);
+    return null;
+  end if;
+  -- An own row below the number that is named was replaced by one that is not visible yet. To delete
+  -- it would be to wait for that commit, which deletes it anyway.
+  own_seq := new.ctx_seqs[array_position(new.ctx_sites, crdv.own_site())];
+  for gone_same, gone_met in
+    delete from crdv.element e
+    where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
+      and (e.site = new.site and e.seq < new.seq
+           or crdv.holds(new.ctx_sites, new.ctx_seqs, e.site, e.seq)
+              and (e.site <> crdv.own_site() or e.seq = own_seq))
+    returning e.site = new.site,
+      e.site = crdv.own_site() or crdv.holds(e.ctx_sites, e.ctx_seqs, crdv.own_site(), own_seq)
+  loop
+    is_new := is_new or gone_same;
+    is_met := is_met or gone_met;
+  end loop;
   if is_new is not true then
     if exists (
       select from crdv.element e
@@ -125,16 +169,12 @@ begin
         and (e.site = new.site and e.seq >= new.seq
              or crdv.holds(e.ctx_sites, e.ctx_seqs, new.site, new.seq)))
     then
-      -- What made it known may be visible and not yet on the disk. A transaction that writes nothing is
-      -- confirmed to the publisher at once; one with an id is confirmed when its commit is on the disk,
-      -- and with it all that was visible before. Without that a crash would undo what came over the
-      -- one link, and the other would go on behind it.
       perform pg_current_xact_id();
       return null;
     end if;
   end if;
   -- Our own operation that it covers is not visible yet, unless a later one is, or what covers it, too.
-  if is_early then
+  if own_seq is not null and is_met is not true then
     insert into crdv.early_cover (type, id, key, site, seq)
     select new.type, new.id, new.key, crdv.own_site(), own_seq
     where not exists (
@@ -144,10 +184,7 @@ begin
              or crdv.holds(e.ctx_sites, e.ctx_seqs, crdv.own_site(), own_seq)));
   end if;
 
-  if new.type = 'i' then
-    perform crdv.watch_rules();
-  end if;
-  new.via := coalesce(nullif(current_setting('crdv.via', true), '')::bigint, crdv.via());
+  new.via := brought_by;
   return new;
 end $$;
 comment on function crdv.apply() is 'decides about a replicated operation; internal';

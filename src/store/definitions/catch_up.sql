@@ -68,6 +68,15 @@ begin
     raise 'a catch-up needs a READ COMMITTED transaction' using errcode = 'invalid_transaction_state';
   end if;
   perform pg_advisory_xact_lock(1398030674, 0);
+  perform crdv.park(to_jsonb(c), f.reason, from_site)
+  from pg_temp.catch_up c,
+       crdv.fault(c.type, c.id, c.key, c.site, c.seq, c.op, c.data, c.ctx_sites, c.ctx_seqs) f (reason)
+  where crdv.is_usual(c.type, c.site, c.ctx_sites) is not true
+    and f.reason is not null;
+  if found then
+    delete from pg_temp.catch_up c
+    where crdv.fault(c.type, c.id, c.key, c.site, c.seq, c.op, c.data, c.ctx_sites, c.ctx_seqs) is not null;
+  end if;
   -- Somebody has seen a number of ours that we never gave out: we are an older copy of ourselves.
   if exists (
     select from pg_temp.catch_up c

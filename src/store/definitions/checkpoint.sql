@@ -20,15 +20,81 @@
 create or replace view crdv.vector as
 select e.site, case e.seq when e.data::bigint + 1 then e.seq else e.data::bigint end as upto
 from crdv.element e
-where e.type = 'v' and e.id = '$site';
+where e.type = 'v' and e.id = '$site'
+  and case when e.data ~ '^[0-9]{1,18}$' then e.key = lpad(to_hex(e.site), 16, '0') else false end;
 comment on view crdv.vector is 'the newest checkpoint of each site that this store has';
 revoke all on crdv.vector from public;
+
+-- Whether the sequence still gives out each number once, and in order, to whoever asks first. Sessions would
+-- keep numbers of a sequence with a cache, and use them after a checkpoint that vouches for them; but whenever
+-- the sequence is altered, they let go of what they kept. So it is altered back, and a checkpoint made later.
+--
+-- Triggers are put back as well: tools that load data switch all of them off and on again, and leave them in
+-- a state in which appliers do not fire them.
+create or replace function crdv.mend() returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  altered text;
+  is_logged boolean;
+begin
+  select c.relpersistence = 'p' into is_logged from pg_class c where c.oid = 'crdv.seq'::regclass;
+  select string_agg(f.what, ' and ') into altered from (
+    select 'the sequence crdv.seq' from pg_sequence s
+    where s.seqrelid = 'crdv.seq'::regclass
+      and (s.seqtypid <> 'bigint'::regtype or s.seqincrement <> 1 or s.seqcache <> 1 or s.seqcycle
+           or s.seqmax <> 9223372036854775807 or not is_logged)
+    union all
+    select 'the trigger ' || g.tgname from pg_trigger g
+    where g.tgrelid = 'crdv.element'::regclass
+      and g.tgenabled <> case g.tgname when 'apply' then 'R' when 'guard' then 'A' when 'guard_delete' then 'O'
+                         else g.tgenabled end
+  ) f (what);
+  if altered is null then
+    return true;
+  end if;
+  -- It waits for all transactions that have drawn a number, and new ones would wait behind it.
+  perform set_config('lock_timeout', '200ms', true);
+  begin
+    alter sequence crdv.seq as bigint increment 1 no maxvalue cache 1 no cycle;
+    if not is_logged then
+      alter sequence crdv.seq set logged;
+    end if;
+    alter table crdv.element enable replica trigger apply, enable always trigger guard,
+      enable trigger guard_delete;
+    raise warning '% of the store had been altered: as it was again', altered
+      using detail = 'No checkpoint was made meanwhile. What came over links meanwhile was not judged if it was '
+                     'the trigger apply: compare this store with another.';
+  exception when lock_not_available then
+    raise warning '% of the store was altered, and cannot be mended yet', altered
+      using detail = 'A transaction that writes is running. No checkpoint is made meanwhile.';
+  end;
+  return false;
+end $$;
+comment on function crdv.mend() is
+  'whether what checkpoints and links rest on is in place; mends it if not; internal';
+revoke all on function crdv.mend() from public;
 
 create or replace function crdv.checkpoint_begin(out upto bigint, out horizon bigint)
 returns setof record
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  given bigint;
 begin
-  select s.last_value into upto from crdv.seq s where s.is_called;
+  -- In this order: what is visible has been given out before, and what the sequence gave out to be kept, it gave
+  -- out before it is seen how it was altered.
+  select max(e.seq) into given from crdv.element e where e.site = crdv.siteid();
+  select s.last_value into upto from crdv.seq s where s.is_called or given is not null;
+  if upto < given then
+    raise 'the sequence crdv.seq was set back to %: this store has given out numbers up to %', upto, given
+      using errcode = 'SL001';
+  end if;
+  if not crdv.mend() then
+    return;
+  end if;
+  if exists (select from pg_class c where c.oid = 'crdv.element'::regclass and c.relpersistence <> 'p') then
+    raise 'crdv.element is not logged: links carry nothing, and a crash would empty it'
+      using errcode = 'object_not_in_prerequisite_state', hint = 'alter table crdv.element set logged';
+  end if;
   if upto > coalesce((select v.upto from crdv.vector v where v.site = crdv.siteid()), 0) then
     horizon := pg_current_xact_id()::text;
     return next;
@@ -100,8 +166,8 @@ begin
     delete from crdv.element e
     where e.type = 'v' and e.id = '$site' and e.key = crdv.site_hex(me) and e.site = me
     returning e.hlc into clock;
-    insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-    values ('$site', crdv.site_hex(me), me, nextval('crdv.seq'), 'v', 'a', last::text, '{}', '{}',
+    insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+    values (0, '$site', crdv.site_hex(me), me, nextval('crdv.seq'), 'v', 'a', last::text, '{}', '{}',
             greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, clock + 1));
   end if;
 end $$;

@@ -1,12 +1,13 @@
 -- Why: a counter that every store changes at its own speed.
 --
 -- Semantics: each site has a share, the sum of its own increments, that only it writes; the counter
--- is the sum of the shares. Nothing is ever concurrent on a share, so nothing is lost.
+-- is the sum of the shares. Nothing is ever concurrent on a share, so nothing is lost. A share that is no number, which
+-- no function writes, counts for nothing.
 --
 -- Leaves out: resetting; a counter that starts again is a new id.
 
 create or replace view crdv.counter as
-select e.id, sum(e.data::bigint) as data
+select e.id, sum(case when e.data ~ '^-?[0-9]{1,19}$' then e.data::numeric end) as data
 from crdv.element e
 where e.type = 'c'
 group by e.id;
@@ -18,14 +19,15 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp a
 declare
   id_ alias for id;
 begin
-  return (select sum(e.data::bigint) from crdv.element e where e.type = 'c' and e.id = id_);
+  return (
+    select sum(case when e.data ~ '^-?[0-9]{1,19}$' then e.data::numeric end)
+    from crdv.element e where e.type = 'c' and e.id = id_);
 end $$;
 comment on function crdv.counterget(text) is 'value of a counter, null if it does not exist';
 
 -- Only this site's share is touched, and no other operation ever covers it, so the share needs
 -- neither the context nor the care about numbers that `crdv.write` takes. As there, the transaction id
--- comes first. The share is found by its key alone: a condition on the site could make the planner
--- take the index of all that the site wrote.
+-- comes first. The sum keeps the planner from the index of all that the site wrote.
 create or replace function crdv.counterinc(id text, delta bigint) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -43,8 +45,8 @@ begin
     end if;
   end if;
   loop
-    delete from crdv.element e
-    where e.type = 'c' and e.id = id_ and e.key = crdv.siteid()::text
+    delete from crdv.element_unguarded e
+    where e.type = 'c' and e.id = id_ and e.key = crdv.siteid()::text and e.site + 0 = crdv.siteid()
     returning e.data::bigint, e.hlc, e.seq into share, clock, number;
     if share > 0 and delta_ > 9223372036854775807 - share
        or share < 0 and delta_ < -9223372036854775807 - 1 - share then
@@ -57,13 +59,13 @@ begin
       if number <= crdv.trusted() then
         insert into crdv.counter_base (id, share, seq) values (id_, share, number) on conflict do nothing;
       end if;
-      insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-      values (id_, crdv.siteid(), crdv.writing_site(), nextval('crdv.seq'), 'c', 'a', share + delta_, '{}', '{}',
-              greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, clock + 1));
+      insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+      values (0, id_, crdv.siteid(), crdv.writing_site(), nextval('crdv.seq'), 'c', 'a', share + delta_, '{}', '{}',
+              greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, crdv.after(clock)));
       exit;
     end if;
-    insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-    values (id_, crdv.siteid(), crdv.writing_site(), nextval('crdv.seq'), 'c', 'a', delta_, '{}', '{}',
+    insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+    values (0, id_, crdv.siteid(), crdv.writing_site(), nextval('crdv.seq'), 'c', 'a', delta_, '{}', '{}',
             (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16)
     on conflict do nothing;
     exit when found;

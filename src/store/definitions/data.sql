@@ -89,8 +89,7 @@ begin
       perform crdv.write('m', new.id, new.key, new.op, case when not removal then new.data end);
     when 'l' then
       -- Lists order and split positions by their form.
-      if new.key !~ '^[G-Vg-v][0-9a-f]+[.-~]*\.[0-9a-f]{16}[g-v][0-9a-f]+$'
-         or crdv.position_head(new.key, 0) is null then
+      if new.key !~ '^[G-Vg-v][0-9a-f]+[.-~]*\.[0-9a-f]{16}[g-v][0-9a-f]+$' or not crdv.is_position(new.key) then
         raise 'not a list position: %', new.key using errcode = 'invalid_parameter_value',
           hint = 'The view List shows the positions of entries; new ones are made by listAdd, listAppend '
                  'and listPrepend.';

@@ -208,18 +208,18 @@ begin
     select b.share, b.seq into base from crdv.counter_base b where b.id = share.id;
     if spread_ or base.seq is not null then
       word := case when twin_ then word + 1 else nextval('crdv.seq') end;
-      insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-      values (share.id, former_, former_, case when spread_ then word else base.seq end, 'c', 'a',
+      insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+      values (0, share.id, former_, former_, case when spread_ then word else base.seq end, 'c', 'a',
               coalesce(base.share, 0), '{}', '{}', share.hlc);
     end if;
-    insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-    values (share.id, site_, site_, nextval('crdv.seq'), 'c', 'a', share.data - coalesce(base.share, 0),
+    insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+    values (0, share.id, site_, site_, nextval('crdv.seq'), 'c', 'a', share.data - coalesce(base.share, 0),
             '{}', '{}', share.hlc);
   end loop;
   if spread_ then
     word := case when twin_ then word + 1 else nextval('crdv.seq') end;
-    insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-    values ('$site', crdv.site_hex(former_), former_, word, 'v', 'a', trusted_,
+    insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+    values (0, '$site', crdv.site_hex(former_), former_, word, 'v', 'a', trusted_,
             '{}', '{}', (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16);
   end if;
 
@@ -228,8 +228,8 @@ begin
     where e.site = former_ and e.seq > trusted_ and e.type in ('r', 's', 'm', 'l', 'i')
     returning e.*
   )
-  insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-  select g.id, g.key, site_, nextval('crdv.seq'), g.type, g.op, g.data, c.sites, c.seqs, g.hlc
+  insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+  select 0, g.id, g.key, site_, nextval('crdv.seq'), g.type, g.op, g.data, c.sites, c.seqs, g.hlc
   from gone g
   cross join lateral (
     select coalesce(array_agg(d.site order by d.site), '{}') as sites,

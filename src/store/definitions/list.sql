@@ -86,7 +86,11 @@ begin
   last := right(path, 1);
   here := strpos(symbols, last);
   if here = 0 then
-    last := substring(path from '[:~][0-9]+$');
+    -- Of a run that nobody here would make there is none beside it.
+    last := substring(path from '(?:~[1-9]|:[0-8])[0-9]{1,9}$');
+    if last is null then
+      return null;
+    end if;
     if (last like '~%') = up or last <> crdv.position_run(not up, 0) then
       return left(path, - length(last)) || crdv.position_run(last like '~%',
         translate(substr(last, 3), '0123456789',
@@ -216,8 +220,8 @@ begin
   if crdv.siteid() is null or octet_length(elem_) > 268435456 then
     perform crdv.refuse('l', id_, before_, elem_);
   end if;
-  insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-  select id_, p.path || '.' || crdv.site_hex(crdv.siteid()) || crdv.position_digits(n.number),
+  insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+  select 0, id_, p.path || '.' || crdv.site_hex(crdv.siteid()) || crdv.position_digits(n.number),
          crdv.writing_site(), n.number, 'l', 'a', elem_, '{}', '{}',
          (date_part('epoch', clock_timestamp()) * 1000)::bigint << 16
   from nextval(case when pg_current_xact_id() is not null then 'crdv.seq'::regclass end) n (number),
@@ -247,8 +251,8 @@ begin
      or octet_length(elem_) > 268435456 then
     perform crdv.refuse('l', id_, repeat(' ', 100), elem_);
   end if;
-  insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-  select id_,
+  insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+  select 0, id_,
          case when near.key is null then 'g0' when near.key >= 'g' then
            chr(102 + length(to_hex(near.head + 1))) || to_hex(near.head + 1)
          else crdv.position_head(near.key, 1) end
@@ -279,8 +283,8 @@ begin
      or octet_length(elem_) > 268435456 then
     perform crdv.refuse('l', id_, repeat(' ', 100), elem_);
   end if;
-  insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-  select id_,
+  insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+  select 0, id_,
          case when near.key is null then 'g0' when near.key < 'W' then
            chr(87 - length(to_hex(near.below + 1)))
            || translate(to_hex(near.below + 1), '0123456789abcdef', 'fedcba9876543210')

@@ -37,6 +37,14 @@ end;
 comment on function crdv.join_context(bigint[], bigint[]) is
   'one context out of several that were put end to end';
 
+-- The planner puts the expression in the place of a call. There is nothing above the last number of all, and an operation
+-- covers the other by its context anyway: an element that somebody gave it to can be written again.
+create or replace function crdv.after(clock bigint) returns bigint
+language sql immutable parallel safe
+return clock + (clock < 9223372036854775807)::integer;
+comment on function crdv.after(bigint) is 'the clock after another; internal';
+revoke all on function crdv.after(bigint) from public;
+
 -- Raises the error that fits what `crdv.write` does not take at once.
 create or replace function crdv.refuse(type_ "char", id_ text, key_ text, data_ text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -122,7 +130,7 @@ begin
   end if;
   loop
     for gone_site, gone_seq, gone_sites, gone_seqs, gone_hlc in
-      delete from crdv.element e
+      delete from crdv.element_unguarded e
       where e.type = type_ and e.id = id_ and e.key = key_
       returning e.site, e.seq, e.ctx_sites, e.ctx_seqs, e.hlc
     loop
@@ -147,17 +155,17 @@ begin
     -- Nobody else can have written: we hold our row. That is also why the number that we draw now is
     -- higher than that of each earlier operation of ours on the element.
     if replaced then
-      insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-      values (id_, key_, crdv.writing_site(), nextval('crdv.seq'), type_, op_, data_, sites, seqs,
-              greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, clock + 1))
+      insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+      values (0, id_, key_, crdv.writing_site(), nextval('crdv.seq'), type_, op_, data_, sites, seqs,
+              greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, crdv.after(clock)))
       returning seq into number;
       exit;
     end if;
 
-    insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
-    values (id_, key_, crdv.writing_site(), nextval('crdv.seq'), type_, op_, data_,
+    insert into crdv.element (via, id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
+    values (0, id_, key_, crdv.writing_site(), nextval('crdv.seq'), type_, op_, data_,
             coalesce(sites, '{}'), coalesce(seqs, '{}'),
-            greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, clock + 1))
+            greatest((date_part('epoch', clock_timestamp()) * 1000)::bigint << 16, crdv.after(clock)))
     on conflict do nothing
     returning seq into number;
     -- Another local writer was first: what it wrote is visible now, and is to be covered.

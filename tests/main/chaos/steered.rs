@@ -41,7 +41,11 @@ impl Sabotage {
                 let wait = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint < horizon_";
                 ("crdv.checkpoint_finish(bigint, bigint)", wait, "false")
             }
-            Self::EarlyAnswer => ("crdv.apply()", "if is_early then", "if false then"),
+            Self::EarlyAnswer => (
+                "crdv.apply()",
+                "own_seq is not null and is_met is not true",
+                "false",
+            ),
         };
         let sql = "select pg_get_functiondef($1::text::regprocedure)";
         let whole: String = client.query_one(sql, &[&function]).await.unwrap().get(0);

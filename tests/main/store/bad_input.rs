@@ -149,7 +149,7 @@ const BAD_DATA: [(&str, SqlState, &str); 16] = [
     ),
     (
         "'l', 'h1.0000000000000001g1', 'l', 'v', null, 'a'",
-        SqlState::DATA_CORRUPTED,
+        SqlState::INVALID_PARAMETER_VALUE,
         "not a list position",
     ),
     (

@@ -187,3 +187,102 @@ async fn a_later_writer_is_not_waited_for_and_an_aborted_one_is() {
     finish_soon(&client, pending).await;
     writer.rollback().await.unwrap();
 }
+
+/// Numbers that a session keeps may be used after a checkpoint that vouches for them.
+#[tokio::test]
+async fn a_sequence_with_a_cache_is_mended_before_a_checkpoint_is_written() {
+    let store = Server::shared().store("n").await;
+    let client = store.connect().await;
+    for change in [
+        "cache 50",
+        "increment 10",
+        "cycle",
+        "maxvalue 1000000",
+        "set unlogged",
+    ] {
+        let change = format!("alter sequence crdv.seq {change}");
+        client.batch_execute(&change).await.unwrap();
+        let writer = store.connect().await;
+        writer
+            .batch_execute("select mapAdd('m', 'k', '1')")
+            .await
+            .unwrap();
+        // The first look mends, and vouches for nothing.
+        assert_eq!(begin(&client).await, None, "{change}");
+        let pending = begin(&client).await.unwrap();
+        finish_soon(&client, pending).await;
+        writer
+            .batch_execute("select mapAdd('m', 'other', '2')")
+            .await
+            .unwrap();
+        let later = "select seq from crdv.element where key = 'other'";
+        let later: i64 = writer.query_one(later, &[]).await.unwrap().get(0);
+        assert!(
+            later > pending.0,
+            "{change}: {later} is vouched for by {}",
+            pending.0
+        );
+    }
+}
+
+/// As `pg_restore --disable-triggers` leaves them: on for clients, off for appliers.
+#[tokio::test]
+async fn triggers_that_were_switched_off_and_on_are_put_back() {
+    let store = Server::shared().store("n").await;
+    let client = store.connect().await;
+    let change =
+        "alter table crdv.element disable trigger all; alter table crdv.element enable trigger all";
+    client.batch_execute(change).await.unwrap();
+    assert_eq!(begin(&client).await, None);
+    let states =
+        "select string_agg(tgname || ' ' || tgenabled::text, ', ' order by tgname) from pg_trigger
+        where tgrelid = 'crdv.element'::regclass";
+    let states: String = client.query_one(states, &[]).await.unwrap().get(0);
+    assert_eq!(states, "apply R, guard A, guard_delete O");
+}
+
+/// The mend waits for a transaction that writes; nobody waits for long behind the mend.
+#[tokio::test]
+async fn a_sequence_that_cannot_be_mended_yet_holds_checkpoints_back_and_nobody_else() {
+    let store = Server::shared().store("n").await;
+    let (client, writer) = (store.connect().await, store.connect().await);
+    // The change has to be committed before the transaction begins.
+    for statement in [
+        "alter sequence crdv.seq cache 50",
+        "begin",
+        "select mapAdd('m', 'k', '1')",
+    ] {
+        writer.batch_execute(statement).await.unwrap();
+    }
+    assert_eq!(begin(&client).await, None);
+    let other = store.connect().await;
+    other
+        .batch_execute("select mapAdd('m', 'l', '1')")
+        .await
+        .unwrap();
+    assert_eq!(begin(&client).await, None);
+    writer.batch_execute("commit").await.unwrap();
+    assert_eq!(begin(&client).await, None, "this one mends");
+    assert!(begin(&client).await.is_some());
+}
+
+#[tokio::test]
+async fn a_sequence_that_was_set_back_is_noticed() {
+    let store = Server::shared().store("n").await;
+    let client = store.connect().await;
+    client
+        .batch_execute("select mapAdd('m', k::text, '1') from generate_series(1, 9) k")
+        .await
+        .unwrap();
+    client
+        .batch_execute("select setval('crdv.seq', 3)")
+        .await
+        .unwrap();
+    let error = client
+        .query_opt("select * from crdv.checkpoint_begin()", &[])
+        .await
+        .unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "SL001", "{error}");
+    assert!(error.message().contains("set back to 3"), "{error}");
+}

@@ -62,7 +62,7 @@ async fn a_restarted_server_takes_nothing_until_its_store_is_opened() {
 
     let session = client(&server).await;
     refuses_writes(&session).await;
-    let arrival = "set session_replication_role = replica;
+    let arrival = "set session_replication_role = replica; set crdv.via = 7;
         insert into crdv.element (id, key, site, seq, type, op, data, ctx_sites, ctx_seqs, hlc)
           values ('r', '', 7, 1, 'r', 'a', 'v', '{}', '{}', 1)";
     let error = session.batch_execute(arrival).await.unwrap_err();

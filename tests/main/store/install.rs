@@ -463,7 +463,7 @@ async fn operators_on_the_callers_path_are_not_used() {
     client.batch_execute(&hostile).await.unwrap();
     let trapped = client.query_one("select 'a'::varchar = 'a'::varchar", &[]);
     assert!(trapped.await.is_err(), "the trap works");
-    let apply = "set session_replication_role = replica;
+    let apply = "set session_replication_role = replica; set crdv.via = 7;
         insert into crdv.element values
           ('m', 'k', 8, 1, 'm', 'a', 'v', '{}', '{}', 1), ('m', 'k', 8, 2, 'm', 'a', 'v', '{9}', '{1}', 1);
         set session_replication_role = origin";

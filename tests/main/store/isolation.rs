@@ -57,7 +57,7 @@ async fn what_a_crowd_of_writers_was_told_is_done_is_done_once() {
         let course = Course::new(level);
         println!("{level:?}: STARLING_TEST_SEED={}", course.seed);
         observer
-            .batch_execute("delete from crdv.element")
+            .batch_execute("delete from crdv.element_unguarded")
             .await
             .unwrap();
         let written = crowd(&store, &course, 6).await;
@@ -77,9 +77,9 @@ const SABOTAGES: [&str; 3] = [
        share bigint := coalesce(crdv.counterget($1), 0) + $2;
      begin
        perform pg_sleep(0.001);
-       delete from crdv.element e where e.type = 'c' and e.id = $1;
-       insert into crdv.element values ($1, crdv.siteid(), crdv.siteid(), nextval('crdv.seq'), 'c',
-         'a', share, '{}', '{}', 1) on conflict do nothing;
+       delete from crdv.element_unguarded e where e.type = 'c' and e.id = $1;
+       insert into crdv.element values ($1, crdv.siteid()::text, crdv.siteid(), nextval('crdv.seq'), 'c',
+         'a', share, '{}', '{}', 1, 0) on conflict do nothing;
      end $$",
     "create or replace function crdv.listpopfirst(id text) returns varchar language plpgsql as $$
      declare
@@ -108,7 +108,7 @@ async fn the_judge_notices_functions_that_are_not_safe() {
                 break complaints;
             }
             observer
-                .batch_execute("delete from crdv.element")
+                .batch_execute("delete from crdv.element_unguarded")
                 .await
                 .unwrap();
         };
@@ -122,7 +122,9 @@ async fn serializable_transactions_do_not_miss_each_other() {
     let store = Server::shared().store("n").await;
     let (one, other) = (store.connect().await, store.connect().await);
     let oversees = async |level| {
-        one.batch_execute("delete from crdv.element").await.unwrap();
+        one.batch_execute("delete from crdv.element_unguarded")
+            .await
+            .unwrap();
         let mut failed = 0;
         let reads_and_writes = [
             (&one, "setAwContains('s', 'b')", "a"),

@@ -170,7 +170,7 @@ async fn a_write_is_later_than_what_it_overwrites_whatever_the_clocks_say() {
     assert_eq!((left.len(), left[0].hlc), (1, (1 << 60) + 100));
     check(&client, &[("mapLwwValue('map', 'key')", Some("100"))]).await;
     let counter =
-        "select counterInc('c', 1); update element set hlc = 1::bigint << 60 where type = 'c';
+        "select counterInc('c', 1); update element_unguarded set hlc = 1::bigint << 60 where type = 'c';
         select counterInc('c', 1)";
     client.batch_execute(counter).await.unwrap();
     let later = "select hlc - (1::bigint << 60) from element where type = 'c'";

@@ -74,7 +74,7 @@ struct Pair<'a> {
 
 impl Pair<'_> {
     async fn set_up(&self, is_there: bool) {
-        let empty = "delete from crdv.element";
+        let empty = "delete from crdv.element_unguarded";
         self.observer.batch_execute(empty).await.unwrap();
         if is_there {
             self.observer
