@@ -36,8 +36,8 @@ mod tls;
 mod version;
 
 pub use self::attach::{Attached, attach, attach_to};
-pub(crate) use self::connection::open_with;
 pub use self::connection::{connect, open};
+pub(crate) use self::connection::{connect_patient, open_with};
 pub(crate) use self::conninfo::split_value;
 pub use self::conninfo::{BadConninfo, Conninfo};
 pub use self::error::Error;

@@ -445,7 +445,9 @@ async fn prepare(
 async fn settle_path(admin: &Conninfo, wish: SearchPath) -> anyhow::Result<Option<String>> {
     let connecting = || "cannot connect to the store";
     let mut client = postgres::open(admin).await.with_context(connecting)?;
-    let plain = postgres::connect(admin).await.with_context(connecting)?;
+    let plain = postgres::connect_patient(admin)
+        .await
+        .with_context(connecting)?;
     let standing = store::settle_search_path(&mut client, &plain, wish).await?;
     Ok(match standing {
         PathStanding::On => None,

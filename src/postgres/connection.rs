@@ -89,6 +89,28 @@ pub(crate) async fn open_with(
     Ok((client, driver))
 }
 
+/// Limits that would end what we ask, whatever it is about.
+const PATIENT: &[(&str, &str)] = &[
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+];
+
+/// Opens a session as any client's, but for its limits of time: to see what is set for all.
+///
+/// # Errors
+///
+/// When the server cannot be reached or does not admit us.
+pub(crate) async fn connect_patient(
+    to: &(impl Clone + Into<Conninfo>),
+) -> Result<Client, DriverError> {
+    let mut to: Conninfo = to.clone().into();
+    let given = to.get_options().unwrap_or_default().to_owned();
+    to.options(options(&given, PATIENT.iter()));
+    connect(&to).await
+}
+
 /// Opens a connection as any client's and drives it in a task of its own, which ends with the client.
 ///
 /// # Errors

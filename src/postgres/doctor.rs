@@ -202,7 +202,7 @@ pub async fn inspect(
         return vec![finding];
     }
     // As any client, because links are applied with what is set for all.
-    match super::connect(connection).await {
+    match super::connect_patient(connection).await {
         Ok(client) => examine(&client, requirements).await,
         Err(error) => vec![Finding::bad(
             "SP000",

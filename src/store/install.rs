@@ -1,5 +1,6 @@
 //! Brings a database to this program's schema, from nothing or from any earlier version.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -192,7 +193,14 @@ impl Schema {
     ) -> Result<bool, Error> {
         let checksum = self.checksum();
         if found == Some(&*checksum) {
-            return Ok(false);
+            let missing = self.missing(transaction).await?;
+            if missing.is_empty() {
+                return Ok(false);
+            }
+            info!(
+                missing = missing.join(", "),
+                "the store is not whole; its definitions are applied again"
+            );
         }
         forget_dependents(transaction).await?;
         for definition in &self.definitions {
@@ -214,6 +222,32 @@ impl Schema {
             .map_err(Error::attempt("record the definitions"))?;
         info!(checksum, "store definitions applied");
         Ok(true)
+    }
+}
+
+impl Schema {
+    /// What is defined and not there: somebody has dropped it.
+    async fn missing(&self, transaction: &Transaction<'_>) -> Result<Vec<String>, Error> {
+        let objects = self.defined();
+        let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>();
+        let (triggers, tables): (Vec<_>, Vec<_>) = objects.triggers.iter().cloned().unzip();
+        let rows = transaction
+            .query(
+                "select 'function ' || o.name from unnest($1::text[]) o (name)
+                  where not exists (select from pg_proc p
+                                     where p.pronamespace = 'crdv'::regnamespace and p.proname = o.name)
+                 union all
+                 select 'relation ' || o.name from unnest($2::text[]) o (name)
+                  where to_regclass('crdv.' || quote_ident(o.name)) is null
+                 union all
+                 select 'trigger ' || o.name from unnest($3::text[], $4::text[]) o (name, relation)
+                  where not exists (select from pg_trigger t
+                                     where t.tgname = o.name and t.tgrelid = to_regclass('crdv.' || quote_ident(o.relation)))",
+                &[&list(&objects.stated), &list(&objects.relations), &triggers, &tables],
+            )
+            .await
+            .map_err(Error::attempt("look for what is missing in the store"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 }
 

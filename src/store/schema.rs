@@ -92,17 +92,12 @@ impl Schema {
     pub(super) fn objects(&self) -> Objects {
         let texts = self.migrations.iter().map(|migration| &migration.sql);
         let texts = texts.chain(self.definitions.iter().map(|definition| &definition.sql));
-        let mut objects = Objects::default();
-        for text in texts {
-            // Bodies fall into pieces as well; none of them begins like one of these statements.
-            let code: Vec<&str> = text.lines().filter(|line| !is_comment(line)).collect();
-            let code = code.join("\n");
-            objects.note_functions(&code);
-            for statement in code.split(';') {
-                objects.note(&one_line(statement));
-            }
-        }
-        objects
+        Objects::of(texts)
+    }
+
+    /// What the definitions make, without what migrations have made and may have dropped.
+    pub(super) fn defined(&self) -> Objects {
+        Objects::of(self.definitions.iter().map(|definition| &definition.sql))
     }
 
     /// The number of the last migration.
@@ -135,6 +130,10 @@ impl Schema {
 pub(super) struct Objects {
     /// All functions.
     pub(super) functions: BTreeSet<String>,
+    /// Those that statements make, not other functions.
+    pub(super) stated: BTreeSet<String>,
+    /// Triggers, each with its table or view.
+    pub(super) triggers: BTreeSet<(String, String)>,
     /// Those that are not for users: their definition takes them from PUBLIC.
     pub(super) internal: BTreeSet<String>,
     /// Tables, views and sequences.
@@ -144,6 +143,20 @@ pub(super) struct Objects {
 }
 
 impl Objects {
+    fn of<'a>(texts: impl Iterator<Item = &'a String>) -> Self {
+        let mut objects = Self::default();
+        for text in texts {
+            // Bodies fall into pieces as well; none of them begins like one of these statements.
+            let code: Vec<&str> = text.lines().filter(|line| !is_comment(line)).collect();
+            let code = code.join("\n");
+            objects.note_functions(&code);
+            for statement in code.split(';') {
+                objects.note(&one_line(statement));
+            }
+        }
+        objects
+    }
+
     /// Also those that a function makes anew.
     fn note_functions(&mut self, code: &str) {
         let made = code.match_indices("function crdv.").filter(|(at, _)| {
@@ -169,10 +182,19 @@ impl Objects {
         let Some((kind, rest)) = made.split_once(' ') else {
             return;
         };
+        if kind == "trigger" {
+            let table = rest
+                .split_once(" on crdv.")
+                .map(|(_, table)| bare_name(table));
+            self.triggers
+                .extend(table.map(|table| (bare_name(rest), table)));
+            return;
+        }
         if !rest.starts_with("crdv.") {
             return;
         }
         match kind {
+            "function" => self.stated.insert(bare_name(rest)),
             "table" | "view" | "sequence" => self.relations.insert(bare_name(rest)),
             "type" | "domain" => self.types.insert(bare_name(rest)),
             _ => false,
@@ -210,6 +232,7 @@ mod tests {
             language plpgsql as $$ begin perform 1; execute 'create function crdv.made() '; end $$;
             create function crdv.g() returns int return 1;
             revoke all on function crdv.g(), crdv.h(crdv.t) from public;
+            create or replace trigger t before insert on crdv.r for each row execute function crdv.f();
             create table crdv.r (a int); create domain crdv.t as int; create sequence crdv.s";
         let schema = Schema {
             migrations: Vec::new(),
@@ -223,7 +246,10 @@ mod tests {
             set.iter().cloned().collect::<Vec<_>>().join(" ")
         };
         assert_eq!(names(&objects.functions), "f g made");
+        assert_eq!(names(&objects.stated), "f g");
         assert_eq!(names(&objects.internal), "g h");
+        let trigger = ("t".to_owned(), "r".to_owned());
+        assert_eq!(objects.triggers, [trigger].into());
         assert_eq!(names(&objects.relations), "r s");
         assert_eq!(names(&objects.types), "t");
     }

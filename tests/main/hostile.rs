@@ -391,8 +391,15 @@ async fn a_node_starts_while_its_server_is_read_only() {
         .batch_execute("alter system set default_transaction_read_only = on")
         .await
         .unwrap();
+    // Nor is it held up by limits that end whatever else is asked.
+    let limit = "begin read write; alter database starling set statement_timeout = 1; commit";
+    client.batch_execute(limit).await.unwrap();
     node.terminate();
     node.resume();
+    let url: postgres::Conninfo = node.runtime().store_url.parse().unwrap();
+    let unlimited = postgres::open(&url);
+    let reset = "begin read write; alter database starling reset statement_timeout; commit";
+    unlimited.await.unwrap().batch_execute(reset).await.unwrap();
     let client = node.client().await;
     let write = "select crdv.counterinc('x', 1)";
     let refused = client.batch_execute(write).await.unwrap_err();

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio_postgres::{Client, Error};
 
 use super::names::Names;
+use super::rights::quote;
 use super::store::StoreState;
 use crate::postgres::version::Version;
 
@@ -16,6 +17,8 @@ pub(super) struct Setting {
     pub(super) value: String,
     /// Changed in a file, but in effect only after a restart.
     pub(super) pending_restart: bool,
+    /// Where the value is from, in the words of the view `pg_settings`.
+    pub(super) source: String,
 }
 
 /// The role that we are connected as.
@@ -84,6 +87,24 @@ impl Observed {
     /// A boolean setting.
     pub(super) fn is_on(&self, name: &str) -> bool {
         self.text(name) == "on"
+    }
+}
+
+impl Observed {
+    /// The statement that takes a setting back to what it is elsewhere, or to `value` where the server itself
+    /// has it.
+    pub(super) fn unset(&self, name: &str, value: &str) -> String {
+        let source = self
+            .settings
+            .get(name)
+            .map_or("", |setting| &setting.source);
+        let (role, database) = (quote(&self.role.name), quote(&self.role.database));
+        match source {
+            "database" => format!("alter database {database} reset {name};"),
+            "user" => format!("alter role {role} reset {name};"),
+            "database user" => format!("alter role {role} in database {database} reset {name};"),
+            _ => format!("alter system set {name} = '{value}'; select pg_reload_conf();"),
+        }
     }
 }
 
@@ -185,7 +206,7 @@ impl Role {
 async fn settings(client: &Client) -> Result<BTreeMap<String, Setting>, Error> {
     let rows = client
         .query(
-            "select name, setting, pending_restart from pg_catalog.pg_settings",
+            "select name, setting, pending_restart, source from pg_catalog.pg_settings",
             &[],
         )
         .await?;
@@ -196,6 +217,7 @@ async fn settings(client: &Client) -> Result<BTreeMap<String, Setting>, Error> {
             Setting {
                 value,
                 pending_restart: row.get(2),
+                source: row.get(3),
             },
         )
     });

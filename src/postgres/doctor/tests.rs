@@ -29,6 +29,7 @@ fn good() -> Observed {
     let setting = |value: &str| Setting {
         value: value.to_owned(),
         pending_restart: false,
+        source: String::new(),
     };
     Observed {
         version: Version {
@@ -396,4 +397,36 @@ fn what_was_altered_in_the_store_is_critical_and_comes_with_its_mend() {
         worst(&judge(&observed, Requirements::default())),
         Severity::Ok
     );
+}
+
+#[test]
+fn what_mends_a_setting_is_said_for_where_it_was_made() {
+    let mut observed = good();
+    for (source, fix) in [
+        (
+            "configuration file",
+            "alter system set default_transaction_read_only = 'off'; select pg_reload_conf();",
+        ),
+        (
+            "database",
+            "alter database \"starling\" reset default_transaction_read_only;",
+        ),
+        (
+            "user",
+            "alter role \"starling\" reset default_transaction_read_only;",
+        ),
+        (
+            "database user",
+            "alter role \"starling\" in database \"starling\" reset default_transaction_read_only;",
+        ),
+    ] {
+        let setting = Setting {
+            value: "on".to_owned(),
+            pending_restart: false,
+            source: source.to_owned(),
+        };
+        let name = "default_transaction_read_only".to_owned();
+        observed.settings.insert(name, setting);
+        assert_eq!(finding(&observed, "SP022").fix.as_deref(), Some(fix));
+    }
 }

@@ -53,7 +53,7 @@ begin
     if crdv.own_site() is not null then
       raise 'this store takes no writes: its node leaves the cluster, or has left it'
         using errcode = 'read_only_sql_transaction',
-        hint = 'Connect to another node. `starling up` on this one joins the cluster again.';
+        hint = 'Connect to another node. `starling up --bootstrap ADDRESS` on this one joins the cluster again.';
     end if;
     if exists (select from crdv.self) then
       raise 'this store takes no writes until its controller has confirmed that it is not an older copy'

@@ -46,6 +46,36 @@ async fn installing_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_somebody_has_dropped_is_made_again() {
+    let store = Server::shared().store("n").await;
+    let mut client = store.connect().await;
+    for (drop, is_back) in [
+        (
+            "drop function crdv.counterInc cascade",
+            "select crdv.counterInc('c', 1)",
+        ),
+        (
+            "drop trigger apply on crdv.element",
+            "comment on trigger apply on crdv.element is null",
+        ),
+        (
+            "drop function crdv.apply() cascade",
+            "comment on trigger apply on crdv.element is null",
+        ),
+        ("drop view crdv.data", "select * from crdv.data"),
+    ] {
+        client.batch_execute(drop).await.unwrap();
+        assert!(client.batch_execute(is_back).await.is_err(), "{drop}");
+        let installed = store::install(&mut client).await.unwrap();
+        assert!(installed.definitions_applied, "{drop}");
+        store::open(&client).await.unwrap();
+        client.batch_execute(is_back).await.unwrap();
+        let again = store::install(&mut client).await.unwrap();
+        assert!(!again.definitions_applied, "{drop}");
+    }
+}
+
+#[tokio::test]
 async fn an_upgrade_waits_without_making_writers_queue_and_names_whom_it_waits_for() {
     let store = Server::shared().store("n").await;
     let (mut admin, open, other) = (
