@@ -139,6 +139,13 @@ fn describe(remains: &Remains, links: usize) -> String {
     let mentions = remains.mentions.iter();
     lines
         .extend(mentions.map(|name| format!("note: {name} names crdv in its text, and will fail")));
+    let roles = remains.app_roles.iter();
+    lines.extend(roles.map(|name| {
+        format!(
+            "note: login role {name} stays, because other databases of the server may use it; if none does: \
+             drop owned by {name}; drop role {name}"
+        )
+    }));
     lines.join("\n")
 }
 

@@ -34,6 +34,8 @@ pub struct Remains {
     pub dependents: Vec<Dependent>,
     /// Functions of others whose text names the schema: they stay, and will fail.
     pub mentions: Vec<String>,
+    /// Login roles that `starling app-role` has made on the server: they stay.
+    pub app_roles: Vec<String>,
     /// What the database's `search_path` becomes; the inner `None` is the server's.
     pub path: Option<Option<String>>,
 }
@@ -71,7 +73,11 @@ pub async fn remains(client: &mut Client) -> Result<Option<Remains>, Error> {
     let row = transaction
         .query_one(
             "select s.node, s.cluster, (select count(*) from crdv.element),
-               i.migration = $1 and i.definitions is not distinct from $2
+               i.migration = $1 and i.definitions is not distinct from $2,
+               array(select r.rolname::text from pg_roles r
+                      where starts_with(shobj_description(r.oid, 'pg_authid'),
+                                        'starling application role of cluster ' || s.cluster || ', ')
+                      order by 1)
                from crdv.installation i left join crdv.self s on true",
             &[&schema.version(), &schema.checksum()],
         )
@@ -81,6 +87,7 @@ pub async fn remains(client: &mut Client) -> Result<Option<Remains>, Error> {
         owner: row.get::<_, Option<String>>(0).zip(row.get(1)),
         operations: row.get(2),
         is_current: row.get(3),
+        app_roles: row.get(4),
         in_use: !held.get::<_, bool>(0),
         strangers: names(&transaction, STRANGERS, &schema).await?,
         dependents: dependents(&transaction).await?,

@@ -176,6 +176,8 @@ async fn what_others_have_built_upon_it_is_named_and_kept() {
     let mut node = shop.attach("n", &[]);
     shop.run("select mapAdd('m', 'k', 'v'), counterInc('v', 3)")
         .await;
+    let (code, _, told) = node.run(&["app-role", "add", "till"]);
+    assert_eq!(code, 0, "{told}");
     leave(&mut node);
     for (made, name, mended) in OTHERS {
         shop.run(made).await;
@@ -196,6 +198,8 @@ async fn what_others_have_built_upon_it_is_named_and_kept() {
     let (code, text) = detach(&shop, &["--yes"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("app.late() names crdv"), "{text}");
+    assert!(text.contains("login role till stays"), "{text}");
+    shop.run("drop owned by till; drop role till").await;
     let tables = "select string_agg(relname, ' ' order by relname)::text from pg_class
         where relkind = 'r' and relnamespace = 'app'::regnamespace";
     assert_eq!(shop.text(tables).await, "notes orders points sites stray");
