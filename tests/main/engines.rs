@@ -17,7 +17,7 @@ use starling::replication::{
     self, Advertise, Departure, Handle, Neighbor, Reply, Request, Settings, Transport,
     TransportError,
 };
-use starling::store;
+use starling::store::{self, SearchPath};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -170,6 +170,10 @@ impl Node {
         store::install(&mut client).await.unwrap();
         let name = NodeName(format!("node-{number}"));
         let site = store::identify(&mut client, &name, "test").await.unwrap();
+        let plain = postgres::connect(&server.connection()).await.unwrap();
+        store::settle_search_path(&mut client, &plain, SearchPath::Last)
+            .await
+            .unwrap();
         tokio::spawn(open_in_each_run(Arc::downgrade(&server), server.watch()));
         Self {
             name,

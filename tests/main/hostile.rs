@@ -439,7 +439,8 @@ async fn a_pooler_is_no_server() {
         .batch_execute("create role app login superuser password 'right'")
         .await
         .unwrap();
-    let direct = |port: u16| format!("postgresql://app:right@127.0.0.1:{port}/starling");
+    let direct =
+        |port: u16| format!("postgresql://app:right@127.0.0.1:{port}/starling?sslmode=disable");
     // Through a port that is forwarded it is the server all the same.
     let forwarded = relay(server.address(), false).await;
     postgres::attach(&direct(forwarded)).await.unwrap();

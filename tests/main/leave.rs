@@ -255,7 +255,7 @@ async fn what_is_open_is_ended_and_what_is_prepared_keeps_the_node_here() {
         .await
         .unwrap();
 
-    let (code, _, stderr) = b.run(&["leave", "--timeout", "500ms"]);
+    let (code, _, stderr) = b.run(&["leave", "--timeout", "5s"]);
     assert_eq!(code, 1, "{stderr}");
     assert!(
         stderr.contains("prepared transaction 'p'") && stderr.contains("rollback prepared 'p'"),
