@@ -10,7 +10,8 @@
 # True: the server answers INSERT 0 1, without error or warning, and writes nothing anywhere, also for a view that would be
 # updatable without its trigger. `enable always trigger` is refused for views, so the trigger cannot be made to fire.
 #
-# For our users: what is inserted into the view `crdv.data` in such a session.
+# For our users: what is inserted into the view `crdv.data` in such a session was lost. It is refused now, by a constraint on a
+# column of the view.
 #
 # Needs python3 with venv. Installs into a temporary folder, starts a server there on a socket, and removes all of it.
 set -euo pipefail
