@@ -5,12 +5,52 @@ use std::fmt;
 use std::io;
 use std::ops::Deref;
 
+use tokio_postgres::error::SqlState;
+
 /// What the driver reports, with what the server or the system said about it.
 ///
 /// The driver's own text names the kind only ("db error"), and its cause leaves the SQLSTATE out. This
 /// one says all of it, in one line, and has no further cause that would be printed a second time.
 #[derive(Debug)]
 pub struct DriverError(tokio_postgres::Error);
+
+impl DriverError {
+    /// What an operator can do about the server's answer; `None` where its own words say all there is.
+    ///
+    /// By SQLSTATE (PostgreSQL's documentation, appendix A), which does not depend on the server's language.
+    #[must_use]
+    pub fn cure(&self) -> Option<&'static str> {
+        let cure = match *self.0.code()? {
+            SqlState::INSUFFICIENT_PRIVILEGE => {
+                "grant what the answer names to the role that the node logs in as"
+            }
+            SqlState::READ_ONLY_SQL_TRANSACTION => {
+                "let the server take writes: promote it if it is a standby, or set \
+                 default_transaction_read_only to off"
+            }
+            SqlState::LOCK_NOT_AVAILABLE => {
+                "end the session that holds the lock: select pid, usename, state, query from \
+                 pg_stat_activity where pid in (select pid from pg_locks where relation is not null and \
+                 database = (select oid from pg_database where datname = current_database()))"
+            }
+            SqlState::CONFIGURATION_LIMIT_EXCEEDED => {
+                "raise that limit in the server's settings and restart the server, or drop what uses it \
+                 up and is not needed (pg_replication_slots, pg_replication_origin)"
+            }
+            SqlState::TOO_MANY_CONNECTIONS => {
+                "raise max_connections (for links max_wal_senders) and restart the server"
+            }
+            SqlState::DISK_FULL => "free space on the server's disk",
+            SqlState::INVALID_SCHEMA_NAME
+            | SqlState::UNDEFINED_TABLE
+            | SqlState::UNDEFINED_FUNCTION => {
+                "if it is of the schema crdv, somebody dropped it: restart the node, which makes it again"
+            }
+            _ => return None,
+        };
+        Some(cure)
+    }
+}
 
 impl From<tokio_postgres::Error> for DriverError {
     fn from(error: tokio_postgres::Error) -> Self {

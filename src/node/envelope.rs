@@ -59,10 +59,8 @@ pub(super) struct Time {
 impl Reply {
     /// The answer to questions about links while there is no data plane yet.
     pub(super) fn not_ready() -> Self {
-        Self::Link(replication::Reply::Refused {
-            code: replication::protocol::code::STORE_DOWN.to_owned(),
-            message: "the store is not up yet".to_owned(),
-        })
+        let code = replication::protocol::code::STORE_DOWN;
+        Self::Link(replication::Reply::refused(code, "the store is not up yet"))
     }
 }
 

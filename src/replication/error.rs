@@ -112,6 +112,8 @@ pub enum Error {
         code: String,
         /// For people.
         message: String,
+        /// What mends it there, if the peer says so.
+        fix: Option<String>,
     },
     /// The other controller answered another question.
     #[error("the peer's answer does not fit the question")]
@@ -127,7 +129,39 @@ pub enum Error {
     Timeout(&'static str),
 }
 
+/// What mends a store that other machines cannot reach.
+pub(crate) const LISTEN: &str = "start that node with --pg-listen 0.0.0.0:7432, or with another \
+     address that other machines can reach";
+
 impl Error {
+    /// What an operator can do about it, at the end where it lies; `None` if that is not known, or if it passes
+    /// by itself.
+    pub(crate) fn cure(&self) -> Option<String> {
+        let cure = match self {
+            Self::LoopbackOnly { .. } | Self::Secluded { .. } => LISTEN,
+            Self::PublisherUnreachable { .. } => {
+                "see that the peer's store runs, and that this machine's store reaches it there \
+                 (firewall, --pg-listen, --pg-advertise)"
+            }
+            Self::TurnedAway { .. } => {
+                "see the pg_hba.conf of the peer's server and the rights of the role \
+                 starling_replication on its database; `starling doctor` on the peer names them"
+            }
+            Self::Store { cause, .. } | Self::Publisher { cause, .. } => cause.cure()?,
+            Self::Refused { fix, .. } => return fix.clone(),
+            Self::StoreUnreachable(_)
+            | Self::StoreNotReady(_)
+            | Self::Transport(_)
+            | Self::HostRefused { .. }
+            | Self::Imposter { .. }
+            | Self::Misplaced
+            | Self::Behind(_)
+            | Self::Panicked(_)
+            | Self::Timeout(_) => return None,
+        };
+        Some(cure.to_owned())
+    }
+
     /// The peer has not heard yet that we are neighbours.
     pub(crate) fn is_awaiting_acquaintance(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == code::NOT_A_NEIGHBOR)
@@ -193,6 +227,7 @@ mod tests {
         let refused = Error::Refused {
             code: code::NOT_A_NEIGHBOR.to_owned(),
             message: String::new(),
+            fix: None,
         };
         assert_eq!(refused.retry_after(1), Duration::from_millis(100));
     }

@@ -162,7 +162,7 @@ impl Handle {
             }
             reply = self.answer(from, request) => reply,
         };
-        if let Reply::Refused { code, message } = &reply {
+        if let Reply::Refused { code, message, .. } = &reply {
             self.shared.counters.refused(code);
             tracing::debug!(%from, code, message, "request refused");
         }
@@ -175,10 +175,12 @@ impl Handle {
     /// A peer that gets no link from us would not say so where our operator looks.
     fn note_denial(&self, from: &NodeName, reply: &Reply) {
         let denial = match reply {
-            Reply::Refused { code, message } => match Reason::of_denial(code, message) {
-                Some(denial) => denial,
-                None => return,
-            },
+            Reply::Refused { code, message, fix } => {
+                match Reason::of_denial(code, message, fix.as_deref()) {
+                    Some(denial) => denial,
+                    None => return,
+                }
+            }
             Reply::Opened(_)
             | Reply::Resumed { .. }
             | Reply::Closed

@@ -93,6 +93,9 @@ pub enum Reply {
         code: String,
         /// For people.
         message: String,
+        /// What mends it, at the one who refuses.
+        #[serde(default)]
+        fix: Option<String>,
     },
 }
 
@@ -114,6 +117,7 @@ impl Reply {
         Self::Refused {
             code: code.to_owned(),
             message: message.into(),
+            fix: None,
         }
     }
 }

@@ -471,7 +471,11 @@ fn refusal(error: &Error) -> Reply {
         | Error::Behind(_)
         | Error::Panicked(_) => code::STORE_REFUSED,
     };
-    Reply::refused(code, error.to_string())
+    Reply::Refused {
+        code: code.to_owned(),
+        message: error.to_string(),
+        fix: error.cure(),
+    }
 }
 
 #[cfg(test)]

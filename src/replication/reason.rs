@@ -1,6 +1,6 @@
 //! Why a link does not stream or does not get on: a sentence, what mends it, and at which end it lies.
 
-use super::error::Error;
+use super::error::{Error, LISTEN};
 use super::protocol::code;
 use crate::api::{LinkState, Side};
 
@@ -8,9 +8,8 @@ use crate::api::{LinkState, Side};
 pub(crate) const SET_CLOCK: &str =
     "chronyc makestep  # or: timedatectl set-ntp true; on the machine of the store that is ahead";
 
-/// What mends a store that other machines cannot reach.
-pub(crate) const LISTEN: &str = "start that node with --pg-listen 0.0.0.0:7432, or with another \
-     address that other machines can reach";
+/// Where to look when nobody knows a cure.
+const SERVER_LOG: &str = "the server's log may say more";
 
 /// Why a link is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +51,9 @@ impl Reason {
     /// What a step that failed means for its link, when we are its subscriber.
     pub(crate) fn of(error: &Error) -> Self {
         let (state, side) = match error {
-            Error::Refused { code, message } => return Self::of_refusal(code, message),
+            Error::Refused { code, message, fix } => {
+                return Self::of_refusal(code, message, fix.as_deref());
+            }
             Error::StoreUnreachable(_) | Error::StoreNotReady(_) => {
                 (LinkState::Down, Some(Side::Here))
             }
@@ -71,41 +72,16 @@ impl Reason {
             Error::Misplaced => (LinkState::Refused, Some(Side::Peer)),
             Error::Panicked(_) => (LinkState::Down, Some(Side::Here)),
         };
-        let fix = match error {
-            Error::LoopbackOnly { .. } | Error::Secluded { .. } => Some(LISTEN.to_owned()),
-            Error::PublisherUnreachable { .. } => Some(
-                "see that the peer's store runs, and that this machine's store reaches it there \
-                 (firewall, --pg-listen, --pg-advertise)"
-                    .to_owned(),
-            ),
-            Error::TurnedAway { .. } => Some(
-                "see the pg_hba.conf of the peer's server and the rights of the role \
-                 starling_replication on its database; `starling doctor` on the peer names them"
-                    .to_owned(),
-            ),
-            Error::StoreUnreachable(_)
-            | Error::StoreNotReady(_)
-            | Error::Store { .. }
-            | Error::Publisher { .. }
-            | Error::Transport(_)
-            | Error::Refused { .. }
-            | Error::HostRefused { .. }
-            | Error::Imposter { .. }
-            | Error::Misplaced
-            | Error::Behind(_)
-            | Error::Panicked(_)
-            | Error::Timeout(_) => None,
-        };
         Self {
             state,
             text: error.to_string(),
-            fix,
+            fix: error.cure(),
             side,
         }
     }
 
     /// What it means that the publisher said no.
-    fn of_refusal(code: &str, message: &str) -> Self {
+    fn of_refusal(code: &str, message: &str, fix: Option<&str>) -> Self {
         let state = match code {
             code::NOT_A_NEIGHBOR | code::BUSY | code::NO_SUCH_LINK | code::STOPPING => {
                 LinkState::Opening
@@ -114,23 +90,24 @@ impl Reason {
             // A newer peer may know reasons that we do not.
             _ => LinkState::Refused,
         };
-        let fix = match code {
-            code::LOOPBACK_ONLY => Some(LISTEN),
-            code::STORE_REFUSED => Some("run `starling doctor` on the peer"),
-            _ => None,
+        let fix = match (fix, code) {
+            (Some(fix), _) => Some(format!("at the peer: {fix}")),
+            (None, code::LOOPBACK_ONLY) => Some(LISTEN.to_owned()),
+            (None, code::STORE_REFUSED) => Some(format!("at the peer: {SERVER_LOG}")),
+            (None, _) => None,
         };
         Self {
             state,
             text: format!("the peer says: {message}"),
-            fix: fix.map(str::to_owned),
+            fix,
             side: Some(Side::Peer),
         }
     }
 
     /// What it means that we said no to a subscriber; `None` if that passes by itself.
-    pub(crate) fn of_denial(code: &str, message: &str) -> Option<Self> {
+    pub(crate) fn of_denial(code: &str, message: &str, fix: Option<&str>) -> Option<Self> {
         let fix = match code {
-            code::STORE_REFUSED => Some("starling doctor".to_owned()),
+            code::STORE_REFUSED => Some(fix.unwrap_or(SERVER_LOG).to_owned()),
             code::LOOPBACK_ONLY => Some(LISTEN.to_owned()),
             code::STORE_DOWN => None,
             _ => return None,
@@ -158,6 +135,7 @@ mod tests {
         Error::Refused {
             code: code.to_owned(),
             message: "because".to_owned(),
+            fix: None,
         }
     }
 
@@ -190,14 +168,26 @@ mod tests {
     }
 
     #[test]
+    fn the_cure_of_who_refuses_is_told_at_both_ends() {
+        let refused = Error::Refused {
+            code: code::STORE_REFUSED.to_owned(),
+            message: "no".to_owned(),
+            fix: Some("raise it".to_owned()),
+        };
+        let fix = Reason::of(&refused).fix.unwrap();
+        assert_eq!(fix, "at the peer: raise it");
+    }
+
+    #[test]
     fn a_denial_that_passes_by_itself_is_not_remembered() {
         for code in [code::BUSY, code::NOT_A_NEIGHBOR, code::STOPPING] {
-            assert_eq!(Reason::of_denial(code, "no"), None);
+            assert_eq!(Reason::of_denial(code, "no", None), None);
         }
-        let denial = Reason::of_denial(code::STORE_REFUSED, "no").unwrap();
+        let denial = Reason::of_denial(code::STORE_REFUSED, "no", Some("raise it")).unwrap();
         assert_eq!(
             (denial.state, denial.side),
             (LinkState::Refused, Some(Side::Here))
         );
+        assert_eq!(denial.fix.as_deref(), Some("raise it"));
     }
 }

@@ -118,7 +118,7 @@ impl<T: Transport> Subscriber<T> {
             };
             let (known, more) = match self.ask(peer, question).await? {
                 Reply::Witnessed { known, more } => (known, more),
-                Reply::Refused { code, message } if code == code::ANOTHER_SITE => {
+                Reply::Refused { code, message, .. } if code == code::ANOTHER_SITE => {
                     let why = format!("peer {peer} says: {message}");
                     self.shared.is_shared(why.clone());
                     return Err(Error::Behind(why));
@@ -375,7 +375,7 @@ impl Drop for Reported<'_> {
 
 fn unexpected(reply: Reply) -> Error {
     match reply {
-        Reply::Refused { code, message } => Error::Refused { code, message },
+        Reply::Refused { code, message, fix } => Error::Refused { code, message, fix },
         Reply::Opened(_)
         | Reply::Resumed { .. }
         | Reply::Witnessed { .. }

@@ -98,10 +98,7 @@ impl Core {
                 return None;
             }
         };
-        Some(replication::Reply::Refused {
-            code: code.to_owned(),
-            message,
-        })
+        Some(replication::Reply::refused(code, message))
     }
 
     /// Where another process with our key was seen, if there is one.

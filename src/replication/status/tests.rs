@@ -128,6 +128,7 @@ fn refusal(code: &str) -> Error {
     Error::Refused {
         code: code.to_owned(),
         message: "no wal_level".to_owned(),
+        fix: None,
     }
 }
 
@@ -171,7 +172,7 @@ fn what_became_of_the_last_attempt_is_the_reason() {
 #[test]
 fn what_we_denied_a_peer_is_the_reason_of_the_missing_link_to_it() {
     let mut stage = Stage::new();
-    let denial = Reason::of_denial(code::STORE_REFUSED, "all slots are in use").unwrap();
+    let denial = Reason::of_denial(code::STORE_REFUSED, "all slots are in use", None).unwrap();
     stage.denials.insert(peer(), denial);
     let link = stage.link(Direction::Out);
     assert_eq!(
