@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::types::PgLsn;
@@ -29,15 +30,15 @@ mod slot;
 pub(crate) use slot::await_visibility;
 use slot::{drop_slot, end_orphan};
 
-/// An `Open` is answered within this, with "ask again" and what it waits for if need be: soon, because
-/// the subscriber has nothing to tell before.
+/// An `Open` is answered within this, with "ask again" and what it waits for if need be; sooner, once that
+/// is known, because the subscriber has nothing to tell before.
 const OPEN_REPLY_LIMIT: Duration = Duration::from_secs(3);
 
 /// Making a slot waits for every transaction that writes; longer than this is hardly worth it.
 const SLOT_LIMIT: Duration = Duration::from_secs(600);
 
 /// How often it is looked for what the making of a slot waits for.
-const WAIT_LOOK: Duration = Duration::from_secs(1);
+const WAIT_LOOK: Duration = Duration::from_millis(500);
 
 /// A dropped walsender is gone in milliseconds unless its server is drowned.
 const DROP_LIMIT: Duration = Duration::from_secs(15);
@@ -50,6 +51,8 @@ pub(crate) struct Publisher {
     openings: Mutex<BTreeMap<NodeName, Arc<tokio::sync::Mutex<Option<Opening>>>>>,
     /// Links that are being made right now, so that nobody takes them for debris.
     making: Mutex<BTreeMap<LinkName, Pending>>,
+    /// It was found out what one of them waits for.
+    named: Notify,
 }
 
 /// A link whose end is being made.
@@ -72,6 +75,8 @@ struct Opening {
     site: Site,
     challenge: Challenge,
     task: JoinHandle<Result<Offer, Error>>,
+    /// What it waits for, as the peer was told before.
+    told: Option<String>,
 }
 
 impl Publisher {
@@ -80,6 +85,7 @@ impl Publisher {
             shared,
             openings: Mutex::default(),
             making: Mutex::default(),
+            named: Notify::new(),
         })
     }
 
@@ -118,28 +124,45 @@ impl Publisher {
                 self.begin(peer, site, challenge)
             }
         };
-        match timeout(OPEN_REPLY_LIMIT, &mut opening.task).await {
-            Err(_) => {
+        tokio::select! {
+            biased;
+            made = &mut opening.task => match made {
+                Ok(Ok(offer)) => Reply::Opened(offer),
+                Ok(Err(error)) => refusal(&error),
+                Err(_) => Reply::refused(code::STOPPING, "the node is stopping"),
+            },
+            () = self.news(peer, opening.told.as_deref()) => {
+                opening.told = self.waiting_for(peer);
+                let text = opening.told.as_deref();
+                let reply = Reply::refused(code::BUSY, text.unwrap_or("waiting for transactions that write"));
                 *pending = Some(opening);
-                Reply::refused(code::BUSY, self.waiting_for(peer))
+                reply
             }
-            Ok(Ok(Ok(offer))) => Reply::Opened(offer),
-            Ok(Ok(Err(error))) => refusal(&error),
-            Ok(Err(_)) => Reply::refused(code::STOPPING, "the node is stopping"),
         }
     }
 
-    /// What the end that is being made for `peer` waits for.
-    fn waiting_for(&self, peer: &NodeName) -> String {
+    /// Waits until there is something to say to `peer` that it was not told, but not for long.
+    async fn news(&self, peer: &NodeName, told: Option<&str>) {
+        let named = async {
+            loop {
+                let named = self.named.notified();
+                if self
+                    .waiting_for(peer)
+                    .is_some_and(|text| told != Some(&text))
+                {
+                    return;
+                }
+                named.await;
+            }
+        };
+        let _ = timeout(OPEN_REPLY_LIMIT, named).await;
+    }
+
+    /// What the end that is being made for `peer` waits for, as far as that is known.
+    fn waiting_for(&self, peer: &NodeName) -> Option<String> {
         let pending = self.pending();
-        let waits = pending
-            .values()
-            .filter(|pending| pending.peer == *peer)
-            .find_map(|pending| pending.waits.as_ref());
-        match waits {
-            Some(waits) => waits.text.clone(),
-            None => "waiting for transactions that write".to_owned(),
-        }
+        let mut own = pending.values().filter(|pending| pending.peer == *peer);
+        own.find_map(|pending| Some(pending.waits.as_ref()?.text.clone()))
     }
 
     /// Does `work`, which waits for others' transactions, and finds out meanwhile for which.
@@ -156,6 +179,7 @@ impl Publisher {
                 Ok(waits) => {
                     if let Some(pending) = self.pending().get_mut(&link) {
                         pending.waits = waits;
+                        self.named.notify_waiters();
                     }
                 }
                 Err(error) => tracing::debug!(%error, "nobody can be named"),
@@ -177,6 +201,7 @@ impl Publisher {
             site,
             challenge,
             task,
+            told: None,
         }
     }
 

@@ -481,6 +481,39 @@ async fn a_link_waits_for_transactions_that_write() {
     cluster.stop().await;
 }
 
+/// The subscriber has nothing to show its operator before the publisher has answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_new_link_waits_for_is_told_before_the_time_for_an_answer_is_over() {
+    /// Of an answer that tells nothing new.
+    const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    let mut writer = a.client().await;
+    let open = writer.transaction().await.unwrap();
+    open.batch_execute(&increment("x", 1)).await.unwrap();
+    a.engine().neighbor_up(b.neighbor());
+    // On a machine that is busy the first may come too late; without the early answer none ever comes in time.
+    until("an early answer", || async {
+        let request = Request::Open {
+            site: b.site,
+            challenge: Challenge::new(format!("{:?}", Instant::now())),
+        };
+        let asked = Instant::now();
+        let reply = a.engine().serve(&b.name, request).await;
+        let is_early = asked.elapsed() < ANSWER_LIMIT;
+        let Reply::Refused { code, message, .. } = reply else {
+            panic!("{reply:?}")
+        };
+        (is_early && code == code::BUSY && message.contains("transactions that write: pid"))
+            .then_some(())
+    })
+    .await;
+    open.rollback().await.unwrap();
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_leaves_takes_nothing_away_and_leaves_nothing_behind() {
     let cluster = Cluster::start(3).await;
