@@ -136,7 +136,9 @@ fn judge_state(status: &Status) -> Finding {
         NodeState::Ready | NodeState::Degraded => (
             Severity::Critical,
             "the store is down; the node stays in the overlay",
-            Some("see the node's log and <data-dir>/postgres/server.log"),
+            Some(
+                "see the node's log and the server's (of a private server: <data-dir>/postgres/server.log)",
+            ),
         ),
         NodeState::Starting => (Severity::Warning, "the store is not up yet", None),
         NodeState::Joining => (Severity::Warning, "the node joins and catches up", None),
@@ -308,7 +310,9 @@ fn judge_links(links: &[LinkStatus]) -> Vec<Finding> {
             .iter()
             .filter(|link| link.state == LinkState::Streaming)
             .count();
-        let what = if flowing == links.len() {
+        let what = if links.is_empty() {
+            "there is no data link yet".to_owned()
+        } else if flowing == links.len() {
             format!("{flowing} data links are up and level")
         } else {
             let reasons: Vec<String> = links
@@ -347,9 +351,7 @@ fn judge_link(link: &LinkStatus) -> Option<Finding> {
         let what = format!("{name} is {} since {}{why}", link.state.name(), link.since);
         let fix = link.fix.as_deref().map(super::output::harmless);
         let fix = fix.unwrap_or_else(|| {
-            "`starling links` shows it again in a moment; if it stays, run `starling doctor` on \
-             both nodes"
-                .to_owned()
+            "`starling links` shows it again in a moment; if it stays, see the logs of both nodes".to_owned()
         });
         return Some(finding("SN003", Severity::Warning, what, Some(&fix)));
     }

@@ -3,6 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{anyhow, bail};
+use libp2p::PeerId;
 
 use super::{
     ask::NodeArgs,
@@ -128,8 +129,7 @@ pub(super) fn evict(args: &EvictArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The PeerId that `wanted` stands for. What nobody bears is passed on as it is: the node may know
-/// more than it lists.
+/// The PeerId that `wanted` stands for. One that is not listed is passed on as it is: the node may know more.
 fn resolve(nodes: &[NodeInfo], wanted: &str) -> anyhow::Result<String> {
     let wanted = wanted.trim_start_matches('…');
     if nodes.iter().any(|node| node.peer_id == wanted) {
@@ -141,7 +141,12 @@ fn resolve(nodes: &[NodeInfo], wanted: &str) -> anyhow::Result<String> {
         .filter(|node| node.name == wanted || (by_end && node.peer_id.ends_with(wanted)))
         .collect();
     match meant.as_slice() {
-        [] => Ok(wanted.to_owned()),
+        [] if wanted.parse::<PeerId>().is_ok() => Ok(wanted.to_owned()),
+        [] => bail!(
+            "no node is called `{}`: give a name, a PeerId or the last {SUFFIX_MIN} characters or more of \
+             one; `starling nodes` lists them",
+            harmless(wanted)
+        ),
         [node] => Ok(node.peer_id.clone()),
         several => {
             let ids: Vec<String> = several.iter().map(|node| harmless(&node.peer_id)).collect();
@@ -156,6 +161,8 @@ fn resolve(nodes: &[NodeInfo], wanted: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use libp2p::PeerId;
 
     use super::resolve;
     use crate::api::{NodeInfo, Presence};
@@ -191,6 +198,9 @@ mod tests {
                 .to_string()
                 .contains("several")
         );
-        assert_eq!(resolve(&nodes, "nobody").unwrap(), "nobody");
+        let stranger = PeerId::random().to_string();
+        assert_eq!(resolve(&nodes, &stranger).unwrap(), stranger);
+        let error = resolve(&nodes, "nobody").unwrap_err().to_string();
+        assert!(error.contains("no node is called `nobody`"), "{error}");
     }
 }

@@ -47,32 +47,25 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn describe(status: &Status) -> String {
     let node = &status.node;
-    let store = match (status.store.ready, status.store.version.as_str()) {
-        (_, "") => "not up yet".to_owned(),
-        (true, version) if status.store.unconfirmed => {
-            format!("waits for a peer to confirm it, takes no writes, PostgreSQL {version}")
+    // Both come with the store.
+    let known = |is_known: bool, text: String| {
+        if is_known {
+            text
+        } else {
+            "not known yet".to_owned()
         }
-        (true, version) => format!("ready, PostgreSQL {version}"),
-        (false, version) => format!("down, PostgreSQL {version}"),
     };
-    let count = |direction: Direction| {
-        let links = || {
-            status
-                .links
-                .iter()
-                .filter(|link| link.direction == direction)
-        };
-        let streaming = links()
-            .filter(|link| link.state == LinkState::Streaming)
-            .count();
-        format!("{streaming} of {}", links().count())
-    };
+    let site = known(node.site != 0, node.site.to_string());
+    let shell = known(
+        !status.store.url.is_empty(),
+        format!("psql '{}'", status.store.url),
+    );
     let mut lines = vec![
         ("node", node.name.clone()),
         ("state", state_name(node.state).to_owned()),
         ("cluster", node.cluster.clone()),
         ("peer", node.peer_id.clone()),
-        ("site", node.site.to_string()),
+        ("site", site),
         ("version", node.version.clone()),
     ];
     if let Some(renewal) = status.store.renewals.last() {
@@ -89,8 +82,8 @@ fn describe(status: &Status) -> String {
             .map(|address| ("listen", address.clone())),
     );
     lines.extend([
-        ("store", store),
-        ("shell", format!("psql '{}'", status.store.url)),
+        ("store", store(status)),
+        ("shell", shell),
         (
             "neighbours",
             format!(
@@ -105,8 +98,8 @@ fn describe(status: &Status) -> String {
             "streaming",
             format!(
                 "{} links in, {} out",
-                count(Direction::In),
-                count(Direction::Out)
+                streaming(status, Direction::In),
+                streaming(status, Direction::Out)
             ),
         ),
     ]);
@@ -115,6 +108,27 @@ fn describe(status: &Status) -> String {
         .fold(String::new(), |text, (name, value)| {
             text + &format!("{name:<11} {}\n", harmless(&value))
         })
+}
+
+fn store(status: &Status) -> String {
+    match (status.store.ready, status.store.version.as_str()) {
+        (_, "") => "not up yet".to_owned(),
+        (true, version) if status.store.unconfirmed => {
+            format!("waits for a peer to confirm it, takes no writes, PostgreSQL {version}")
+        }
+        (true, version) => format!("ready, PostgreSQL {version}"),
+        (false, version) => format!("down, PostgreSQL {version}"),
+    }
+}
+
+/// How many of the links in this direction stream.
+fn streaming(status: &Status, direction: Direction) -> String {
+    let links = || {
+        let links = status.links.iter();
+        links.filter(|link| link.direction == direction)
+    };
+    let streaming = links().filter(|link| link.state == LinkState::Streaming);
+    format!("{} of {}", streaming.count(), links().count())
 }
 
 /// What came of the addresses to join through.

@@ -1,6 +1,9 @@
 //! `[network]`: how the node finds and reaches its peers.
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -120,10 +123,13 @@ fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Multiaddr>, D::Er
     for text in &texts {
         match text.parse() {
             Ok(address) => addresses.push(address),
-            Err(error) => wrong.push(format!(
-                "`{}` is not a multiaddr: {error}",
-                text.escape_debug()
-            )),
+            Err(error) => {
+                let wrongly = format!("`{}` is not a multiaddr: {error}", text.escape_debug());
+                wrong.push(match multiaddr_of(text) {
+                    Some(meant) => format!("{wrongly}; you may mean {meant}"),
+                    None => wrongly,
+                });
+            }
         }
     }
     if wrong.is_empty() {
@@ -131,6 +137,20 @@ fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Multiaddr>, D::Er
     } else {
         Err(de::Error::custom(wrong.join("; ")))
     }
+}
+
+/// What others write as `host:port`.
+fn multiaddr_of(text: &str) -> Option<Multiaddr> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return Some(Multiaddr::from(socket.ip()).with(Protocol::Tcp(socket.port())));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let is_name = !host.is_empty()
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    let port = port.parse().ok().filter(|_| is_name)?;
+    Some(Multiaddr::from(Protocol::Dns(host.into())).with(Protocol::Tcp(port)))
 }
 
 fn is_quic(address: &Multiaddr) -> bool {

@@ -46,6 +46,9 @@ pub enum BadConninfo {
     /// The driver does not understand it.
     #[error("this is not a PostgreSQL connection string: {0}")]
     Syntax(String),
+    /// It is a URL of something else.
+    #[error("a URL of a PostgreSQL server begins with postgresql://")]
+    Scheme,
     /// There is no such mode.
     #[error("sslmode has to be disable, prefer, require, verify-ca or verify-full")]
     Mode,
@@ -98,6 +101,8 @@ impl FromStr for Conninfo {
     fn from_str(text: &str) -> Result<Self, BadConninfo> {
         let (rest, tls) = if is_url(text) {
             split_url(text)?
+        } else if is_foreign_url(text) {
+            return Err(BadConninfo::Scheme);
         } else {
             split_pairs(text)
         };
@@ -164,6 +169,16 @@ impl TlsOptions {
 
 fn is_url(text: &str) -> bool {
     text.starts_with("postgresql://") || text.starts_with("postgres://")
+}
+
+/// `word://`, and not in a value.
+fn is_foreign_url(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| {
+        scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    })
 }
 
 /// Takes our options out of the query of a URL.

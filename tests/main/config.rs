@@ -279,6 +279,27 @@ const COMPLAINTS: &[Row] = &[
         "MULTIADDR",
     ),
     (
+        &[("bootstrap", "10.1.2.3:4001")],
+        &[],
+        None,
+        "you may mean /ip4/10.1.2.3/tcp/4001",
+        "MULTIADDR",
+    ),
+    (
+        &[("bootstrap", "shop-1.example:4001")],
+        &[],
+        None,
+        "you may mean /dns/shop-1.example/tcp/4001",
+        "MULTIADDR",
+    ),
+    (
+        &[("postgres", "mysql://u:secret@h/d")],
+        &[],
+        None,
+        "begins with postgresql://",
+        "URL",
+    ),
+    (
         &[("listen", "/ip4/1.2.3.4/udp/7")],
         &[],
         None,

@@ -208,9 +208,9 @@ fn refusal(error: &LeaveError) -> CommandError {
                   store has is then not in the cluster";
     match error {
         LeaveError::Writers(_) => CommandError::OpenTransactions(format!("{error}; {STAYS}")),
-        LeaveError::NobodyListens | LeaveError::Stalled(_) => {
-            CommandError::NotHandedOver(format!("{error}; or {choice}. Meanwhile {STAYS}"))
-        }
+        LeaveError::NobodyListens | LeaveError::Stalled(_) => CommandError::NotHandedOver(format!(
+            "{error}. You can also {choice}. Meanwhile {STAYS}"
+        )),
         LeaveError::Ended | LeaveError::Store(_) | LeaveError::Schema(_) => {
             CommandError::Failed(error.to_string())
         }

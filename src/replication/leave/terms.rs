@@ -138,7 +138,7 @@ pub enum LeaveError {
     Writers(Vec<Pending>),
     /// There is nobody to hand over to.
     #[error(
-        "no other member is known to have all that is written here, and none listens. Start one and \
+        "no other member is known to have all that is written here, and none listens: start one and \
          leave again"
     )]
     NobodyListens,
@@ -166,5 +166,5 @@ fn stalled(left: &BTreeMap<NodeName, u64>) -> String {
         return "no member that stays has all that is written here".to_owned();
     }
     let left = unconfirmed(left, |peer| format!("peer {peer}"));
-    format!("peers do not confirm what is written here, and make no progress: {left} are left")
+    format!("peers make no progress with what is written here; they have yet to confirm: {left}")
 }
