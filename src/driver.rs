@@ -40,6 +40,10 @@ impl DriverError {
             SqlState::TOO_MANY_CONNECTIONS => {
                 "raise max_connections (for links max_wal_senders) and restart the server"
             }
+            SqlState::CONNECTION_FAILURE => {
+                "see that this machine's server reaches the peer's, and that the peer's admits one more \
+                 (max_wal_senders, max_connections)"
+            }
             SqlState::DISK_FULL => "free space on the server's disk",
             SqlState::INVALID_SCHEMA_NAME
             | SqlState::UNDEFINED_TABLE

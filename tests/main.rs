@@ -29,6 +29,8 @@ mod config;
 mod detach;
 #[path = "main/engines.rs"]
 mod engines;
+#[path = "main/exhausted.rs"]
+mod exhausted;
 #[path = "main/foreign.rs"]
 mod foreign;
 #[path = "main/hostile.rs"]

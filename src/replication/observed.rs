@@ -46,6 +46,8 @@ pub(crate) struct Incoming {
     pub(crate) slot: Option<LinkName>,
     /// Its apply worker is connected and has heard from the publisher.
     pub(crate) streaming: bool,
+    /// It has no apply worker, and the server starts no more of them.
+    pub(crate) lacks_worker: bool,
     /// How far the publisher's WAL is applied and durable here, by the origin.
     pub(crate) applied: Lsn,
     /// How far it has arrived.
@@ -121,7 +123,10 @@ const INCOMING: &str = "\
 select s.subname::text, obj_description(s.oid, 'pg_subscription'), s.subenabled,
        s.subslotname::text, w.pid is not null and w.received_lsn is not null and r.srsubid is not null,
        o.remote_lsn, w.received_lsn, w.latest_end_lsn, coalesce(e.apply_error_count, 0),
-       r.srsubid is not null
+       r.srsubid is not null,
+       s.subenabled and w.pid is null
+       and (select count(g.pid) from pg_stat_get_subscription(null) g)
+           >= current_setting('max_logical_replication_workers')::int
   from pg_subscription s
   left join pg_subscription_rel r on r.srsubid = s.oid and r.srrelid = to_regclass('crdv.element')
   left join pg_stat_subscription w on w.subid = s.oid and w.relid is null
@@ -241,6 +246,7 @@ fn incoming(row: &Row) -> Option<(LinkName, Incoming)> {
         heard: lsn(row, 7),
         errors: row.get(8),
         is_stale: !row.get::<_, bool>(9),
+        lacks_worker: row.get(10),
     };
     Some((name, link))
 }

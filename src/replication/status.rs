@@ -192,10 +192,20 @@ impl Scene<'_> {
         if note.is_some_and(|note| note.condemned) {
             return down("it cannot go on where it was, and is being made anew".to_owned()).into();
         }
+        if link.lacks_worker {
+            return down("this server has no apply worker left for it".to_owned())
+                .at(Side::Here)
+                .mend(
+                    "raise max_logical_replication_workers (and max_worker_processes, which bounds it) in \
+                     the server's settings and restart the server, or drop subscriptions that are not needed",
+                )
+                .into();
+        }
         down(match note.map_or(0, |note| note.failures) {
             0 => "its apply worker has no connection to the peer's store".to_owned(),
             failures => failing(failures),
         })
+        .mend("see the log of this node's server: it says why the worker does not start or does not connect")
         .into()
     }
 
