@@ -40,7 +40,7 @@ pub(crate) use access::LINK_SCHEMA;
 pub use app_roles::{Standing, WantedRole, scram_verifier, settle_role};
 pub use error::Error;
 pub use identity::{Doubt, Owner, identify, owner, renew};
-pub use install::{Installed, install, install_telling};
+pub use install::{Installed, install, install_telling, missing};
 pub use nested::{NestedError, nested_query};
 pub use position::{Break, Position, position};
 pub(crate) use removal::HOLD;

@@ -12,9 +12,10 @@ use tracing::{info, warn};
 use crate::{
     api,
     postgres::{
-        Conninfo,
+        self, Conninfo,
         doctor::{Finding, Requirements, Severity, inspect},
     },
+    store,
 };
 
 /// Settings change while a node runs.
@@ -105,6 +106,33 @@ impl Drop for Examination {
     }
 }
 
+/// What somebody has dropped of the store below the node. It is not made again while the node runs: whoever
+/// restores a dump drops the schema first.
+async fn dropped(server: &Conninfo) -> Option<api::Finding> {
+    const TOLD_MAX: usize = 3;
+    let client = postgres::open(server).await.ok()?;
+    let missing = store::missing(&client).await.ok()?;
+    let first = missing.first()?;
+    let cure = if first.starts_with("table ") {
+        "drop schema crdv cascade; then restart the node: it makes the store anew, and its peers bring what they have"
+    } else {
+        "if a dump is being restored, let that end; else restart the node: it makes again what is missing, and \
+         its peers bring what they have"
+    };
+    let others = match missing.len().saturating_sub(TOLD_MAX) {
+        0 => String::new(),
+        others => format!(" and {others} more"),
+    };
+    let told = missing.iter().take(TOLD_MAX).map(String::as_str);
+    let told = told.collect::<Vec<_>>().join(", ");
+    Some(api::Finding {
+        code: "SN010".to_owned(),
+        severity: "critical".to_owned(),
+        text: format!("somebody has dropped what the store is made of: {told}{others}"),
+        cure: cure.to_owned(),
+    })
+}
+
 async fn examine(
     server: watch::Receiver<Conninfo>,
     requirements: Requirements,
@@ -120,7 +148,8 @@ async fn examine(
         if found.iter().any(|finding| finding.code == "SP000") {
             continue;
         }
-        let found = tell(&found);
+        let mut found = tell(&found);
+        found.extend(dropped(&connection).await);
         teller.send_if_modified(|before| {
             log(before, &found);
             std::mem::replace(before, found.clone()) != found

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, GenericClient, Transaction};
 use tracing::info;
 
 use super::writers::{Holder, PATIENCE, Pending, list};
@@ -81,6 +81,28 @@ pub async fn install_telling(
         }
         sleep(LOCK_PAUSE).await;
     }
+}
+
+/// What somebody has dropped of a store that was installed, in words: `schema crdv` stands for all of it.
+///
+/// # Errors
+///
+/// See [`Error`]: when the server does not answer.
+pub async fn missing(client: &Client) -> Result<Vec<String>, Error> {
+    let rows = client
+        .query(
+            "select 'schema crdv' where to_regnamespace('crdv') is null
+             union all
+             select 'table ' || o.name from unnest(array['element', 'self', 'installation']) o (name)
+              where to_regnamespace('crdv') is not null and to_regclass('crdv.' || o.name) is null",
+            &[],
+        )
+        .await
+        .map_err(Error::attempt("look for what is missing in the store"))?;
+    if rows.is_empty() {
+        return Schema::current().missing(client).await;
+    }
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Who holds locks on what belongs to the store.
@@ -227,15 +249,15 @@ impl Schema {
 
 impl Schema {
     /// What is defined and not there: somebody has dropped it.
-    async fn missing(&self, transaction: &Transaction<'_>) -> Result<Vec<String>, Error> {
+    async fn missing(&self, client: &impl GenericClient) -> Result<Vec<String>, Error> {
         let objects = self.defined();
         let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>();
         let (triggers, tables): (Vec<_>, Vec<_>) = objects.triggers.iter().cloned().unzip();
-        let rows = transaction
+        let rows = client
             .query(
                 "select 'function ' || o.name from unnest($1::text[]) o (name)
                   where not exists (select from pg_proc p
-                                     where p.pronamespace = 'crdv'::regnamespace and p.proname = o.name)
+                                     where p.pronamespace = to_regnamespace('crdv') and p.proname = o.name)
                  union all
                  select 'relation ' || o.name from unnest($2::text[]) o (name)
                   where to_regclass('crdv.' || quote_ident(o.name)) is null

@@ -341,6 +341,29 @@ async fn a_machine_put_back_to_before_it_met_its_peer_gives_out_no_number_twice(
     same(&[&a, &b], 1_111).await;
 }
 
+/// It is told, and not made again below whoever restores a dump.
+#[tokio::test]
+async fn a_schema_that_somebody_dropped_is_told_and_made_again_at_the_next_start() {
+    let root = folder_of_its_own();
+    let (a, mut b, server) = pair(root.path()).await;
+    let drop = "drop schema crdv cascade";
+    server.client().await.batch_execute(drop).await.unwrap();
+    eventually("status tells it", async || {
+        b.status().is_some_and(|status| {
+            let mut findings = status.findings.iter();
+            findings.any(|finding| finding.code == "SN010" && finding.text.contains("schema crdv"))
+        })
+    })
+    .await;
+    assert_eq!(b.terminate(), Some(0));
+
+    b.resume();
+    increment(&b, 10).await;
+    same(&[&a, &b], 12).await;
+    let findings = b.status().unwrap().findings;
+    assert!(!findings.iter().any(|finding| finding.code == "SN010"));
+}
+
 #[tokio::test]
 async fn a_link_whose_table_was_made_anew_is_replaced() {
     let root = folder_of_its_own();

@@ -65,6 +65,7 @@ async fn what_somebody_has_dropped_is_made_again() {
         ("drop view crdv.data", "select * from crdv.data"),
     ] {
         client.batch_execute(drop).await.unwrap();
+        assert_ne!(store::missing(&client).await.unwrap(), [""; 0], "{drop}");
         assert!(client.batch_execute(is_back).await.is_err(), "{drop}");
         let installed = store::install(&mut client).await.unwrap();
         assert!(installed.definitions_applied, "{drop}");
@@ -72,6 +73,14 @@ async fn what_somebody_has_dropped_is_made_again() {
         client.batch_execute(is_back).await.unwrap();
         let again = store::install(&mut client).await.unwrap();
         assert!(!again.definitions_applied, "{drop}");
+        assert_eq!(store::missing(&client).await.unwrap(), [""; 0], "{drop}");
+    }
+    for (drop, missing) in [
+        ("drop table crdv.self", "table self"),
+        ("drop schema crdv cascade", "schema crdv"),
+    ] {
+        client.batch_execute(drop).await.unwrap();
+        assert_eq!(store::missing(&client).await.unwrap(), [missing], "{drop}");
     }
 }
 
