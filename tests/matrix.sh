@@ -28,7 +28,7 @@ declare -rA checksum=(
 readonly groups=(store links postgres cluster mixed)
 declare -rA tests=(
     [store]='test(/^store::/)'
-    [links]='test(/^(replication|replication_crash|restore|clocks|chaos|versions|senders)::/)
+    [links]='test(/^(replication|replication_crash|restore|clocks|chaos|versions|senders|exhausted|privileges)::/)
         + test(/^hostile::(no_setting|a_link|what_forbids)/)
         - test(/^chaos::steered::/)'
     [postgres]='test(/^postgres/)'
