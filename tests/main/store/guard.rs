@@ -94,6 +94,8 @@ async fn the_doctor_finds_what_was_altered_and_its_mend_works() {
         ("alter table crdv.element disable trigger guard", "trigger guard"),
         ("alter table crdv.element disable trigger all", "trigger apply"),
         ("alter table crdv.element enable trigger apply", "trigger apply"),
+        // What a restore of data with `--disable-triggers` ends with.
+        ("alter table crdv.element enable trigger all", "trigger guard"),
         ("drop table if exists x; alter table crdv.element enable row level security", "row level security"),
         ("create function public.f() returns trigger language plpgsql as 'begin return new; end';
           create trigger mine before insert on crdv.element for each row execute function public.f()", "mine"),
