@@ -46,6 +46,16 @@ fn host(node: &Node) -> String {
     format!("127.0.0.1:{port}")
 }
 
+/// A session that stays open.
+async fn session(node: &Node, (role, password): (&str, &str)) -> tokio_postgres::Client {
+    let place = host(node);
+    let (host, port) = place.rsplit_once(':').unwrap();
+    let mut config = tokio_postgres::Config::new();
+    config.host(host).port(port.parse().unwrap());
+    config.user(role).password(password).dbname("starling");
+    starling::postgres::connect(&config).await.unwrap()
+}
+
 fn try_on(node: &Node, login: (&str, &str), sql: &str) -> Result<String, String> {
     psql(&host(node), login, sql)
 }
@@ -160,7 +170,10 @@ async fn a_role_is_made_once_and_known_on_all_nodes_until_it_is_removed() {
         psql(&hosts, second, "select counterGet('sold')"),
         Ok("3".to_owned())
     );
+    let session = session(&a, second).await;
+    session.batch_execute("select 1").await.unwrap();
     done(&b, &["remove", "shop"]);
+    eventually("its sessions end", async || session.is_closed()).await;
     eventually("nobody logs in at the first node", async || {
         !can_log_in(&a, second)
     })

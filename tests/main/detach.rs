@@ -133,6 +133,21 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "drop view app.carts",
     ),
     (
+        "create view app.counts as select id from crdv.counter",
+        "view app.counts",
+        "drop view app.counts",
+    ),
+    (
+        "create function crdv.stray() returns int language sql return 1",
+        "function crdv.stray()",
+        "drop function crdv.stray()",
+    ),
+    (
+        "create type crdv.mood as enum ('good')",
+        "type crdv.mood",
+        "drop type crdv.mood",
+    ),
+    (
         "create table app.points (at crdv.vector)",
         "column at of table app.points",
         "alter table app.points alter column at type text",

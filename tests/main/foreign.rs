@@ -388,7 +388,9 @@ async fn a_store_has_one_controller_at_a_time() {
     let root = folder_of_its_own();
     let (a, b, server) = pair(root.path()).await;
     let (before, url) = (site(&b), server.url());
-    let second = Command::new(env!("CARGO_BIN_EXE_starling"))
+    // One that is let in would go on.
+    let second = Command::new("timeout")
+        .args(["60", env!("CARGO_BIN_EXE_starling")])
         .args(["up", "--mdns", "off", "--http", "127.0.0.1:0"])
         .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--postgres", &url])
         .args(["--adopt-store", "on", "--data-dir"])

@@ -82,7 +82,32 @@ const USE: &str = "
     insert into crdv.data (id, key, type, data, op) values ('m', 'k2', 'm', 'w', 'a');
     create temporary table own (entry crdv.mentry)";
 
+/// What the interface calls in the name of who uses it, and what changes nothing.
+const CALLED_FOR_USERS: [&str; 13] = [
+    "here",
+    "nested_value",
+    "own_site",
+    "position_beside",
+    "position_between",
+    "position_digits",
+    "position_head",
+    "position_run",
+    "refuse",
+    "refused",
+    "rule_key",
+    "trusted",
+    "writing_site",
+];
+
+/// Functions that their comment calls internal, and that `role` may call all the same.
+const OPEN_INTERNALS: &str = "
+    select distinct p.proname::text from pg_proc p
+    where p.pronamespace = 'crdv'::regnamespace and obj_description(p.oid, 'pg_proc') like '%; internal'
+      and has_function_privilege($1::text, p.oid, 'execute') order by 1";
+
 async fn check(client: &Client, role: &str) {
+    let internals = list(client, OPEN_INTERNALS, role).await;
+    assert_eq!(internals, CALLED_FOR_USERS, "internals");
     let functions = misplaced_functions(client, role).await;
     assert_eq!(functions, [""; 0], "functions");
     let relations = list(client, OPEN_RELATIONS, role).await;
@@ -113,6 +138,10 @@ async fn default_privileges_neither_close_the_interface_nor_open_the_rest() {
     install(&mut client).await;
     check(&client, &app).await;
     drop_role(&client, &app).await;
+    // By name for all, not only for those whom a default gives it.
+    let other = role(&database, &client).await;
+    check(&client, &other).await;
+    drop_role(&client, &other).await;
 }
 
 #[tokio::test]

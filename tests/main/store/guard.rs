@@ -93,16 +93,23 @@ async fn the_doctor_finds_what_was_altered_and_its_mend_works() {
     for (change, word) in [
         ("alter table crdv.element disable trigger guard", "trigger guard"),
         ("alter table crdv.element disable trigger all", "trigger apply"),
+        ("alter table crdv.element disable trigger guard_delete", "trigger guard_delete"),
         ("alter table crdv.element enable trigger apply", "trigger apply"),
         // What a restore of data with `--disable-triggers` ends with.
         ("alter table crdv.element enable trigger all", "trigger guard"),
         ("drop table if exists x; alter table crdv.element enable row level security", "row level security"),
         ("create function public.f() returns trigger language plpgsql as 'begin return new; end';
           create trigger mine before insert on crdv.element for each row execute function public.f()", "mine"),
+        ("alter table crdv.element force row level security", "row level security"),
+        ("alter table crdv.element set unlogged", "not logged"),
         ("create rule mine as on update to crdv.element do nothing", "rule"),
         ("alter sequence crdv.seq cache 50", "crdv.seq"),
         ("alter sequence crdv.seq increment -1", "crdv.seq"),
         ("alter sequence crdv.seq set unlogged", "crdv.seq"),
+        ("alter sequence crdv.seq cycle", "crdv.seq"),
+        ("alter sequence crdv.seq maxvalue 1000000000000000", "crdv.seq"),
+        ("create publication starling_0000000000000007_0000000000000002 for table crdv.element
+            with (publish = 'update')", "publication"),
         ("create publication starling_0000000000000007_0000000000000001", "publication"),
     ] {
         client.batch_execute(change).await.unwrap();

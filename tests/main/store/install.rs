@@ -63,6 +63,11 @@ async fn what_somebody_has_dropped_is_made_again() {
             "comment on trigger apply on crdv.element is null",
         ),
         ("drop view crdv.data", "select * from crdv.data"),
+        // No trigger goes with it, which would be missed as well.
+        (
+            "drop view crdv.counter cascade",
+            "select * from crdv.counter",
+        ),
     ] {
         client.batch_execute(drop).await.unwrap();
         assert_ne!(store::missing(&client).await.unwrap(), [""; 0], "{drop}");

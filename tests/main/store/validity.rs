@@ -19,7 +19,7 @@ type Row = (
 );
 
 /// Refused, one for each rule.
-const UNFIT: [Row; 10] = [
+const UNFIT: [Row; 15] = [
     ('v', "$site", HEX, Some("oops"), &[]),
     ('v', "$site", HEX, None, &[]),
     ('v', "$site", HEX, Some("-1"), &[]),
@@ -40,6 +40,41 @@ const UNFIT: [Row; 10] = [
         "$integrity",
         "{\"dst\": \"d\", \"src\": [\"m\"]}",
         Some("drop table"),
+        &[],
+    ),
+    (
+        'i',
+        "$integrity",
+        r#"{"dst": "d", "src": ["l", "x"]}"#,
+        Some("listadd"),
+        &[],
+    ),
+    (
+        'i',
+        "$integrity",
+        r#"{"dst": "d", "src": ["s", "k"]}"#,
+        Some("setadd"),
+        &[],
+    ),
+    (
+        'i',
+        "$integrity",
+        r#"{"dst": "d", "src": ["r", "k"]}"#,
+        Some("registerset"),
+        &[],
+    ),
+    (
+        'i',
+        "$integrity",
+        r#"{"dst": "d", "src": ["m", null]}"#,
+        Some("mapadd"),
+        &[],
+    ),
+    (
+        'i',
+        "$integrity",
+        r#"{"dst": 7, "src": ["m", "k"]}"#,
+        Some("mapadd"),
         &[],
     ),
     ('m', "m", "k", Some("v"), &[(PEER, 5)]),
@@ -97,7 +132,6 @@ const USES: &str =
 
 #[tokio::test]
 async fn what_is_unfit_is_parked_by_a_link_and_by_a_catch_up_alike() {
-    let peer = Site::new(PEER).unwrap();
     for by_catch_up in [false, true] {
         for (rows, fits) in [(&UNFIT[..], false), (&FIT[..], true)] {
             let store = Server::shared().store("n").await;
@@ -106,8 +140,8 @@ async fn what_is_unfit_is_parked_by_a_link_and_by_a_catch_up_alike() {
                 let empty = "delete from crdv.element_unguarded; delete from crdv.parked";
                 client.batch_execute(empty).await.unwrap();
                 let operation = operation(*row);
-                // As links do, more than once.
-                for _ in 0..2 {
+                // As links do, more than once, and by way of different peers.
+                for via in [PEER, 8] {
                     if by_catch_up {
                         let transaction = client.transaction().await.unwrap();
                         transaction
@@ -116,10 +150,10 @@ async fn what_is_unfit_is_parked_by_a_link_and_by_a_catch_up_alike() {
                             .unwrap();
                         operation.insert(&transaction, "catch_up").await.unwrap();
                         let apply = "select crdv.apply_catch_up($1)";
-                        transaction.query_one(apply, &[&PEER]).await.unwrap();
+                        transaction.query_one(apply, &[&via]).await.unwrap();
                         transaction.commit().await.unwrap();
                     } else {
-                        let worker = store.apply_worker(peer).await;
+                        let worker = store.apply_worker(Site::new(via).unwrap()).await;
                         operation.insert(&worker, "crdv.element").await.unwrap();
                     }
                 }
@@ -242,13 +276,18 @@ async fn what_was_there_before_it_was_judged_is_parked_when_the_store_is_upgrade
 async fn only_the_newest_thousand_refused_operations_are_kept() {
     let store = Server::shared().store("n").await;
     let client = store.connect().await;
-    let many = "select crdv.park(jsonb_build_object('site', 7, 'seq', i, 'data', repeat('x', 5000)), 'why', 7)
-        from generate_series(1, 1100) i";
-    client
-        .batch_execute(&format!("set client_min_messages = error; {many}"))
-        .await
-        .unwrap();
+    let silent = "set client_min_messages = error";
+    client.batch_execute(silent).await.unwrap();
+    for numbers in ["1, 600", "601, 1100"] {
+        let many = format!(
+            "select crdv.park(jsonb_build_object('site', 7, 'seq', i, 'data', repeat('x', 5000)), 'why', 7)
+               from generate_series({numbers}) i"
+        );
+        client.batch_execute(&many).await.unwrap();
+    }
     assert_eq!(count(&client, "crdv.parked").await, 1000);
+    let newest = "crdv.parked where (operation ->> 'seq')::int > 600";
+    assert_eq!(count(&client, newest).await, 500);
     assert_eq!(
         count(
             &client,
