@@ -149,22 +149,18 @@ impl Foreign {
     /// also while that has neither its rows nor its key yet.
     pub(crate) fn restore(&self, dump: &str) {
         let url = self.url();
-        self.run(
-            "psql",
-            &[
-                "-X",
-                "-q",
-                "-1",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-d",
-                &url,
-                "-c",
-                "drop schema crdv cascade",
-                "-f",
-                dump,
-            ],
-        );
+        let how = ["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-d", &url];
+        let what = ["-c", "drop schema crdv cascade", "-f", dump];
+        // Who writes meanwhile can be in the way of the drop; it is undone as a whole then.
+        for _ in 0..20 {
+            let output = self.try_run("psql", &[&how[..], &what[..]].concat());
+            if output.status.success() {
+                return;
+            }
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(error.contains("deadlock detected"), "{error}");
+        }
+        panic!("the dump is not restored for deadlocks");
     }
 
     pub(crate) fn dump(&self) -> String {

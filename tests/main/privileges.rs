@@ -140,6 +140,8 @@ async fn default_privileges_neither_close_the_interface_nor_open_the_rest() {
     drop_role(&client, &app).await;
     // By name for all, not only for those whom a default gives it.
     let other = role(&database, &client).await;
+    let usage = format!("grant usage on schema crdv to {other}");
+    client.batch_execute(&usage).await.unwrap();
     check(&client, &other).await;
     drop_role(&client, &other).await;
 }
