@@ -264,3 +264,6 @@ fn in_its_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), ru
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
