@@ -23,6 +23,12 @@ hostssl all postgres 127.0.0.1/32 trust
 hostssl all all      127.0.0.1/32 scram-sha-256
 ";
 
+/// With TLS or without.
+const EITHER: &str = "\
+local all all trust
+host  all all 127.0.0.1/32 trust
+";
+
 const IS_ENCRYPTED: &str = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
 
 /// A certificate and its key.
@@ -115,6 +121,18 @@ impl Foreign {
         })
         .await;
     }
+
+    /// [`secure`](Self::secure), once the new rules hold.
+    async fn admits(&self, signed: &Signed, access: &str) {
+        self.secure(signed, access);
+        eventually("the new rules hold", async || {
+            let clear = attach(&self.to("127.0.0.1", "sslmode=disable")).await;
+            let secret = attach(&self.to("127.0.0.1", "sslmode=require")).await;
+            clear.is_ok() != access.contains("\nhostssl")
+                && secret.is_ok() != access.contains("\nhostnossl")
+        })
+        .await;
+    }
 }
 
 async fn is_encrypted(url: &str) -> Result<bool, Error> {
@@ -177,26 +195,14 @@ async fn each_mode_connects_exactly_where_libpq_does() {
         })
         .collect();
     let clear_only = "local all all trust\nhostnossl all all 127.0.0.1/32 trust\n";
-    let either = "local all all trust\nhost all all 127.0.0.1/32 trust\n";
     for (signed, access) in [
         (&for_localhost, TLS_ONLY),
-        (&for_itself, either),
+        (&for_itself, EITHER),
         (&for_localhost, clear_only),
     ] {
-        server.secure(signed, either);
+        server.secure(signed, EITHER);
         server.shows(signed).await;
-        server.secure(signed, access);
-        eventually("the new rules hold", async || {
-            attach(&server.to("127.0.0.1", "sslmode=disable"))
-                .await
-                .is_ok()
-                == (access != TLS_ONLY)
-                && attach(&server.to("127.0.0.1", "sslmode=require"))
-                    .await
-                    .is_ok()
-                    == (access != clear_only)
-        })
-        .await;
+        server.admits(signed, access).await;
         for url in &urls {
             let (us, libpq) = (is_encrypted(url).await.map_err(drop), server.libpq(url));
             assert_eq!(us, libpq.clone().map_err(drop), "{access}{url}: {libpq:?}");
@@ -247,27 +253,27 @@ async fn roots_that_do_not_fit_are_named_by_attach_and_doctor() {
     let in_order = attach(&full).await;
     assert!(in_order.is_ok(), "{in_order:?}");
 
-    let nowhere = root.path().join("nowhere.crt");
-    for mode in ["prefer", "require", "verify-ca"] {
-        expect(&server.checking(mode, &nowhere), "which cannot be read").await;
-    }
-    let (empty, broken) = (
-        root.path().join("empty.crt"),
-        root.path().join("broken.crt"),
-    );
+    let file = |name: &str| root.path().join(name);
+    let (nowhere, empty, broken) = (file("nowhere.crt"), file("empty.crt"), file("broken.crt"));
     fs::write(&empty, good.certificate.der()).unwrap();
-    expect(
-        &server.checking("verify-ca", &empty),
-        "no certificate in PEM form",
-    )
-    .await;
     fs::write(&broken, good.certificate.pem().replace("MII", "AAA")).unwrap();
-    expect(
-        &server.checking("verify-ca", &broken),
-        "no certificate in PEM form",
-    )
-    .await;
-    let stranger = authority("others").write(&root.path().join("stranger.crt"));
+    // Also where clear text would do: whoever names a file means it.
+    for access in [TLS_ONLY, EITHER] {
+        server.admits(&good, access).await;
+        for mode in ["prefer", "require", "verify-ca"] {
+            for (roots, words) in [
+                (&nowhere, "which cannot be read"),
+                (&empty, "no certificate in PEM form"),
+                (&broken, "no certificate in PEM form"),
+            ] {
+                let url = server.checking(mode, roots);
+                expect(&url, words).await;
+                let trouble = trouble(attach(&url).await.unwrap_err());
+                assert!(matches!(trouble, TlsTrouble::Roots(_)), "{trouble:?}");
+            }
+        }
+    }
+    let stranger = authority("others").write(&file("stranger.crt"));
     expect(
         &server.checking("verify-ca", &stranger),
         "is signed by none of those",
