@@ -351,7 +351,9 @@ async fn passwords_are_bound_to_the_connection() {
     let root = folder_of_its_own();
     let server = Foreign::start(root.path()).await;
     let signed = authority("ours").signs(parameters(&["localhost"]));
-    server.secure(&signed, TLS_ONLY);
+    // The server itself would take the password in clear text as well.
+    let access = format!("{TLS_ONLY}host all app 127.0.0.1/32 scram-sha-256\n");
+    server.secure(&signed, &access);
     server.shows(&signed).await;
     let admin: Conninfo = server.to("localhost", "").parse().unwrap();
     let admin = postgres::connect(&admin).await.unwrap();
@@ -359,12 +361,19 @@ async fn passwords_are_bound_to_the_connection() {
         .batch_execute("create role app login superuser password 'geheim'")
         .await
         .unwrap();
-    let url = server
-        .to("localhost", "sslmode=require&channel_binding=require")
-        .replace("postgres@", "app:geheim@");
-    assert!(is_encrypted(&url).await.unwrap());
-    let url = url.replace("=require&", "=disable&");
-    assert!(attach(&url).await.is_err());
+    let url = |mode: &str, binding: &str| {
+        let options = format!("sslmode={mode}&channel_binding={binding}");
+        let url = server.to("localhost", &options);
+        url.replace("postgres@", "app:geheim@")
+    };
+    assert!(is_encrypted(&url("require", "require")).await.unwrap());
+    assert!(!is_encrypted(&url("disable", "prefer")).await.unwrap());
+    let clear = attach(&url("disable", "require")).await;
+    let text = clear.expect_err("nothing to bind it to").to_string();
+    assert!(
+        text.contains("server did not use channel binding"),
+        "{text}"
+    );
 }
 
 /// Each end of a link goes its own way to the other: controllers with their driver, servers with libpq.
