@@ -425,4 +425,13 @@ async fn links_connect_servers_that_insist_on_tls_with_each_other_and_with_other
                       where a.client_addr is not null and not s.ssl";
         assert_eq!(count(clear).await, 0);
     }
+    // Without a link, repeated catch-ups would bring its rows as well.
+    let client = nodes[0].client().await;
+    eventually("both stream from the server without TLS", async || {
+        let senders = "select count(*) from pg_stat_replication join pg_stat_ssl s using (pid)
+            where state = 'streaming' and not s.ssl";
+        let row = client.query_one(senders, &[]).await.unwrap();
+        row.get::<_, i64>(0) == 2
+    })
+    .await;
 }
