@@ -7,7 +7,7 @@ use std::process::Command;
 use starling::api::{AppRole, AppRoleState};
 use starling::store::{self, Standing, WantedRole};
 
-use crate::foreign::{Foreign, programs};
+use crate::foreign::{Foreign, client_program};
 use crate::process::{Node, eventually};
 use crate::restore::{LOCAL, folder_of_its_own, start};
 use crate::support::Server;
@@ -19,7 +19,7 @@ const REFUSED: &str = "authentication failed";
 fn psql(hosts: &str, login: (&str, &str), sql: &str) -> Result<String, String> {
     let (role, password) = login;
     let url = format!("postgresql://{role}@{hosts}/starling?target_session_attrs=read-write");
-    let output = Command::new(programs().join("psql"))
+    let output = Command::new(client_program("psql"))
         .args([
             "-X",
             "-At",

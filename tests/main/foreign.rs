@@ -179,9 +179,21 @@ impl Drop for Foreign {
 
 /// Where the programs are that the whole run uses.
 pub(crate) fn programs() -> PathBuf {
-    if let Some(named) = env::var_os("STARLING_PG_BIN") {
-        return PathBuf::from(named);
+    env::var_os("STARLING_PG_BIN").map_or_else(installed, PathBuf::from)
+}
+
+/// A program for clients: packages of servers alone have none, and those of the system do as well.
+pub(crate) fn client_program(name: &str) -> PathBuf {
+    let program = programs().join(name);
+    if program.exists() {
+        program
+    } else {
+        installed().join(name)
     }
+}
+
+/// Where the system's programs are.
+fn installed() -> PathBuf {
     let told = Command::new("pg_config").arg("--bindir").output();
     let named = told.ok().filter(|told| told.status.success());
     if let Some(named) = named {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::engines::{Cluster, PATIENCE, until};
-use crate::foreign::programs;
+use crate::foreign::client_program;
 
 /// More than what two sockets hold.
 const ROWS: u32 = 1_500;
@@ -143,7 +143,7 @@ async fn a_slot_that_somebody_else_streams_from_is_given_up() {
     );
     publisher.run(&end).await;
     let publications = format!("publication_names={slot}");
-    let thief = Command::new(programs().join("pg_recvlogical"))
+    let thief = Command::new(client_program("pg_recvlogical"))
         .args([
             "-d",
             &publisher.server.url(),
