@@ -29,9 +29,9 @@ impl DriverError {
                  default_transaction_read_only to off"
             }
             SqlState::LOCK_NOT_AVAILABLE => {
-                "end the session that holds the lock: select pid, usename, state, query from \
-                 pg_stat_activity where pid in (select pid from pg_locks where relation is not null and \
-                 database = (select oid from pg_database where datname = current_database()))"
+                "end the session that holds the lock: select distinct pid, usename, state, query from \
+                 pg_stat_activity join pg_locks using (pid) join pg_class c on c.oid = relation \
+                 where c.relnamespace = 'crdv'::regnamespace and pid <> pg_backend_pid()"
             }
             SqlState::CONFIGURATION_LIMIT_EXCEEDED => {
                 "raise that limit in the server's settings and restart the server, or drop what uses it \

@@ -7,7 +7,7 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval_at},
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     api,
@@ -110,8 +110,14 @@ impl Drop for Examination {
 /// restores a dump drops the schema first.
 async fn dropped(server: &Conninfo) -> Option<api::Finding> {
     const TOLD_MAX: usize = 3;
-    let client = postgres::open(server).await.ok()?;
-    let missing = store::missing(&client).await.ok()?;
+    let looked = async {
+        let client = postgres::open(server).await?;
+        anyhow::Ok(store::missing(&client).await?)
+    };
+    let missing = looked
+        .await
+        .inspect_err(|error| debug!(%error, "the store was not looked through"))
+        .ok()?;
     let first = missing.first()?;
     let cure = if first.starts_with("table ") {
         "drop schema crdv cascade; then restart the node: it makes the store anew, and its peers bring what they have"

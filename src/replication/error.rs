@@ -147,10 +147,12 @@ impl Error {
                 "see the pg_hba.conf of the peer's server and the rights of the role \
                  starling_replication on its database; `starling doctor` on the peer names them"
             }
-            Self::Store { cause, .. } | Self::Publisher { cause, .. } => cause.cure()?,
+            Self::Store { cause, .. } => cause.cure()?,
             Self::Refused { fix, .. } => return fix.clone(),
             Self::StoreUnreachable(_)
             | Self::StoreNotReady(_)
+            // It was asked as the link's role, whom nobody grants anything by hand.
+            | Self::Publisher { .. }
             | Self::Transport(_)
             | Self::HostRefused { .. }
             | Self::Imposter { .. }
