@@ -60,6 +60,8 @@ pub(crate) struct InNote {
     errors: Option<(i64, Duration)>,
     /// Errors in the present window.
     pub(crate) failures: i64,
+    /// It has streamed in this life of the server.
+    pub(crate) has_streamed: bool,
     /// How far its worker has got in this life of the server.
     pub(crate) heard: Lsn,
     /// Once so much has arrived, we have all that the publisher had when it confirmed the link.
@@ -99,9 +101,11 @@ impl Ledger {
         }
     }
 
-    /// A store that was away may have crashed and lost what was applied and not yet durable.
-    fn forget_volatile(&mut self) {
+    /// A store that was away may have crashed and lost what was applied and not yet durable, or be an
+    /// older copy of itself.
+    pub(crate) fn forget_volatile(&mut self) {
         for note in self.incoming.values_mut() {
+            note.has_streamed = false;
             note.heard = Lsn::default();
         }
     }
@@ -116,6 +120,7 @@ impl Ledger {
             });
             note.heard = note.heard.max(link.heard);
             if link.streaming {
+                note.has_streamed = true;
                 note.down_since = None;
                 note.vain_checks = 0;
             } else {

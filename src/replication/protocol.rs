@@ -75,6 +75,9 @@ pub enum Reply {
         active: bool,
         /// The end of the publisher's WAL.
         end: u64,
+        /// The link's own sender was seen at `confirmed`: nobody else has moved the slot since.
+        #[serde(default)]
+        is_own: bool,
     },
     /// The publisher has nothing left of this link.
     Closed,

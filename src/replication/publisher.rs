@@ -17,7 +17,7 @@ use super::error::Error;
 use super::holders;
 use super::milestone::Milestone;
 use super::names::{Epoch, LinkName};
-use super::observed::{Observer, Outgoing, Slot};
+use super::observed::{Inventory, Observer, Outgoing, Slot};
 use super::protocol::{Offer, Reply, code};
 use super::quote::{identifier, literal};
 use super::reason::Reason;
@@ -53,6 +53,8 @@ pub(crate) struct Publisher {
     making: Mutex<BTreeMap<LinkName, Pending>>,
     /// It was found out what one of them waits for.
     named: Notify,
+    /// Where each slot stood when its link's own sender was last seen to stream from it.
+    left_at: Mutex<BTreeMap<LinkName, Lsn>>,
 }
 
 /// A link whose end is being made.
@@ -86,7 +88,30 @@ impl Publisher {
             openings: Mutex::default(),
             making: Mutex::default(),
             named: Notify::new(),
+            left_at: Mutex::default(),
         })
+    }
+
+    /// Takes note of a look: who moves a slot cannot be found out afterwards.
+    pub(crate) fn note(&self, inventory: &Inventory) {
+        let mut left_at = self.left_at();
+        left_at.retain(|link, _| inventory.outgoing.contains_key(link));
+        for (link, end) in &inventory.outgoing {
+            match end.slot {
+                Some(slot) if slot.taken => {
+                    left_at.remove(link);
+                }
+                Some(slot) if slot.active => {
+                    left_at.insert(*link, slot.confirmed);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn left_at(&self) -> MutexGuard<'_, BTreeMap<LinkName, Lsn>> {
+        // Each entry is a number, so they are sound even after a panic elsewhere.
+        self.left_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Links that are being made right now.
@@ -345,6 +370,7 @@ impl Publisher {
         down: Option<Duration>,
     ) -> Result<Reply, Error> {
         let inventory = Observer::open(&self.shared.database).await?.look().await?;
+        self.note(&inventory);
         let Some(link) = inventory
             .outgoing
             .get(&name)
@@ -371,6 +397,7 @@ impl Publisher {
                     confirmed: slot.confirmed.0,
                     active: slot.active,
                     end: slot.confirmed.0.saturating_add_signed(slot.lag_bytes),
+                    is_own: self.left_at().get(&name) == Some(&slot.confirmed),
                 },
                 None => Reply::refused(code::NO_SUCH_LINK, "the link is not whole"),
             },

@@ -188,6 +188,7 @@ impl<T: Transport> Reconciler<T> {
         self.ledger.opening = making;
         self.ledger.note(&observed, self.shared.now());
         if let Observed::Known(inventory) = &observed {
+            self.hands.publisher.note(inventory);
             self.compare(inventory).await;
         }
         self.observed = Arc::new(observed);
@@ -209,8 +210,12 @@ impl<T: Transport> Reconciler<T> {
         match timeout(LOOK_LIMIT, holders::hindrances(observer.session(), &stuck)).await {
             Ok(Ok(hindrances)) => self.ledger.hindrances = hindrances,
             Ok(Err(error)) => tracing::debug!(%error, "what holds up a link cannot be found out"),
-            // The statement is still under way in that session.
-            Err(_) => self.observer = None,
+            // The statement is still under way in that session. The next one does not prove that its
+            // server is the same.
+            Err(_) => {
+                self.observer = None;
+                self.ledger.forget_volatile();
+            }
         }
     }
 
@@ -292,6 +297,7 @@ impl<T: Transport> Reconciler<T> {
             | Step::Unpublish { .. } => None,
         };
         let past = note.map(|note| Past {
+            has_streamed: note.has_streamed,
             heard: note.heard,
             down: note
                 .down_since

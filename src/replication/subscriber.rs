@@ -54,7 +54,9 @@ pub(crate) enum Standing {
 /// What we remember of a link that we found in our store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Past {
-    /// How far it has got.
+    /// It has streamed in this life of the server.
+    pub(crate) has_streamed: bool,
+    /// How far it had got in this life of the server when it was last looked at.
     pub(crate) heard: Lsn,
     /// For so long it has not streamed.
     pub(crate) down: Option<Duration>,
@@ -303,7 +305,16 @@ impl<T: Transport> Subscriber<T> {
                 confirmed,
                 active,
                 end,
-            } => Ok(judge(link, past.heard, Lsn(confirmed), active, Lsn(end))),
+                is_own,
+            } => {
+                let found = Found {
+                    confirmed: Lsn(confirmed),
+                    active,
+                    end: Lsn(end),
+                    is_own,
+                };
+                Ok(judge(link, past, found))
+            }
             Reply::Refused { code, .. }
                 if code == code::NO_SUCH_LINK || code == code::NOT_YOURS =>
             {
@@ -384,16 +395,36 @@ fn unexpected(reply: Reply) -> Error {
     }
 }
 
+/// How the publisher found a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    /// Where it would go on.
+    confirmed: Lsn,
+    /// A sender streams from it.
+    active: bool,
+    /// The end of the publisher's WAL.
+    end: Lsn,
+    /// The link's own sender left it at `confirmed`.
+    is_own: bool,
+}
+
 /// A walsender goes on at the later of the slot's position and what the subscriber asks for, and says
 /// nothing of what it skips. So a slot that stands beyond all we have processed has a hole before it;
 /// and a WAL that ends before what we have applied is another history.
-fn judge(link: &Incoming, heard: Lsn, confirmed: Lsn, active: bool, end: Lsn) -> Standing {
-    let processed = link.applied.max(heard);
-    let is_running = link.streaming && active;
-    if end < link.applied || (!is_running && confirmed > processed) {
+///
+/// What a worker has processed without applying anything is nowhere once it ends, and what we last saw
+/// of it is older. But it tells its publisher of nothing that is not safe here. So what the link's own
+/// sender confirmed has been processed, provided that this is the store that the worker ran in: one that
+/// was put back has been restarted, and has not streamed since.
+fn judge(link: &Incoming, past: Past, found: Found) -> Standing {
+    let processed = link.applied.max(past.heard);
+    let is_running = link.streaming && found.active;
+    let is_told_by_us = past.has_streamed && found.is_own;
+    let has_hole = found.confirmed > processed && !is_running && !is_told_by_us;
+    if found.end < link.applied || has_hole {
         Standing::Broken
     } else {
-        Standing::Whole { end }
+        Standing::Whole { end: found.end }
     }
 }
 

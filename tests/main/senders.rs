@@ -24,6 +24,9 @@ const ROW_BYTES: u32 = 20_000;
 /// Shorter than any server should have it, so that a sender that obeyed it would show it soon.
 const HOSTILE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Transactions of others, which take longer than the time between two looks at a link.
+const CHATTER: u32 = 200;
+
 const SENDER: &str = "select string_agg(active_pid::text, ',') from pg_replication_slots";
 
 /// The worker is held up, as one on a slow box is, for several times what the publisher's server, database
@@ -107,6 +110,12 @@ async fn a_sender_that_lost_its_subscriber_gives_the_slot_back() {
     let links = cluster.nodes[1].links().await;
     let sender = cluster.nodes[0].text(SENDER).await;
     let since = Instant::now();
+    // Others write in that server, and the link's worker confirms it until it loses its connection: more
+    // than anybody at its end has seen it do.
+    let chatter = "select pg_logical_emit_message(true, 'other', repeat('x', 1000))";
+    for _ in 0..CHATTER {
+        cluster.nodes[0].run(chatter).await;
+    }
     relay.lose_clients();
     until("another sender", || async {
         let now = cluster.nodes[0].text(SENDER).await;

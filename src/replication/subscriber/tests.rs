@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use super::reach::candidates;
-use super::{Incoming, Lsn, Neighbor, Offer, Standing, create_subscription, judge};
+use super::{Found, Incoming, Lsn, Neighbor, Offer, Past, Standing, create_subscription, judge};
 use crate::identity::{NodeName, Site};
 use crate::replication::names::Epoch;
 
@@ -27,87 +27,124 @@ fn neighbor(hosts: &[&str]) -> Neighbor {
     }
 }
 
+/// A worker that has ended, and one that runs; both stores know that everything up to 100 was applied.
+fn down_and_running() -> [Incoming; 2] {
+    [false, true].map(|streaming| Incoming {
+        applied: Lsn(100),
+        streaming,
+        ..Incoming::default()
+    })
+}
+
+/// A slot at `confirmed`, in a WAL that ends at 500.
+fn idle(confirmed: u64) -> Found {
+    Found {
+        confirmed: Lsn(confirmed),
+        active: false,
+        end: Lsn(500),
+        is_own: false,
+    }
+}
+
+fn active(confirmed: u64) -> Found {
+    Found {
+        active: true,
+        ..idle(confirmed)
+    }
+}
+
+fn own(found: Found) -> Found {
+    Found {
+        is_own: true,
+        ..found
+    }
+}
+
 #[test]
 fn a_link_is_resumed_only_without_a_hole() {
-    let down = Incoming {
-        applied: Lsn(100),
-        ..Incoming::default()
+    let [down, running] = down_and_running();
+    let another_history = Found {
+        end: Lsn(99),
+        ..active(90)
     };
-    let running = Incoming {
-        streaming: true,
-        ..down.clone()
+    let restarted = Past::default();
+    let heard = |heard| Past {
+        has_streamed: true,
+        heard: Lsn(heard),
+        down: None,
     };
-    let whole = Standing::Whole { end: Lsn(500) };
-    for (what, link, heard, confirmed, active, end, expected) in [
+    let (whole, broken) = (Standing::Whole { end: Lsn(500) }, Standing::Broken);
+    for (what, link, past, found, expected) in [
+        ("where we do", &down, restarted, idle(100), whole),
+        ("before us", &down, restarted, idle(40), whole),
+        ("beyond us", &down, restarted, idle(101), broken),
         (
-            "the slot stands where we do",
+            "beyond us, held by somebody",
             &down,
-            0,
-            100,
-            false,
-            500,
-            whole,
-        ),
-        ("the slot stands before us", &down, 0, 40, false, 500, whole),
-        (
-            "the slot stands beyond us",
-            &down,
-            0,
-            101,
-            false,
-            500,
-            Standing::Broken,
+            restarted,
+            active(101),
+            broken,
         ),
         (
-            "only chatter lies between",
+            "after chatter that we saw",
             &down,
-            300,
-            250,
-            false,
-            500,
+            heard(300),
+            idle(250),
             whole,
+        ),
+        (
+            "after what we did not see",
+            &down,
+            heard(300),
+            idle(301),
+            broken,
+        ),
+        (
+            "after chatter that our worker confirmed",
+            &down,
+            heard(300),
+            own(idle(301)),
+            whole,
+        ),
+        (
+            "the same, with its sender left",
+            &down,
+            heard(300),
+            own(active(301)),
+            whole,
+        ),
+        (
+            "where a later copy of us left it",
+            &down,
+            restarted,
+            own(idle(101)),
+            broken,
         ),
         (
             "it runs: the server knows best",
             &running,
-            0,
-            400,
-            true,
-            500,
+            restarted,
+            active(400),
             whole,
         ),
+        ("it runs here only", &running, restarted, idle(400), broken),
         (
-            "it seems to run, not for the publisher",
+            "another history",
             &running,
-            0,
-            400,
-            false,
-            500,
-            Standing::Broken,
-        ),
-        (
-            "the publisher went back in time",
-            &running,
-            0,
-            90,
-            true,
-            99,
-            Standing::Broken,
+            heard(300),
+            own(another_history),
+            broken,
         ),
     ] {
-        let standing = judge(link, Lsn(heard), Lsn(confirmed), active, Lsn(end));
-        assert_eq!(standing, expected, "{what}");
+        assert_eq!(judge(link, past, found), expected, "{what}");
     }
 }
 
 #[test]
 fn a_link_that_never_carried_anything_stands_where_its_slot_started() {
-    let fresh = Incoming {
-        applied: Lsn(100),
-        ..Incoming::default()
-    };
-    let standing = judge(&fresh, Lsn(0), Lsn(100), false, Lsn(100));
-    assert_eq!(standing, Standing::Whole { end: Lsn(100) });
+    let [fresh, _] = down_and_running();
+    let whole = Standing::Whole { end: Lsn(500) };
+    assert_eq!(judge(&fresh, Past::default(), idle(100)), whole);
 }
 
 /// Where the store is sought, on a machine that has the address 10.0.0.1.
