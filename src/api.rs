@@ -298,7 +298,7 @@ pub struct ContactStatus {
     /// What mends that.
     pub fix: Option<String>,
     /// Trying again will not help until somebody acts.
-    pub needs_a_hand: bool,
+    pub needs_operator: bool,
     /// When it failed first, RFC 3339 UTC.
     pub since: Option<String>,
     /// Attempts in vain since then.

@@ -10,16 +10,16 @@ mod continuity;
 mod core;
 mod data_dir;
 mod departed;
-mod envelope;
 mod examination;
 mod gossip;
 mod hold;
 mod metrics;
 mod open_store;
-mod picture;
+mod peer_protocol;
 mod plane;
 pub mod runtime_file;
 mod starts;
+mod status_board;
 mod store_record;
 mod twins;
 mod waiting;
@@ -83,18 +83,18 @@ pub async fn run(
     let roles = AppRoles::open(data.path(), &me, &config.node.cluster);
     let mut core = Core::new(config.clone(), me, run, network.clone(), roles);
     if let Some(record) = StoreRecord::read(data.path()) {
-        core.picture.remember(record.site);
+        core.board.remember(record.site);
     }
     let registry = metrics::registry(
         &config,
-        &core.picture,
+        &core.board,
         network.clone(),
-        Arc::clone(&core.late_plane),
+        Arc::clone(&core.plane_for_metrics),
     );
     let stop_http = CancellationToken::new();
     let server = tokio::spawn(http::serve(
         listener,
-        core.picture.view(registry, commands_in),
+        core.board.view(registry, commands_in),
         http::Settings {
             hosts: config.http.hosts.clone(),
             token,

@@ -212,7 +212,7 @@ fn failing(overlay: &OverlayStatus) -> impl Iterator<Item = &ContactStatus> {
 }
 
 fn severity_of(contact: &ContactStatus) -> Severity {
-    if contact.needs_a_hand {
+    if contact.needs_operator {
         Severity::Critical
     } else {
         Severity::Warning
@@ -229,7 +229,7 @@ fn worst_contact(overlay: &OverlayStatus) -> Severity {
 fn judge_contacts(overlay: &OverlayStatus) -> Vec<Finding> {
     let is_alone = overlay.active.is_empty();
     failing(overlay)
-        .filter(|contact| is_alone || contact.needs_a_hand)
+        .filter(|contact| is_alone || contact.needs_operator)
         .map(|contact| {
             let cause = contact.cause.as_deref().unwrap_or("no reason is known");
             let what = format!(
@@ -445,20 +445,20 @@ mod tests {
 
     #[test]
     fn an_address_that_leads_nowhere_is_told_with_its_cause() {
-        let contact = |needs_a_hand| ContactStatus {
+        let contact = |needs_operator| ContactStatus {
             address: "/ip4/192.0.2.1/tcp/7400".to_owned(),
             state: ContactState::Failing,
             peer_id: None,
             cause: Some("nobody answers".to_owned()),
             fix: Some("start it".to_owned()),
-            needs_a_hand,
+            needs_operator,
             since: Some("2026-01-01T00:00:00.000Z".to_owned()),
             attempts: 4,
             next: Some("2026-01-01T00:00:30.000Z".to_owned()),
         };
-        for (needs_a_hand, severity) in [(false, Severity::Warning), (true, Severity::Critical)] {
+        for (needs_operator, severity) in [(false, Severity::Warning), (true, Severity::Critical)] {
             let mut status = alone(0, 0);
-            status.overlay.bootstrap = vec![contact(needs_a_hand)];
+            status.overlay.bootstrap = vec![contact(needs_operator)];
             let findings = judge(&status);
             let about: Vec<_> = findings.iter().filter(|f| f.code == "SN002").collect();
             assert!(about.iter().all(|f| f.severity == severity), "{about:?}");
@@ -477,7 +477,7 @@ mod tests {
                 .iter()
                 .filter(|f| f.severity != Severity::Ok)
                 .count();
-            assert_eq!(count, usize::from(needs_a_hand));
+            assert_eq!(count, usize::from(needs_operator));
         }
     }
 

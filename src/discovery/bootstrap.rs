@@ -324,7 +324,7 @@ impl Contact {
     fn fail(&mut self, cause: Cause, now: Duration, rng: &mut impl Rng) -> Option<Cause> {
         let cause = self.judge(cause);
         self.phase = Phase::Waiting;
-        let delay = if cause.needs_a_hand() {
+        let delay = if cause.needs_operator() {
             jittered(SLOW_RETRY, rng)
         } else {
             self.backoff.next(rng)
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_hand_is_retried_slowly_and_another_cause_is_news() {
+    fn what_needs_an_operator_is_retried_slowly_and_another_cause_is_news() {
         let (mut bootstrap, mut rng) = machine(1);
         bootstrap.due(NOW, true);
         bootstrap.resolved(0, 1);

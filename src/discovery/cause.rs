@@ -46,12 +46,12 @@ impl Cause {
     /// Whether somebody answered.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        self.needs_a_hand() || self.kind() == Kind::Closed
+        self.needs_operator() || self.kind() == Kind::Closed
     }
 
     /// Whether only somebody's hand will mend it, so that there is no use in trying again soon.
     #[must_use]
-    pub fn needs_a_hand(&self) -> bool {
+    pub fn needs_operator(&self) -> bool {
         match self.kind() {
             Kind::WrongPeer | Kind::Handshake | Kind::OtherCluster => true,
             Kind::Unreachable | Kind::Unresolved | Kind::Closed | Kind::Denied => false,

@@ -50,7 +50,7 @@ pub struct Failure {
     /// What mends it.
     pub fix: &'static str,
     /// It will not help to try again until somebody acts.
-    pub needs_a_hand: bool,
+    pub needs_operator: bool,
     /// When the first one failed.
     pub since: SystemTime,
     /// How many there were.
@@ -67,7 +67,7 @@ impl Contact {
             failure: report.failure.map(|failure| Failure {
                 cause: failure.cause.to_string(),
                 fix: failure.cause.fix(),
-                needs_a_hand: failure.cause.needs_a_hand(),
+                needs_operator: failure.cause.needs_operator(),
                 since: start + failure.since,
                 attempts: failure.attempts,
             }),

@@ -37,7 +37,7 @@ const FORGIVEN: i64 = 2;
 
 /// What a neighbour said when it was asked for its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum ClockAnswer {
     /// Its store's clock, against ours.
     Time(Reading),
     /// Nothing, or one of the two stores is not up yet: it is to be asked again.
@@ -102,11 +102,11 @@ impl Clocks {
     }
 
     /// A neighbour told its time, or what it did instead.
-    pub(super) fn told(&mut self, peer: &NodeName, told: Told, now: Duration) {
+    pub(super) fn told(&mut self, peer: &NodeName, told: ClockAnswer, now: Duration) {
         match told {
-            Told::Time(reading) => self.heard(peer.clone(), reading, now),
-            Told::NotYet => {}
-            Told::Never => {
+            ClockAnswer::Time(reading) => self.heard(peer.clone(), reading, now),
+            ClockAnswer::NotYet => {}
+            ClockAnswer::Never => {
                 self.unproven.remove(peer);
             }
         }

@@ -21,18 +21,18 @@ use commands::{Leaving, left, refuse};
 use super::{
     Ended,
     app_roles::AppRoles,
-    clock::{Bounds, Clocks, Told, unix_milliseconds},
+    clock::{Bounds, ClockAnswer, Clocks, unix_milliseconds},
     continuity::{Trouble, Why},
     data_dir::DataDir,
     departed::Departed,
-    envelope::{self, Reply, Request, Time, Word},
-    gossip::{Answer, Gossiper, Turn},
+    gossip::{Answer, GossipEvent, Gossiper},
     metrics::LatePlane,
     open_store::{self, OpenStore},
-    picture::{Glance, Picture},
+    peer_protocol::{self, BroadcastMessage, Reply, Request, Time},
     plane::{Plane, departure},
     runtime_file::RuntimeFile,
     starts::Starts,
+    status_board::{StatusBoard, StatusInputs},
     twins::Twins,
     waiting::Waiting,
 };
@@ -91,8 +91,8 @@ pub(super) struct Core {
     app_roles: AppRoles,
     plane: Option<Plane>,
     /// The same for the metrics.
-    pub(super) late_plane: LatePlane,
-    pub(super) picture: Picture,
+    pub(super) plane_for_metrics: LatePlane,
+    pub(super) board: StatusBoard,
 }
 
 impl Core {
@@ -110,7 +110,7 @@ impl Core {
                 run,
                 directory::Settings::default(),
             ),
-            picture: Picture::new(&config, &me),
+            board: StatusBoard::new(&config, &me),
             gossiper: Gossiper::new(network.clone()),
             born: Instant::now(),
             neighbors: BTreeMap::new(),
@@ -126,7 +126,7 @@ impl Core {
             waiting: Waiting::default(),
             app_roles,
             plane: None,
-            late_plane: LatePlane::default(),
+            plane_for_metrics: LatePlane::default(),
             config,
             me,
             run,
@@ -205,7 +205,7 @@ impl Core {
     fn hold_plane(&mut self, plane: Option<Plane>) {
         // A handle is whole even after a panic elsewhere.
         *self
-            .late_plane
+            .plane_for_metrics
             .lock()
             .unwrap_or_else(PoisonError::into_inner) =
             plane.as_ref().map(|plane| plane.handle.clone());
@@ -218,10 +218,10 @@ impl Core {
             self.waiting.clone(),
             "the store is being given a new incarnation",
         );
-        self.picture.leaving(false);
+        self.board.leaving(false);
         self.attend(inputs, store.renew(why, &waiting), told)
             .await?;
-        self.picture.store(store);
+        self.board.store(store);
         self.announce();
         self.gossiper.hurry();
         Some(())
@@ -232,7 +232,7 @@ impl Core {
         info!("the store's server was started again: the store is looked into");
         let waiting = "the store's server was started again";
         self.attend(inputs, store.reopen(), waiting).await?;
-        self.picture.store(store);
+        self.board.store(store);
         self.announce();
         self.gossiper.hurry();
         Some(())
@@ -252,8 +252,8 @@ impl Core {
             .await;
         let store = opened.transpose()?;
         if let Some(store) = &store {
-            self.picture.store(store);
-            self.picture.examined(&store.server.findings);
+            self.board.store(store);
+            self.board.examined(&store.server.findings);
         }
         Ok(store)
     }
@@ -326,7 +326,7 @@ impl Core {
                         app_roles.store_moved(store.server.connection());
                     }
                 }
-                findings = examination.changed() => self.picture.examined(&findings),
+                findings = examination.changed() => self.board.examined(&findings),
                 Ok(()) = overlay.changed() => {}
                 () = plane.changed() => {}
             }
@@ -373,7 +373,7 @@ impl Core {
             network::Event::Met { peer } => self.inquire(peer),
             network::Event::Request { from, body, reply } => self.on_request(from, &body, reply),
             network::Event::Broadcast { from, content, .. } => self.on_broadcast(&from, &content),
-            // The picture asks the network itself.
+            // The status board asks the network itself.
             network::Event::Listening { .. } => {}
         }
     }
@@ -388,7 +388,7 @@ impl Core {
     }
 
     fn on_request(&mut self, from: NodeName, body: &[u8], reply: oneshot::Sender<Vec<u8>>) {
-        match envelope::decode(body) {
+        match peer_protocol::decode(body) {
             Some(Request::Status(gossip)) => {
                 let now = self.born.elapsed();
                 if self.directory.receive(&from, gossip, now) {
@@ -396,7 +396,7 @@ impl Core {
                 }
                 self.note_members();
                 let answer = Reply::Status(self.directory.gossip_for(&from, now));
-                let _ = reply.send(envelope::encode(&answer));
+                let _ = reply.send(peer_protocol::encode(&answer));
             }
             Some(Request::Clock) => {
                 let clock = self.plane.as_ref().and_then(|plane| *plane.clock.borrow());
@@ -404,30 +404,30 @@ impl Core {
                     at: clock.now(),
                     error: clock.error,
                 });
-                let _ = reply.send(envelope::encode(&Reply::Clock(time)));
+                let _ = reply.send(peer_protocol::encode(&Reply::Clock(time)));
             }
             Some(Request::Presence(presence)) => {
                 let seen = self.see(&from, presence);
-                let _ = reply.send(envelope::encode(&Reply::Presence(seen)));
+                let _ = reply.send(peer_protocol::encode(&Reply::Presence(seen)));
             }
             Some(Request::Roles(records)) => self.on_roles_told(&from, records, reply),
             Some(Request::Link(request)) => match (self.objection(&from, &request), &self.plane) {
                 (Some(refusal), _) => {
-                    drop(reply.send(envelope::encode(&Reply::Link(refusal))));
+                    drop(reply.send(peer_protocol::encode(&Reply::Link(refusal))));
                 }
                 (None, Some(plane)) => plane.serve(from, request, reply),
-                (None, None) => drop(reply.send(envelope::encode(&Reply::not_ready()))),
+                (None, None) => drop(reply.send(peer_protocol::encode(&Reply::not_ready()))),
             },
             None => {
                 debug!(%from, bytes = body.len(), "request makes no sense to this version");
-                let _ = reply.send(envelope::encode(&Reply::Unknown));
+                let _ = reply.send(peer_protocol::encode(&Reply::Unknown));
             }
         }
     }
 
     fn on_broadcast(&mut self, from: &NodeName, content: &[u8]) {
-        match envelope::decode(content) {
-            Some(Word::Status(rumor)) => {
+        match peer_protocol::decode(content) {
+            Some(BroadcastMessage::Status(rumor)) => {
                 // All others hear it as well: nothing needs to be passed on.
                 self.directory.hear_status(from, rumor, self.born.elapsed());
                 self.starts.learn_all(&self.directory);
@@ -439,10 +439,10 @@ impl Core {
         }
     }
 
-    fn on_gossip(&mut self, turn: Turn) {
+    fn on_gossip(&mut self, turn: GossipEvent) {
         let now = self.born.elapsed();
         match turn {
-            Turn::Due { exchange } => {
+            GossipEvent::Due { exchange } => {
                 self.announce();
                 self.directory.beat(now);
                 self.inquire_all();
@@ -457,7 +457,7 @@ impl Core {
                     self.compare_clocks();
                 }
             }
-            Turn::Answered(Answer {
+            GossipEvent::Answered(Answer {
                 peer,
                 gossip,
                 clock,
@@ -470,9 +470,9 @@ impl Core {
                     self.note_members();
                 }
             }
-            Turn::Roles(peer, records) => self.on_roles(&peer, records),
-            Turn::Seen(peer, seen) => self.twins.told(peer, seen, now),
-            Turn::Greeted(peer, told) => {
+            GossipEvent::Roles(peer, records) => self.on_roles(&peer, records),
+            GossipEvent::Seen(peer, seen) => self.twins.told(peer, seen, now),
+            GossipEvent::ClockAnswered(peer, told) => {
                 self.on_clock(&peer, told);
                 if self.clocks.is_unproven(&peer) {
                     self.gossiper.greet(peer, GREETING_PAUSE);
@@ -513,7 +513,7 @@ impl Core {
         }
     }
 
-    fn on_clock(&mut self, peer: &NodeName, told: Told) {
+    fn on_clock(&mut self, peer: &NodeName, told: ClockAnswer) {
         if self.neighbors.contains_key(peer) {
             self.clocks.told(peer, told, self.born.elapsed());
         }
@@ -531,7 +531,7 @@ impl Core {
             .filter(|plane| plane.is_confirmed())
             .map_or(0, |plane| plane.generation);
         self.directory.announce(
-            self.picture
+            self.board
                 .announcement(vector.unwrap_or_default(), generation),
         );
     }
@@ -551,7 +551,7 @@ impl Core {
             }
         }
         self.note_twin();
-        let glance = Glance {
+        let inputs = StatusInputs {
             clocks: &clocks,
             waits_for: self.waiting.look(),
             store_ready,
@@ -562,7 +562,7 @@ impl Core {
             twin: self.twin(),
             now: self.born.elapsed(),
         };
-        if self.picture.refresh(&glance) {
+        if self.board.refresh(&inputs) {
             self.announce();
             self.gossiper.hurry();
         }

@@ -10,8 +10,8 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    clock::Told,
-    envelope::{self, Reply, Request, Word},
+    clock::ClockAnswer,
+    peer_protocol::{self, BroadcastMessage, Reply, Request},
     twins::{Presence, Seen},
 };
 use crate::{
@@ -42,7 +42,7 @@ pub(super) struct Answer {
     /// What it said; `None` when it did not answer.
     pub(super) gossip: Option<Gossip>,
     /// Its store's clock.
-    pub(super) clock: Told,
+    pub(super) clock: ClockAnswer,
 }
 
 /// Runs rounds of gossip. Owns no knowledge: that is the [`Directory`]'s.
@@ -56,23 +56,23 @@ pub(super) struct Gossiper {
     /// Neighbours with a round under way.
     busy: BTreeSet<NodeName>,
     tasks: JoinSet<()>,
-    sender: mpsc::Sender<Turn>,
-    answers: mpsc::Receiver<Turn>,
+    sender: mpsc::Sender<GossipEvent>,
+    answers: mpsc::Receiver<GossipEvent>,
     clock: StoreClock,
 }
 
 /// Something for the node to do about gossip.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(super) enum GossipEvent {
     /// It is time to speak of ourselves to all, and perhaps for a round with the neighbours.
     Due {
-        /// Whether it is.
+        /// Whether a round with the neighbours is due as well.
         exchange: bool,
     },
     /// An answer came.
     Answered(Answer),
     /// A new neighbour was asked for its time.
-    Greeted(NodeName, Told),
+    ClockAnswered(NodeName, ClockAnswer),
     /// A peer has told which application roles it knows.
     Roles(NodeName, Vec<RoleRecord>),
     /// A peer has answered whether it sees another process with our key.
@@ -107,20 +107,20 @@ impl Gossiper {
         self.tasks.spawn(async move {
             sleep(after).await;
             let told = ask_time(&network, &peer, &clock).await;
-            let _ = sender.send(Turn::Greeted(peer, told)).await;
+            let _ = sender.send(GossipEvent::ClockAnswered(peer, told)).await;
         });
     }
 
     /// Asks a peer whether it sees another process with our key.
     pub(super) fn inquire(&mut self, peer: NodeName, presence: Presence) {
         let (network, sender) = (self.network.clone(), self.sender.clone());
-        let body = envelope::encode(&Request::Presence(presence));
+        let body = peer_protocol::encode(&Request::Presence(presence));
         self.tasks.spawn(async move {
             // Who does not answer has seen nothing; it is asked again with the next heartbeat.
             if let Ok(body) = network.request(peer.clone(), body).await
-                && let Some(Reply::Presence(seen)) = envelope::decode(&body)
+                && let Some(Reply::Presence(seen)) = peer_protocol::decode(&body)
             {
-                let _ = sender.send(Turn::Seen(peer, seen)).await;
+                let _ = sender.send(GossipEvent::Seen(peer, seen)).await;
             }
         });
     }
@@ -128,13 +128,13 @@ impl Gossiper {
     /// Compares application roles with a peer.
     pub(super) fn share_roles(&mut self, peer: NodeName, records: Vec<RoleRecord>) {
         let (network, sender) = (self.network.clone(), self.sender.clone());
-        let body = envelope::encode(&Request::Roles(records));
+        let body = peer_protocol::encode(&Request::Roles(records));
         self.tasks.spawn(async move {
             // Who does not answer is asked again with the next round.
             if let Ok(body) = network.request(peer.clone(), body).await
-                && let Some(Reply::Roles(records)) = envelope::decode(&body)
+                && let Some(Reply::Roles(records)) = peer_protocol::decode(&body)
             {
-                let _ = sender.send(Turn::Roles(peer, records)).await;
+                let _ = sender.send(GossipEvent::Roles(peer, records)).await;
             }
         });
     }
@@ -152,10 +152,10 @@ impl Gossiper {
     }
 
     /// The next thing to do. Safe to drop and call again.
-    pub(super) async fn next(&mut self) -> Turn {
+    pub(super) async fn next(&mut self) -> GossipEvent {
         tokio::select! {
             Some(turn) = self.answers.recv() => {
-                if let Turn::Answered(answer) = &turn {
+                if let GossipEvent::Answered(answer) = &turn {
                     self.busy.remove(&answer.peer);
                 }
                 turn
@@ -167,7 +167,7 @@ impl Gossiper {
                 if exchange {
                     self.exchange_due = now + EXCHANGE;
                 }
-                Turn::Due { exchange }
+                GossipEvent::Due { exchange }
             }
         }
     }
@@ -175,7 +175,7 @@ impl Gossiper {
     /// Says to all nodes what we say of ourselves. What is too long for that, a vector of very many
     /// sites, is not said so: `false`.
     pub(super) fn speak(&self, directory: &Directory) -> bool {
-        let word = envelope::encode(&Word::Status(directory.status()));
+        let word = peer_protocol::encode(&BroadcastMessage::Status(directory.status()));
         word.len() <= network::BROADCAST_BYTES_MAX && self.network.broadcast(word)
     }
 
@@ -202,7 +202,7 @@ impl Gossiper {
                     gossip,
                     clock,
                 };
-                let _ = sender.send(Turn::Answered(answer)).await;
+                let _ = sender.send(GossipEvent::Answered(answer)).await;
             });
         }
     }
@@ -223,30 +223,30 @@ impl Gossiper {
 }
 
 /// Asks for the time of a neighbour's store, and compares it with ours.
-async fn ask_time(network: &network::Handle, peer: &NodeName, ours: &StoreClock) -> Told {
+async fn ask_time(network: &network::Handle, peer: &NodeName, ours: &StoreClock) -> ClockAnswer {
     if ours.borrow().is_none() {
-        return Told::NotYet;
+        return ClockAnswer::NotYet;
     }
     let asked = Asked::now();
-    let body = envelope::encode(&Request::Clock);
+    let body = peer_protocol::encode(&Request::Clock);
     let Ok(body) = network.request(peer.clone(), body).await else {
-        return Told::NotYet;
+        return ClockAnswer::NotYet;
     };
-    match (envelope::decode(&body), *ours.borrow()) {
+    match (peer_protocol::decode(&body), *ours.borrow()) {
         (Some(Reply::Clock(Some(time))), Some(ours)) => {
-            Told::Time(Reading::of(&asked, time.at, time.error).against(&ours))
+            ClockAnswer::Time(Reading::of(&asked, time.at, time.error).against(&ours))
         }
-        (Some(Reply::Clock(_)), _) => Told::NotYet,
-        _ => Told::Never,
+        (Some(Reply::Clock(_)), _) => ClockAnswer::NotYet,
+        _ => ClockAnswer::Never,
     }
 }
 
 async fn exchange(network: &network::Handle, peer: &NodeName, request: &Request) -> Option<Gossip> {
     match network
-        .request(peer.clone(), envelope::encode(request))
+        .request(peer.clone(), peer_protocol::encode(request))
         .await
     {
-        Ok(body) => match envelope::decode(&body) {
+        Ok(body) => match peer_protocol::decode(&body) {
             Some(Reply::Status(gossip)) => Some(gossip),
             other => {
                 debug!(%peer, ?other, "answer to gossip makes no sense");

@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 use tokio::sync::watch;
 
-use super::picture::Picture;
+use super::status_board::StatusBoard;
 use crate::{
     api::Status,
     config::Config,
@@ -29,14 +29,14 @@ pub(super) type LatePlane = Arc<Mutex<Option<replication::Handle>>>;
 /// All metrics of a node.
 pub(super) fn registry(
     config: &Config,
-    picture: &Picture,
+    board: &StatusBoard,
     network: network::Handle,
     plane: LatePlane,
 ) -> Registry {
     let mut registry = telemetry::registry(&config.node.cluster, &config.node.name);
-    let status = StatusCollector::new(picture.status(), picture.nodes());
+    let status = StatusCollector::new(board.status(), board.nodes());
     registry.register_collector(Box::new(status));
-    let status = picture.status();
+    let status = board.status();
     registry.register_collector(Box::new(Totals {
         network,
         plane,

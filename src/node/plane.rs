@@ -11,8 +11,8 @@ use tracing::warn;
 
 use super::{
     continuity::Why,
-    envelope::{self, Reply, Request},
     open_store::OpenStore,
+    peer_protocol::{self, Reply, Request},
 };
 use crate::{
     api::LinkStatus,
@@ -35,10 +35,10 @@ impl Transport for OverNetwork {
         peer: &NodeName,
         request: replication::Request,
     ) -> Result<replication::Reply, TransportError> {
-        let body = envelope::encode(&Request::Link(request));
+        let body = peer_protocol::encode(&Request::Link(request));
         let sent = self.0.request(peer.clone(), body).await;
         let answer = sent.map_err(|error| TransportError::Unreachable(error.to_string()))?;
-        match envelope::decode(&answer) {
+        match peer_protocol::decode(&answer) {
             Some(Reply::Link(reply)) => Ok(reply),
             _ => Err(TransportError::Garbled(
                 "not an answer about links".to_owned(),
@@ -148,7 +148,7 @@ impl Plane {
         let handle = self.handle.clone();
         tokio::spawn(async move {
             let answer = handle.serve(&from, request).await;
-            let _ = reply.send(envelope::encode(&Reply::Link(answer)));
+            let _ = reply.send(peer_protocol::encode(&Reply::Link(answer)));
         });
     }
 

@@ -281,7 +281,7 @@ async fn a_node_that_cannot_join_says_why_where_one_looks() {
         assert_eq!(code, 503);
         assert!(text.contains(cause), "{text}");
         let contacts = node.status().unwrap().overlay.bootstrap;
-        assert_eq!(contacts[0].needs_a_hand, exit == 2);
+        assert_eq!(contacts[0].needs_operator, exit == 2);
         assert!(contacts[0].attempts > 0 && contacts[0].since.is_some());
     }
     // Each was also said in the log; a log that shows nothing takes nothing from the status.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{AGE_MAX, Bounds, Clocks, Judgement, Told};
+use super::{AGE_MAX, Bounds, ClockAnswer, Clocks, Judgement};
 use crate::{
     api::ClockStanding,
     identity::NodeName,
@@ -107,16 +107,19 @@ fn mistrust_ends_well_below_the_bound_and_not_before() {
 #[test]
 fn a_new_neighbour_is_unproven_until_it_has_told_its_time_or_that_it_never_will() {
     for (told, doubt) in [
-        (Told::NotYet, Some(Doubt::Unproven)),
-        (Told::Never, None),
-        (Told::Time(reading(0, 1_000)), None),
-        (Told::Time(reading(60 * SECOND, 1_000)), Some(Doubt::Ahead)),
+        (ClockAnswer::NotYet, Some(Doubt::Unproven)),
+        (ClockAnswer::Never, None),
+        (ClockAnswer::Time(reading(0, 1_000)), None),
+        (
+            ClockAnswer::Time(reading(60 * SECOND, 1_000)),
+            Some(Doubt::Ahead),
+        ),
     ] {
         let mut clocks = Clocks::new(BOUNDS);
         clocks.met(&name(0));
         clocks.told(&name(0), told, Duration::ZERO);
         // New addresses are no reason to doubt anew.
-        if told != Told::Never {
+        if told != ClockAnswer::Never {
             clocks.met(&name(0));
         }
         let doubts = clocks.judge(Duration::ZERO).doubts;

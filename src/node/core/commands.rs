@@ -89,7 +89,7 @@ impl Core {
         };
         info!(?terms, "leaving the cluster");
         self.tell_members();
-        self.picture.leaving(true);
+        self.board.leaving(true);
         Ok(plane.leave(terms))
     }
 
@@ -126,7 +126,7 @@ impl Core {
                 Ok(report(&left))
             }
             Err(error) => {
-                self.picture.leaving(false);
+                self.board.leaving(false);
                 Err(refusal(&error))
             }
         };

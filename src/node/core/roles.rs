@@ -8,7 +8,7 @@ use crate::{
     directory::roles::{RoleChange, RoleError, RoleName, RoleRecord},
     http::CommandError,
     identity::NodeName,
-    node::envelope::{self, Reply},
+    node::peer_protocol::{self, Reply},
     store::Standing,
 };
 
@@ -55,7 +55,7 @@ impl Core {
     ) {
         self.on_roles(from, records);
         let answer = Reply::Roles(self.app_roles.records());
-        let _ = reply.send(envelope::encode(&answer));
+        let _ = reply.send(peer_protocol::encode(&answer));
     }
 
     pub(super) fn on_roles(&mut self, from: &NodeName, records: Vec<RoleRecord>) {

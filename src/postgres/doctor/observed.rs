@@ -51,7 +51,7 @@ pub(super) struct Slot {
     pub(super) retained_bytes: i64,
 }
 
-/// The whole picture.
+/// All that is looked at.
 #[derive(Debug, Clone)]
 pub(super) struct Observed {
     pub(super) version: Version,

@@ -1,4 +1,4 @@
-//! The picture that others have of this node: the status, the cluster, and what it says of itself.
+//! What others see of this node: the status, the cluster, and what it says of itself.
 
 use std::{
     collections::BTreeMap,
@@ -24,9 +24,9 @@ use crate::{
     network, telemetry,
 };
 
-/// All that the picture is drawn from, at one moment.
+/// All that the status board is written from, at one moment.
 #[derive(Debug)]
-pub(super) struct Glance<'a> {
+pub(super) struct StatusInputs<'a> {
     pub(super) store_ready: bool,
     /// What a start waits for, or a change of the store's site.
     pub(super) waits_for: Option<String>,
@@ -40,7 +40,7 @@ pub(super) struct Glance<'a> {
     pub(super) now: Duration,
 }
 
-impl Glance<'_> {
+impl StatusInputs<'_> {
     /// What the node waits for, in words.
     fn waits_for(&self) -> Option<String> {
         if self.waits_for.is_some() {
@@ -77,9 +77,9 @@ fn is_behind(links: &[LinkStatus]) -> bool {
     })
 }
 
-/// The latest picture, and who looks at it.
+/// The latest status, and who watches it.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub(super) struct StatusBoard {
     /// Whether the node was told of peers to join; if not, it is alone by choice.
     wants_peers: bool,
     /// Only who has the swarm key can be a neighbour.
@@ -96,7 +96,7 @@ pub(super) struct Picture {
     topology: watch::Sender<Topology>,
 }
 
-impl Picture {
+impl StatusBoard {
     pub(super) fn new(config: &Config, me: &NodeName) -> Self {
         let status = Status {
             node: NodeStatus {
@@ -196,24 +196,24 @@ impl Picture {
         self.leaving = is_leaving;
     }
 
-    /// Draws the picture anew. Returns whether the node has something new to say of itself that
+    /// Writes the board anew. Returns whether the node has something new to say of itself that
     /// cannot wait for the next heartbeat.
-    pub(super) fn refresh(&mut self, glance: &Glance<'_>) -> bool {
-        self.met |= !glance.overlay.active.is_empty();
-        let state = self.state(glance);
+    pub(super) fn refresh(&mut self, inputs: &StatusInputs<'_>) -> bool {
+        self.met |= !inputs.overlay.active.is_empty();
+        let state = self.state(inputs);
         self.was_ready |= state == NodeState::Ready;
         let mut status = self.status.borrow().clone();
         status.node.state = state;
-        status.node.listen = glance.listen.to_vec();
-        status.node.has_twin = glance.twin.is_some();
-        status.node.twin_at = glance.twin.clone().unwrap_or_default();
-        status.node.waits_for = glance.waits_for();
-        status.store.ready = glance.store_ready;
-        status.clock = glance.clocks.own.clone();
+        status.node.listen = inputs.listen.to_vec();
+        status.node.has_twin = inputs.twin.is_some();
+        status.node.twin_at = inputs.twin.clone().unwrap_or_default();
+        status.node.waits_for = inputs.waits_for();
+        status.store.ready = inputs.store_ready;
+        status.clock = inputs.clocks.own.clone();
         let was_open = status.overlay.is_open;
         status.overlay = OverlayStatus {
-            is_open: was_open || !self.has_key && spans_machines(glance.overlay),
-            ..overlay_status(glance)
+            is_open: was_open || !self.has_key && spans_machines(inputs.overlay),
+            ..overlay_status(inputs)
         };
         if status.overlay.is_open && !was_open {
             warn!(
@@ -221,8 +221,8 @@ impl Picture {
             );
         }
         status.warnings = telemetry::recent();
-        status.store.unconfirmed = glance.plane.is_some_and(Plane::is_unconfirmed);
-        if let Some(plane) = glance.plane {
+        status.store.unconfirmed = inputs.plane.is_some_and(Plane::is_unconfirmed);
+        if let Some(plane) = inputs.plane {
             status.links.clone_from(&plane.links.borrow());
             status.vector = plane
                 .vector
@@ -235,7 +235,7 @@ impl Picture {
             let old = self.status.borrow();
             old.node.state != state || names(&old.overlay).ne(names(&status.overlay))
         };
-        let mut nodes = glance.directory.nodes(glance.now, SystemTime::now());
+        let mut nodes = inputs.directory.nodes(inputs.now, SystemTime::now());
         // What the directory has of this node is what it said last.
         let own = |node: &&mut NodeInfo| node.peer_id == status.node.peer_id;
         if let Some(own) = nodes.iter_mut().find(own) {
@@ -249,12 +249,12 @@ impl Picture {
         telemetry::set_names(names.map(|node| (node.peer_id.as_str(), node.name.as_str())));
         set(&self.nodes, nodes);
         set(&self.status, status);
-        set(&self.topology, glance.directory.topology(glance.now));
+        set(&self.topology, inputs.directory.topology(inputs.now));
         is_urgent
     }
 
-    fn state(&self, glance: &Glance<'_>) -> NodeState {
-        let Some(plane) = glance.plane else {
+    fn state(&self, inputs: &StatusInputs<'_>) -> NodeState {
+        let Some(plane) = inputs.plane else {
             return NodeState::Starting;
         };
         // A store that holds what others wrote was in the cluster before: it may go on alone.
@@ -271,7 +271,7 @@ impl Picture {
             || (self.was_ready && !self.wants_peers && !is_behind(&links));
         if self.leaving {
             NodeState::Leaving
-        } else if !glance.store_ready {
+        } else if !inputs.store_ready {
             NodeState::Degraded
         } else if plane.is_unconfirmed() || is_new || !is_level {
             NodeState::Joining
@@ -302,11 +302,11 @@ impl Picture {
     }
 }
 
-fn overlay_status(glance: &Glance<'_>) -> OverlayStatus {
-    let clock = |neighbor: &network::Neighbor| glance.clocks.neighbors.get(&neighbor.peer);
-    let active = glance.overlay.active.iter().map(|neighbor| NeighborStatus {
+fn overlay_status(inputs: &StatusInputs<'_>) -> OverlayStatus {
+    let clock = |neighbor: &network::Neighbor| inputs.clocks.neighbors.get(&neighbor.peer);
+    let active = inputs.overlay.active.iter().map(|neighbor| NeighborStatus {
         peer_id: neighbor.peer.0.clone(),
-        name: glance
+        name: inputs
             .directory
             .record(&neighbor.peer)
             .map(|r| r.name.clone())
@@ -317,13 +317,13 @@ fn overlay_status(glance: &Glance<'_>) -> OverlayStatus {
         clock_offset_ms: clock(neighbor).map(|reading| reading.offset_ms()),
         clock_error_ms: clock(neighbor).map(|reading| reading.error_ms()),
     });
-    let departed = glance.directory.departed();
-    let remembered = glance.overlay.remembered.iter();
+    let departed = inputs.directory.departed();
+    let remembered = inputs.overlay.remembered.iter();
     OverlayStatus {
         active: active.collect(),
-        passive: glance.overlay.passive,
+        passive: inputs.overlay.passive,
         remembered: remembered.filter(|peer| !departed.contains(peer)).count(),
-        bootstrap: glance.overlay.contacts.iter().map(contact).collect(),
+        bootstrap: inputs.overlay.contacts.iter().map(contact).collect(),
         is_open: false,
     }
 }
@@ -351,7 +351,7 @@ fn contact(contact: &network::Contact) -> ContactStatus {
         peer_id: contact.reached.as_ref().map(|peer| peer.0.clone()),
         cause: failure.map(|failure| failure.cause.clone()),
         fix: failure.map(|failure| failure.fix.to_owned()),
-        needs_a_hand: failure.is_some_and(|failure| failure.needs_a_hand),
+        needs_operator: failure.is_some_and(|failure| failure.needs_operator),
         since: failure.map(|failure| timestamp(failure.since)),
         attempts: failure.map_or(0, |failure| failure.attempts),
         next: failure.map(|_| timestamp(contact.next)),

@@ -25,7 +25,7 @@ pub(super) enum Request {
 
 /// What a node says to all, see [`network::Handle::broadcast`](crate::network::Handle::broadcast).
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Word {
+pub(super) enum BroadcastMessage {
     /// Its own record.
     Status(Rumor),
 }
