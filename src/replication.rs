@@ -67,7 +67,7 @@ pub use leave::{LeaveError, Left, Lost, Member, Stage, Terms};
 pub use milestone::{Milestone, Probe};
 pub use protocol::{Reply, Request};
 pub use settings::{Advertise, Settings};
-pub use witness::{Members, Standing};
+pub use witness::{Confirmation, Members};
 
 use crate::identity::NodeName;
 

@@ -37,7 +37,7 @@ mod search_path;
 mod writers;
 
 pub(crate) use access::LINK_SCHEMA;
-pub use app_roles::{Standing, WantedRole, scram_verifier, settle_role};
+pub use app_roles::{RoleStanding, WantedRole, scram_verifier, settle_role};
 pub use error::Error;
 pub use identity::{Doubt, Owner, identify, owner, renew};
 pub use install::{Installed, install, install_telling, missing};

@@ -17,7 +17,7 @@ use crate::{
     identity::NodeName,
     network::persist,
     postgres::{self, Conninfo},
-    store::{self, Standing, WantedRole},
+    store::{self, RoleStanding, WantedRole},
 };
 
 /// How often the server is compared with what is known: somebody may have changed a role there.
@@ -30,7 +30,7 @@ const RETRY: Duration = Duration::from_secs(3);
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
 /// How the roles stand on the server, as far as that is known, each with the record that it is about.
-type Standings = BTreeMap<RoleName, (RoleRecord, Standing)>;
+type Standings = BTreeMap<RoleName, (RoleRecord, RoleStanding)>;
 
 /// What is written down.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ impl AppRoles {
     }
 
     /// How each role stands on this node's server; `None` while that is not known.
-    pub(super) fn list(&self) -> Vec<(RoleRecord, Option<Standing>)> {
+    pub(super) fn list(&self) -> Vec<(RoleRecord, Option<RoleStanding>)> {
         let standings = self
             .standings
             .lock()
@@ -235,10 +235,12 @@ impl Work {
     }
 }
 
-fn tell(role: &RoleName, standing: &Standing) {
+fn tell(role: &RoleName, standing: &RoleStanding) {
     match standing {
-        Standing::Here => info!(%role, "application role is in place"),
-        Standing::Gone => info!(%role, "application role is not on the server"),
-        Standing::Refused(why) => warn!(%role, why, "an application role is not as it should be"),
+        RoleStanding::Here => info!(%role, "application role is in place"),
+        RoleStanding::Gone => info!(%role, "application role is not on the server"),
+        RoleStanding::Refused(why) => {
+            warn!(%role, why, "an application role is not as it should be")
+        }
     }
 }

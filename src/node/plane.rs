@@ -20,8 +20,8 @@ use crate::{
     identity::{NodeName, Site},
     network,
     replication::{
-        self, Departure, LeaveError, Left, Reading, Settings, Stage, Standing, Terms, Transport,
-        TransportError,
+        self, Confirmation, Departure, LeaveError, Left, Reading, Settings, Stage, Terms,
+        Transport, TransportError,
     },
 };
 
@@ -40,7 +40,7 @@ impl Transport for OverNetwork {
         let answer = sent.map_err(|error| TransportError::Unreachable(error.to_string()))?;
         match peer_protocol::decode(&answer) {
             Some(Reply::Link(reply)) => Ok(reply),
-            _ => Err(TransportError::Garbled(
+            _ => Err(TransportError::Malformed(
                 "not an answer about links".to_owned(),
             )),
         }
@@ -58,7 +58,7 @@ pub(super) struct Plane {
     pub(super) links: watch::Receiver<Vec<LinkStatus>>,
     pub(super) vector: watch::Receiver<BTreeMap<Site, i64>>,
     pub(super) level: watch::Receiver<bool>,
-    standing: watch::Receiver<Standing>,
+    confirmation: watch::Receiver<Confirmation>,
     pub(super) clock: watch::Receiver<Option<Reading>>,
     pub(super) leaving: watch::Receiver<Option<Stage>>,
 }
@@ -97,7 +97,7 @@ impl Plane {
             links: handle.links(),
             vector: handle.vector(),
             level: handle.level(),
-            standing: handle.standing(),
+            confirmation: handle.confirmation(),
             clock: handle.clock(),
             leaving: handle.leaving(),
             handle,
@@ -110,7 +110,7 @@ impl Plane {
             changed = self.links.changed() => changed,
             changed = self.vector.changed() => changed,
             changed = self.level.changed() => changed,
-            changed = self.standing.changed() => changed,
+            changed = self.confirmation.changed() => changed,
             changed = self.leaving.changed() => changed,
         };
         if changed.is_err() {
@@ -121,20 +121,20 @@ impl Plane {
 
     /// The store takes no writes until a peer has confirmed it.
     pub(super) fn is_unconfirmed(&self) -> bool {
-        *self.standing.borrow() == Standing::Unconfirmed
+        *self.confirmation.borrow() == Confirmation::Unconfirmed
     }
 
     /// The store is written to.
     pub(super) fn is_confirmed(&self) -> bool {
-        *self.standing.borrow() == Standing::Confirmed
+        *self.confirmation.borrow() == Confirmation::Confirmed
     }
 
     /// Why the store must go on as another site, if it must.
     pub(super) fn must_change(&self) -> Option<Why> {
-        match &*self.standing.borrow() {
-            Standing::Behind(why) => Some(Why::Behind(why.clone())),
-            Standing::Shared(why) => Some(Why::Shared(why.clone())),
-            Standing::Unconfirmed | Standing::Confirmed => None,
+        match &*self.confirmation.borrow() {
+            Confirmation::Behind(why) => Some(Why::Behind(why.clone())),
+            Confirmation::Shared(why) => Some(Why::Shared(why.clone())),
+            Confirmation::Unconfirmed | Confirmation::Confirmed => None,
         }
     }
 

@@ -14,7 +14,7 @@ use super::catch_up::BEHIND;
 use super::database::{Session, refused};
 use super::error::Error;
 use super::shared::Shared;
-use super::witness::Standing;
+use super::witness::Confirmation;
 use crate::identity::Site;
 
 /// The longest pause while nothing happens: a bound on how stale the vector of a quiet cluster is.
@@ -30,14 +30,14 @@ const FIRST_WAIT: Duration = Duration::from_millis(5);
 pub(crate) async fn run(shared: Arc<Shared>) {
     let stopped = shared.cancel.clone();
     let work = async {
-        let mut standing = shared.standing.subscribe();
+        let mut confirmation = shared.confirmation.subscribe();
         // The sender lives in `shared`, so waiting cannot fail.
-        let _ = standing
-            .wait_for(|standing| *standing == Standing::Confirmed)
+        let _ = confirmation
+            .wait_for(|confirmation| *confirmation == Confirmation::Confirmed)
             .await;
         loop {
             match checkpoint(&shared).await {
-                Err(Error::Behind(why)) => shared.is_behind(why),
+                Err(Error::Behind(why)) => shared.mark_behind(why),
                 Err(error) => tracing::debug!(%error, "no checkpoint"),
                 Ok(()) => {}
             }

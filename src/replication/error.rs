@@ -17,7 +17,7 @@ pub enum TransportError {
     Timeout,
     /// It answered with something that we cannot read.
     #[error("the peer's answer cannot be read: {0}")]
-    Garbled(String),
+    Malformed(String),
 }
 
 /// A step on a link failed.
@@ -117,7 +117,7 @@ pub enum Error {
     },
     /// The other controller answered another question.
     #[error("the peer's answer does not fit the question")]
-    Misplaced,
+    UnexpectedReply,
     /// Our store is an older copy of itself, or may be: it must not be linked under its site.
     #[error("the store is behind its own site: {0}")]
     Behind(String),
@@ -156,7 +156,7 @@ impl Error {
             | Self::Transport(_)
             | Self::HostRefused { .. }
             | Self::Imposter { .. }
-            | Self::Misplaced
+            | Self::UnexpectedReply
             | Self::Behind(_)
             | Self::Panicked(_)
             | Self::Timeout(_) => return None,
@@ -192,7 +192,7 @@ impl Error {
             Self::Publisher { .. }
             | Self::PublisherUnreachable { .. }
             | Self::Transport(_)
-            | Self::Misplaced
+            | Self::UnexpectedReply
             | Self::Panicked(_)
             | Self::Timeout(_) => (200, 15_000),
         };
@@ -212,14 +212,14 @@ mod tests {
     #[test]
     fn back_off_doubles_up_to_a_bound() {
         let waits: Vec<_> = (1..=9)
-            .map(|n| Error::Misplaced.retry_after(n).as_millis())
+            .map(|n| Error::UnexpectedReply.retry_after(n).as_millis())
             .collect();
         assert_eq!(
             waits,
             [200, 400, 800, 1_600, 3_200, 6_400, 12_800, 15_000, 15_000]
         );
         assert_eq!(
-            Error::Misplaced.retry_after(u32::MAX),
+            Error::UnexpectedReply.retry_after(u32::MAX),
             Duration::from_secs(15)
         );
     }

@@ -26,7 +26,7 @@ use super::reconciler::Reconciler;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
-use super::witness::{self, Members, Standing};
+use super::witness::{self, Confirmation, Members};
 use crate::api::{LinkState, LinkStatus};
 use crate::identity::{NodeName, Site};
 use crate::postgres::Conninfo;
@@ -358,8 +358,8 @@ impl Handle {
     /// Whether the store may be used under its site. Once it must not, this data plane makes no link any
     /// more, and is to be replaced by one for the new site.
     #[must_use]
-    pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.shared.standing.subscribe()
+    pub fn confirmation(&self) -> watch::Receiver<Confirmation> {
+        self.shared.confirmation.subscribe()
     }
 
     /// The store's clock, as this process's clock sees it; `None` until it was read.

@@ -51,11 +51,11 @@ pub(crate) struct InNote {
     /// The generation of the neighbour in which it said that the link is whole, and when.
     pub(crate) verified: Option<(u64, Duration)>,
     /// It is not worth resuming.
-    pub(crate) condemned: bool,
+    pub(crate) beyond_repair: bool,
     /// Not streaming since.
     pub(crate) down_since: Option<Duration>,
     /// How often the publisher found the link whole while nothing streamed.
-    pub(crate) vain_checks: u32,
+    pub(crate) fruitless_resumes: u32,
     /// Errors at the start of the present window.
     errors: Option<(i64, Duration)>,
     /// Errors in the present window.
@@ -63,9 +63,9 @@ pub(crate) struct InNote {
     /// It has streamed in this life of the server.
     pub(crate) has_streamed: bool,
     /// How far its worker has got in this life of the server.
-    pub(crate) heard: Lsn,
+    pub(crate) latest_end_lsn: Lsn,
     /// Once so much has arrived, we have all that the publisher had when it confirmed the link.
-    pub(crate) level_at: Option<Lsn>,
+    pub(crate) caught_up_lsn: Option<Lsn>,
 }
 
 /// About a publisher's end.
@@ -77,7 +77,7 @@ pub(crate) struct OutNote {
     /// Slot or publication missing since.
     pub(crate) half_since: Option<Duration>,
     /// The subscriber had confirmed nearly everything at.
-    pub(crate) level_at: Duration,
+    pub(crate) last_level: Duration,
 }
 
 /// When a failed action may be tried again.
@@ -106,7 +106,7 @@ impl Ledger {
     pub(crate) fn forget_volatile(&mut self) {
         for note in self.incoming.values_mut() {
             note.has_streamed = false;
-            note.heard = Lsn::default();
+            note.latest_end_lsn = Lsn::default();
         }
     }
 
@@ -118,18 +118,18 @@ impl Ledger {
                 first_seen: now,
                 ..InNote::default()
             });
-            note.heard = note.heard.max(link.heard);
+            note.latest_end_lsn = note.latest_end_lsn.max(link.latest_end_lsn);
             if link.streaming {
                 note.has_streamed = true;
                 note.down_since = None;
-                note.vain_checks = 0;
+                note.fruitless_resumes = 0;
             } else {
                 note.down_since.get_or_insert(now);
             }
             let (errors, since) = *note.errors.get_or_insert((link.errors, now));
             note.failures = link.errors - errors;
             if link.errors - errors >= CRASHES_MAX {
-                note.condemned = true;
+                note.beyond_repair = true;
             } else if now > since + CRASH_WINDOW || link.errors < errors {
                 note.errors = Some((link.errors, now));
             }
@@ -148,7 +148,7 @@ impl Ledger {
         for (name, link) in &inventory.outgoing {
             let note = self.outgoing.entry(*name).or_insert_with(|| OutNote {
                 first_seen: now,
-                level_at: now,
+                last_level: now,
                 ..OutNote::default()
             });
             let slot = link.slot.unwrap_or_default();
@@ -159,7 +159,7 @@ impl Ledger {
                 now,
             );
             if slot.active && slot.lag_bytes <= LEVEL_SLACK_BYTES {
-                note.level_at = now;
+                note.last_level = now;
             }
         }
     }
@@ -200,9 +200,9 @@ impl Ledger {
     pub(crate) fn verified(&mut self, link: &LinkName, generation: u64, end: Lsn, now: Duration) {
         if let Some(note) = self.incoming.get_mut(link) {
             note.verified = Some((generation, now));
-            note.level_at = Some(end);
+            note.caught_up_lsn = Some(end);
             if note.down_since.is_some() {
-                note.vain_checks += 1;
+                note.fruitless_resumes += 1;
             }
         }
     }
@@ -212,7 +212,7 @@ impl Ledger {
         let note = InNote {
             first_seen: now,
             verified: Some((generation, now)),
-            level_at: Some(Lsn::default()),
+            caught_up_lsn: Some(Lsn::default()),
             ..InNote::default()
         };
         self.incoming.insert(link, note);
@@ -221,21 +221,21 @@ impl Ledger {
     /// Some link has brought all that its publisher had.
     pub(crate) fn is_level(&self, inventory: &Inventory) -> bool {
         self.incoming.iter().any(|(name, note)| {
-            let received = inventory.incoming.get(name).map(|link| link.received);
-            note.level_at
+            let received = inventory.incoming.get(name).map(|link| link.received_lsn);
+            note.caught_up_lsn
                 .is_some_and(|end| received.is_some_and(|received| received >= end))
         })
     }
 
     /// The link is to be replaced.
-    pub(crate) fn condemn(&mut self, link: &LinkName) {
+    pub(crate) fn give_up(&mut self, link: &LinkName) {
         if let Some(note) = self.incoming.get_mut(link) {
-            note.condemned = true;
+            note.beyond_repair = true;
         }
     }
 
     /// Has new reason to hope: whatever failed for `peer` may be tried at once.
-    pub(crate) fn encourage(&mut self, peer: &NodeName) {
+    pub(crate) fn clear_backoff(&mut self, peer: &NodeName) {
         let key = Key::In(peer.clone());
         self.retries.retain(|(of, _), _| *of != key);
     }

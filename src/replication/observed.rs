@@ -49,11 +49,11 @@ pub(crate) struct Incoming {
     /// It has no apply worker, and the server starts no more of them.
     pub(crate) lacks_worker: bool,
     /// How far the publisher's WAL is applied and durable here, by the origin.
-    pub(crate) applied: Lsn,
+    pub(crate) remote_lsn: Lsn,
     /// How far it has arrived.
-    pub(crate) received: Lsn,
+    pub(crate) received_lsn: Lsn,
     /// How far it is processed, as told to the publisher by the running worker.
-    pub(crate) heard: Lsn,
+    pub(crate) latest_end_lsn: Lsn,
     /// Errors of its apply workers so far.
     pub(crate) errors: i64,
 }
@@ -241,9 +241,9 @@ fn incoming(row: &Row) -> Option<(LinkName, Incoming)> {
         enabled: row.get(2),
         slot,
         streaming: row.get(4),
-        applied: lsn(row, 5),
-        received: lsn(row, 6),
-        heard: lsn(row, 7),
+        remote_lsn: lsn(row, 5),
+        received_lsn: lsn(row, 6),
+        latest_end_lsn: lsn(row, 7),
         errors: row.get(8),
         is_stale: !row.get::<_, bool>(9),
         lacks_worker: row.get(10),

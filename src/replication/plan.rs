@@ -23,7 +23,7 @@ pub(crate) const STALL: Duration = Duration::from_secs(5);
 
 /// So often the publisher may find a link whole that does not stream, before it is replaced. Each time
 /// it ends a sender that has not noticed yet that its connection is broken, and holds the slot.
-const VAIN_CHECKS_MAX: u32 = 4;
+const FRUITLESS_RESUMES_MAX: u32 = 4;
 
 /// A slot without publication, or the reverse, may be about to become whole for so long.
 const HALF_MADE_MAX: Duration = Duration::from_secs(10);
@@ -41,15 +41,15 @@ pub(crate) enum Step {
     Unsubscribe {
         peer: Option<NodeName>,
         link: LinkName,
-        why: Why,
+        why: TeardownReason,
     },
     /// Drop a slot, its publication and its role.
-    Unpublish { link: LinkName, why: Why },
+    Unpublish { link: LinkName, why: TeardownReason },
 }
 
 /// Why a link goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum TeardownReason {
     /// The peer is no neighbour any more.
     Departed,
     /// The peer is lost and its grace is over.
@@ -70,7 +70,7 @@ pub(crate) enum Why {
     Leaving,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for TeardownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Departed => "the peer is no neighbour any more",
@@ -194,7 +194,7 @@ impl View<'_> {
             link.enabled
                 && !link.is_stale
                 && link.slot == ours
-                && !self.about(name).is_some_and(|n| n.condemned)
+                && !self.about(name).is_some_and(|n| n.beyond_repair)
         };
         let newest = inventory
             .incoming_of(peer)
@@ -214,14 +214,14 @@ impl View<'_> {
         if verified.0 != generation || self.is_stalled(note, verified.1) {
             return Some(resume);
         }
-        if note.vain_checks >= VAIN_CHECKS_MAX {
+        if note.fruitless_resumes >= FRUITLESS_RESUMES_MAX {
             return Some(Step::Open { peer: peer.clone() });
         }
         let other = inventory
             .incoming_of(peer)
             .map(|(other, _)| *other)
             .find(|o| o != name)?;
-        let why = Why::Superseded;
+        let why = TeardownReason::Superseded;
         link.streaming.then(|| Step::Unsubscribe {
             peer: Some(peer.clone()),
             link: other,
@@ -235,7 +235,7 @@ impl View<'_> {
 
     /// Down for a while, and not asked about for a while.
     fn is_stalled(&self, note: &InNote, verified_at: Duration) -> bool {
-        note.vain_checks < VAIN_CHECKS_MAX
+        note.fruitless_resumes < FRUITLESS_RESUMES_MAX
             && note
                 .down_since
                 .is_some_and(|since| self.now >= since.max(verified_at) + STALL)
@@ -245,8 +245,14 @@ impl View<'_> {
         let note = self.about(&name)?;
         let why = self
             .unwanted(link.peer.as_ref(), note.first_seen)
-            .or_else(|| self.is_dead(link.peer.as_ref()?, note).then_some(Why::Dead))
-            .or_else(|| self.is_ahead(link.peer.as_ref()?).then_some(Why::Clock))?;
+            .or_else(|| {
+                self.is_dead(link.peer.as_ref()?, note)
+                    .then_some(TeardownReason::Dead)
+            })
+            .or_else(|| {
+                self.is_ahead(link.peer.as_ref()?)
+                    .then_some(TeardownReason::Clock)
+            })?;
         Some(Step::Unsubscribe {
             peer: link.peer.clone(),
             link: name,
@@ -256,7 +262,7 @@ impl View<'_> {
 
     /// The grace period of a lost peer is there for links that can go on.
     fn is_dead(&self, peer: &NodeName, note: &InNote) -> bool {
-        note.condemned && matches!(self.desired.peers.get(peer), Some(Wish::Lingering { .. }))
+        note.beyond_repair && matches!(self.desired.peers.get(peer), Some(Wish::Lingering { .. }))
     }
 
     fn is_ahead(&self, peer: &NodeName) -> bool {
@@ -272,7 +278,12 @@ impl View<'_> {
         }
     }
 
-    fn unpublish(&self, inventory: &Inventory, name: &LinkName, link: &Outgoing) -> Option<Why> {
+    fn unpublish(
+        &self,
+        inventory: &Inventory,
+        name: &LinkName,
+        link: &Outgoing,
+    ) -> Option<TeardownReason> {
         if self.ledger.opening.contains_key(name) {
             return None;
         }
@@ -284,34 +295,34 @@ impl View<'_> {
     }
 
     /// Why no link with this peer should be, if so.
-    fn unwanted(&self, peer: Option<&NodeName>, first_seen: Duration) -> Option<Why> {
+    fn unwanted(&self, peer: Option<&NodeName>, first_seen: Duration) -> Option<TeardownReason> {
         if self.desired.phase == Phase::Gone {
-            return Some(Why::Leaving);
+            return Some(TeardownReason::Leaving);
         }
         let over = |since: Duration| self.now >= since + self.limits.grace;
         match peer.and_then(|peer| self.desired.peers.get(peer)) {
             Some(Wish::Linked { .. }) => None,
-            Some(Wish::Lingering { since }) => over(*since).then_some(Why::GraceOver),
-            Some(Wish::Unwanted) => Some(Why::Departed),
-            None => over(first_seen).then_some(Why::Debris),
+            Some(Wish::Lingering { since }) => over(*since).then_some(TeardownReason::GraceOver),
+            Some(Wish::Unwanted) => Some(TeardownReason::Departed),
+            None => over(first_seen).then_some(TeardownReason::Debris),
         }
     }
 
-    fn out_of_bounds(&self, note: &OutNote, link: &Outgoing) -> Option<Why> {
+    fn out_of_bounds(&self, note: &OutNote, link: &Outgoing) -> Option<TeardownReason> {
         let inactive = note
             .inactive_since
             .map_or(Duration::ZERO, |since| self.now - since);
         self.limits
             .bounds
             .judge(&link.slot?, inactive)
-            .map(Why::Bounds)
+            .map(TeardownReason::Bounds)
     }
 
-    fn half_made(&self, note: &OutNote) -> Option<Why> {
+    fn half_made(&self, note: &OutNote) -> Option<TeardownReason> {
         let longest = HALF_MADE_MAX.min(self.limits.grace);
         note.half_since
             .filter(|since| self.now >= *since + longest)
-            .map(|_| Why::HalfMade)
+            .map(|_| TeardownReason::HalfMade)
     }
 
     /// Nobody streams from it, while the same peer has a newer one.
@@ -321,7 +332,7 @@ impl View<'_> {
         name: &LinkName,
         note: &OutNote,
         link: &Outgoing,
-    ) -> Option<Why> {
+    ) -> Option<TeardownReason> {
         let peer = link.peer.as_ref()?;
         let idle = note
             .inactive_since
@@ -329,6 +340,6 @@ impl View<'_> {
         let newer = inventory
             .outgoing_of(peer)
             .any(|(other, _)| other.epoch > name.epoch);
-        (idle && newer).then_some(Why::Superseded)
+        (idle && newer).then_some(TeardownReason::Superseded)
     }
 }

@@ -519,7 +519,7 @@ fn refusal(error: &Error) -> Reply {
         | Error::TurnedAway { .. }
         | Error::Transport(_)
         | Error::Refused { .. }
-        | Error::Misplaced
+        | Error::UnexpectedReply
         | Error::Behind(_)
         | Error::Panicked(_) => code::STORE_REFUSED,
     };

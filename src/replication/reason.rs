@@ -69,7 +69,7 @@ impl Reason {
             Error::PublisherUnreachable { .. } | Error::Transport(_) | Error::Timeout(_) => {
                 (LinkState::Down, None)
             }
-            Error::Misplaced => (LinkState::Refused, Some(Side::Peer)),
+            Error::UnexpectedReply => (LinkState::Refused, Some(Side::Peer)),
             Error::Panicked(_) => (LinkState::Down, Some(Side::Here)),
         };
         Self {

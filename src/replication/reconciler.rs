@@ -27,12 +27,12 @@ use super::publisher::Publisher;
 use super::reason::Reason;
 use super::shared::Shared;
 use super::status::{OVERDUE, Scene, Standings, out_of_sight};
-use super::subscriber::{Past, Standing as LinkStanding, Subscriber};
-use super::witness::Standing;
+use super::subscriber::{Past, Resumption, Subscriber};
+use super::witness::Confirmation;
 use crate::identity::NodeName;
-use hands::{Done, Hands};
+use executor::{Executor, StepOutcome};
 
-mod hands;
+mod executor;
 
 /// While something is in motion.
 const FAST_TICK: Duration = Duration::from_millis(500);
@@ -52,12 +52,12 @@ const OPENED_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) struct Reconciler<T> {
     shared: Arc<Shared>,
-    hands: Hands<T>,
+    executor: Executor<T>,
     ledger: Ledger,
     observer: Option<Observer>,
     observed: Arc<Observed>,
     generations: BTreeMap<NodeName, u64>,
-    tasks: JoinSet<Result<Done, Error>>,
+    tasks: JoinSet<Result<StepOutcome, Error>>,
     running: HashMap<Id, Step>,
     standings: Standings,
     /// For what outlives a round and has no key.
@@ -72,7 +72,7 @@ impl<T: Transport> Reconciler<T> {
         tracker: TaskTracker,
     ) -> Self {
         Self {
-            hands: Hands::new(Arc::clone(&shared), subscriber, publisher),
+            executor: Executor::new(Arc::clone(&shared), subscriber, publisher),
             shared,
             ledger: Ledger::default(),
             observer: None,
@@ -115,11 +115,11 @@ impl<T: Transport> Reconciler<T> {
 
     /// Nothing is done for a store that may be an older copy of itself, but to leave for good.
     async fn await_confirmation(&self) {
-        let mut standing = self.shared.standing.subscribe();
+        let mut confirmation = self.shared.confirmation.subscribe();
         let mut desired = self.shared.desired.subscribe();
         // The senders live in `shared`, so waiting cannot fail.
         tokio::select! {
-            _ = standing.wait_for(|standing| *standing == Standing::Confirmed) => {}
+            _ = confirmation.wait_for(|confirmation| *confirmation == Confirmation::Confirmed) => {}
             _ = desired.wait_for(|desired| desired.phase != Phase::Serving) => {}
         }
     }
@@ -158,21 +158,21 @@ impl<T: Transport> Reconciler<T> {
                 .neighbor(&peer.name)
                 .map_or(0, |(_, generation)| generation);
             if self.generations.insert(peer.name.clone(), generation) != Some(generation) {
-                self.ledger.encourage(&peer.name);
+                self.ledger.clear_backoff(&peer.name);
             }
         }
         self.generations
             .retain(|peer, _| desired.neighbor(peer).is_some());
         drop(desired);
         if let Some(order) = self.shared.take_order() {
-            let subscriber = Arc::clone(&self.hands.subscriber);
+            let subscriber = Arc::clone(&self.executor.subscriber);
             let leaving = super::leave::run(Arc::clone(&self.shared), subscriber, order);
             self.tracker.spawn(leaving.in_current_span());
         }
     }
 
     async fn look(&mut self) {
-        let mut making = self.hands.publisher.making();
+        let mut making = self.executor.publisher.making();
         let looked = timeout(LOOK_LIMIT, self.inspect()).await;
         let observed = match looked.unwrap_or(Err(Error::Timeout("a look at the store"))) {
             Ok(inventory) => {
@@ -184,11 +184,11 @@ impl<T: Transport> Reconciler<T> {
                 Observed::Unknown
             }
         };
-        making.append(&mut self.hands.publisher.making());
+        making.append(&mut self.executor.publisher.making());
         self.ledger.opening = making;
         self.ledger.note(&observed, self.shared.now());
         if let Observed::Known(inventory) = &observed {
-            self.hands.publisher.note(inventory);
+            self.executor.publisher.note(inventory);
             self.compare(inventory).await;
         }
         self.observed = Arc::new(observed);
@@ -248,7 +248,7 @@ impl<T: Transport> Reconciler<T> {
     }
 
     fn plan(&self, now: Duration) -> Vec<Step> {
-        if self.shared.standing.borrow().is_over() {
+        if self.shared.confirmation.borrow().is_over() {
             return Vec::new();
         }
         let settings = &self.shared.settings;
@@ -283,7 +283,7 @@ impl<T: Transport> Reconciler<T> {
                 .ledger
                 .outgoing
                 .values()
-                .all(|note| note.level_at + FAST_TICK >= now)
+                .all(|note| note.last_level + FAST_TICK >= now)
     }
 
     fn start(&mut self, step: Step) {
@@ -298,14 +298,14 @@ impl<T: Transport> Reconciler<T> {
         };
         let past = note.map(|note| Past {
             has_streamed: note.has_streamed,
-            heard: note.heard,
+            latest_end_lsn: note.latest_end_lsn,
             down: note
                 .down_since
                 .map(|since| now.saturating_sub(since))
                 .filter(|down| *down >= STALL),
         });
         tracing::debug!(step = step.name(), ?step, at = ?now, "step begins");
-        let work = self.hands.clone().perform(
+        let work = self.executor.clone().perform(
             step.clone(),
             Arc::clone(&self.observed),
             past.unwrap_or_default(),
@@ -314,7 +314,7 @@ impl<T: Transport> Reconciler<T> {
         self.running.insert(handle.id(), step);
     }
 
-    fn ended(&mut self, ended: Result<(Id, Result<Done, Error>), JoinError>) {
+    fn ended(&mut self, ended: Result<(Id, Result<StepOutcome, Error>), JoinError>) {
         let (id, result) = match ended {
             Ok((id, result)) => (id, result),
             Err(error) => (error.id(), Err(Error::Panicked(error.to_string()))),
@@ -336,11 +336,11 @@ impl<T: Transport> Reconciler<T> {
         }
     }
 
-    fn succeeded(&mut self, step: &Step, done: &Done) {
+    fn succeeded(&mut self, step: &Step, done: &StepOutcome) {
         let now = self.shared.now();
         tracing::debug!(step = step.name(), ?done, "step done");
         let attempt = (step.key(), step.name());
-        if let Done::Opened { link, generation } = *done {
+        if let StepOutcome::Opened { link, generation } = *done {
             self.ledger.opened(link, generation, now);
             let retry = self.ledger.retries.entry(attempt).or_default();
             retry.trouble = None;
@@ -349,17 +349,17 @@ impl<T: Transport> Reconciler<T> {
             return;
         }
         self.ledger.retries.remove(&attempt);
-        if let Done::Checked {
+        if let StepOutcome::Resumed {
             link,
             generation,
-            standing,
+            resumption,
         } = *done
         {
-            match standing {
-                LinkStanding::Whole { end } => self.ledger.verified(&link, generation, end, now),
-                LinkStanding::Broken => {
+            match resumption {
+                Resumption::Whole { end } => self.ledger.verified(&link, generation, end, now),
+                Resumption::Broken => {
                     tracing::info!(%link, "a link cannot be resumed and is made anew");
-                    self.ledger.condemn(&link);
+                    self.ledger.give_up(&link);
                 }
             }
         }

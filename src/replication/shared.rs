@@ -20,7 +20,7 @@ use super::milestone::Milestone;
 use super::observed::Observed;
 use super::reason::Reason;
 use super::settings::Settings;
-use super::witness::{Members, Standing};
+use super::witness::{Confirmation, Members};
 use crate::api::LinkStatus;
 use crate::identity::{NodeName, Site};
 
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     /// The other members, as far as leaving is concerned.
     pub(crate) holders: watch::Sender<BTreeMap<NodeName, Member>>,
     /// Whether the store may be written to and linked with.
-    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) confirmation: watch::Sender<Confirmation>,
     /// What peers say that they hold, and when we heard of it.
     pub(crate) heads: watch::Sender<BTreeMap<NodeName, (Duration, Arc<Vector>)>>,
     /// Why peers were last denied a link.
@@ -65,9 +65,9 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
         Arc::new(Self {
-            standing: watch::Sender::new(match settings.confirm_within {
-                Some(_) => Standing::Unconfirmed,
-                None => Standing::Confirmed,
+            confirmation: watch::Sender::new(match settings.confirm_within {
+                Some(_) => Confirmation::Unconfirmed,
+                None => Confirmation::Confirmed,
             }),
             witnesses: watch::Sender::default(),
             holders: watch::Sender::default(),
@@ -103,35 +103,35 @@ impl Shared {
     }
 
     pub(crate) fn is_confirmed(&self) -> bool {
-        *self.standing.borrow() == Standing::Confirmed
+        *self.confirmation.borrow() == Confirmation::Confirmed
     }
 
     /// The store is what it was.
-    pub(crate) fn confirmed(&self) {
-        self.standing.send_if_modified(|standing| {
-            let is_news = *standing == Standing::Unconfirmed;
+    pub(crate) fn mark_confirmed(&self) {
+        self.confirmation.send_if_modified(|confirmation| {
+            let is_news = *confirmation == Confirmation::Unconfirmed;
             if is_news {
-                *standing = Standing::Confirmed;
+                *confirmation = Confirmation::Confirmed;
             }
             is_news
         });
     }
 
     /// The store must go on as another site, because it is an older copy; the first reason is kept.
-    pub(crate) fn is_behind(&self, why: String) {
-        self.must_change(Standing::Behind(why));
+    pub(crate) fn mark_behind(&self, why: String) {
+        self.must_change(Confirmation::Behind(why));
     }
 
     /// The same, because another process has written as this one.
-    pub(crate) fn is_shared(&self, why: String) {
-        self.must_change(Standing::Shared(why));
+    pub(crate) fn mark_shared(&self, why: String) {
+        self.must_change(Confirmation::Shared(why));
     }
 
-    fn must_change(&self, to: Standing) {
-        self.standing.send_if_modified(|standing| {
-            let is_news = !standing.is_over();
+    fn must_change(&self, to: Confirmation) {
+        self.confirmation.send_if_modified(|confirmation| {
+            let is_news = !confirmation.is_over();
             if is_news {
-                *standing = to;
+                *confirmation = to;
             }
             is_news
         });

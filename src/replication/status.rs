@@ -138,7 +138,7 @@ impl Scene<'_> {
         let down = down.map_or(Duration::ZERO, |since| self.now.saturating_sub(since));
         let backlog = peer.and_then(|peer| self.ledger.backlogs.get(peer));
         let lag = backlog.and_then(|backlog| backlog.lag(self.now));
-        let behind = link.received.0.saturating_sub(link.heard.0);
+        let behind = link.received_lsn.0.saturating_sub(link.latest_end_lsn.0);
         LinkStatus {
             site: name.site.get(),
             lag_bytes: link
@@ -189,7 +189,7 @@ impl Scene<'_> {
         if let Some(trouble) = trouble("open").or_else(|| trouble("resume")) {
             return trouble.clone().into();
         }
-        if note.is_some_and(|note| note.condemned) {
+        if note.is_some_and(|note| note.beyond_repair) {
             return down("it cannot go on where it was, and is being made anew".to_owned()).into();
         }
         if link.lacks_worker {
@@ -229,7 +229,7 @@ impl Scene<'_> {
 
     fn outbound(&self, name: &LinkName, link: &Outgoing) -> LinkStatus {
         let note = self.ledger.outgoing.get(name);
-        let behind = note.map(|note| self.now.saturating_sub(note.level_at).as_secs_f64());
+        let behind = note.map(|note| self.now.saturating_sub(note.last_level).as_secs_f64());
         LinkStatus {
             site: name.site.get(),
             lag_bytes: link.slot.map(|slot| slot.lag_bytes),

@@ -28,7 +28,7 @@ mod subscription;
 pub(crate) use reach::is_ours;
 use reach::{Expected, candidates, reach};
 pub(crate) use subscription::drop_subscription;
-use subscription::{await_streaming, create_subscription, hush};
+use subscription::{await_streaming, create_subscription, silence_statement_log};
 
 /// A publisher answers within seconds even if it has to wait.
 const REQUEST_LIMIT: Duration = Duration::from_secs(12);
@@ -44,7 +44,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How a link that we found in our store stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Resumption {
     /// It goes on where it was. Once so much has arrived, we are level.
     Whole { end: Lsn },
     /// It is gone, or would go on with a hole.
@@ -57,7 +57,7 @@ pub(crate) struct Past {
     /// It has streamed in this life of the server.
     pub(crate) has_streamed: bool,
     /// How far it had got in this life of the server when it was last looked at.
-    pub(crate) heard: Lsn,
+    pub(crate) latest_end_lsn: Lsn,
     /// For so long it has not streamed.
     pub(crate) down: Option<Duration>,
 }
@@ -122,7 +122,7 @@ impl<T: Transport> Subscriber<T> {
                 Reply::Witnessed { known, more } => (known, more),
                 Reply::Refused { code, message, .. } if code == code::ANOTHER_SITE => {
                     let why = format!("peer {peer} says: {message}");
-                    self.shared.is_shared(why.clone());
+                    self.shared.mark_shared(why.clone());
                     return Err(Error::Behind(why));
                 }
                 other => return Err(unexpected(other)),
@@ -134,7 +134,7 @@ impl<T: Transport> Subscriber<T> {
                     "peer {peer} has {count} operations of site {site} up to {newest} that this \
                      store does not know"
                 );
-                self.shared.is_behind(why.clone());
+                self.shared.mark_behind(why.clone());
                 return Err(Error::Behind(why));
             }
             match known.last() {
@@ -208,7 +208,7 @@ impl<T: Transport> Subscriber<T> {
         self.shared.pass(Milestone::RowsCopied).await;
         let applied = catch_up.apply(rows).await;
         if let Err(Error::Behind(why)) = &applied {
-            self.shared.is_behind(why.clone());
+            self.shared.mark_behind(why.clone());
         }
         applied
     }
@@ -254,7 +254,7 @@ impl<T: Transport> Subscriber<T> {
         host: &str,
     ) -> Result<(), Error> {
         let name = offer.subscription().to_string();
-        hush(session).await;
+        silence_statement_log(session).await;
         session
             .batch_execute(&create_subscription(own, neighbor, offer, host))
             .await
@@ -285,9 +285,9 @@ impl<T: Transport> Subscriber<T> {
         name: LinkName,
         link: &Incoming,
         past: Past,
-    ) -> Result<Standing, Error> {
+    ) -> Result<Resumption, Error> {
         let Some(slot) = link.slot else {
-            return Ok(Standing::Broken);
+            return Ok(Resumption::Broken);
         };
         if !self.shared.witnesses.borrow().contains(peer) {
             self.consult(peer).await?;
@@ -318,7 +318,7 @@ impl<T: Transport> Subscriber<T> {
             Reply::Refused { code, .. }
                 if code == code::NO_SUCH_LINK || code == code::NOT_YOURS =>
             {
-                Ok(Standing::Broken)
+                Ok(Resumption::Broken)
             }
             other => Err(unexpected(other)),
         }
@@ -391,7 +391,7 @@ fn unexpected(reply: Reply) -> Error {
         | Reply::Resumed { .. }
         | Reply::Witnessed { .. }
         | Reply::Closed
-        | Reply::Left => Error::Misplaced,
+        | Reply::Left => Error::UnexpectedReply,
     }
 }
 
@@ -416,15 +416,15 @@ struct Found {
 /// of it is older. But it tells its publisher of nothing that is not safe here. So what the link's own
 /// sender confirmed has been processed, provided that this is the store that the worker ran in: one that
 /// was put back has been restarted, and has not streamed since.
-fn judge(link: &Incoming, past: Past, found: Found) -> Standing {
-    let processed = link.applied.max(past.heard);
+fn judge(link: &Incoming, past: Past, found: Found) -> Resumption {
+    let processed = link.remote_lsn.max(past.latest_end_lsn);
     let is_running = link.streaming && found.active;
     let is_told_by_us = past.has_streamed && found.is_own;
     let has_hole = found.confirmed > processed && !is_running && !is_told_by_us;
-    if found.end < link.applied || has_hole {
-        Standing::Broken
+    if found.end < link.remote_lsn || has_hole {
+        Resumption::Broken
     } else {
-        Standing::Whole { end: found.end }
+        Resumption::Whole { end: found.end }
     }
 }
 

@@ -81,7 +81,7 @@ const VISIBILITY_LIMIT: Duration = Duration::from_secs(60);
 
 /// Whether this store may be written to and linked with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Standing {
+pub enum Confirmation {
     /// Nobody has said so far.
     Unconfirmed,
     /// It is what it was.
@@ -92,7 +92,7 @@ pub enum Standing {
     Shared(String),
 }
 
-impl Standing {
+impl Confirmation {
     /// It must go on as another site.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self, Self::Behind(_) | Self::Shared(_))
@@ -231,7 +231,7 @@ async fn confirm<T: Transport>(shared: &Shared, subscriber: &Subscriber<T>, limi
         match panel.decide(&neighbors, &members, began.elapsed(), limit) {
             Decision::Confirmed => break,
             Decision::Wait => sleep(PAUSE).await,
-            Decision::Another(why) => return shared.is_behind(why),
+            Decision::Another(why) => return shared.mark_behind(why),
         }
     }
     while let Err(error) = open_to_writers(shared).await {
@@ -242,7 +242,7 @@ async fn confirm<T: Transport>(shared: &Shared, subscriber: &Subscriber<T>, limi
         took = ?began.elapsed(),
         "all peers have confirmed the store: it takes writes"
     );
-    shared.confirmed();
+    shared.mark_confirmed();
 }
 
 /// One round of questions, to all at once that have not said yes; gives who was there to be asked.
@@ -288,7 +288,7 @@ async fn compare(shared: &Shared, members: &Members) {
     };
     match claim(&shared.database).await {
         Ok(Claim { site, upto }) if *vouched > upto => {
-            shared.is_behind(format!(
+            shared.mark_behind(format!(
                 "member {member} has the operations of site {site} up to {vouched}, and this store \
                  only up to {upto}"
             ));

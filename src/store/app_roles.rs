@@ -23,7 +23,7 @@ pub struct WantedRole<'a> {
 
 /// How a role stands on this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum RoleStanding {
     /// It is there, with its password.
     Here,
     /// It is not there, or at least not ours.
@@ -55,28 +55,28 @@ pub async fn settle_role(
     client: &mut Client,
     cluster: &str,
     role: WantedRole<'_>,
-) -> Result<Standing, Error> {
+) -> Result<RoleStanding, Error> {
     let ours = format!("starling application role of cluster {cluster}, ");
     let found = find(client, role.name).await?;
     let Some(verifier) = role.verifier else {
         return match found {
             Some(found) if found.mark.starts_with(&ours) => remove(client, role.name).await,
-            _ => Ok(Standing::Gone),
+            _ => Ok(RoleStanding::Gone),
         };
     };
     let mark = format!("{ours}{}", role.revision);
     match found {
-        Some(found) if !found.mark.starts_with(&ours) => Ok(Standing::Refused(format!(
+        Some(found) if !found.mark.starts_with(&ours) => Ok(RoleStanding::Refused(format!(
             "the server has a role {0} that Starling has not made; rename it there (alter role {0} \
              rename to ..), or remove the application role and add one under another name",
             role.name
         ))),
-        Some(found) if found.is_mighty => Ok(Standing::Refused(format!(
+        Some(found) if found.is_mighty => Ok(RoleStanding::Refused(format!(
             "somebody has given role {0} more than an application's role has; take it back with: alter \
              role {0} nosuperuser nocreatedb nocreaterole noreplication nobypassrls",
             role.name
         ))),
-        Some(found) if found.mark == mark && found.is_complete => Ok(Standing::Here),
+        Some(found) if found.mark == mark && found.is_complete => Ok(RoleStanding::Here),
         found => {
             let template = match found {
                 Some(_) => "alter role %1$I login password %2$L",
@@ -91,8 +91,8 @@ pub async fn settle_role(
             ];
             let parameters = [role.name, verifier, &mark];
             let done = run(client, &statements, parameters).await?;
-            Ok(done.map_or(Standing::Here, |error| {
-                Standing::Refused(format!(
+            Ok(done.map_or(RoleStanding::Here, |error| {
+                RoleStanding::Refused(format!(
                     "the server does not let us make role {}: {error}; `starling doctor` says what the \
                      node's own role lacks",
                     role.name
@@ -130,11 +130,11 @@ async fn find(client: &Client, name: &str) -> Result<Option<Found>, Error> {
 }
 
 /// Nobody logs in from the first step on, whatever becomes of the others.
-async fn remove(client: &mut Client, name: &str) -> Result<Standing, Error> {
+async fn remove(client: &mut Client, name: &str) -> Result<RoleStanding, Error> {
     let parameters = [name, "", ""];
     let shut = ["alter role %1$I nologin password null"];
     let failed = |error: DriverError| {
-        Standing::Refused(format!(
+        RoleStanding::Refused(format!(
             "role {name} cannot be removed from the server: {error}; what it owns there goes with: \
              reassign owned by {name} to current_user; drop owned by {name}"
         ))
@@ -159,7 +159,7 @@ async fn remove(client: &mut Client, name: &str) -> Result<Standing, Error> {
         "drop role %1$I",
     ];
     let done = run(client, &drop, parameters).await?;
-    Ok(done.map_or(Standing::Gone, failed))
+    Ok(done.map_or(RoleStanding::Gone, failed))
 }
 
 /// Runs statements of which the server itself makes templates for `format` whole, in one transaction. A

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use starling::api::{AppRole, AppRoleState};
-use starling::store::{self, Standing, WantedRole};
+use starling::store::{self, RoleStanding, WantedRole};
 
 use crate::foreign::{Foreign, client_program};
 use crate::process::{Node, eventually};
@@ -260,30 +260,30 @@ async fn a_role_that_owns_something_loses_its_login_and_says_what_is_in_the_way(
     let here = wanted(Some(&*verifier), "1");
     assert_eq!(
         store::settle_role(&mut client, "test", here).await.unwrap(),
-        Standing::Here
+        RoleStanding::Here
     );
     assert_eq!(
         store::settle_role(&mut client, "test", here).await.unwrap(),
-        Standing::Here
+        RoleStanding::Here
     );
     // Another cluster has a store on the same server.
     let other = store::settle_role(&mut client, "other", here)
         .await
         .unwrap();
-    assert!(matches!(other, Standing::Refused(_)), "{other:?}");
+    assert!(matches!(other, RoleStanding::Refused(_)), "{other:?}");
     let gone = wanted(None, "2");
     assert_eq!(
         store::settle_role(&mut client, "other", gone)
             .await
             .unwrap(),
-        Standing::Gone
+        RoleStanding::Gone
     );
 
     let sql = format!("alter role {name} createrole");
     client.batch_execute(&sql).await.unwrap();
     let mighty = store::settle_role(&mut client, "test", here).await.unwrap();
     assert!(
-        matches!(&mighty, Standing::Refused(why) if why.contains("nocreaterole")),
+        matches!(&mighty, RoleStanding::Refused(why) if why.contains("nocreaterole")),
         "{mighty:?}"
     );
 
@@ -291,7 +291,7 @@ async fn a_role_that_owns_something_loses_its_login_and_says_what_is_in_the_way(
     client.batch_execute(&sql).await.unwrap();
     let held = store::settle_role(&mut client, "test", gone).await.unwrap();
     assert!(
-        matches!(&held, Standing::Refused(why) if why.contains("reassign owned by")),
+        matches!(&held, RoleStanding::Refused(why) if why.contains("reassign owned by")),
         "{held:?}"
     );
     let sql = "select rolcanlogin or rolpassword is not null from pg_authid where rolname = $1";
@@ -308,7 +308,7 @@ async fn a_role_that_owns_something_loses_its_login_and_says_what_is_in_the_way(
         .unwrap();
     assert_eq!(
         store::settle_role(&mut client, "test", gone).await.unwrap(),
-        Standing::Gone
+        RoleStanding::Gone
     );
     let sql = "select from pg_roles where rolname = $1";
     assert!(client.query_opt(sql, &[&name]).await.unwrap().is_none());

@@ -9,7 +9,7 @@ use crate::{
     http::CommandError,
     identity::NodeName,
     node::peer_protocol::{self, Reply},
-    store::Standing,
+    store::RoleStanding,
 };
 
 impl Core {
@@ -30,7 +30,7 @@ impl Core {
         let roles = all.into_iter().map(|(record, standing)| {
             let is_removed = record.verifier.is_none();
             let (state, reason) = match standing {
-                Some(Standing::Refused(why)) => (AppRoleState::Refused, Some(why)),
+                Some(RoleStanding::Refused(why)) => (AppRoleState::Refused, Some(why)),
                 Some(_) if is_removed => (AppRoleState::Removed, None),
                 Some(_) => (AppRoleState::Here, None),
                 None if is_removed => (AppRoleState::Removing, None),

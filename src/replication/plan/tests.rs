@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Bounds, Key, Limits, Step, VAIN_CHECKS_MAX, View, Why, plan};
+use super::{Bounds, FRUITLESS_RESUMES_MAX, Key, Limits, Step, TeardownReason, View, plan};
 use crate::identity::{NodeName, Site};
 use crate::replication::bounds::Excess;
 use crate::replication::database::Lsn;
@@ -145,7 +145,7 @@ fn resume(epoch: u64) -> Vec<Step> {
     }]
 }
 
-fn unsubscribe(epoch: u64, why: Why) -> Vec<Step> {
+fn unsubscribe(epoch: u64, why: TeardownReason) -> Vec<Step> {
     vec![Step::Unsubscribe {
         peer: Some(peer()),
         link: name(THEIRS, epoch),
@@ -153,7 +153,7 @@ fn unsubscribe(epoch: u64, why: Why) -> Vec<Step> {
     }]
 }
 
-fn unpublish(epoch: u64, why: Why) -> Vec<Step> {
+fn unpublish(epoch: u64, why: TeardownReason) -> Vec<Step> {
     vec![Step::Unpublish {
         link: name(THEIRS, epoch),
         why,
@@ -204,14 +204,14 @@ fn a_half_made_subscription_is_replaced() {
 }
 
 #[test]
-fn a_condemned_link_is_replaced_and_goes_when_its_successor_streams() {
+fn a_link_beyond_repair_is_replaced_and_goes_when_its_successor_streams() {
     let mut scene = Scene::new().linked().incoming(1, |_| ()).verified(1);
-    scene.ledger.condemn(&name(THEIRS, 1));
+    scene.ledger.give_up(&name(THEIRS, 1));
     assert_eq!(scene.plan(), open());
     let opened = scene.incoming(2, |link| link.streaming = false).verified(2);
     assert_eq!(opened.plan(), [], "the old link still carries what it can");
     let opened = opened.incoming(2, |_| ());
-    assert_eq!(opened.plan(), unsubscribe(1, Why::Superseded));
+    assert_eq!(opened.plan(), unsubscribe(1, TeardownReason::Superseded));
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_silent_link_is_asked_about_and_in_the_end_replaced() {
         .at(seconds(100))
         .incoming(1, |link| link.streaming = false);
     assert_eq!(scene.plan(), []);
-    for check in 1..=u64::from(VAIN_CHECKS_MAX) {
+    for check in 1..=u64::from(FRUITLESS_RESUMES_MAX) {
         scene = scene.at(seconds(100 + 5 * check));
         assert_eq!(scene.plan(), resume(1), "check {check}");
         scene = scene.verified(1);
@@ -258,7 +258,11 @@ fn links_of_a_lost_peer_stay_for_the_grace() {
         .at(GRACE - seconds(1));
     assert_eq!(scene.plan(), []);
     let over = scene.at(GRACE);
-    let expected = [unsubscribe(1, Why::GraceOver), unpublish(1, Why::GraceOver)].concat();
+    let expected = [
+        unsubscribe(1, TeardownReason::GraceOver),
+        unpublish(1, TeardownReason::GraceOver),
+    ]
+    .concat();
     assert_eq!(over.plan(), expected);
 }
 
@@ -268,8 +272,8 @@ fn the_grace_is_for_links_that_can_go_on() {
         .linked()
         .incoming(1, |_| ())
         .departed(Departure::Lost);
-    scene.ledger.condemn(&name(THEIRS, 1));
-    assert_eq!(scene.plan(), unsubscribe(1, Why::Dead));
+    scene.ledger.give_up(&name(THEIRS, 1));
+    assert_eq!(scene.plan(), unsubscribe(1, TeardownReason::Dead));
     let lost = Scene::new()
         .linked()
         .outgoing(1, |link| {
@@ -279,7 +283,10 @@ fn the_grace_is_for_links_that_can_go_on() {
             });
         })
         .departed(Departure::Lost);
-    assert_eq!(lost.plan(), unpublish(1, Why::Bounds(Excess::Lost)));
+    assert_eq!(
+        lost.plan(),
+        unpublish(1, TeardownReason::Bounds(Excess::Lost))
+    );
 }
 
 #[test]
@@ -289,7 +296,11 @@ fn links_of_a_departed_peer_go_at_once() {
         .incoming(1, |_| ())
         .outgoing(1, |_| ())
         .departed(Departure::Deliberate);
-    let expected = [unsubscribe(1, Why::Departed), unpublish(1, Why::Departed)].concat();
+    let expected = [
+        unsubscribe(1, TeardownReason::Departed),
+        unpublish(1, TeardownReason::Departed),
+    ]
+    .concat();
     assert_eq!(scene.plan(), expected);
 }
 
@@ -304,12 +315,12 @@ fn what_nobody_claims_is_debris_after_the_grace() {
     let stray = Step::Unsubscribe {
         peer: None,
         link: name(THEIRS, 2),
-        why: Why::Debris,
+        why: TeardownReason::Debris,
     };
     let expected = [
-        unsubscribe(1, Why::Debris),
+        unsubscribe(1, TeardownReason::Debris),
         vec![stray],
-        unpublish(3, Why::Debris),
+        unpublish(3, TeardownReason::Debris),
     ]
     .concat();
     assert_eq!(scene.at(seconds(7) + GRACE).plan(), expected);
@@ -328,7 +339,7 @@ fn a_half_made_publication_goes_unless_it_is_being_made() {
             .outgoing(1, half);
         assert_eq!(scene.plan(), []);
         scene = scene.at(seconds(10));
-        assert_eq!(scene.plan(), unpublish(1, Why::HalfMade));
+        assert_eq!(scene.plan(), unpublish(1, TeardownReason::HalfMade));
         scene
             .ledger
             .opening
@@ -345,7 +356,10 @@ fn a_slot_beyond_its_bounds_goes() {
     };
     let scene = Scene::new().linked().incoming(9, |_| ()).verified(9);
     let scene = scene.outgoing(1, |link| link.slot = Some(heavy));
-    assert_eq!(scene.plan(), unpublish(1, Why::Bounds(Excess::Bytes)));
+    assert_eq!(
+        scene.plan(),
+        unpublish(1, TeardownReason::Bounds(Excess::Bytes))
+    );
 }
 
 #[test]
@@ -355,7 +369,7 @@ fn an_idle_slot_with_a_successor_goes_after_the_grace() {
     let scene = scene.outgoing(1, idle).outgoing(2, idle).at(GRACE);
     assert_eq!(
         scene.plan(),
-        unpublish(1, Why::Superseded),
+        unpublish(1, TeardownReason::Superseded),
         "the newest may yet be used"
     );
 }
@@ -374,7 +388,11 @@ fn a_node_that_is_gone_has_no_links() {
         .incoming(1, |_| ())
         .outgoing(1, |_| ());
     scene.desired.phase = Phase::Gone;
-    let expected = [unsubscribe(1, Why::Leaving), unpublish(1, Why::Leaving)].concat();
+    let expected = [
+        unsubscribe(1, TeardownReason::Leaving),
+        unpublish(1, TeardownReason::Leaving),
+    ]
+    .concat();
     assert_eq!(scene.plan(), expected);
 }
 
@@ -385,7 +403,7 @@ fn one_step_per_key_at_a_time() {
         .incoming(1, |_| ())
         .incoming(2, |_| ())
         .departed(Departure::Deliberate);
-    assert_eq!(scene.plan(), unsubscribe(1, Why::Departed));
+    assert_eq!(scene.plan(), unsubscribe(1, TeardownReason::Departed));
     assert_eq!(scene.plan()[0].key(), Key::In(peer()));
 }
 
@@ -418,7 +436,7 @@ fn nothing_is_taken_from_a_clock_that_is_ahead_and_nothing_is_withheld_from_it()
     let dropped = Step::Unsubscribe {
         peer: Some(peer()),
         link: name(THEIRS, 1),
-        why: Why::Clock,
+        why: TeardownReason::Clock,
     };
     assert_eq!(
         doubted(streaming(), Doubt::Ahead),

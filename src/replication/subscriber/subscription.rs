@@ -18,7 +18,7 @@ const STREAMING_LIMIT: Duration = Duration::from_secs(10);
 const STREAMING_PAUSE: Duration = Duration::from_millis(10);
 
 /// Keeps the password of the next statements out of the server's log, where we may.
-pub(super) async fn hush(session: &Session) {
+pub(super) async fn silence_statement_log(session: &Session) {
     let quiet = "set log_statement = 'none'; set log_min_duration_statement = -1;
                  set log_min_error_statement = 'panic'";
     if let Err(error) = session.batch_execute(quiet).await {

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use super::reach::candidates;
-use super::{Found, Incoming, Lsn, Neighbor, Offer, Past, Standing, create_subscription, judge};
+use super::{Found, Incoming, Lsn, Neighbor, Offer, Past, Resumption, create_subscription, judge};
 use crate::identity::{NodeName, Site};
 use crate::replication::names::Epoch;
 
@@ -30,7 +30,7 @@ fn neighbor(hosts: &[&str]) -> Neighbor {
 /// A worker that has ended, and one that runs; both stores know that everything up to 100 was applied.
 fn down_and_running() -> [Incoming; 2] {
     [false, true].map(|streaming| Incoming {
-        applied: Lsn(100),
+        remote_lsn: Lsn(100),
         streaming,
         ..Incoming::default()
     })
@@ -70,10 +70,10 @@ fn a_link_is_resumed_only_without_a_hole() {
     let restarted = Past::default();
     let heard = |heard| Past {
         has_streamed: true,
-        heard: Lsn(heard),
+        latest_end_lsn: Lsn(heard),
         down: None,
     };
-    let (whole, broken) = (Standing::Whole { end: Lsn(500) }, Standing::Broken);
+    let (whole, broken) = (Resumption::Whole { end: Lsn(500) }, Resumption::Broken);
     for (what, link, past, found, expected) in [
         ("where we do", &down, restarted, idle(100), whole),
         ("before us", &down, restarted, idle(40), whole),
@@ -143,7 +143,7 @@ fn a_link_is_resumed_only_without_a_hole() {
 #[test]
 fn a_link_that_never_carried_anything_stands_where_its_slot_started() {
     let [fresh, _] = down_and_running();
-    let whole = Standing::Whole { end: Lsn(500) };
+    let whole = Resumption::Whole { end: Lsn(500) };
     assert_eq!(judge(&fresh, Past::default(), idle(100)), whole);
 }
 

@@ -12,37 +12,37 @@ use crate::replication::desired::{Desired, Phase, Wish};
 use crate::replication::error::Error;
 use crate::replication::names::LinkName;
 use crate::replication::observed::Observed;
-use crate::replication::plan::{Step, Why};
+use crate::replication::plan::{Step, TeardownReason};
 use crate::replication::publisher::Publisher;
 use crate::replication::shared::Shared;
-use crate::replication::subscriber::{Past, Standing, Subscriber};
+use crate::replication::subscriber::{Past, Resumption, Subscriber};
 
 /// No step takes longer, but for a catch-up, each part of which has its own limit.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
 
 /// What a step brought.
 #[derive(Debug)]
-pub(super) enum Done {
+pub(super) enum StepOutcome {
     Nothing,
     Opened {
         link: LinkName,
         generation: u64,
     },
-    Checked {
+    Resumed {
         link: LinkName,
         generation: u64,
-        standing: Standing,
+        resumption: Resumption,
     },
 }
 
 /// Those who do the work.
-pub(super) struct Hands<T> {
+pub(super) struct Executor<T> {
     pub(super) shared: Arc<Shared>,
     pub(super) subscriber: Arc<Subscriber<T>>,
     pub(super) publisher: Arc<Publisher>,
 }
 
-impl<T> Clone for Hands<T> {
+impl<T> Clone for Executor<T> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
@@ -52,7 +52,7 @@ impl<T> Clone for Hands<T> {
     }
 }
 
-impl<T: Transport> Hands<T> {
+impl<T: Transport> Executor<T> {
     pub(super) fn new(
         shared: Arc<Shared>,
         subscriber: Arc<Subscriber<T>>,
@@ -72,9 +72,9 @@ impl<T: Transport> Hands<T> {
         step: Step,
         observed: Arc<Observed>,
         past: Past,
-    ) -> Result<Done, Error> {
+    ) -> Result<StepOutcome, Error> {
         match step {
-            Step::Inspect => Ok(Done::Nothing),
+            Step::Inspect => Ok(StepOutcome::Nothing),
             Step::Open { peer } => self.open(&peer).await,
             Step::Resume { peer, link } => {
                 timeout(STEP_LIMIT, self.resume(&observed, &peer, link, past))
@@ -86,23 +86,23 @@ impl<T: Transport> Hands<T> {
                 timeout(STEP_LIMIT, self.subscriber.unsubscribe(peer.as_ref(), link))
                     .await
                     .map_err(|_| Error::Timeout("dropping a subscription"))??;
-                Ok(Done::Nothing)
+                Ok(StepOutcome::Nothing)
             }
             Step::Unpublish { link, why } => {
-                if why == Why::Bounds(Excess::Taken) {
+                if why == TeardownReason::Bounds(Excess::Taken) {
                     tracing::warn!(%link, "another role streams from the slot of a link: the link is made anew");
                 }
                 tracing::info!(%link, %why, "dropping a publication");
                 timeout(STEP_LIMIT, self.publisher.unpublish(link))
                     .await
                     .map_err(|_| Error::Timeout("dropping a publication"))??;
-                Ok(Done::Nothing)
+                Ok(StepOutcome::Nothing)
             }
         }
     }
 
     /// A long catch-up ends when nobody wants it any more; what it leaves is half-made, and goes.
-    async fn open(&self, peer: &NodeName) -> Result<Done, Error> {
+    async fn open(&self, peer: &NodeName) -> Result<StepOutcome, Error> {
         let wanted = self
             .shared
             .desired
@@ -110,14 +110,14 @@ impl<T: Transport> Hands<T> {
             .neighbor(peer)
             .map(|(n, g)| (n.clone(), g));
         let Some((neighbor, generation)) = wanted else {
-            return Ok(Done::Nothing);
+            return Ok(StepOutcome::Nothing);
         };
         let mut desired = self.shared.desired.subscribe();
         tokio::select! {
             opened = self.subscriber.open(&neighbor) => {
-                Ok(Done::Opened { link: opened?, generation })
+                Ok(StepOutcome::Opened { link: opened?, generation })
             }
-            _ = desired.wait_for(|desired| is_given_up(desired, peer)) => Ok(Done::Nothing),
+            _ = desired.wait_for(|desired| is_given_up(desired, peer)) => Ok(StepOutcome::Nothing),
         }
     }
 
@@ -127,19 +127,19 @@ impl<T: Transport> Hands<T> {
         peer: &NodeName,
         link: LinkName,
         past: Past,
-    ) -> Result<Done, Error> {
+    ) -> Result<StepOutcome, Error> {
         let wanted = self.shared.desired.borrow().neighbor(peer).map(|(_, g)| g);
         let (Observed::Known(inventory), Some(generation)) = (observed, wanted) else {
-            return Ok(Done::Nothing);
+            return Ok(StepOutcome::Nothing);
         };
         let Some(found) = inventory.incoming.get(&link) else {
-            return Ok(Done::Nothing);
+            return Ok(StepOutcome::Nothing);
         };
-        let standing = self.subscriber.resume(peer, link, found, past).await?;
-        Ok(Done::Checked {
+        let resumption = self.subscriber.resume(peer, link, found, past).await?;
+        Ok(StepOutcome::Resumed {
             link,
             generation,
-            standing,
+            resumption,
         })
     }
 }
