@@ -15,9 +15,9 @@ use tracing::{debug, info, warn};
 use super::conf;
 use super::diagnosis;
 use super::error::Error;
-use super::home::{Attempt, Endpoint, Home, SECLUDED_PORT, blocking};
+use super::installation::{Attempt, Endpoint, Installation, SECLUDED_PORT, blocking};
 use super::pid_file::{Occupant, PidFile, Status, occupant};
-use super::postmaster::{Leash, Postmaster};
+use super::postmaster::{KillOnDrop, Postmaster};
 use super::ready::{Answer, wait_ready};
 
 /// A server that says it is starting (a long crash recovery, say) is waited for as long as it says
@@ -42,19 +42,22 @@ pub(super) struct Running {
 }
 
 /// Adopts the server that runs on the data directory, or starts one; returns when it answers.
-pub(super) async fn launch(home: &Arc<Home>, leash: &Leash) -> Result<Running, Error> {
-    if let Some(running) = adopt(home, leash).await? {
+pub(super) async fn launch(
+    installation: &Arc<Installation>,
+    kill_on_drop: &KillOnDrop,
+) -> Result<Running, Error> {
+    if let Some(running) = adopt(installation, kill_on_drop).await? {
         return Ok(running);
     }
     let mut attempt = 1;
     loop {
-        let error = match start(home, leash).await {
+        let error = match start(installation, kill_on_drop).await {
             Ok(running) => return Ok(running),
             Err(error) => error,
         };
         let passes = match error {
             Error::StillEnding { .. } => true,
-            Error::AddressInUse { .. } => home.config.listen.port() == 0,
+            Error::AddressInUse { .. } => installation.config.listen.port() == 0,
             _ => false,
         };
         if !passes || attempt == START_ATTEMPTS {
@@ -66,8 +69,11 @@ pub(super) async fn launch(home: &Arc<Home>, leash: &Leash) -> Result<Running, E
     }
 }
 
-async fn start(home: &Arc<Home>, leash: &Leash) -> Result<Running, Error> {
-    let preparing = Arc::clone(home);
+async fn start(
+    installation: &Arc<Installation>,
+    kill_on_drop: &KillOnDrop,
+) -> Result<Running, Error> {
+    let preparing = Arc::clone(installation);
     let Attempt {
         command,
         address,
@@ -75,10 +81,10 @@ async fn start(home: &Arc<Home>, leash: &Leash) -> Result<Running, Error> {
     } = blocking(move || preparing.prepare_start()).await?;
     let child = Command::from(command)
         .spawn()
-        .map_err(|error| Error::io("run", &home.binaries.postgres(), error))?;
+        .map_err(|error| Error::io("run", &installation.binaries.postgres(), error))?;
     let mut postmaster = Postmaster::child(child);
-    leash.hold(postmaster.pid());
-    match wait_ready(home, &mut postmaster, SILENCE_MAX).await {
+    kill_on_drop.hold(postmaster.pid());
+    match wait_ready(installation, &mut postmaster, SILENCE_MAX).await {
         Ok(answer) => {
             let endpoint = answer.endpoint(address);
             info!(pid = postmaster.pid(), address = %endpoint.address,
@@ -89,9 +95,9 @@ async fn start(home: &Arc<Home>, leash: &Leash) -> Result<Running, Error> {
             })
         }
         Err(Error::Ended { status, .. }) => {
-            leash.release();
-            let words = home.log_since(log_start);
-            let context = home.diagnosis_context(address);
+            kill_on_drop.release();
+            let words = installation.log_since(log_start);
+            let context = installation.diagnosis_context(address);
             Err(
                 diagnosis::diagnose(&words, &context).unwrap_or_else(|| Error::Ended {
                     status,
@@ -100,8 +106,8 @@ async fn start(home: &Arc<Home>, leash: &Leash) -> Result<Running, Error> {
             )
         }
         Err(error) => {
-            leash.release();
-            postmaster.stop(home.config.stop_timeout).await?;
+            kill_on_drop.release();
+            postmaster.stop(installation.config.stop_timeout).await?;
             Err(error)
         }
     }
@@ -123,12 +129,15 @@ fn remove(path: &Path) -> Result<(), Error> {
 /// That it is ours is told by the lock file in our data directory, by the process's working
 /// directory where the system shows it, and by the server itself: it must name our data directory
 /// and the start time of the lock file.
-async fn adopt(home: &Arc<Home>, leash: &Leash) -> Result<Option<Running>, Error> {
-    let path = home.layout.pid_file();
+async fn adopt(
+    installation: &Arc<Installation>,
+    kill_on_drop: &KillOnDrop,
+) -> Result<Option<Running>, Error> {
+    let path = installation.layout.pid_file();
     let Some(file) = PidFile::read(&path) else {
         return Ok(None);
     };
-    let who = occupant(file.pid, &home.layout.data);
+    let who = occupant(file.pid, &installation.layout.data);
     if matches!(who, Occupant::Nobody | Occupant::Stranger) {
         // After a crash, and in a container after every restart, the number may name another
         // process. PostgreSQL would take that one for a server and refuse to start; its check of
@@ -144,13 +153,13 @@ async fn adopt(home: &Arc<Home>, leash: &Leash) -> Result<Option<Running>, Error
         remove(&path)?;
         return Ok(None);
     }
-    let mut postmaster = Postmaster::Adopted(file.pid, home.layout.data.clone());
-    let Some(answer) = question(home, &mut postmaster, &file, who).await? else {
+    let mut postmaster = Postmaster::Adopted(file.pid, installation.layout.data.clone());
+    let Some(answer) = question(installation, &mut postmaster, &file, who).await? else {
         return Ok(None);
     };
-    if answer.data_dir != home.layout.data || answer.started.abs_diff(file.started) > 2 {
+    if answer.data_dir != installation.layout.data || answer.started.abs_diff(file.started) > 2 {
         return Err(Error::Locked {
-            dir: home.layout.data.clone(),
+            dir: installation.layout.data.clone(),
             pid: file.pid,
         });
     }
@@ -160,19 +169,19 @@ async fn adopt(home: &Arc<Home>, leash: &Leash) -> Result<Option<Running>, Error
             pid = file.pid,
             "restarting a postgres that was found secluded"
         );
-        postmaster.stop(home.config.stop_timeout).await?;
+        postmaster.stop(installation.config.stop_timeout).await?;
         return Ok(None);
     }
-    if !reconfigure(home, &answer).await? {
+    if !reconfigure(installation, &answer).await? {
         info!(
             pid = file.pid,
             "settings changed, restarting the postgres found running"
         );
-        postmaster.stop(home.config.stop_timeout).await?;
+        postmaster.stop(installation.config.stop_timeout).await?;
         return Ok(None);
     }
-    leash.hold(file.pid);
-    let endpoint = answer.endpoint(home.config.listen);
+    kill_on_drop.hold(file.pid);
+    let endpoint = answer.endpoint(installation.config.listen);
     info!(pid = file.pid, address = %endpoint.address, version = %endpoint.version,
         "adopted the postgres found running");
     Ok(Some(Running {
@@ -184,13 +193,13 @@ async fn adopt(home: &Arc<Home>, leash: &Leash) -> Result<Option<Running>, Error
 /// Asks the server found running what it is; `None` when it has ended or is none. Nothing is sent
 /// to a process of which we do not know that it is a server of ours.
 async fn question(
-    home: &Home,
+    installation: &Installation,
     postmaster: &mut Postmaster,
     file: &PidFile,
     who: Occupant,
 ) -> Result<Option<Answer>, Error> {
     let is_ours = who == Occupant::Postmaster;
-    let stop_max = home.config.stop_timeout;
+    let stop_max = installation.config.stop_timeout;
     if file.status == Status::Stopping {
         info!(pid = file.pid, "waiting for postgres to end");
         if timeout(stop_max, postmaster.ended()).await.is_err() && is_ours {
@@ -198,7 +207,7 @@ async fn question(
         }
         return Ok(None);
     }
-    let asking = wait_ready(home, postmaster, ADOPTION_SILENCE_MAX);
+    let asking = wait_ready(installation, postmaster, ADOPTION_SILENCE_MAX);
     // A stranger never gets past the state that the file was left in.
     let patience = if is_ours {
         Duration::MAX
@@ -221,7 +230,7 @@ async fn question(
         Ok(Err(error)) => {
             debug!(%error, "postgres does not let us in");
             Err(Error::Locked {
-                dir: home.layout.data.clone(),
+                dir: installation.layout.data.clone(),
                 pid: file.pid,
             })
         }
@@ -230,13 +239,13 @@ async fn question(
 
 /// Writes our settings below a running server and lets it read them; `false` when only a restart
 /// makes them take effect.
-async fn reconfigure(home: &Arc<Home>, answer: &Answer) -> Result<bool, Error> {
-    let port = match home.config.listen.port() {
+async fn reconfigure(installation: &Arc<Installation>, answer: &Answer) -> Result<bool, Error> {
+    let port = match installation.config.listen.port() {
         0 => answer.port,
         port => port,
     };
-    let listen = SocketAddr::new(home.config.listen.ip(), port);
-    let writing = Arc::clone(home);
+    let listen = SocketAddr::new(installation.config.listen.ip(), port);
+    let writing = Arc::clone(installation);
     let changed = blocking(move || {
         let socket_dir = writing.layout.socket_folder(&writing.account)?;
         conf::write(

@@ -107,13 +107,13 @@ fn send(pid: i32, signal: Signal) {
 /// failed test, a cancelled start or a panic. A controller killed from outside does leave its
 /// server running, and the next one adopts it.
 #[derive(Debug)]
-pub(super) struct Leash {
+pub(super) struct KillOnDrop {
     pid: Mutex<Option<i32>>,
     pid_file: PathBuf,
 }
 
-impl Leash {
-    /// A leash with nothing on it, for the server that writes `pid_file`.
+impl KillOnDrop {
+    /// Has no process yet; for the server that writes `pid_file`.
     pub(super) fn new(pid_file: PathBuf) -> Self {
         Self {
             pid: Mutex::new(None),
@@ -121,12 +121,12 @@ impl Leash {
         }
     }
 
-    /// Puts a process on the leash.
+    /// From now on it is this process that is ended.
     pub(super) fn hold(&self, pid: i32) {
         *self.pid.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
     }
 
-    /// Takes it off, because it has ended or may go on without us.
+    /// Forgets the process, because it has ended or may go on without us.
     pub(super) fn release(&self) -> Option<i32> {
         self.pid
             .lock()
@@ -134,9 +134,9 @@ impl Leash {
             .take()
     }
 
-    /// Ends the process that is on the leash, without a checkpoint, and waits a moment for it.
+    /// Ends the process, without a checkpoint, and waits a moment for it.
     /// Blocks: for `Drop` and for paths that have already failed.
-    pub(super) fn cut(&self) {
+    pub(super) fn end(&self) {
         let Some(pid) = self.release() else { return };
         send(pid, Signal::SIGQUIT);
         let deadline = Instant::now() + DROP_STOP_MAX;
@@ -149,8 +149,8 @@ impl Leash {
     }
 }
 
-impl Drop for Leash {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        self.cut();
+        self.end();
     }
 }

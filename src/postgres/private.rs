@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 
 use super::SUPERUSER;
 use super::error::Error;
-use super::home::{Endpoint, Home, SECLUDED_PORT, blocking};
+use super::installation::{Endpoint, Installation, SECLUDED_PORT, blocking};
 use super::launch::launch;
-use super::postmaster::Leash;
+use super::postmaster::KillOnDrop;
 use super::supervisor::{Command, Supervisor};
 use super::version::Version;
 
@@ -104,7 +104,7 @@ pub struct PrivateServer {
     /// Whether the next start is to be a secluded one.
     seclusion: Arc<AtomicBool>,
     database: String,
-    leash: Arc<Leash>,
+    kill_on_drop: Arc<KillOnDrop>,
     lifecycle: watch::Receiver<Lifecycle>,
     endpoint: watch::Receiver<Endpoint>,
     commands: mpsc::Sender<Command>,
@@ -154,23 +154,25 @@ impl PrivateServer {
         let report = move |state| {
             observer.send_replace(state);
         };
-        let home = Arc::new(blocking(move || Home::prepare(config, report)).await?);
-        let seclusion = Arc::clone(&home.seclusion);
+        let installation = Arc::new(blocking(move || Installation::prepare(config, report)).await?);
+        let seclusion = Arc::clone(&installation.seclusion);
         seclusion.store(is_secluded, Ordering::Relaxed);
-        let leash = Arc::new(Leash::new(home.layout.pid_file()));
+        let kill_on_drop = Arc::new(KillOnDrop::new(installation.layout.pid_file()));
         lifecycle.send_replace(Lifecycle::Starting);
-        let running = launch(&home, &leash).await.inspect_err(|error| {
-            lifecycle.send_replace(Lifecycle::Failed {
-                reason: error.to_string(),
-                attempts: 1,
-            });
-        })?;
+        let running = launch(&installation, &kill_on_drop)
+            .await
+            .inspect_err(|error| {
+                lifecycle.send_replace(Lifecycle::Failed {
+                    reason: error.to_string(),
+                    attempts: 1,
+                });
+            })?;
         lifecycle.send_replace(Lifecycle::Ready);
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        let database = home.config.database.clone();
+        let database = installation.config.database.clone();
         let supervisor = Supervisor {
-            home,
-            leash: Arc::clone(&leash),
+            installation,
+            kill_on_drop: Arc::clone(&kill_on_drop),
             lifecycle,
             endpoint: watch::Sender::new(running.endpoint.clone()),
             commands: receiver,
@@ -178,7 +180,7 @@ impl PrivateServer {
         Ok(Self {
             seclusion,
             database,
-            leash,
+            kill_on_drop,
             lifecycle: supervisor.lifecycle.subscribe(),
             endpoint: supervisor.endpoint.subscribe(),
             commands,
@@ -190,7 +192,7 @@ impl PrivateServer {
     #[must_use]
     pub fn connection(&self) -> tokio_postgres::Config {
         let endpoint = self.endpoint.borrow();
-        Home::connection(
+        Installation::connection(
             &endpoint.socket_dir,
             endpoint.address.port(),
             &self.database,
@@ -284,7 +286,7 @@ impl Drop for PrivateServer {
     fn drop(&mut self) {
         // First the supervisor, lest it starts the server again.
         self.supervisor.abort();
-        self.leash.cut();
+        self.kill_on_drop.end();
     }
 }
 

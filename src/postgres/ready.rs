@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::connection::open;
 use super::error::Error;
-use super::home::{Endpoint, Home};
+use super::installation::{Endpoint, Installation};
 use super::pid_file::{PidFile, Status};
 use super::postmaster::Postmaster;
 use super::version::Version;
@@ -48,7 +48,7 @@ impl Answer {
 
 /// Asks until the server answers with our database there, ends, or has been silent for too long.
 pub(super) async fn wait_ready(
-    home: &Home,
+    installation: &Installation,
     postmaster: &mut Postmaster,
     silence_max: Duration,
 ) -> Result<Answer, Error> {
@@ -57,7 +57,7 @@ pub(super) async fn wait_ready(
     let mut next_notice = Instant::now() + NOTICE_INTERVAL;
     loop {
         // A time-out is silence like a refused connection.
-        match timeout(PROBE_MAX, probe(home, pid))
+        match timeout(PROBE_MAX, probe(installation, pid))
             .await
             .unwrap_or(Ok(Probe::Silent))?
         {
@@ -74,7 +74,7 @@ pub(super) async fn wait_ready(
         if Instant::now() >= deadline {
             return Err(Error::StartTimeout {
                 seconds: silence_max.as_secs(),
-                log: home.layout.log.clone(),
+                log: installation.layout.log.clone(),
             });
         }
         tokio::select! {
@@ -92,16 +92,17 @@ enum Probe {
     Ready(Box<Answer>),
 }
 
-async fn probe(home: &Home, pid: i32) -> Result<Probe, Error> {
-    let Some(file) = PidFile::read(&home.layout.pid_file()).filter(|file| file.pid == pid) else {
+async fn probe(installation: &Installation, pid: i32) -> Result<Probe, Error> {
+    let Some(file) = PidFile::read(&installation.layout.pid_file()).filter(|file| file.pid == pid)
+    else {
         return Ok(Probe::Silent);
     };
     // Connecting any earlier would fail, and leave an error in the log.
     let (Status::Ready, Some((port, socket_dir))) = (file.status, file.endpoint) else {
         return Ok(Probe::Starting);
     };
-    let database = &home.config.database;
-    let client = match open(&Home::connection(&socket_dir, port, database)).await {
+    let database = &installation.config.database;
+    let client = match open(&Installation::connection(&socket_dir, port, database)).await {
         Ok(client) => client,
         Err(error) => match error.code() {
             None => return Ok(Probe::Silent),
@@ -109,12 +110,12 @@ async fn probe(home: &Home, pid: i32) -> Result<Probe, Error> {
                 return Ok(Probe::Starting);
             }
             Some(&SqlState::INVALID_CATALOG_NAME) => {
-                let maintenance = Home::connection(&socket_dir, port, "postgres");
+                let maintenance = Installation::connection(&socket_dir, port, "postgres");
                 create_database(&maintenance, database)
                     .await
                     .map_err(|cause| match cause.code() {
                         Some(&SqlState::DISK_FULL) => Error::DiskFull {
-                            dir: home.layout.base.clone(),
+                            dir: installation.layout.base.clone(),
                         },
                         _ => Error::Query {
                             what: "creating the database",

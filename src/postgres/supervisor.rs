@@ -9,9 +9,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{error, info, warn};
 
 use super::error::Error;
-use super::home::{Endpoint, Home, blocking};
+use super::installation::{Endpoint, Installation, blocking};
 use super::launch::{Running, launch};
-use super::postmaster::Leash;
+use super::postmaster::KillOnDrop;
 use super::private::Lifecycle;
 
 /// Pause before the first restart after a crash; doubled up to the maximum.
@@ -40,8 +40,8 @@ pub(super) enum Command {
 /// The supervisor of one server. Owns the process.
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    pub(super) home: Arc<Home>,
-    pub(super) leash: Arc<Leash>,
+    pub(super) installation: Arc<Installation>,
+    pub(super) kill_on_drop: Arc<KillOnDrop>,
     pub(super) lifecycle: watch::Sender<Lifecycle>,
     pub(super) endpoint: watch::Sender<Endpoint>,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -62,7 +62,7 @@ impl Supervisor {
             let up_since = Instant::now();
             match self.watch(&mut running).await {
                 Some(Wake::Ended(how)) => {
-                    self.leash.release();
+                    self.kill_on_drop.release();
                     if up_since.elapsed() >= STABLE_AFTER {
                         back_off = BACK_OFF_MIN;
                     }
@@ -83,10 +83,10 @@ impl Supervisor {
                     let _ = reply.send(self.stop(running).await);
                 }
                 Some(Wake::Asked(Command::Detach(reply))) => {
-                    self.leash.release();
+                    self.kill_on_drop.release();
                     let _ = reply.send(());
                 }
-                // The owner is gone and has cut the leash.
+                // The owner is gone and has ended the server.
                 None => {}
             }
         }
@@ -102,8 +102,8 @@ impl Supervisor {
                 command = self.commands.recv() => return command.map(Wake::Asked),
                 how = running.postmaster.ended() => return Some(Wake::Ended(how)),
                 _ = log_check.tick() => {
-                    let home = Arc::clone(&self.home);
-                    if let Err(error) = blocking(move || home.rotate_log()).await {
+                    let installation = Arc::clone(&self.installation);
+                    if let Err(error) = blocking(move || installation.rotate_log()).await {
                         warn!(%error, "cannot rotate the log of postgres");
                     }
                 }
@@ -113,12 +113,15 @@ impl Supervisor {
 
     async fn stop(&self, mut running: Running) -> Result<(), Error> {
         self.lifecycle.send_replace(Lifecycle::Stopping);
-        let stopped = running.postmaster.stop(self.home.config.stop_timeout).await;
-        self.leash.release();
+        let stopped = running
+            .postmaster
+            .stop(self.installation.config.stop_timeout)
+            .await;
+        self.kill_on_drop.release();
         match &stopped {
             Ok(()) => {
                 info!(pid = running.postmaster.pid(), "postgres stopped");
-                self.home.remove_socket_folder(&running.endpoint);
+                self.installation.remove_socket_folder(&running.endpoint);
                 self.lifecycle.send_replace(Lifecycle::Initialised);
             }
             Err(error) => self.failed(error.to_string(), 0),
@@ -128,15 +131,21 @@ impl Supervisor {
 
     /// Starts the server again, with growing pauses, until it runs; `None` when told to end.
     async fn revive(&mut self, back_off: &mut Duration) -> Option<Running> {
-        let (home, leash) = (Arc::clone(&self.home), Arc::clone(&self.leash));
+        let (installation, kill_on_drop) = (
+            Arc::clone(&self.installation),
+            Arc::clone(&self.kill_on_drop),
+        );
         let mut attempts = 0;
         loop {
             self.lifecycle.send_replace(Lifecycle::Starting);
-            let result = match self.unless_ended(launch(&home, &leash)).await {
+            let result = match self
+                .unless_ended(launch(&installation, &kill_on_drop))
+                .await
+            {
                 Ok(result) => result,
                 Err(ending) => {
                     // A server on its way up has nothing to save.
-                    let _ = tokio::task::spawn_blocking(move || leash.cut()).await;
+                    let _ = tokio::task::spawn_blocking(move || kill_on_drop.end()).await;
                     return self.end_while_down(ending);
                 }
             };

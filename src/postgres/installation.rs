@@ -34,7 +34,7 @@ pub(super) const SECLUDED_PORT: u16 = 1;
 
 /// All that the starts of one server share. Holds the lock on its folder.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(super) struct Installation {
     pub(super) config: PrivateConfig,
     pub(super) layout: Layout,
     pub(super) account: Account,
@@ -59,7 +59,7 @@ pub(super) struct Attempt {
     pub(super) log_start: u64,
 }
 
-impl Home {
+impl Installation {
     /// Prepares folders, programs and user; makes the data directory if there is none. Blocks.
     pub(super) fn prepare(
         config: PrivateConfig,
@@ -76,7 +76,7 @@ impl Home {
         };
         let binaries = Binaries::find(config.pg_bin.as_deref(), data_major)?;
         account.require_access(&binaries, &layout.node, &layout.base)?;
-        let home = Self {
+        let installation = Self {
             config,
             layout,
             account,
@@ -86,17 +86,22 @@ impl Home {
         };
         match found {
             Found::Ours(major) => {
-                initdb::require_same_major(&home.layout, major, &home.binaries)?;
+                initdb::require_same_major(&installation.layout, major, &installation.binaries)?;
             }
             Found::Nothing => {
-                info!(dir = %home.layout.data.display(), version = %home.binaries.version,
-                    user = %home.account.name, "making a postgres data directory");
-                let context = home.diagnosis_context(home.config.listen);
-                initdb::create(&home.layout, &home.binaries, &home.account, &context)?;
+                info!(dir = %installation.layout.data.display(), version = %installation.binaries.version,
+                    user = %installation.account.name, "making a postgres data directory");
+                let context = installation.diagnosis_context(installation.config.listen);
+                initdb::create(
+                    &installation.layout,
+                    &installation.binaries,
+                    &installation.account,
+                    &context,
+                )?;
             }
         }
         report(Lifecycle::Initialised);
-        Ok(home)
+        Ok(installation)
     }
 
     /// The configuration of a connection to `database` over the socket.
