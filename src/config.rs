@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     duration::{format_duration, parse_duration},
     http::Http,
-    load::{Loaded, Sources, load},
+    load::{Loaded, Sources, load, store_password},
     log::{Log, LogFormat},
     network::Network,
     node::Node,

@@ -103,9 +103,7 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
 
 fn examine_server(url: PostgresUrl, requirements: Requirements) -> anyhow::Result<Vec<Finding>> {
     // The password that a node would use, if this environment has it.
-    let password = config::load(&Sources::from_environment())
-        .ok()
-        .and_then(|loaded| loaded.config.store.password);
+    let password = config::store_password(&Sources::from_environment())?;
     let store = Store {
         postgres: Some(url),
         password,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use figment::{Figment, providers::Serialized};
 
 use super::{
-    Config,
+    Config, Secret,
     catalogue::{Kind, SETTINGS},
     check::Check,
     layers::{Layer, Origins},
@@ -51,12 +51,16 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// Merges and validates: flag > environment > file > default.
-///
-/// # Errors
-///
-/// Names everything that is wrong, not just the first thing.
-pub fn load(sources: &Sources) -> Result<Loaded, Error> {
+/// What the layers say together, and what is wrong with single values.
+struct Merged {
+    config: Config,
+    origins: Origins,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+/// Flag > environment > file > default.
+fn merge(sources: &Sources) -> Merged {
     let file = sources.file.clone().or_else(|| {
         sources
             .environment
@@ -85,7 +89,46 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
         figment = figment.merge(layer);
     }
 
-    let mut config = extract(figment, &origins, &mut problems);
+    Merged {
+        config: extract(figment, &origins, &mut problems),
+        origins,
+        problems,
+        warnings,
+    }
+}
+
+/// The password for a server that is named elsewhere, on the command line or by a running node: of all
+/// settings only this one counts, and only what is wrong with it.
+///
+/// # Errors
+///
+/// The password's file cannot be read, or it is given twice.
+pub fn store_password(sources: &Sources) -> Result<Option<Secret>, Error> {
+    let Merged {
+        config,
+        mut problems,
+        ..
+    } = merge(sources);
+    problems.retain(|problem| problem.key == "store.password");
+    if problems.is_empty() {
+        Ok(config.store.password)
+    } else {
+        Err(Error { problems })
+    }
+}
+
+/// Merges and validates: flag > environment > file > default.
+///
+/// # Errors
+///
+/// Names everything that is wrong, not just the first thing.
+pub fn load(sources: &Sources) -> Result<Loaded, Error> {
+    let Merged {
+        mut config,
+        origins,
+        mut problems,
+        warnings,
+    } = merge(sources);
     config.resolve(&origins);
     let mut check = Check::new(&origins);
     config.check(&mut check);

@@ -222,13 +222,18 @@ impl Client {
         &self,
         send: impl Fn(Option<&str>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<T, ClientError> {
-        let given = self.token_file.as_deref().map(read_token).transpose()?;
+        let given = self
+            .token_file
+            .as_deref()
+            .map(|path| token(path, token::read))
+            .transpose()?;
         match self.read(send(given.as_deref())) {
             Err(ClientError::Refused { problem, .. })
                 if given.is_none() && problem.token_file.is_some() =>
             {
                 let path = problem.token_file.unwrap_or_default();
-                self.read(send(Some(&read_token(&path)?)))
+                let token = token(&path, token::read_named_by_node)?;
+                self.read(send(Some(&token)))
             }
             answer => answer,
         }
@@ -276,8 +281,8 @@ impl Client {
     }
 }
 
-fn read_token(path: &Path) -> Result<String, ClientError> {
-    token::read(path).map_err(|error| ClientError::Token {
+fn token(path: &Path, read: fn(&Path) -> io::Result<String>) -> Result<String, ClientError> {
+    read(path).map_err(|error| ClientError::Token {
         path: path.to_path_buf(),
         error,
     })

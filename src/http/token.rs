@@ -59,17 +59,26 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Reads a token from a file of ours, and from no other: the path may come from whoever answers at the
-/// node's address.
+/// Reads a token from a file of ours, and from no other: whoever answers at the node's address has named
+/// the path.
 ///
 /// # Errors
 ///
 /// The file has another name, cannot be read, or holds no token.
-pub(super) fn read(path: &Path) -> io::Result<String> {
+pub(super) fn read_named_by_node(path: &Path) -> io::Result<String> {
     if path.file_name().is_none_or(|name| name != FILE_NAME) {
         let reason = format!("a token lies in a file named {FILE_NAME}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
+    read(path)
+}
+
+/// Reads a token from a file that the user names.
+///
+/// # Errors
+///
+/// The file cannot be read, or holds no token.
+pub(super) fn read(path: &Path) -> io::Result<String> {
     let text = fs::read_to_string(path)?;
     let text = text.trim();
     if text.len() == DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -90,7 +99,7 @@ fn draw() -> String {
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
-    use super::{Token, read};
+    use super::{Token, read, read_named_by_node};
 
     #[test]
     fn it_is_made_once_for_the_owner_alone() {
@@ -116,11 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_not_read_as_tokens() {
+    fn only_the_user_may_name_another_file() {
         let dir = tempfile::tempdir().unwrap();
         let secret = dir.path().join("secret");
         fs::write(&secret, "0".repeat(64)).unwrap();
-        assert!(read(&secret).is_err());
+        assert!(read_named_by_node(&secret).is_err());
+        assert_eq!(read(&secret).unwrap(), "0".repeat(64));
         let broken = dir.path().join("http.token");
         fs::write(&broken, "root:x:0:0").unwrap();
         assert!(read(&broken).is_err());

@@ -136,9 +136,15 @@ impl Core {
 
     /// Runs until shutdown or leave, and stops the store.
     pub(super) async fn run(mut self, mut inputs: Inputs) -> anyhow::Result<Ended> {
-        let Some(mut store) = self.open(&mut inputs).await? else {
-            self.say_goodbye().await;
-            return Ok(Ended::Stopped);
+        let opened = self.open(&mut inputs).await;
+        let Ok(Some(mut store)) = opened else {
+            // Who has never had a store holds nothing that anybody could wait for.
+            if self.board.has_had_store() {
+                self.say_goodbye().await;
+            } else {
+                self.say_farewell().await;
+            }
+            return opened.map(|_| Ended::Stopped);
         };
         let store_ready = store.server.ready();
         let mut leaving = None;

@@ -191,6 +191,11 @@ impl StatusBoard {
         self.site = Some(site);
     }
 
+    /// The store is up, or was up in an earlier start.
+    pub(super) fn has_had_store(&self) -> bool {
+        self.site.is_some()
+    }
+
     /// The node leaves, or goes on after all.
     pub(super) fn leaving(&mut self, is_leaving: bool) {
         self.leaving = is_leaving;

@@ -1,8 +1,12 @@
 //! What a node tells that has nobody to talk to.
 
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
-use starling::api::LinkState;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use starling::api::{LinkState, Presence};
 
 use crate::process::{Node, eventually};
 
@@ -56,4 +60,77 @@ async fn a_node_that_lost_its_only_neighbour_warns_until_it_is_gone_for_good() {
         kept.run(&["status"]).0 == 0
     })
     .await;
+}
+
+/// What has never had a store knows nothing of anybody's: nobody waits for its answer, and nobody misses it.
+#[tokio::test]
+async fn a_node_that_never_had_a_store_is_in_nobodys_way() {
+    let root = tempfile::Builder::new()
+        .prefix("starling-test-")
+        .permissions(std::fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let first = Node::start(&root.path().join("first"), LOCAL);
+    let contact = first.bootstrap();
+    let join = [LOCAL, &["--bootstrap", contact.as_str()]].concat();
+    let mut second = Node::start(&root.path().join("second"), &join);
+    eventually("the two are linked", async || {
+        second.status().is_some_and(|status| {
+            status.links.len() == 2 && status.links.iter().all(|l| l.state == LinkState::Streaming)
+        })
+    })
+    .await;
+    let site = second.status().unwrap().node.site;
+
+    // Nothing listens at its server's address, so it waits.
+    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "postgresql://nobody@{}/nothing",
+        nowhere.local_addr().unwrap()
+    );
+    drop(nowhere);
+    let data = root.path().join("storeless");
+    let start = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_starling"))
+            .args(["up", "--http", "127.0.0.1:0", "--mdns", "off"])
+            .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--bootstrap", &contact])
+            .arg("--data-dir")
+            .arg(&data)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let mut storeless = start(&["--postgres", &url]);
+    let shows = |presence: Presence| {
+        let nodes = first.nodes();
+        nodes
+            .iter()
+            .any(|node| node.site == 0 && node.presence == presence)
+    };
+    eventually("it is a member, and a neighbour of both", async || {
+        let has_two = |node: &Node| {
+            node.status()
+                .is_some_and(|status| status.overlay.active.len() == 2)
+        };
+        shows(Presence::Here) && has_two(&first) && has_two(&second)
+    })
+    .await;
+    second.terminate();
+    second.resume();
+    eventually("the store takes writes", async || {
+        let status = second.status();
+        status.is_some_and(|status| status.store.ready && !status.store.unconfirmed)
+    })
+    .await;
+    assert_eq!(second.status().unwrap().node.site, site, "{}", second.log());
+
+    let pid = Pid::from_raw(storeless.id().try_into().unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert!(storeless.wait().unwrap().success());
+    eventually("it has left", async || shows(Presence::Left)).await;
+    let (_, text, _) = first.run(&["doctor"]);
+    assert!(text.contains("all 2 members are there"), "{text}");
 }

@@ -369,6 +369,30 @@ async fn doctor_examines_a_server_and_ends_with_the_code_of_its_worst_finding() 
     assert!(worst <= Severity::Warning, "{findings:?}");
     assert_eq!(code, Some(worst.exit_code().into()));
 
+    // The password that a node would use, whatever else the environment sets.
+    super::postgres::client(&server)
+        .await
+        .batch_execute("create role checker superuser login password 'known'")
+        .await
+        .unwrap();
+    let by_password = format!("postgresql://checker@{}/postgres", server.address());
+    let folder = dir.path().to_path_buf();
+    let given = move |password: &str| {
+        let (url, file) = (by_password.clone(), folder.join(password));
+        std::fs::write(&file, password).unwrap();
+        tokio::task::spawn_blocking(move || {
+            let output = starling(&["doctor", &url, "-o", "json"])
+                .env("STARLING_STORE__PASSWORD_FILE", file)
+                .env("STARLING_STORE__PG_LISTEN", "127.0.0.1:7432")
+                .output()
+                .unwrap();
+            let findings: Vec<Finding> = serde_json::from_slice(&output.stdout).unwrap();
+            findings[0].code == "SP000"
+        })
+    };
+    assert!(!given("known").await.unwrap(), "the server is reached");
+    assert!(given("guessed").await.unwrap(), "it refuses a wrong one");
+
     server.stop().await.unwrap();
     let (code, findings) = doctor(url).await.unwrap();
     assert_eq!(

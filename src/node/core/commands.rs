@@ -155,7 +155,7 @@ impl Core {
     }
 
     /// The last words: the directory's to the neighbours, then the overlay's.
-    async fn say_farewell(&mut self) {
+    pub(super) async fn say_farewell(&mut self) {
         self.announce();
         self.directory.leave();
         self.last_words(FAREWELL_MAX).await;

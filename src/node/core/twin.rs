@@ -160,12 +160,17 @@ impl Core {
             .take(ASKED_MAX)
             .cloned()
             .collect();
+        let storeless = others()
+            .filter(|record| record.site.is_none())
+            .map(|record| record.node.clone())
+            .collect();
         let vouched = others()
             .filter_map(|record| Some((*record.vector.get(&own)?, record.node.clone())))
             .max();
         replication::Members {
             is_known: self.has_met_members,
             alive,
+            storeless,
             vouched,
         }
     }

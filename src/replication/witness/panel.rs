@@ -24,8 +24,21 @@ pub struct Members {
     pub is_known: bool,
     /// Those that were heard of lately, neighbours or not.
     pub alive: BTreeSet<NodeName>,
+    /// Those whose store has never been up: they know nothing of anybody.
+    pub storeless: BTreeSet<NodeName>,
     /// The highest checkpoint of our site that any member says it has, and who says so.
     pub vouched: Option<(i64, NodeName)>,
+}
+
+impl Members {
+    /// Of whom an answer is wanted.
+    fn who_may_know<'a>(
+        &'a self,
+        neighbors: &'a BTreeSet<NodeName>,
+    ) -> impl Iterator<Item = &'a NodeName> {
+        let all = neighbors.union(&self.alive);
+        all.filter(|peer| !self.storeless.contains(*peer))
+    }
 }
 
 /// What came of asking one peer, unless it denied.
@@ -74,7 +87,7 @@ impl Panel {
             Some((Answer::Good, _)) => false,
             Some((_, asked)) => neighbors.contains(*peer) || now >= *asked + REDIAL,
         };
-        let all = neighbors.union(&members.alive);
+        let all = members.who_may_know(neighbors);
         all.filter(is_due).cloned().collect()
     }
 
@@ -95,7 +108,7 @@ impl Panel {
             let is_silent = answer.is_none_or(|(answer, _)| *answer == Answer::Silent);
             is_silent && !neighbors.contains(peer) && now >= ABSENT_AFTER.min(limit)
         };
-        let all = neighbors.union(&members.alive);
+        let all = members.who_may_know(neighbors);
         let missing: Vec<&str> = all
             .filter(|peer| !is_good(peer) && !is_absent(peer))
             .map(|peer| peer.0.as_str())
@@ -138,6 +151,7 @@ mod tests {
         Members {
             is_known: true,
             alive: names(alive),
+            storeless: BTreeSet::new(),
             vouched: None,
         }
     }
@@ -212,6 +226,21 @@ mod tests {
         assert_eq!(decide(&good, &["a"], &members(&[])), Decision::Confirmed);
         assert_eq!(decide(&good, &[], &members(&[])), Decision::Confirmed);
         assert_eq!(decide(&good, &["b"], &members(&[])), Decision::Wait);
+    }
+
+    #[test]
+    fn who_has_never_had_a_store_is_neither_asked_nor_waited_for() {
+        let members = Members {
+            storeless: names(&["b", "d"]),
+            ..members(&["a", "d"])
+        };
+        let neighbors = names(&["a", "b"]);
+        let nobody = Panel::default();
+        let due = nobody.due(&neighbors, &members, Duration::ZERO);
+        assert_eq!(due, Vec::from_iter(names(&["a"])));
+        let decide = |panel: Panel| panel.decide(&neighbors, &members, Duration::ZERO, LIMIT);
+        assert_eq!(decide(panel(&[("a", Answer::Good)])), Decision::Confirmed);
+        assert_eq!(decide(nobody), Decision::Wait);
     }
 
     #[test]
