@@ -203,6 +203,9 @@ pub struct AwayMember {
 /// A node's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreStatus {
+    /// The node runs the store's server itself.
+    #[serde(default)]
+    pub is_private: bool,
     /// Where a local client opens a shell on it; no password in it.
     pub url: String,
     /// PostgreSQL's version, for example `15.18`; empty while it has never been up.

@@ -35,7 +35,7 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct Sources {
-    /// How to print; a table is a configuration file here
+    /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
     #[command(flatten)]

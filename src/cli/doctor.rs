@@ -91,6 +91,7 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
         let requirements = Requirements {
             remote_peers,
             plain_names: status.store.off_path.is_none(),
+            is_private: status.store.is_private,
             ..Requirements::default()
         };
         let own = examine_server(url, requirements)?;

@@ -412,6 +412,7 @@ mod tests {
                 waits_for: None,
             },
             store: StoreStatus {
+                is_private: true,
                 url: String::new(),
                 version: String::new(),
                 ready: true,

@@ -240,7 +240,7 @@ fn tell(role: &RoleName, standing: &RoleStanding) {
         RoleStanding::Here => info!(%role, "application role is in place"),
         RoleStanding::Gone => info!(%role, "application role is not on the server"),
         RoleStanding::Refused(why) => {
-            warn!(%role, why, "an application role is not as it should be")
+            warn!(%role, why, "an application role is not as it should be");
         }
     }
 }

@@ -112,6 +112,7 @@ impl StatusBoard {
                 waits_for: None,
             },
             store: StoreStatus {
+                is_private: config.store.postgres.is_none(),
                 url: String::new(),
                 version: String::new(),
                 ready: false,

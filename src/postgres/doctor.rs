@@ -173,16 +173,19 @@ pub struct Requirements {
     pub remote_peers: bool,
     /// Are its functions to be called by their plain names?
     pub plain_names: bool,
+    /// Does a node run it, and say where it listens?
+    pub is_private: bool,
 }
 
 impl Default for Requirements {
-    /// The paper's active view, the room that a private server gets, peers elsewhere, and plain names.
+    /// The paper's active view, the room that a private server gets, peers elsewhere, plain names, and a server of the user's.
     fn default() -> Self {
         Self {
             links_min: 5,
             max_links: 32,
             remote_peers: true,
             plain_names: true,
+            is_private: false,
         }
     }
 }

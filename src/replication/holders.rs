@@ -105,6 +105,10 @@ fn hindrance(row: &Row) -> Reason {
         ("Client", "LibPQWalReceiverReceive" | "WalReceiverWaitStart") => streaming(format!(
             "its apply worker (pid {worker}) waits for the peer's store to send"
         )),
+        ("nothing", _) => streaming(format!(
+            "its apply worker (pid {worker}) is at work, or has been stopped by a signal"
+        ))
+        .at(Side::Here),
         (kind, event) => streaming(format!(
             "its apply worker (pid {worker}) does not get on (it waits for {kind}: {event})"
         ))

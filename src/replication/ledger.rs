@@ -76,6 +76,10 @@ pub(crate) struct OutNote {
     pub(crate) inactive_since: Option<Duration>,
     /// Slot or publication missing since.
     pub(crate) half_since: Option<Duration>,
+    /// Where the slot stood when it was last seen without a sender.
+    idle_at: Option<Lsn>,
+    /// It has moved while nobody was seen to stream: what was skipped need not have arrived.
+    pub(crate) is_moved: bool,
     /// The subscriber had confirmed nearly everything at.
     pub(crate) last_level: Duration,
 }
@@ -158,6 +162,15 @@ impl Ledger {
                 !link.published || link.slot.is_none(),
                 now,
             );
+            // Only a sender moves a slot. One that came and went between two looks is taken for somebody
+            // else, too: the link is made anew, which loses nothing.
+            let idle_at = link
+                .slot
+                .and_then(|slot| (!slot.active).then_some(slot.confirmed));
+            note.is_moved |= note
+                .idle_at
+                .is_some_and(|at| idle_at.is_some_and(|now| now != at));
+            note.idle_at = idle_at;
             if slot.active && slot.lag_bytes <= LEVEL_SLACK_BYTES {
                 note.last_level = now;
             }

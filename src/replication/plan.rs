@@ -312,6 +312,9 @@ impl View<'_> {
         let inactive = note
             .inactive_since
             .map_or(Duration::ZERO, |since| self.now - since);
+        if note.is_moved {
+            return Some(TeardownReason::Bounds(Excess::Taken));
+        }
         self.limits
             .bounds
             .judge(&link.slot?, inactive)

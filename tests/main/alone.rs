@@ -62,6 +62,32 @@ async fn a_node_that_lost_its_only_neighbour_warns_until_it_is_gone_for_good() {
     .await;
 }
 
+/// It was to join others, and they were to have what it wrote.
+#[tokio::test]
+async fn a_node_that_never_reached_its_contact_does_not_leave_with_what_only_it_has() {
+    let root = tempfile::Builder::new()
+        .prefix("starling-test-")
+        .permissions(std::fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    drop(nobody);
+    let contact = format!("/ip4/127.0.0.1/tcp/{port}");
+    let join = [LOCAL, &["--bootstrap", contact.as_str()]].concat();
+    let node = Node::start(&root.path().join("node"), &join);
+    let written = node
+        .client()
+        .await
+        .batch_execute("select crdv.registerSet('only', 'here')")
+        .await;
+    written.unwrap();
+    let (code, _, error) = node.run(&["leave", "--timeout", "1s"]);
+    assert_eq!(code, 1, "{error}");
+    let (code, text, error) = node.run(&["leave", "--timeout", "1s", "--abandon"]);
+    assert_eq!(code, 0, "{text}{error}");
+}
+
 /// What has never had a store knows nothing of anybody's: nobody waits for its answer, and nobody misses it.
 #[tokio::test]
 async fn a_node_that_never_had_a_store_is_in_nobodys_way() {

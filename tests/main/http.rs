@@ -194,6 +194,7 @@ fn ready() -> Status {
             waits_for: None,
         },
         store: StoreStatus {
+            is_private: true,
             url: "postgresql://starling@/starling".to_owned(),
             version: "15.20".to_owned(),
             ready: true,

@@ -180,6 +180,44 @@ async fn a_slot_that_somebody_else_streams_from_is_given_up() {
     cluster.stop().await;
 }
 
+/// Nobody streams when it happens, so nobody is seen to have taken anything.
+#[tokio::test]
+async fn a_slot_that_was_moved_by_hand_is_given_up() {
+    let cluster = Cluster::start(2).await;
+    cluster.link(0, 1);
+    cluster.await_linked(0, 1).await;
+    let (publisher, subscriber) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let slot = publisher
+        .text("select string_agg(slot_name, '') from pg_replication_slots")
+        .await;
+    let worker = "select pid from pg_stat_subscription where pid is not null";
+    let worker = Pid::from_raw(subscriber.text(worker).await.parse().unwrap());
+    kill(worker, Signal::SIGSTOP).unwrap();
+    let end = format!(
+        "select pg_terminate_backend({})",
+        publisher.text(SENDER).await
+    );
+    publisher.run(&end).await;
+    until("the publisher sees that nobody streams", || async {
+        let links = publisher.engine().links();
+        let is_idle = |link: &LinkStatus| {
+            link.direction == Direction::Out && link.state != LinkState::Streaming
+        };
+        links.borrow().iter().any(is_idle).then_some(())
+    })
+    .await;
+    publisher.run("select crdv.setAdd('s', 'skipped')").await;
+    let skip = format!("select pg_replication_slot_advance('{slot}', pg_current_wal_lsn())");
+    publisher.run(&skip).await;
+    let gone = format!("select count(*) from pg_replication_slots where slot_name = '{slot}'");
+    cluster.await_text(0, &gone, "0").await;
+    kill(worker, Signal::SIGCONT).unwrap();
+    cluster.await_linked(0, 1).await;
+    let has = "select count(*) from crdv.element where id = 's'";
+    cluster.await_text(1, has, "1").await;
+    cluster.stop().await;
+}
+
 /// Ends with the test, however that ends.
 struct Thief(Child);
 

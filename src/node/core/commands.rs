@@ -85,7 +85,8 @@ impl Core {
                 .timeout_seconds
                 .map_or(Terms::PATIENCE, Duration::from_secs_f64),
             abandon: request.abandon,
-            is_alone: !store.continuity.has_met_peers(),
+            // Who was to join others is not alone by choice.
+            is_alone: !store.continuity.has_met_peers() && self.config.network.bootstrap.is_empty(),
         };
         info!(?terms, "leaving the cluster");
         self.tell_members();

@@ -91,19 +91,26 @@ impl Observed {
 }
 
 impl Observed {
-    /// The statement that takes a setting back to what it is elsewhere, or to `value` where the server itself
-    /// has it.
-    pub(super) fn unset(&self, name: &str, value: &str) -> String {
-        let source = self
-            .settings
+    fn source(&self, name: &str) -> &str {
+        self.settings
             .get(name)
-            .map_or("", |setting| &setting.source);
+            .map_or("", |setting| &setting.source)
+    }
+
+    /// What gives a setting this value: where it is set for a database or role, that goes, so that the
+    /// server's own counts. `effect` makes the server take it up.
+    pub(super) fn set(&self, name: &str, value: &str, effect: &str) -> String {
         let (role, database) = (quote(&self.role.name), quote(&self.role.database));
-        match source {
+        match self.source(name) {
+            "command line" => {
+                format!(
+                    "start the server with -c {name}='{value}': its command line wins over files"
+                )
+            }
             "database" => format!("alter database {database} reset {name};"),
             "user" => format!("alter role {role} reset {name};"),
             "database user" => format!("alter role {role} in database {database} reset {name};"),
-            _ => format!("alter system set {name} = '{value}'; select pg_reload_conf();"),
+            _ => format!("alter system set {name} = '{value}'; {effect}"),
         }
     }
 }

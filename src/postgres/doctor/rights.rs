@@ -196,7 +196,7 @@ fn writable(observed: &Observed) -> Finding {
             "default_transaction_read_only is on",
             "clients cannot write, and what other nodes wrote comes late, by links that are made again and again",
         )
-        .mend(observed.unset("default_transaction_read_only", "off"));
+        .mend(observed.set("default_transaction_read_only", "off", super::settings::RELOAD));
     }
     Finding::ok("SP022", "the server takes writes")
 }

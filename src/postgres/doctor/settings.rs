@@ -7,7 +7,7 @@ use super::{Finding, Requirements, Severity};
 use crate::postgres::sizing::Sizing;
 
 /// What a change needs to take effect.
-const RELOAD: &str = "select pg_reload_conf();";
+pub(super) const RELOAD: &str = "select pg_reload_conf();";
 const RESTART: &str = "-- then restart the server";
 
 /// All findings about settings.
@@ -51,7 +51,7 @@ fn synchronous_standbys(observed: &Observed) -> Finding {
     // Not a statement to be run as it is: with a name that no standby has, every commit waits.
     .mend(format!(
         "name the standbys by the application_name in their primary_conninfo: {}",
-        set("synchronous_standby_names", "NAME", RELOAD)
+        observed.set("synchronous_standby_names", "NAME", RELOAD)
     ))
 }
 
@@ -65,10 +65,6 @@ fn standby_names(list: &str) -> impl Iterator<Item = String> {
 /// What our subscriptions' names begin with.
 const PREFIX: &str = "starling_";
 
-fn set(name: &str, value: &str, effect: &str) -> String {
-    format!("alter system set {name} = '{value}'; {effect}")
-}
-
 fn wal_level(observed: &Observed) -> Finding {
     let value = observed.text("wal_level");
     let summary = format!("wal_level is {value}");
@@ -81,7 +77,7 @@ fn wal_level(observed: &Observed) -> Finding {
         summary,
         "peers cannot subscribe: links are logical replication",
     )
-    .mend(set("wal_level", "logical", RESTART))
+    .mend(observed.set("wal_level", "logical", RESTART))
 }
 
 /// A number of something that links take from.
@@ -171,7 +167,7 @@ fn check_pool(observed: &Observed, pool: &Pool) -> Finding {
             pool.each, pool.least, pool.good
         ),
     )
-    .mend(set(pool.setting, &pool.good.to_string(), RESTART))
+    .mend(observed.set(pool.setting, &pool.good.to_string(), RESTART))
 }
 
 fn slot_bound(observed: &Observed) -> Finding {
@@ -186,7 +182,7 @@ fn slot_bound(observed: &Observed) -> Finding {
             "while the node is down, the slot of a peer that is away keeps WAL until the disk is \
              full; a link whose slot was given up catches up without loss",
         )
-        .mend(set("max_slot_wal_keep_size", "2GB", RELOAD)),
+        .mend(observed.set("max_slot_wal_keep_size", "2GB", RELOAD)),
     }
 }
 
@@ -224,7 +220,7 @@ fn wal_writer_delay(observed: &Observed) -> Finding {
         summary,
         "what this store passes on waits for the WAL writer: each hop takes up to this long",
     )
-    .mend(set("wal_writer_delay", "1ms", RELOAD))
+    .mend(observed.set("wal_writer_delay", "1ms", RELOAD))
 }
 
 /// A sender of a link that sends nothing answers no ping for five minutes. Zero is no limit: the network
@@ -258,7 +254,7 @@ fn timeouts(observed: &Observed) -> Vec<Finding> {
         if good.contains(&limit) {
             return Finding::ok(code, summary);
         }
-        let fix = set(name, value_to_set, RELOAD);
+        let fix = observed.set(name, value_to_set, RELOAD);
         Finding::bad(code, Severity::Warning, summary, effect).mend(fix)
     };
     rules.into_iter().map(check).collect()
@@ -293,7 +289,7 @@ fn durability(observed: &Observed) -> Vec<Finding> {
         if value != "off" {
             return Finding::ok(code, summary);
         }
-        Finding::bad(code, severity, summary, effect).mend(set(name, "on", RELOAD))
+        Finding::bad(code, severity, summary, effect).mend(observed.set(name, "on", RELOAD))
     };
     rules.into_iter().map(check).collect()
 }
@@ -310,7 +306,7 @@ fn password_encryption(observed: &Observed) -> Finding {
         summary,
         "the password of the replication role would be kept as a weak hash",
     )
-    .mend(set("password_encryption", "scram-sha-256", RELOAD))
+    .mend(observed.set("password_encryption", "scram-sha-256", RELOAD))
 }
 
 fn listen_addresses(observed: &Observed, requirements: Requirements) -> Finding {
@@ -332,7 +328,11 @@ fn listen_addresses(observed: &Observed, requirements: Requirements) -> Finding 
         "peers on other machines cannot reach this store, so it gets their writes and they do not \
          get its own",
     )
-    .mend(set("listen_addresses", "*", RESTART))
+    .mend(if requirements.is_private {
+        "start the node with --pg-listen 0.0.0.0:PORT".to_owned()
+    } else {
+        observed.set("listen_addresses", "*", RESTART)
+    })
 }
 
 fn autovacuum(observed: &Observed) -> Finding {
@@ -346,5 +346,5 @@ fn autovacuum(observed: &Observed) -> Finding {
         summary,
         "covered operations are deleted all the time: the store grows without bound",
     )
-    .mend(set("autovacuum", "on", RELOAD))
+    .mend(observed.set("autovacuum", "on", RELOAD))
 }

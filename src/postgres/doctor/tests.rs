@@ -320,18 +320,46 @@ fn a_path_that_is_off_as_asked_for_is_well() {
 }
 
 #[test]
+fn where_a_private_store_listens_is_its_nodes_affair() {
+    let mut observed = good();
+    let local = Setting {
+        value: "127.0.0.1".to_owned(),
+        pending_restart: false,
+        source: "configuration file".to_owned(),
+    };
+    observed
+        .settings
+        .insert("listen_addresses".to_owned(), local);
+    for (is_private, is_sql) in [(true, false), (false, true)] {
+        let requirements = Requirements {
+            is_private,
+            ..Requirements::default()
+        };
+        let findings = judge(&observed, requirements);
+        let finding = findings.iter().find(|finding| finding.code == "SP018");
+        let finding = finding.unwrap();
+        assert_eq!(finding.sql().is_some(), is_sql, "{finding:?}");
+        let fix = finding.fix.as_deref().unwrap();
+        assert_eq!(fix.contains("--pg-listen"), is_private, "{fix}");
+    }
+}
+
+#[test]
 fn dead_slots_are_named_with_the_command_that_drops_them() {
-    let slot = |name: &str, active, lost| Slot {
+    let slot = |name: &str, active, lost, retained_bytes| Slot {
         name: name.to_owned(),
         active,
         lost,
-        retained_bytes: 16,
+        retained_bytes,
     };
     let mut observed = good();
+    // A link that is being made, or has lost its connection a moment ago.
+    observed.slots = vec![slot("starling_b", false, false, 32 << 10)];
+    assert_eq!(bad(&observed), []);
     observed.slots = vec![
-        slot("starling_a", true, false),
-        slot("starling_b", false, false),
-        slot("starling_c", false, true),
+        slot("starling_a", true, false, 1 << 30),
+        slot("starling_b", false, false, 64 << 20),
+        slot("starling_c", false, true, 16),
     ];
     let expected = [("SP030", Severity::Warning), ("SP031", Severity::Warning)];
     assert_eq!(
@@ -341,7 +369,8 @@ fn dead_slots_are_named_with_the_command_that_drops_them() {
     let fix = |code| finding(&observed, code).fix.unwrap();
     assert_eq!(
         fix("SP030"),
-        "select pg_drop_replication_slot('starling_b');"
+        "start the peers or the node again; where no node runs on this store: \
+         select pg_drop_replication_slot('starling_b');"
     );
     assert_eq!(
         fix("SP031"),
@@ -410,6 +439,10 @@ fn what_mends_a_setting_is_said_for_where_it_was_made() {
         (
             "database",
             "alter database \"starling\" reset default_transaction_read_only;",
+        ),
+        (
+            "command line",
+            "start the server with -c default_transaction_read_only='off': its command line wins over files",
         ),
         (
             "user",

@@ -14,7 +14,7 @@ pub struct Terms {
     pub patience: Duration,
     /// Leave even if nobody has what is written here.
     pub abandon: bool,
-    /// The node has never had a neighbour: nobody else was ever to have anything.
+    /// The node has never had a neighbour and was told of none: nobody else was ever to have anything.
     pub is_alone: bool,
 }
 

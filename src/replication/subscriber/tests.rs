@@ -60,91 +60,57 @@ fn own(found: Found) -> Found {
     }
 }
 
+/// It has streamed in this life of the server, up to here when it was last looked at.
+fn seen_at(latest_end_lsn: u64) -> Past {
+    Past {
+        has_streamed: true,
+        latest_end_lsn: Lsn(latest_end_lsn),
+        down: None,
+    }
+}
+
+const WHOLE: Resumption = Resumption::Whole { end: Lsn(500) };
+
 #[test]
 fn a_link_is_resumed_only_without_a_hole() {
-    let [down, running] = down_and_running();
+    let [down, _] = down_and_running();
+    let (none, seen, broken) = (Past::default(), seen_at(300), Resumption::Broken);
+    for (what, past, found, expected) in [
+        ("where we do", none, idle(100), WHOLE),
+        ("before us", none, idle(40), WHOLE),
+        ("beyond us", none, idle(101), broken),
+        ("beyond us, held by somebody", none, active(101), broken),
+        ("after chatter that we saw", seen, idle(250), WHOLE),
+        ("after what we did not see", seen, idle(301), broken),
+        ("where our worker left it", seen, own(idle(301)), WHOLE),
+        ("its sender is left", seen, own(active(301)), WHOLE),
+        ("where a later copy left it", none, own(idle(101)), broken),
+    ] {
+        assert_eq!(judge(&down, past, found), expected, "the slot: {what}");
+    }
+}
+
+#[test]
+fn what_runs_at_both_ends_is_whole_unless_it_is_another_history() {
+    let [_, running] = down_and_running();
     let another_history = Found {
         end: Lsn(99),
         ..active(90)
     };
-    let restarted = Past::default();
-    let heard = |heard| Past {
-        has_streamed: true,
-        latest_end_lsn: Lsn(heard),
-        down: None,
-    };
-    let (whole, broken) = (Resumption::Whole { end: Lsn(500) }, Resumption::Broken);
-    for (what, link, past, found, expected) in [
-        ("where we do", &down, restarted, idle(100), whole),
-        ("before us", &down, restarted, idle(40), whole),
-        ("beyond us", &down, restarted, idle(101), broken),
-        (
-            "beyond us, held by somebody",
-            &down,
-            restarted,
-            active(101),
-            broken,
-        ),
-        (
-            "after chatter that we saw",
-            &down,
-            heard(300),
-            idle(250),
-            whole,
-        ),
-        (
-            "after what we did not see",
-            &down,
-            heard(300),
-            idle(301),
-            broken,
-        ),
-        (
-            "after chatter that our worker confirmed",
-            &down,
-            heard(300),
-            own(idle(301)),
-            whole,
-        ),
-        (
-            "the same, with its sender left",
-            &down,
-            heard(300),
-            own(active(301)),
-            whole,
-        ),
-        (
-            "where a later copy of us left it",
-            &down,
-            restarted,
-            own(idle(101)),
-            broken,
-        ),
-        (
-            "it runs: the server knows best",
-            &running,
-            restarted,
-            active(400),
-            whole,
-        ),
-        ("it runs here only", &running, restarted, idle(400), broken),
-        (
-            "another history",
-            &running,
-            heard(300),
-            own(another_history),
-            broken,
-        ),
+    let (none, broken) = (Past::default(), Resumption::Broken);
+    for (what, past, found, expected) in [
+        ("the server knows best", none, active(400), WHOLE),
+        ("it runs here only", none, idle(400), broken),
+        ("history", seen_at(300), own(another_history), broken),
     ] {
-        assert_eq!(judge(link, past, found), expected, "{what}");
+        assert_eq!(judge(&running, past, found), expected, "{what}");
     }
 }
 
 #[test]
 fn a_link_that_never_carried_anything_stands_where_its_slot_started() {
     let [fresh, _] = down_and_running();
-    let whole = Resumption::Whole { end: Lsn(500) };
-    assert_eq!(judge(&fresh, Past::default(), idle(100)), whole);
+    assert_eq!(judge(&fresh, Past::default(), idle(100)), WHOLE);
 }
 
 /// Where the store is sought, on a machine that has the address 10.0.0.1.
