@@ -89,7 +89,53 @@ pub(crate) const RULES: &[Rule] = &[
         ],
         good: &[&[("src/lib.rs", ""), ("README.md", ""), (".ci/run", "")]],
     },
+    Rule {
+        name: "each protocol rule that a comment names has a text",
+        check: numbered_rules,
+        bad: &[
+            &[("protocols/a/src/b.rs", "// (R3)\n")],
+            &[
+                ("protocols/a/src/b.rs", "/// R4 to R6.\n"),
+                ("protocols/a/src/rules.md", "## R4\n\n## R60\n"),
+            ],
+            &[
+                ("protocols/a/src/b.rs", "let a = 1; // (R3)\n"),
+                ("protocols/a/src/rules.md", "About R3.\n"),
+            ],
+        ],
+        good: &[
+            &[
+                ("protocols/a/src/b.rs", "//! Why (R3, R4).\nlet r = R5;\n"),
+                ("protocols/a/src/rules.md", "## R3\n"),
+                ("protocols/b/src/rules.md", "## R4\n"),
+            ],
+            &[("src/b.rs", "// R3\n")],
+        ],
+    },
 ];
+
+/// In whichever of the protocols' pages of rules.
+fn numbered_rules(tree: &Tree) -> Vec<String> {
+    let pages = tree
+        .iter()
+        .filter(|(path, _)| path.starts_with("protocols/") && path.ends_with("/rules.md"));
+    let known: BTreeSet<&str> = pages
+        .flat_map(|(_, text)| text.lines())
+        .filter_map(|line| line.strip_prefix("## "))
+        .collect();
+    let is_rule = |word: &&str| {
+        word.strip_prefix('R').is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+        })
+    };
+    each_line(tree, |path, line| {
+        let is_source = path.starts_with("protocols/") && has_extension(path, "rs");
+        let (_, comment) = line.split_once("//").filter(|_| is_source)?;
+        let mut words = comment.split(|letter: char| !letter.is_alphanumeric());
+        let unknown = words.find(|word| is_rule(word) && !known.contains(word))?;
+        Some(format!("`{unknown}` is in no rules.md"))
+    })
+}
 
 fn long_files(tree: &Tree) -> Vec<String> {
     let production = |path: &str| {

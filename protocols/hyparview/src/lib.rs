@@ -13,6 +13,10 @@ mod settings;
 mod state;
 mod wire;
 
+/// The rules that comments name by their numbers.
+#[doc = include_str!("rules.md")]
+pub mod rules {}
+
 pub use address::Address;
 pub use behaviour::{Behaviour, Event, SetupError};
 pub use carrier::FRAME_BYTES_MAX;

@@ -13,6 +13,10 @@ mod state;
 mod totals;
 mod wire;
 
+/// The rules that comments name by their numbers.
+#[doc = include_str!("rules.md")]
+pub mod rules {}
+
 pub use behaviour::{Behaviour, BroadcastError, Event, SetupError};
 pub use config::{Config, ConfigError, Keep, Trees};
 pub use counters::Counters;
