@@ -1,6 +1,6 @@
 //! The JSON of the HTTP API, shared by the server and the commands that read it.
 //!
-//! Field names are a contract (see the interface section of ARCHITECTURE.md): scripts rely on them.
+//! Field names are a contract (a change is listed in CHANGELOG.md): scripts rely on them.
 //! Sites and numbers of operations are strings.
 
 pub(crate) mod digits;

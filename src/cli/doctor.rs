@@ -32,6 +32,9 @@ Exit code: 0 ok, 1 warning, 2 critical, 3 unknown.";
 pub(super) struct Args {
     /// The server to check; without it the running node and its store
     #[arg(value_name = "URL")]
+    server: Option<String>,
+    /// The same, named as in the other commands
+    #[arg(long, value_name = "URL", hide = true, conflicts_with = "server")]
     postgres: Option<String>,
     /// Print only the SQL that mends what was found, for psql
     #[arg(long, conflicts_with = "output")]
@@ -41,7 +44,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let findings = match &args.postgres {
+    let findings = match args.server.as_ref().or(args.postgres.as_ref()) {
         Some(url) => {
             let url = url.parse().map_err(anyhow::Error::msg)?;
             examine_server(url, Requirements::default())?

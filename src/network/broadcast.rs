@@ -35,7 +35,14 @@ impl EventLoop {
                 tracing::debug!(%peer, %what, "peer misbehaved");
                 self.counters.count(Counter::Misbehaved);
             }
-            other => tracing::debug!(event = ?other, "broadcast event of no consequence"),
+            // The next exchange of positions asks whoever has it.
+            plumtree::Event::Missing { id } => {
+                tracing::debug!(?id, "a broadcast was announced and did not come");
+            }
+            // Links of the data plane do not follow the tree.
+            plumtree::Event::LinkChanged { peer, link } => {
+                tracing::debug!(%peer, ?link, "a link of the tree changed");
+            }
         }
     }
 }

@@ -2,6 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What the protocols between nodes count since start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProtocolCounters {
+    /// HyParView's.
+    pub overlay: hyparview::Counters,
+    /// Plumtree's.
+    pub broadcast: plumtree::Counters,
+}
+
 /// One thing that is counted since start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(usize)]

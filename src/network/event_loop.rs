@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Counter, Counters, Event, Overlay, Settings,
+    Counter, Counters, Event, Overlay, ProtocolCounters, Settings,
     behaviour::Behaviour,
     handle::Command,
     inbound::InboundFailures,
@@ -56,6 +56,7 @@ pub(super) struct EventLoop {
     pub(super) runs: Arc<Mutex<Runs>>,
     pub(super) counters: Arc<Counters>,
     pub(super) overlay: watch::Sender<Overlay>,
+    pub(super) protocols: watch::Sender<ProtocolCounters>,
     pub(super) listening: watch::Sender<Vec<Multiaddr>>,
     pub(super) inbound_failures: InboundFailures,
     pub(super) rng: SmallRng,
@@ -92,6 +93,7 @@ impl EventLoop {
             runs: Arc::default(),
             counters,
             overlay: watch::Sender::default(),
+            protocols: watch::Sender::default(),
             listening: watch::Sender::default(),
             inbound_failures: InboundFailures::default(),
             rng: rand::make_rng::<SmallRng>(),

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Counters, Other, Overlay, REQUEST_BYTES_MAX, neighbors::name, requests::Answer, runs::Runs,
+    Counters, Other, Overlay, ProtocolCounters, REQUEST_BYTES_MAX, neighbors::name,
+    requests::Answer, runs::Runs,
 };
 use crate::identity::{NodeName, Run};
 
@@ -79,6 +80,7 @@ pub struct Handle {
     pub(super) name: NodeName,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) overlay: watch::Receiver<Overlay>,
+    pub(super) protocols: watch::Receiver<ProtocolCounters>,
     pub(super) listening: watch::Receiver<Vec<Multiaddr>>,
     pub(super) counters: Arc<Counters>,
     pub(super) runs: Arc<Mutex<Runs>>,
@@ -166,6 +168,12 @@ impl Handle {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What happened in the protocols since start, as it was some seconds ago: for whoever cannot wait.
+    #[must_use]
+    pub fn protocol_counters(&self) -> ProtocolCounters {
+        *self.protocols.borrow()
     }
 
     /// What happened in the overlay protocol since start; `None` after the end.

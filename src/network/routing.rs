@@ -10,7 +10,7 @@ use libp2p::{
 use tokio::{sync::oneshot, task::JoinError};
 
 use super::{
-    Counter, Event, Neighbor, REPLY_BYTES_MAX, RequestError, address,
+    Counter, Event, Neighbor, ProtocolCounters, REPLY_BYTES_MAX, RequestError, address,
     behaviour::{BehaviourEvent, run_of},
     event_loop::{Done, EventLoop, unix_seconds},
     handle::Command,
@@ -152,7 +152,6 @@ impl EventLoop {
                 tracing::debug!(%peer, %what, "peer misbehaved");
                 self.counters.count(Counter::Misbehaved);
             }
-            other => tracing::debug!(event = ?other, "overlay event of no consequence"),
         }
     }
 
@@ -175,7 +174,12 @@ impl EventLoop {
     }
 
     pub(super) fn publish_overlay(&self) {
-        let passive = self.swarm.behaviour().overlay.passive_len();
+        let behaviour = self.swarm.behaviour();
+        self.protocols.send_replace(ProtocolCounters {
+            overlay: behaviour.overlay.counters(),
+            broadcast: behaviour.broadcast.counters(),
+        });
+        let passive = behaviour.overlay.passive_len();
         let overlay = Overlay {
             remembered: self.discovery.remembered().map(name).collect(),
             contacts: self.contacts.clone(),

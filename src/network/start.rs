@@ -134,6 +134,7 @@ pub async fn start(
         name: key::node_name(&keypair),
         commands: command_sender,
         overlay: event_loop.overlay(),
+        protocols: event_loop.protocols.subscribe(),
         listening: event_loop.listening(),
         runs: Arc::clone(&event_loop.runs),
         counters,

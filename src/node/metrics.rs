@@ -55,11 +55,7 @@ struct Totals {
 
 impl Collector for Totals {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        for counter in Counter::ALL {
-            let value = self.network.counters().get(counter);
-            let name = format!("network_{}", counter.name());
-            plain(&mut encoder, &name, "Counted by the network", value)?;
-        }
+        self.encode_network(&mut encoder)?;
         let renewals = self.status.borrow().store.renewals.len();
         plain(
             &mut encoder,
@@ -120,6 +116,26 @@ impl Collector for Totals {
         for (code, count) in &totals.refused {
             let labels = [("code", code.as_str())];
             ConstCounter::new(*count).encode(refused.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Totals {
+    fn encode_network(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for counter in Counter::ALL {
+            let value = self.network.counters().get(counter);
+            let name = format!("network_{}", counter.name());
+            plain(encoder, &name, "Counted by the network", value)?;
+        }
+        let protocols = self.network.protocol_counters();
+        for (name, value) in protocols.overlay.named() {
+            let help = "Counted by the overlay's protocol, HyParView";
+            plain(encoder, &format!("overlay_{name}"), help, value)?;
+        }
+        for (name, value) in protocols.broadcast.named() {
+            let help = "Counted by the broadcast's protocol, Plumtree";
+            plain(encoder, &format!("broadcast_{name}"), help, value)?;
         }
         Ok(())
     }

@@ -90,7 +90,7 @@ pub(crate) fn password() -> String {
 
 /// Serialises those who change the grants: two at once would fail with "tuple concurrently updated".
 /// In the two-key space, beside the store's locks.
-const GRANT_LOCK: &str = "select pg_advisory_xact_lock(1398030676, 0)";
+const GRANT_LOCK: &str = "select pg_advisory_xact_lock(1398030676, 2)";
 
 /// Makes the group role that holds what every link's role may do in this database.
 ///

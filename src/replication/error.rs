@@ -124,6 +124,9 @@ pub enum Error {
     /// A defect of ours ended the step.
     #[error("the step ended unexpectedly: {0}")]
     Panicked(String),
+    /// This node is stopping, and with it what was under way.
+    #[error("the node is stopping")]
+    Stopping,
     /// A time limit passed.
     #[error("{0} took too long")]
     Timeout(&'static str),
@@ -159,6 +162,7 @@ impl Error {
             | Self::UnexpectedReply
             | Self::Behind(_)
             | Self::Panicked(_)
+            | Self::Stopping
             | Self::Timeout(_) => return None,
         };
         Some(cure.to_owned())
@@ -194,6 +198,7 @@ impl Error {
             | Self::Transport(_)
             | Self::UnexpectedReply
             | Self::Panicked(_)
+            | Self::Stopping
             | Self::Timeout(_) => (200, 15_000),
         };
         let doubled = 2_u64

@@ -154,7 +154,7 @@ impl Publisher {
             made = &mut opening.task => match made {
                 Ok(Ok(offer)) => Reply::Opened(offer),
                 Ok(Err(error)) => refusal(&error),
-                Err(_) => Reply::refused(code::STOPPING, "the node is stopping"),
+                Err(_) => refusal(&Error::Stopping),
             },
             () = self.news(peer, opening.told.as_deref()) => {
                 opening.told = self.waiting_for(peer);
@@ -218,7 +218,7 @@ impl Publisher {
         let stopped = self.shared.cancel.clone();
         let task = tokio::spawn(async move {
             tokio::select! {
-                () = stopped.cancelled() => Err(Error::Timeout("the life of this node")),
+                () = stopped.cancelled() => Err(Error::Stopping),
                 made = publisher.make(&peer, site, &comment) => made,
             }
         });
@@ -509,6 +509,7 @@ fn refusal(error: &Error) -> Reply {
     let code = match error {
         Error::StoreUnreachable(_) | Error::StoreNotReady(_) => code::STORE_DOWN,
         Error::Timeout(_) => code::BUSY,
+        Error::Stopping => code::STOPPING,
         Error::Secluded { .. } => code::LOOPBACK_ONLY,
         Error::Store { .. }
         | Error::Publisher { .. }

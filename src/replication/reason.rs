@@ -70,7 +70,7 @@ impl Reason {
                 (LinkState::Down, None)
             }
             Error::UnexpectedReply => (LinkState::Refused, Some(Side::Peer)),
-            Error::Panicked(_) => (LinkState::Down, Some(Side::Here)),
+            Error::Panicked(_) | Error::Stopping => (LinkState::Down, Some(Side::Here)),
         };
         Self {
             state,

@@ -381,7 +381,7 @@ async fn doctor_examines_a_server_and_ends_with_the_code_of_its_worst_finding() 
         let (url, file) = (by_password.clone(), folder.join(password));
         std::fs::write(&file, password).unwrap();
         tokio::task::spawn_blocking(move || {
-            let output = starling(&["doctor", &url, "-o", "json"])
+            let output = starling(&["doctor", "--postgres", &url, "-o", "json"])
                 .env("STARLING_STORE__PASSWORD_FILE", file)
                 .env("STARLING_STORE__PG_LISTEN", "127.0.0.1:7432")
                 .output()

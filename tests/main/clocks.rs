@@ -154,6 +154,15 @@ fn is_told(right: &Node, wrong: &Node) {
     assert!(metrics.lines().any(is_counted), "{metrics}");
 }
 
+/// What the protocols between nodes count is read every ten seconds.
+fn has_counted(node: &Node, name: &str) -> bool {
+    let start = format!("starling_{name}_total{{");
+    let (_, metrics) = http(node, "/metrics");
+    metrics
+        .lines()
+        .any(|line| line.starts_with(&start) && !line.ends_with("} 0"))
+}
+
 #[tokio::test]
 async fn nothing_is_taken_from_a_clock_that_is_ahead_until_it_is_set() {
     let root = tempfile::Builder::new()
@@ -194,6 +203,9 @@ async fn nothing_is_taken_from_a_clock_that_is_ahead_until_it_is_set() {
     assert!((offset(&a, &c) - 3_600_000.0).abs() < 5_000.0);
     assert!(offset(&a, &b).abs() < 500.0);
     is_told(&a, &c);
+    for name in ["overlay_frames_in", "broadcast_delivered"] {
+        eventually(name, async || has_counted(&a, name)).await;
+    }
 
     // Its clock is set: what it had to give arrives, nothing is lost, and what was stamped in the
     // future wins against what did not see it, but not against what did.

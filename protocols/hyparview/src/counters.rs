@@ -28,6 +28,36 @@ pub struct Counters {
     pub dial_failures: u64,
 }
 
+impl Counters {
+    /// Each with its name, for metrics.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 9] {
+        // All fields, so that none is forgotten.
+        let Self {
+            frames_in,
+            frames_out,
+            frames_refused,
+            frames_shed,
+            records_verified,
+            slow_peers,
+            misbehaved_peers,
+            dials,
+            dial_failures,
+        } = *self;
+        [
+            ("frames_in", frames_in),
+            ("frames_out", frames_out),
+            ("frames_refused", frames_refused),
+            ("frames_shed", frames_shed),
+            ("records_verified", records_verified),
+            ("slow_peers", slow_peers),
+            ("misbehaved_peers", misbehaved_peers),
+            ("dials", dials),
+            ("dial_failures", dial_failures),
+        ]
+    }
+}
+
 /// The live counters, shared with every connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {

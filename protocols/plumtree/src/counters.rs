@@ -21,3 +21,27 @@ pub struct Counters {
     /// Peers dropped because they broke the protocol.
     pub misbehaved_peers: u64,
 }
+
+impl Counters {
+    /// Each with its name, for metrics: the machine's first.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        // All fields, so that none is forgotten.
+        let Self {
+            machine,
+            frames_in,
+            frames_out,
+            frames_refused,
+            frames_shed,
+            slow_peers,
+            misbehaved_peers,
+        } = *self;
+        machine.named().into_iter().chain([
+            ("frames_in", frames_in),
+            ("frames_out", frames_out),
+            ("frames_refused", frames_refused),
+            ("frames_shed", frames_shed),
+            ("slow_peers", slow_peers),
+            ("misbehaved_peers", misbehaved_peers),
+        ])
+    }
+}

@@ -31,3 +31,40 @@ pub struct Totals {
     /// Messages refused: too long, too old, from a stranger, or of one origin too many.
     pub refused: u64,
 }
+
+impl Totals {
+    /// Each with its name, for metrics.
+    pub(crate) fn named(self) -> [(&'static str, u64); 13] {
+        // All fields, so that none is forgotten.
+        let Self {
+            delivered,
+            duplicates,
+            pushed,
+            served,
+            announcements,
+            announcement_batches,
+            grafts,
+            prunes,
+            digests,
+            optimised,
+            missing,
+            shed,
+            refused,
+        } = self;
+        [
+            ("delivered", delivered),
+            ("duplicates", duplicates),
+            ("pushed", pushed),
+            ("served", served),
+            ("announcements", announcements),
+            ("announcement_batches", announcement_batches),
+            ("grafts", grafts),
+            ("prunes", prunes),
+            ("digests", digests),
+            ("optimised", optimised),
+            ("missing", missing),
+            ("shed", shed),
+            ("refused", refused),
+        ]
+    }
+}

@@ -5,8 +5,9 @@ use libp2p::{Multiaddr, PeerId, identity::SigningError};
 use crate::{ConfigError, DownReason, Refusal};
 
 /// What the behaviour tells the application.
+///
+/// Whoever matches it names every kind, so that a new one is not swallowed.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Event {
     /// `peer` is a neighbour from now on; it says the same of us.
     NeighborUp {

@@ -5,8 +5,9 @@ use libp2p::PeerId;
 use crate::{ConfigError, Link, MessageId, Refusal, SealError};
 
 /// What the behaviour tells the application.
+///
+/// Whoever matches it names every kind, so that a new one is not swallowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Event {
     /// A message of another node, for the first and only time, and sealed by it.
     Received {
