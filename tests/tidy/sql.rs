@@ -46,6 +46,24 @@ pub(crate) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "what a statement returns names no row of a trigger: since version 18 it has rows of these names itself",
+        check: returned_rows,
+        bad: &[
+            &[(
+                "src/store/definitions/a.sql",
+                "$$ delete from crdv.a e returning e.b = new.b; $$\n",
+            )],
+            &[(
+                "src/store/definitions/a.sql",
+                "$$ for x in delete from crdv.a e\n  returning e.b,\n    old.b\n  loop $$\n",
+            )],
+        ],
+        good: &[&[(
+            "src/store/definitions/a.sql",
+            "$$ for x in delete from crdv.a e where e.b = new.b\n  returning e.b -- new.b\n  loop y := x = new.b; end loop; $$\n",
+        )]],
+    },
+    Rule {
         name: "SQL keywords are lower-case",
         check: sql_case,
         bad: &[
@@ -129,6 +147,31 @@ fn sql_case(tree: &Tree) -> Vec<String> {
             .find(|word| has_word(line, word))
             .map(|word| format!("`{word}`"))
     })
+}
+
+fn returned_rows(tree: &Tree) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in store_sql(tree) {
+        let code = without_literals(text, false);
+        let mut is_returned = false;
+        for (line, number) in code.split('\n').zip(1..) {
+            for word in
+                line.split_inclusive(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
+            {
+                match word.trim() {
+                    "returning" => is_returned = true,
+                    "new." | "old." if is_returned => {
+                        found.push(format!("{path}:{number}: `{word}`"))
+                    }
+                    // The list is over.
+                    "loop" | "into" => is_returned = false,
+                    word if word.ends_with(';') => is_returned = false,
+                    _ => {}
+                }
+            }
+        }
+    }
+    found
 }
 
 fn store_sql(tree: &Tree) -> impl Iterator<Item = (&String, &String)> {

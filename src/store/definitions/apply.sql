@@ -84,7 +84,7 @@ language plpgsql as $$
 declare
   brought_by bigint := coalesce(nullif(current_setting('crdv.via', true), '')::bigint, crdv.via());
   own_seq bigint;
-  gone_same boolean;
+  gone_site bigint;
   gone_met boolean;
   is_met boolean;
   is_new boolean;
@@ -150,16 +150,17 @@ begin
   -- An own row below the number that is named was replaced by one that is not visible yet. To delete
   -- it would be to wait for that commit, which deletes it anyway.
   own_seq := new.ctx_seqs[array_position(new.ctx_sites, crdv.own_site())];
-  for gone_same, gone_met in
+  -- (What is returned names no `new`: from version 18 on that may be the deleted row's own.)
+  for gone_site, gone_met in
     delete from crdv.element e
     where e.type = new.type and e.id::text = new.id::text and e.key::text = new.key::text
       and (e.site = new.site and e.seq < new.seq
            or crdv.holds(new.ctx_sites, new.ctx_seqs, e.site, e.seq)
               and (e.site <> crdv.own_site() or e.seq = own_seq))
-    returning e.site = new.site,
+    returning e.site,
       e.site = crdv.own_site() or crdv.holds(e.ctx_sites, e.ctx_seqs, crdv.own_site(), own_seq)
   loop
-    is_new := is_new or gone_same;
+    is_new := is_new or gone_site = new.site;
     is_met := is_met or gone_met;
   end loop;
   if is_new is not true then
