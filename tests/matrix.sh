@@ -195,14 +195,19 @@ number() {
 
 # run LABEL GROUP [OPTION...]: runs a group and adds a row to the table.
 run() {
-    local label=$1 group=$2 log summary total passed failed started status=0
+    local label=$1 group=$2 filter log summary total passed failed started status=0
     shift 2
+    filter=${tests[$group]}
+    # The packages of the npm registry have no pg_dump, and an older one does not dump a newer server.
+    if [[ -n ${STARLING_PG_BIN:-} && ! -x $STARLING_PG_BIN/pg_dump ]]; then
+        filter="($filter) - test(a_dump_that_is_restored_in_place)"
+    fi
     log=$results/$label-$group.log
     total=$(cargo nextest list --locked --test main --message-format oneline \
-        -E "${tests[$group]}" "$@" 2>/dev/null | grep -c . || true)
+        -E "$filter" "$@" 2>/dev/null | grep -c . || true)
     say "$label, $group: $total tests"
     started=$SECONDS
-    cargo nextest run --locked --test main --no-tests pass --color never -E "${tests[$group]}" "$@" \
+    cargo nextest run --locked --test main --no-tests pass --color never -E "$filter" "$@" \
         >"$log" 2>&1 </dev/null || status=$?
     summary=$(grep -E '^ *Summary \[' "$log" | tail -n 1 || true)
     passed=$(number "$summary" passed)
