@@ -28,8 +28,8 @@ declare -rA checksum=(
 readonly groups=(store links postgres cluster mixed)
 declare -rA tests=(
     [store]='test(/^store::/)'
-    [links]='test(/^(replication|replication_crash|restore|clocks|chaos|versions|senders|exhausted|privileges)::/)
-        + test(/^hostile::(no_setting|a_link|what_forbids)/)
+    [links]='(test(/^(replication|replication_crash|restore|clocks|chaos|versions|senders|exhausted|privileges)::/)
+        + test(/^hostile::(no_setting|a_link|what_forbids)/))
         - test(/^chaos::steered::/)'
     [postgres]='test(/^postgres/)'
     [cluster]='test(/^cluster::/)'
