@@ -161,7 +161,7 @@ fn returned_rows(tree: &Tree) -> Vec<String> {
                 match word.trim() {
                     "returning" => is_returned = true,
                     "new." | "old." if is_returned => {
-                        found.push(format!("{path}:{number}: `{word}`"))
+                        found.push(format!("{path}:{number}: `{word}`"));
                     }
                     // The list is over.
                     "loop" | "into" => is_returned = false,
