@@ -23,7 +23,7 @@ pub(crate) enum Excess {
     Bytes,
     /// Nobody streams from it.
     Inactive,
-    /// Another role streams from it: what that confirmed is passed over when the link goes on.
+    /// Another role streams from it, or has moved it: what that confirmed is passed over when the link goes on.
     Taken,
 }
 

@@ -82,7 +82,7 @@ impl fmt::Display for TeardownReason {
             Self::Clock => "the publisher's clock is ahead",
             Self::Bounds(Excess::Lost) => "the server let its WAL go",
             Self::Bounds(Excess::Bytes) => "it held back too much WAL",
-            Self::Bounds(Excess::Taken) => "another role streamed from its slot",
+            Self::Bounds(Excess::Taken) => "another role used its slot",
             Self::Bounds(Excess::Inactive) => "nobody streamed from it for too long",
             Self::Leaving => "this node leaves",
         })

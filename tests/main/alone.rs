@@ -20,13 +20,18 @@ const LOCAL: &[&str] = &[
     "off",
 ];
 
-#[tokio::test]
-async fn a_node_that_lost_its_only_neighbour_warns_until_it_is_gone_for_good() {
-    let root = tempfile::Builder::new()
+/// For the nodes of a test: servers of another user than root have to get through it.
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new()
         .prefix("starling-test-")
         .permissions(std::fs::Permissions::from_mode(0o755))
         .tempdir()
-        .unwrap();
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_node_that_lost_its_only_neighbour_warns_until_it_is_gone_for_good() {
+    let root = folder();
     let kept = Node::start(&root.path().join("kept"), LOCAL);
     let (code, text, _) = kept.run(&["status"]);
     assert_eq!(code, 0, "alone by choice: {text}");
@@ -65,11 +70,7 @@ async fn a_node_that_lost_its_only_neighbour_warns_until_it_is_gone_for_good() {
 /// It was to join others, and they were to have what it wrote.
 #[tokio::test]
 async fn a_node_that_never_reached_its_contact_does_not_leave_with_what_only_it_has() {
-    let root = tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap();
+    let root = folder();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = nobody.local_addr().unwrap().port();
     drop(nobody);
@@ -91,11 +92,7 @@ async fn a_node_that_never_reached_its_contact_does_not_leave_with_what_only_it_
 /// What has never had a store knows nothing of anybody's: nobody waits for its answer, and nobody misses it.
 #[tokio::test]
 async fn a_node_that_never_had_a_store_is_in_nobodys_way() {
-    let root = tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap();
+    let root = folder();
     let first = Node::start(&root.path().join("first"), LOCAL);
     let contact = first.bootstrap();
     let join = [LOCAL, &["--bootstrap", contact.as_str()]].concat();

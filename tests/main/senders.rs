@@ -139,18 +139,8 @@ async fn a_slot_that_somebody_else_streams_from_is_given_up() {
     let cluster = Cluster::start(2).await;
     cluster.link(0, 1);
     cluster.await_linked(0, 1).await;
-    let (publisher, subscriber) = (&cluster.nodes[0], &cluster.nodes[1]);
-    let slot = publisher
-        .text("select string_agg(slot_name, '') from pg_replication_slots")
-        .await;
-    let worker = "select pid from pg_stat_subscription where pid is not null";
-    let worker = Pid::from_raw(subscriber.text(worker).await.parse().unwrap());
-    kill(worker, Signal::SIGSTOP).unwrap();
-    let end = format!(
-        "select pg_terminate_backend({})",
-        publisher.text(SENDER).await
-    );
-    publisher.run(&end).await;
+    let publisher = &cluster.nodes[0];
+    let (slot, worker) = free_slot(&cluster).await;
     let publications = format!("publication_names={slot}");
     let thief = Command::new(client_program("pg_recvlogical"))
         .args([
@@ -186,18 +176,8 @@ async fn a_slot_that_was_moved_by_hand_is_given_up() {
     let cluster = Cluster::start(2).await;
     cluster.link(0, 1);
     cluster.await_linked(0, 1).await;
-    let (publisher, subscriber) = (&cluster.nodes[0], &cluster.nodes[1]);
-    let slot = publisher
-        .text("select string_agg(slot_name, '') from pg_replication_slots")
-        .await;
-    let worker = "select pid from pg_stat_subscription where pid is not null";
-    let worker = Pid::from_raw(subscriber.text(worker).await.parse().unwrap());
-    kill(worker, Signal::SIGSTOP).unwrap();
-    let end = format!(
-        "select pg_terminate_backend({})",
-        publisher.text(SENDER).await
-    );
-    publisher.run(&end).await;
+    let publisher = &cluster.nodes[0];
+    let (slot, worker) = free_slot(&cluster).await;
     until("the publisher sees that nobody streams", || async {
         let links = publisher.engine().links();
         let is_idle = |link: &LinkStatus| {
@@ -216,6 +196,23 @@ async fn a_slot_that_was_moved_by_hand_is_given_up() {
     let has = "select count(*) from crdv.element where id = 's'";
     cluster.await_text(1, has, "1").await;
     cluster.stop().await;
+}
+
+/// Ends the sender of the only link, whose worker is stopped and does not come back: its slot, and the worker.
+async fn free_slot(cluster: &Cluster) -> (String, Pid) {
+    let (publisher, subscriber) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let slot = publisher
+        .text("select string_agg(slot_name, '') from pg_replication_slots")
+        .await;
+    let worker = "select pid from pg_stat_subscription where pid is not null";
+    let worker = Pid::from_raw(subscriber.text(worker).await.parse().unwrap());
+    kill(worker, Signal::SIGSTOP).unwrap();
+    let end = format!(
+        "select pg_terminate_backend({})",
+        publisher.text(SENDER).await
+    );
+    publisher.run(&end).await;
+    (slot, worker)
 }
 
 /// Ends with the test, however that ends.

@@ -90,7 +90,7 @@ impl<T: Transport> Executor<T> {
             }
             Step::Unpublish { link, why } => {
                 if why == TeardownReason::Bounds(Excess::Taken) {
-                    tracing::warn!(%link, "another role streams from the slot of a link: the link is made anew");
+                    tracing::warn!(%link, "another role uses the slot of a link: the link is made anew");
                 }
                 tracing::info!(%link, %why, "dropping a publication");
                 timeout(STEP_LIMIT, self.publisher.unpublish(link))
