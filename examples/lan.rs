@@ -20,7 +20,7 @@ async fn main() -> anyhow::Result<()> {
     );
     std::fs::create_dir_all(&dir)?;
     let key = network::identity(&dir)?;
-    println!("I am {}", network::node_name(&key));
+    println!("I am {}", network::node_id(&key));
 
     let mut settings = Settings::new("lan-example", dir);
     settings.listen = vec!["/ip4/0.0.0.0/tcp/0".parse()?];

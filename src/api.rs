@@ -8,12 +8,14 @@ pub(crate) mod digits;
 mod app_role;
 mod leave;
 
-use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
+use std::{path::PathBuf, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 pub use app_role::{AppRole, AppRoleRequest, AppRoleState, NewAppRole};
 pub use leave::{LeaveReport, LeaveRequest, LostOperations};
+
+use crate::vector::Vector;
 
 /// What a node says of itself: `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,8 +35,8 @@ pub struct Status {
     /// Its data links, both directions.
     pub links: Vec<LinkStatus>,
     /// Checkpoint per site: everything of that site up to the number is here.
-    #[serde(with = "digits::map")]
-    pub vector: BTreeMap<String, i64>,
+    #[serde(with = "digits::vector")]
+    pub vector: Vector,
     /// What is wrong with the store's server.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -462,8 +464,8 @@ pub struct NodeInfo {
     /// `host:port` of its store as it advertises it, without credentials.
     pub store: String,
     /// Its checkpoint vector when last heard of.
-    #[serde(with = "digits::map")]
-    pub vector: BTreeMap<String, i64>,
+    #[serde(with = "digits::vector")]
+    pub vector: Vector,
     /// Its neighbours' PeerIds when last heard of.
     pub neighbors: Vec<String>,
     /// When its newest word reached us, RFC 3339 UTC.

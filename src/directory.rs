@@ -2,7 +2,7 @@
 //!
 //! A pure state machine: it takes the time and messages and gives messages and views; sending is
 //! the node's work. Each node speaks for itself with a [`NodeRecord`] that carries the start of
-//! its life (`incarnation`) and a `counter`; of two records of one node the greater pair wins
+//! its start (`incarnation`) and a `counter`; of two records of one node the greater pair wins
 //! everywhere, so that any order of any messages, lost and repeated ones included, ends in the
 //! same directory at all nodes.
 //!
@@ -24,10 +24,10 @@ use std::{
     time::Duration,
 };
 
-pub use gossip::{Gossip, Pulse, Rumor};
+pub use gossip::{Gossip, Held, Pulse, Rumor};
 pub use record::{Announcement, NodeRecord};
 
-use crate::identity::{NodeName, Run, Site, Start};
+use crate::identity::{Incarnation, NodeId, Run, Site, Start};
 use entry::Entry;
 use gossip::Peer;
 
@@ -76,14 +76,14 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct Directory {
     settings: Settings,
-    /// Names this run of the directory, so that a neighbour's acknowledgements of an earlier one
-    /// are not taken for acknowledgements of this.
-    life: u64,
+    /// Ours, so that a neighbour's acknowledgements of an earlier one are not taken for acknowledgements
+    /// of this.
+    run: Run,
     me: NodeRecord,
     beat: u64,
     /// Everyone but ourselves.
-    others: BTreeMap<NodeName, Entry>,
-    peers: BTreeMap<NodeName, Peer>,
+    others: BTreeMap<NodeId, Entry>,
+    peers: BTreeMap<NodeId, Peer>,
     /// Counts changes here; what a neighbour lacks is what changed after the number it named.
     revision: u64,
     /// Revision at which our own record last changed.
@@ -96,15 +96,14 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// A directory that knows only ourselves. `incarnation` is the wall clock at start in
-    /// milliseconds; should the clock have been set back since an earlier life, the first
-    /// neighbour that remembers that life makes us take a greater one.
+    /// A directory that knows only ourselves. Should the clock have been set back since an earlier
+    /// start, the first neighbour that remembers that start makes us take a greater incarnation.
     #[must_use]
-    pub fn new(me: NodeName, incarnation: u64, run: Run, settings: Settings) -> Self {
+    pub fn new(me: NodeId, incarnation: Incarnation, run: Run, settings: Settings) -> Self {
         Self {
             settings,
-            life: run.get(),
-            me: NodeRecord::blank(me, incarnation.min(record::ORDER_MAX), run),
+            run,
+            me: NodeRecord::blank(me, incarnation.min(record::INCARNATION_MAX), run),
             beat: 0,
             others: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -145,7 +144,7 @@ impl Directory {
         }
     }
 
-    /// We stop, and come back in another life: our last word in this one.
+    /// We stop, and come back in another run: our last word in this one.
     pub fn stop(&mut self) {
         if !self.me.stopped {
             self.me.stopped = true;
@@ -157,7 +156,7 @@ impl Directory {
     /// Declares a member gone for good. Its store's site stays evicted even if the node speaks
     /// again; a return under a new site is a new member. `false` if the node is not known, is
     /// ourselves, or was evicted before.
-    pub fn evict(&mut self, node: &NodeName) -> bool {
+    pub fn evict(&mut self, node: &NodeId) -> bool {
         let revision = self.revision + 1;
         match self.others.get_mut(node) {
             Some(entry) if !entry.record.evicted => {
@@ -202,7 +201,7 @@ impl Directory {
 
     /// What `node` last said; ourselves included.
     #[must_use]
-    pub fn record(&self, node: &NodeName) -> Option<&NodeRecord> {
+    pub fn record(&self, node: &NodeId) -> Option<&NodeRecord> {
         if *node == self.me.node {
             return Some(&self.me);
         }
@@ -211,7 +210,7 @@ impl Directory {
 
     /// The node whose store has `site`.
     #[must_use]
-    pub fn node_of(&self, site: Site) -> Option<&NodeName> {
+    pub fn node_of(&self, site: Site) -> Option<&NodeId> {
         std::iter::once(&self.me)
             .chain(self.others.values().map(|entry| &entry.record))
             .filter(|record| record.site == Some(site))
@@ -229,7 +228,7 @@ impl Directory {
 
     /// Nodes that are members no more: they left or were evicted.
     #[must_use]
-    pub fn departed(&self) -> BTreeSet<NodeName> {
+    pub fn departed(&self) -> BTreeSet<NodeId> {
         self.others
             .iter()
             .filter(|(_, entry)| entry.record.left || entry.record.evicted)

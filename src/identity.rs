@@ -1,16 +1,77 @@
 //! Who a node is, in words that neither libp2p nor PostgreSQL own.
 
 use std::fmt;
+use std::str::FromStr;
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// A node's PeerId in its text form. The data plane names peers by it and never sees libp2p.
+/// Who a node is: its PeerId in base58. The data plane names peers by it and never sees libp2p.
+///
+/// Checked once, where it comes in: letters and digits, and a bounded number of them, so that it needs no
+/// quoting in SQL, JSON or a file's name. Whether anybody bears it is for the network to find out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NodeName(pub String);
+#[serde(into = "String", try_from = "String")]
+pub struct NodeId(String);
 
-impl fmt::Display for NodeName {
+/// The longest id, in bytes. A PeerId of an Ed25519 key has 52.
+const NODE_ID_BYTES_MAX: usize = 64;
+
+/// A text that is no [`NodeId`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not the id of a node: 1 to {NODE_ID_BYTES_MAX} letters and digits, such as 12D3KooW..."
+)]
+pub struct InvalidNodeId(String);
+
+impl NodeId {
+    /// The id whose digits libp2p has written.
+    pub(crate) fn from_base58(peer_id: String) -> Self {
+        debug_assert!(Self::is_id(&peer_id), "{peer_id}");
+        Self(peer_id)
+    }
+
+    fn is_id(text: &str) -> bool {
+        // Wider than base58 by four letters: what must hold is that no quoting is needed.
+        (1..=NODE_ID_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    }
+
+    /// The id as people and messages write it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for NodeId {
+    type Error = InvalidNodeId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if Self::is_id(&text) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidNodeId(text))
+        }
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = InvalidNodeId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<NodeId> for String {
+    fn from(id: NodeId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -27,9 +88,9 @@ impl Site {
     /// Two stores share a site only if the first 63 bits of two SHA-256 digests agree; zero, which
     /// in `via` means "written here", is never returned.
     #[must_use]
-    pub fn derive(node: &NodeName, incarnation: i64) -> Self {
+    pub fn derive(node: &NodeId, incarnation: i64) -> Self {
         let mut hash = Sha256::new();
-        hash.update(node.0.as_bytes());
+        hash.update(node.as_str().as_bytes());
         hash.update(incarnation.to_be_bytes());
         let digest = hash.finalize();
         let mut bytes = [0; 8];
@@ -46,6 +107,34 @@ impl Site {
     /// The number as the store holds it.
     #[must_use]
     pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// Orders the starts of one node for its peers: the wall clock at its start, in Unix milliseconds. Drawn once
+/// in each process; the overlay, the broadcasts and the directory all say the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Incarnation(u64);
+
+impl Incarnation {
+    /// That of a process that starts now.
+    #[must_use]
+    pub fn now() -> Self {
+        // A clock before 1970 gives the lowest, one in the far future the greatest.
+        let since = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+        Self(u64::try_from(since).unwrap_or(u64::MAX))
+    }
+
+    /// One that a peer names.
+    #[must_use]
+    pub const fn new(milliseconds: u64) -> Self {
+        Self(milliseconds)
+    }
+
+    /// Unix milliseconds, by the node's own clock.
+    #[must_use]
+    pub fn get(self) -> u64 {
         self.0
     }
 }
@@ -159,7 +248,7 @@ impl fmt::Display for Site {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lineage, NodeName, RUNS_MAX, Run, Site, Start};
+    use super::{Lineage, NodeId, RUNS_MAX, Run, Site, Start};
 
     #[test]
     fn a_copy_of_a_lineage_lacks_the_starts_after_it() {
@@ -206,12 +295,27 @@ mod tests {
 
     #[test]
     fn a_site_depends_on_both_parts_and_is_stable() {
-        let a = NodeName("a".to_owned());
-        let b = NodeName("b".to_owned());
+        let a = "a".parse::<NodeId>().unwrap();
+        let b = "b".parse::<NodeId>().unwrap();
         assert_eq!(Site::derive(&a, 1), Site::derive(&a, 1));
         assert_ne!(Site::derive(&a, 1), Site::derive(&a, 2));
         assert_ne!(Site::derive(&a, 1), Site::derive(&b, 1));
         assert!(Site::derive(&a, 1).get() > 0);
+    }
+
+    #[test]
+    fn an_id_is_checked_where_it_comes_in() {
+        for id in ["a", "12D3KooWQ1zY9UCbwmRW9CMVLBLvDVPPX3Csj7HVvpKhVG9yQqYV"] {
+            assert_eq!(id.parse::<NodeId>().unwrap().as_str(), id);
+            let json = serde_json::to_string(id).unwrap();
+            assert_eq!(serde_json::from_str::<NodeId>(&json).unwrap().as_str(), id);
+        }
+        let long = "a".repeat(65);
+        for bad in ["", "node-1", "o'peer", "node 1", &long] {
+            assert!(bad.parse::<NodeId>().is_err(), "{bad}");
+            let json = serde_json::to_string(bad).unwrap();
+            assert!(serde_json::from_str::<NodeId>(&json).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -16,3 +16,4 @@ pub mod postgres;
 pub mod replication;
 pub mod store;
 pub mod telemetry;
+pub mod vector;

@@ -32,7 +32,7 @@ pub use broadcast::BROADCAST_BYTES_MAX;
 pub use codec::{REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 pub use counters::{Counter, Counters, ProtocolCounters};
 pub use handle::{Handle, RequestError};
-pub use key::{FILE_NAME as IDENTITY_FILE_NAME, KeyError, identity, node_name};
+pub use key::{FILE_NAME as IDENTITY_FILE_NAME, KeyError, identity, node_id};
 pub use libp2p::{Multiaddr, identity::Keypair};
 pub use neighbors::{Contact, Failure, Neighbor, Overlay};
 pub use outbox::Event;

@@ -38,7 +38,12 @@ use self::{
     runtime_file::RuntimeFile,
     store_record::StoreRecord,
 };
-use crate::{config::Config, http, identity::Run, network};
+use crate::{
+    config::Config,
+    http,
+    identity::{Incarnation, Run},
+    network,
+};
 
 /// Commands of the HTTP API waiting for the loop; more are answered with 503.
 const COMMANDS_MAX: usize = 8;
@@ -69,19 +74,23 @@ pub async fn run(
     // this node while its store comes up, then the store.
     let data = DataDir::open(&config.node.data_dir)?;
     let key = network::identity(data.path())?;
-    let me = network::node_name(&key);
+    let me = network::node_id(&key);
     let token = http::Token::open(data.path())
         .with_context(|| format!("cannot open http.token in {}", data.path().display()))?;
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr().context("http address")?;
-    let run = Run::draw();
-    let settings = network_settings(&config, data.path(), run)?;
+    let (incarnation, run) = (Incarnation::now(), Run::draw());
+    let settings = network::Settings {
+        incarnation,
+        run,
+        ..network_settings(&config, data.path())?
+    };
     let (network, events) = network::start(settings, key).await?;
     info!(peer = %me, %run, cluster = %config.node.cluster, name = %config.node.name, "node starting");
 
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
     let roles = AppRoles::open(data.path(), &me, &config.node.cluster);
-    let mut core = Core::new(config.clone(), me, run, network.clone(), roles);
+    let mut core = Core::new(config.clone(), me, incarnation, run, network.clone(), roles);
     if let Some(record) = StoreRecord::read(data.path()) {
         core.board.remember(record.site);
     }
@@ -127,13 +136,8 @@ pub async fn run(
     ended
 }
 
-fn network_settings(
-    config: &Config,
-    data_dir: &Path,
-    run: Run,
-) -> anyhow::Result<network::Settings> {
+fn network_settings(config: &Config, data_dir: &Path) -> anyhow::Result<network::Settings> {
     let mut settings = network::Settings::new(config.node.cluster.clone(), data_dir);
-    settings.run = run;
     settings.listen.clone_from(&config.network.listen);
     settings.bootstrap.clone_from(&config.network.bootstrap);
     settings.external.clone_from(&config.network.external);

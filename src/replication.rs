@@ -54,6 +54,7 @@ mod settings;
 mod shared;
 mod status;
 mod subscriber;
+mod vectors;
 mod witness;
 
 pub use catch_up::Progress;
@@ -69,14 +70,14 @@ pub use protocol::{Reply, Request};
 pub use settings::{Advertise, Settings};
 pub use witness::{Confirmation, Members};
 
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 
 /// Carries requests to the controllers of peers.
 pub trait Transport: std::fmt::Debug + Send + Sync + 'static {
     /// Asks `peer` and waits for its answer. May take as long as it likes; the caller has a limit.
     fn request(
         &self,
-        peer: &NodeName,
+        peer: &NodeId,
         request: Request,
     ) -> impl Future<Output = Result<Reply, TransportError>> + Send;
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use starling::identity::NodeName;
+use starling::identity::NodeId;
 use starling::postgres::{self, PrivateConfig, PrivateServer};
 use starling::store::{self, SearchPath};
 use tempfile::TempDir;
@@ -64,7 +64,7 @@ impl Server {
         let store = self.create(format!("store_{elements}"), elements, "").await;
         let mut client = store.client().await;
         store::install(&mut client).await.unwrap();
-        let node = NodeName("benchmark".to_owned());
+        let node = "benchmark".parse::<NodeId>().unwrap();
         store::identify(&mut client, &node, "benchmark")
             .await
             .unwrap();

@@ -16,7 +16,7 @@ use std::{
 
 use simulation::{Graph, NodeId};
 use starling::{
-    identity::NodeName,
+    identity,
     network::{self, Counter, Event, Handle, Multiaddr, Overlay, Settings},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,7 +34,7 @@ pub(crate) struct Real {
     overlay: hyparview::Config,
     start: Instant,
     nodes: BTreeMap<NodeId, Node>,
-    names: BTreeMap<NodeName, NodeId>,
+    names: BTreeMap<identity::NodeId, NodeId>,
     log: Arc<Mutex<Log>>,
     said: Tag,
 }
@@ -65,7 +65,7 @@ enum Order {
 
 /// What a node says of itself once it listens.
 struct Started {
-    name: NodeName,
+    name: identity::NodeId,
     address: Multiaddr,
     overlay: watch::Receiver<Overlay>,
 }
@@ -247,7 +247,7 @@ impl Life {
         let keypair = network::identity(&settings.data_dir).expect("an identity");
         let (handle, mut events) = network::start(settings, keypair).await.expect("a network");
         let word = Started {
-            name: handle.name().clone(),
+            name: handle.node_id().clone(),
             address: handle.listen_addresses()[0].clone(),
             overlay: handle.overlay(),
         };

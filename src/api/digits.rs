@@ -31,53 +31,56 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     Digits::deserialize(deserializer)?.value()
 }
 
-/// The same for maps of such numbers.
-pub(crate) mod map {
+/// The same for the numbers of a vector.
+pub(crate) mod vector {
     use std::collections::BTreeMap;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
     use super::Digits;
+    use crate::{
+        identity::Site,
+        vector::{Seq, Vector},
+    };
 
     /// For `#[serde(with)]`.
     pub(crate) fn serialize<S: Serializer>(
-        values: &BTreeMap<String, i64>,
+        vector: &Vector,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(values.iter().map(|(key, value)| (key, value.to_string())))
+        serializer.collect_map(vector.iter().map(|(site, seq)| (site, seq.to_string())))
     }
 
     /// For `#[serde(with)]`.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<BTreeMap<String, i64>, D::Error> {
-        let values = BTreeMap::<String, Digits>::deserialize(deserializer)?;
-        let numbers = values
+    ) -> Result<Vector, D::Error> {
+        BTreeMap::<Site, Digits>::deserialize(deserializer)?
             .into_iter()
-            .map(|(key, value)| Ok((key, value.value()?)));
-        numbers.collect()
+            .map(|(site, seq)| Ok((site, Seq::new(seq.value()?))))
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde::{Deserialize, Serialize};
+
+    use crate::vector::{Vector, tests};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Numbers {
         #[serde(with = "super")]
         site: i64,
-        #[serde(with = "super::map")]
-        vector: BTreeMap<String, i64>,
+        #[serde(with = "super::vector")]
+        vector: Vector,
     }
 
     #[test]
     fn large_numbers_keep_their_digits_and_numbers_of_earlier_versions_are_read() {
         let numbers = Numbers {
             site: i64::MAX,
-            vector: BTreeMap::from([("7".to_owned(), i64::MAX - 1)]),
+            vector: tests::vector(&[(7, i64::MAX - 1)]),
         };
         let json = serde_json::to_string(&numbers).unwrap();
         let expected = r#"{"site":"9223372036854775807","vector":{"7":"9223372036854775806"}}"#;

@@ -430,7 +430,7 @@ mod tests {
             },
             members: MembersStatus::default(),
             links: Vec::new(),
-            vector: std::collections::BTreeMap::new(),
+            vector: crate::vector::Vector::default(),
             findings: Vec::new(),
             warnings: Vec::new(),
         }

@@ -9,7 +9,7 @@ use super::{
     output::{Format, print, print_json},
     settings::SettingFlags,
 };
-use crate::{identity::NodeName, network, node::runtime_file::RuntimeFile};
+use crate::{identity::NodeId, network, node::runtime_file::RuntimeFile};
 
 /// Print the node's PeerId and site; create the identity if there is none
 ///
@@ -29,7 +29,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A file of an older identity speaks of another site.
     let site = RuntimeFile::read(&data_dir)
         .with_context(|| format!("cannot read {}", RuntimeFile::path(&data_dir).display()))?
-        .filter(|file| file.peer_id == peer.0)
+        .filter(|file| file.peer_id == peer.as_str())
         .map(|file| file.site);
     match args.output {
         Format::Json => {
@@ -48,8 +48,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The identity in `data_dir`, made if there is none.
-fn identity(data_dir: &Path) -> anyhow::Result<NodeName> {
+fn identity(data_dir: &Path) -> anyhow::Result<NodeId> {
     std::fs::create_dir_all(data_dir)
         .with_context(|| format!("cannot make {}", data_dir.display()))?;
-    Ok(network::node_name(&network::identity(data_dir)?))
+    Ok(network::node_id(&network::identity(data_dir)?))
 }

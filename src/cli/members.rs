@@ -160,7 +160,6 @@ fn resolve(nodes: &[NodeInfo], wanted: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use libp2p::PeerId;
 
@@ -174,7 +173,7 @@ mod tests {
             state: None,
             site: 1,
             store: String::new(),
-            vector: BTreeMap::new(),
+            vector: crate::vector::Vector::default(),
             neighbors: Vec::new(),
             last_seen: String::new(),
             alive: false,

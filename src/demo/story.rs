@@ -76,7 +76,7 @@ mod tests {
 
     use super::{VISITS_PER_ROUND, content, write};
     use crate::{
-        identity::NodeName,
+        identity::NodeId,
         postgres::{self, PrivateConfig, PrivateServer},
         store,
     };
@@ -92,7 +92,7 @@ mod tests {
         let server = PrivateServer::start(config).await.unwrap();
         let mut client = postgres::connect(&server.connection()).await.unwrap();
         store::install(&mut client).await.unwrap();
-        store::identify(&mut client, &NodeName("a".to_owned()), "demo")
+        store::identify(&mut client, &"a".parse::<NodeId>().unwrap(), "demo")
             .await
             .unwrap();
 

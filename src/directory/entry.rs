@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::record::NodeRecord;
-use crate::{api::Presence, identity::NodeName};
+use crate::{
+    api::Presence,
+    identity::{NodeId, Run},
+};
 
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -20,8 +23,8 @@ pub(super) struct Entry {
     pub(super) pulsed: u64,
     /// It was a neighbour whose connection broke, and nothing newer was heard of it since.
     pub(super) is_lost: bool,
-    /// The neighbour, and its life, that brought the record: no need to send it back.
-    pub(super) from: Option<(NodeName, u64)>,
+    /// The neighbour, and its run, that brought the record: no need to send it back.
+    pub(super) from: Option<(NodeId, Option<Run>)>,
 }
 
 impl Entry {
@@ -63,9 +66,9 @@ impl Entry {
         self.pulsed = revision;
     }
 
-    pub(super) fn is_from(&self, peer: &NodeName, life: u64) -> bool {
+    pub(super) fn is_from(&self, peer: &NodeId, run: Option<Run>) -> bool {
         self.from
             .as_ref()
-            .is_some_and(|(from, of)| from == peer && *of == life)
+            .is_some_and(|(from, of)| from == peer && *of == run)
     }
 }

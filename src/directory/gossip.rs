@@ -13,7 +13,7 @@ use super::{
     entry::Entry,
     record::{NodeRecord, ORDER_MAX},
 };
-use crate::identity::NodeName;
+use crate::identity::{Incarnation, NodeId, Run};
 
 /// Neighbours come and go; this many are remembered. Forgetting one only costs sending it
 /// everything once more.
@@ -24,16 +24,39 @@ const PULSE_BYTES: usize = 96;
 /// One message of one directory to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gossip {
-    /// The sender's life: its revisions count from nothing in each.
-    pub life: u64,
+    /// The sender's run: its revisions count from nothing in each. Earlier versions call it so.
+    #[serde(rename = "life")]
+    pub run: Run,
     /// With these records the receiver holds all that changed at the sender up to this revision.
     pub upto: u64,
-    /// What the sender holds of the receiver: the receiver's life and revision.
-    pub holds: Option<(u64, u64)>,
+    /// What the sender holds of the receiver; `None` before it has heard of it.
+    pub holds: Option<Held>,
     /// Records that changed.
     pub rumors: Vec<Rumor>,
     /// Signs of life of nodes whose record did not change.
     pub pulses: Vec<Pulse>,
+}
+
+/// All that changed at a directory up to a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Run, u64)", into = "(Run, u64)")]
+pub struct Held {
+    /// Whose run it is that the revision counts in.
+    pub run: Run,
+    /// The revision.
+    pub upto: u64,
+}
+
+impl From<(Run, u64)> for Held {
+    fn from((run, upto): (Run, u64)) -> Self {
+        Self { run, upto }
+    }
+}
+
+impl From<Held> for (Run, u64) {
+    fn from(held: Held) -> Self {
+        (held.run, held.upto)
+    }
 }
 
 /// A record on its way, with the newest sign of life of its node.
@@ -52,9 +75,9 @@ pub struct Rumor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pulse {
     /// Whose.
-    pub node: NodeName,
-    /// In which of its lives.
-    pub incarnation: u64,
+    pub node: NodeId,
+    /// In which of its starts.
+    pub incarnation: Incarnation,
     /// The newest beat.
     pub beat: u64,
 }
@@ -62,8 +85,8 @@ pub struct Pulse {
 /// What is known of a neighbour's directory.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Peer {
-    /// Its life, as of its last message.
-    life: u64,
+    /// As of its last message; `None` before the first.
+    run: Option<Run>,
     /// The last of our revisions that it says it holds.
     holds: u64,
     /// The last of its revisions that we hold.
@@ -76,7 +99,7 @@ pub(super) struct Peer {
 
 impl Directory {
     /// The next message to `peer`: a request's body or a reply's.
-    pub fn gossip_for(&mut self, peer: &NodeName, now: Duration) -> Gossip {
+    pub fn gossip_for(&mut self, peer: &NodeId, now: Duration) -> Gossip {
         let known = self.peer(peer).clone();
         let mut budget = self.settings.message_bytes_max;
         let (rumors, upto) = self.rumors_since(&known, peer, now, &mut budget);
@@ -86,34 +109,37 @@ impl Directory {
         state.pulsed = pulsed;
         state.beat = beat;
         Gossip {
-            life: self.life,
+            run: self.run,
             upto,
-            holds: (known.life != 0).then_some((known.life, known.held)),
+            holds: known.run.map(|run| Held {
+                run,
+                upto: known.held,
+            }),
             rumors,
             pulses,
         }
     }
 
     /// Takes in a message of `peer`. `true` if a record changed.
-    pub fn receive(&mut self, peer: &NodeName, gossip: Gossip, now: Duration) -> bool {
-        let (life, revision) = (self.life, self.revision);
+    pub fn receive(&mut self, peer: &NodeId, gossip: Gossip, now: Duration) -> bool {
+        let (run, revision) = (self.run, self.revision);
         let state = self.peer(peer);
-        if state.life != gossip.life {
+        if state.run != Some(gossip.run) {
             *state = Peer {
-                life: gossip.life,
+                run: Some(gossip.run),
                 ..Peer::default()
             };
         }
-        // The records of a message for an earlier life of ours are as good as any, but leave out
-        // what that life knew.
-        if gossip.holds.is_none_or(|(of, _)| of == life) {
+        // The records of a message for an earlier run of ours are as good as any, but leave out
+        // what that run knew.
+        if gossip.holds.is_none_or(|held| held.run == run) {
             state.held = state.held.max(gossip.upto);
         }
         state.holds = match gossip.holds {
-            Some((of, upto)) if of == life => upto.min(revision),
+            Some(held) if held.run == run => held.upto.min(revision),
             _ => 0,
         };
-        let source = (peer.clone(), gossip.life);
+        let source = (peer.clone(), Some(gossip.run));
         let mut changed = false;
         for rumor in gossip.rumors {
             changed |= self.hear(rumor, &source, now);
@@ -136,18 +162,18 @@ impl Directory {
 
     /// Takes in what `from` said of itself to all. `true` if its record changed. What it says of others
     /// is refused.
-    pub fn hear_status(&mut self, from: &NodeName, rumor: Rumor, now: Duration) -> bool {
+    pub fn hear_status(&mut self, from: &NodeId, rumor: Rumor, now: Duration) -> bool {
         if rumor.record.node != *from {
             self.refused += 1;
             return false;
         }
-        // No neighbour brought it: its life of 0 is nobody's.
-        self.hear(rumor, &(from.clone(), 0), now)
+        // No neighbour brought it.
+        self.hear(rumor, &(from.clone(), None), now)
     }
 
     /// `peer` is no neighbour any more: what it holds need not be remembered. If it was lost without a
     /// word, it counts as silent until somebody hears of it again.
-    pub fn neighbor_down(&mut self, peer: &NodeName, is_lost: bool) {
+    pub fn neighbor_down(&mut self, peer: &NodeId, is_lost: bool) {
         self.peers.remove(peer);
         if let Some(entry) = self.others.get_mut(peer) {
             entry.is_lost |= is_lost;
@@ -155,13 +181,13 @@ impl Directory {
     }
 
     /// `peer` is a neighbour: it is there.
-    pub fn neighbor_up(&mut self, peer: &NodeName) {
+    pub fn neighbor_up(&mut self, peer: &NodeId) {
         if let Some(entry) = self.others.get_mut(peer) {
             entry.is_lost = false;
         }
     }
 
-    fn peer(&mut self, peer: &NodeName) -> &mut Peer {
+    fn peer(&mut self, peer: &NodeId) -> &mut Peer {
         if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(peer) {
             self.peers.pop_first();
         }
@@ -173,7 +199,7 @@ impl Directory {
     fn rumors_since(
         &self,
         known: &Peer,
-        peer: &NodeName,
+        peer: &NodeId,
         now: Duration,
         budget: &mut usize,
     ) -> (Vec<Rumor>, u64) {
@@ -197,7 +223,7 @@ impl Directory {
                     beat: self.beat,
                     age_seconds: 0,
                 },
-                Some(entry) if entry.is_from(peer, known.life) => {
+                Some(entry) if entry.is_from(peer, known.run) => {
                     upto = changed;
                     continue;
                 }
@@ -221,7 +247,7 @@ impl Directory {
 
     /// Signs of life since the last message to `peer`, oldest first, and the revision up to
     /// which they were sent. Not acknowledged: the next beat makes up for a lost one.
-    fn pulses_since(&self, known: &Peer, peer: &NodeName, budget: &mut usize) -> (Vec<Pulse>, u64) {
+    fn pulses_since(&self, known: &Peer, peer: &NodeId, budget: &mut usize) -> (Vec<Pulse>, u64) {
         let mut pulses = Vec::new();
         if self.beat > known.beat {
             *budget = budget.saturating_sub(PULSE_BYTES);
@@ -253,7 +279,7 @@ impl Directory {
         (pulses, self.revision)
     }
 
-    fn hear(&mut self, rumor: Rumor, source: &(NodeName, u64), now: Duration) -> bool {
+    fn hear(&mut self, rumor: Rumor, source: &(NodeId, Option<Run>), now: Duration) -> bool {
         if !rumor.record.is_bounded() || rumor.beat > ORDER_MAX {
             self.refused += 1;
             return false;
@@ -292,7 +318,7 @@ impl Directory {
     fn meet(
         &mut self,
         rumor: Rumor,
-        source: &(NodeName, u64),
+        source: &(NodeId, Option<Run>),
         stale: Duration,
         now: Duration,
     ) -> bool {
@@ -330,7 +356,7 @@ impl Directory {
         oldest.is_some_and(|node| self.others.remove(&node).is_some())
     }
 
-    /// Somebody passes on a record about ourselves. If it is not ours (of an earlier life when
+    /// Somebody passes on a record about ourselves. If it is not ours (of an earlier start when
     /// our clock was ahead, of a twin, of a liar), we outrank it: our own word holds. An
     /// eviction of the site that we announce is taken in; it is not ours to revoke.
     fn answer(&mut self, record: &NodeRecord, now: Duration) -> bool {

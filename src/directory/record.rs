@@ -1,20 +1,19 @@
 //! What one node says of itself.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
     api::NodeState,
-    identity::{NodeName, Run, Site, Start},
+    identity::{Incarnation, NodeId, Run, Site, Start},
+    vector::Vector,
 };
 
-/// Greatest incarnation, counter and beat that is believed. As milliseconds it lies 142,000 years
+/// Greatest counter and beat that is believed, the same for incarnations. As milliseconds it lies 142,000 years
 /// ahead; it keeps all arithmetic on them far from overflow.
 pub(super) const ORDER_MAX: u64 = 1 << 52;
+/// The same of incarnations.
+pub(super) const INCARNATION_MAX: Incarnation = Incarnation::new(ORDER_MAX);
 
-/// A PeerId's text form has 52 characters for Ed25519; other key types stay below this.
-const NODE_NAME_BYTES_MAX: usize = 128;
 /// Host names end at 253.
 const NAME_BYTES_MAX: usize = 255;
 /// A host name, a colon and a port.
@@ -39,9 +38,9 @@ pub struct Announcement {
     /// `host:port` of its store, without credentials.
     pub store: String,
     /// Its checkpoint vector.
-    pub vector: BTreeMap<Site, i64>,
+    pub vector: Vector,
     /// Its neighbours.
-    pub neighbors: Vec<NodeName>,
+    pub neighbors: Vec<NodeId>,
     /// Version of the program.
     pub version: String,
 }
@@ -50,10 +49,10 @@ pub struct Announcement {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NodeRecord {
     /// Who speaks.
-    pub node: NodeName,
-    /// Start of its life, Unix milliseconds by its own clock.
-    pub incarnation: u64,
-    /// Orders the records of one life.
+    pub node: NodeId,
+    /// Orders its starts.
+    pub incarnation: Incarnation,
+    /// Orders the records of one start.
     pub counter: u64,
     /// Human name.
     pub name: String,
@@ -64,15 +63,15 @@ pub struct NodeRecord {
     /// `host:port` of its store, without credentials.
     pub store: String,
     /// Its checkpoint vector.
-    pub vector: BTreeMap<Site, i64>,
+    pub vector: Vector,
     /// Its neighbours.
-    pub neighbors: Vec<NodeName>,
+    pub neighbors: Vec<NodeId>,
     /// Version of the program.
     pub version: String,
     /// Which process speaks; `None` from a version that does not tell.
     #[serde(default)]
     pub run: Option<Run>,
-    /// The last other process that it heard speak under its name: an earlier life, or one with a copy of
+    /// The last other process that it heard speak under its name: an earlier run, or one with a copy of
     /// its key.
     #[serde(default)]
     pub rival: Option<Run>,
@@ -99,7 +98,7 @@ impl NodeRecord {
         Some(Start { generation, run })
     }
 
-    pub(super) fn blank(node: NodeName, incarnation: u64, run: Run) -> Self {
+    pub(super) fn blank(node: NodeId, incarnation: Incarnation, run: Run) -> Self {
         Self {
             node,
             incarnation,
@@ -108,7 +107,7 @@ impl NodeRecord {
             site: None,
             state: NodeState::Starting,
             store: String::new(),
-            vector: BTreeMap::new(),
+            vector: Vector::default(),
             neighbors: Vec::new(),
             version: String::new(),
             run: Some(run),
@@ -145,19 +144,16 @@ impl NodeRecord {
     /// Whether every part keeps its bound. Checked on what peers send; what we announce is cut
     /// by nobody, because it comes from our own store and overlay.
     pub(super) fn is_bounded(&self) -> bool {
-        let named = |node: &NodeName| !node.0.is_empty() && node.0.len() <= NODE_NAME_BYTES_MAX;
-        named(&self.node)
-            && self.incarnation <= ORDER_MAX
+        self.incarnation <= INCARNATION_MAX
             && self.counter <= ORDER_MAX
             && self.generation <= ORDER_MAX
             && self.name.len() <= NAME_BYTES_MAX
             && self.store.len() <= STORE_BYTES_MAX
             && self.version.len() <= VERSION_BYTES_MAX
             && self.neighbors.len() <= NEIGHBORS_MAX
-            && self.neighbors.iter().all(named)
             && self.vector.len() <= VECTOR_MAX
             && self.site.is_none_or(|site| site.get() > 0)
-            && self.vector.keys().all(|site| site.get() > 0)
+            && self.vector.iter().all(|(site, _)| site.get() > 0)
     }
 
     /// The one of two records of one node that holds everywhere. Commutative, associative and
@@ -179,13 +175,13 @@ impl NodeRecord {
         winner
     }
 
-    pub(super) fn rank(&self) -> (u64, u64) {
+    pub(super) fn rank(&self) -> (Incarnation, u64) {
         (self.incarnation, self.counter)
     }
 
     /// Roughly the bytes that it takes on the wire.
     pub(super) fn weight(&self) -> usize {
-        190 + self.node.0.len()
+        190 + self.node.as_str().len()
             + self.name.len()
             + self.store.len()
             + self.version.len()
@@ -193,7 +189,7 @@ impl NodeRecord {
             + self
                 .neighbors
                 .iter()
-                .map(|node| node.0.len() + 3)
+                .map(|node| node.as_str().len() + 3)
                 .sum::<usize>()
     }
 }

@@ -16,16 +16,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::name::{BadRoleName, RoleName};
 pub use self::verifier::{BadVerifier, Verifier};
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 
 /// Names that were ever used, removed ones too: all of them travel in one message, of some 60 KiB.
 pub const ROLES_MAX: usize = 256;
 
 /// Nobody's clock is further ahead. A version from later could not be outbid before then.
 const AHEAD_MAX: u64 = 24 * 3_600_000;
-
-/// The author's name is a PeerId's text.
-const AUTHOR_BYTES_MAX: usize = 128;
 
 /// What was said last about one role.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,7 +32,7 @@ pub struct RoleRecord {
     /// Orders what is said about a role: Unix milliseconds, or one more than was known.
     pub version: u64,
     /// Where it was said; decides between equal versions.
-    pub author: NodeName,
+    pub author: NodeId,
     /// Its password's verifier; `None` if the role was removed.
     pub verifier: Option<Verifier>,
 }
@@ -98,7 +95,7 @@ impl Roles {
         &mut self,
         name: RoleName,
         change: RoleChange,
-        author: &NodeName,
+        author: &NodeId,
         now: u64,
     ) -> Result<(), RoleError> {
         let known = self.records.get(&name);
@@ -133,8 +130,7 @@ impl Roles {
         let excess = records.len().saturating_sub(ROLES_MAX);
         self.refused += excess as u64;
         for record in records.into_iter().take(ROLES_MAX) {
-            let is_bounded = record.version <= now.saturating_add(AHEAD_MAX)
-                && record.author.0.len() <= AUTHOR_BYTES_MAX;
+            let is_bounded = record.version <= now.saturating_add(AHEAD_MAX);
             let is_full = self.records.len() >= ROLES_MAX;
             match self.records.get_mut(&record.name) {
                 _ if !is_bounded => self.refused += 1,
@@ -169,7 +165,7 @@ impl Roles {
 impl RoleRecord {
     /// Equal versions of one author only come from a liar; comparing all of it keeps all nodes equal even
     /// then. A removed role loses against one that was made in the same moment elsewhere.
-    fn rank(&self) -> (u64, &NodeName, &Option<Verifier>) {
+    fn rank(&self) -> (u64, &NodeId, &Option<Verifier>) {
         (self.version, &self.author, &self.verifier)
     }
 }

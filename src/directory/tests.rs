@@ -1,20 +1,18 @@
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
 use super::{Announcement, Directory, Gossip, NodeRecord, Rumor, Settings, record};
 use crate::{
     api::{NodeState, Presence},
-    identity::{NodeName, Run, Site, Start},
+    identity::{Incarnation, NodeId, Run, Site, Start},
+    vector::Vector,
 };
 
 const NOW: Duration = Duration::from_secs(100);
 
-fn name(number: usize) -> NodeName {
-    NodeName(format!("node{number}"))
+fn name(number: usize) -> NodeId {
+    format!("node{number}").parse().unwrap()
 }
 
 fn process(number: u64) -> Run {
@@ -28,14 +26,19 @@ fn words(number: usize) -> Announcement {
         generation: 0,
         state: NodeState::Ready,
         store: format!("10.0.0.{number}:7432"),
-        vector: BTreeMap::new(),
+        vector: Vector::default(),
         neighbors: Vec::new(),
         version: "0.1.0".to_owned(),
     }
 }
 
 fn directory(number: usize) -> Directory {
-    let mut directory = Directory::new(name(number), 1_000, process(1), Settings::default());
+    let mut directory = Directory::new(
+        name(number),
+        Incarnation::new(1_000),
+        process(1),
+        Settings::default(),
+    );
     directory.announce(words(number));
     directory
 }
@@ -71,7 +74,7 @@ fn exchange(a: &mut Directory, b: &mut Directory, now: Duration) {
 
 fn rumor(record: NodeRecord) -> Gossip {
     Gossip {
-        life: 1,
+        run: process(1),
         upto: 1,
         holds: None,
         rumors: vec![Rumor {
@@ -130,7 +133,12 @@ fn a_neighbour_that_restarted_gets_everything_even_from_those_it_told_itself() {
     assert!(a.record(&name(2)).is_some(), "b told a of c");
 
     a.neighbor_down(&name(1), false);
-    let mut b = Directory::new(name(1), 2_000, process(2), Settings::default());
+    let mut b = Directory::new(
+        name(1),
+        Incarnation::new(2_000),
+        process(2),
+        Settings::default(),
+    );
     b.announce(words(1));
     exchange(&mut a, &mut b, NOW);
     exchange(&mut a, &mut b, NOW);
@@ -144,7 +152,12 @@ fn a_neighbour_that_restarted_unnoticed_gets_everything() {
     exchange(&mut a, &mut c, NOW);
     exchange(&mut a, &mut b, NOW);
     exchange(&mut a, &mut b, NOW);
-    let mut b = Directory::new(name(1), 2_000, process(2), Settings::default());
+    let mut b = Directory::new(
+        name(1),
+        Incarnation::new(2_000),
+        process(2),
+        Settings::default(),
+    );
     b.announce(words(1));
     for _ in 0..3 {
         exchange(&mut a, &mut b, NOW);
@@ -214,7 +227,7 @@ fn who_forgot_a_silent_node_hears_of_it_when_it_speaks_again() {
 fn a_record_about_ourselves_is_outranked() {
     let mut a = directory(0);
     let mut old = a.me().clone();
-    old.incarnation = 5_000;
+    old.incarnation = Incarnation::new(5_000);
     old.counter = 70;
     old.name = "before the clock was set back".to_owned();
     let mut b = directory(1);
@@ -229,7 +242,12 @@ fn a_record_about_ourselves_is_outranked() {
 #[test]
 fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
     let (mut hub, mut one) = (directory(0), directory(1));
-    let mut twin = Directory::new(name(1), 2_000, process(2), Settings::default());
+    let mut twin = Directory::new(
+        name(1),
+        Incarnation::new(2_000),
+        process(2),
+        Settings::default(),
+    );
     twin.announce(words(2));
     for _ in 0..8 {
         exchange(&mut one, &mut hub, NOW);
@@ -250,7 +268,12 @@ fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
         before.announce(words(20 + number));
         exchange(&mut before, hub, NOW);
     }
-    let mut after = Directory::new(name(1), 500, process(2), Settings::default());
+    let mut after = Directory::new(
+        name(1),
+        Incarnation::new(500),
+        process(2),
+        Settings::default(),
+    );
     after.announce(words(1));
     for _ in 0..20 {
         for hub in &mut hubs {
@@ -263,7 +286,12 @@ fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
 #[test]
 fn who_has_written_as_our_site_under_our_name_is_remembered_until_we_have_another() {
     let (mut hub, mut one) = (directory(0), directory(1));
-    let mut twin = Directory::new(name(1), 2_000, process(2), Settings::default());
+    let mut twin = Directory::new(
+        name(1),
+        Incarnation::new(2_000),
+        process(2),
+        Settings::default(),
+    );
     twin.announce(words(1));
     exchange(&mut twin, &mut hub, NOW);
     exchange(&mut one, &mut hub, NOW);
@@ -316,7 +344,12 @@ fn who_says_that_it_stops_is_stopped_at_once_and_here_again_in_its_next_life() {
         assert_eq!(other.members().count(), 3, "it is a member all the same");
     }
 
-    let mut next = Directory::new(name(0), 2_000, process(7), Settings::default());
+    let mut next = Directory::new(
+        name(0),
+        Incarnation::new(2_000),
+        process(7),
+        Settings::default(),
+    );
     next.announce(words(0));
     exchange(&mut next, &mut b, NOW);
     exchange(&mut b, &mut c, NOW);
@@ -325,7 +358,12 @@ fn who_says_that_it_stops_is_stopped_at_once_and_here_again_in_its_next_life() {
     // A clock that was set back does not keep it down.
     next.stop();
     exchange(&mut next, &mut b, NOW);
-    let mut last = Directory::new(name(0), 500, process(8), Settings::default());
+    let mut last = Directory::new(
+        name(0),
+        Incarnation::new(500),
+        process(8),
+        Settings::default(),
+    );
     last.announce(words(0));
     exchange(&mut last, &mut b, NOW);
     exchange(&mut last, &mut b, NOW);
@@ -408,11 +446,9 @@ fn records_out_of_bounds_are_refused() {
     long.name = "x".repeat(300);
     let mut many = good.clone();
     many.neighbors = (0..100).map(name).collect();
-    let mut ahead = good.clone();
-    ahead.incarnation = u64::MAX;
-    let mut nameless = good;
-    nameless.node = NodeName(String::new());
-    for (count, bad) in [long, many, ahead, nameless].into_iter().enumerate() {
+    let mut ahead = good;
+    ahead.incarnation = Incarnation::new(u64::MAX);
+    for (count, bad) in [long, many, ahead].into_iter().enumerate() {
         assert!(!a.receive(&name(9), rumor(bad), NOW));
         assert_eq!(a.refused(), count as u64 + 1);
     }
@@ -425,7 +461,7 @@ fn when_full_the_longest_silent_makes_room_and_the_living_do_not() {
         nodes_max: 3,
         ..Settings::default()
     };
-    let mut a = Directory::new(name(0), 1, process(1), settings);
+    let mut a = Directory::new(name(0), Incarnation::new(1), process(1), settings);
     a.receive(&name(1), rumor(directory(1).me().clone()), NOW);
     a.receive(
         &name(1),
@@ -449,7 +485,7 @@ fn messages_are_bounded_and_the_rest_follows() {
         message_bytes_max: 2_000,
         ..Settings::default()
     };
-    let mut a = Directory::new(name(0), 1_000, process(1), settings);
+    let mut a = Directory::new(name(0), Incarnation::new(1_000), process(1), settings);
     a.announce(words(0));
     for number in 2..52 {
         a.receive(&name(99), rumor(directory(number).me().clone()), NOW);
@@ -506,7 +542,7 @@ fn a_gossip_survives_the_wire_and_unknown_fields() {
 
     #[derive(serde::Serialize)]
     struct Later {
-        node: NodeName,
+        node: NodeId,
         incarnation: u64,
         beat: u64,
         colour: &'static str,
@@ -590,7 +626,7 @@ fn run(nodes: &mut [Directory], steps: &[Step]) {
                 };
                 nodes[*n] = Directory::new(
                     name(*n),
-                    incarnation,
+                    Incarnation::new(incarnation),
                     process(10 + count as u64),
                     Settings::default(),
                 );
@@ -650,7 +686,7 @@ proptest! {
         parts in prop::collection::vec((0_u64..4, 0_u64..3, any::<bool>(), 0_u8..3), 3)
     ) {
         let record = |(incarnation, counter, evicted, word): (u64, u64, bool, u8)| {
-            let mut record = NodeRecord::blank(name(0), incarnation, process(7));
+            let mut record = NodeRecord::blank(name(0), Incarnation::new(incarnation), process(7));
             record.counter = counter;
             record.evicted = evicted;
             // A site belongs to a stretch of lives and never comes back.
@@ -672,22 +708,26 @@ proptest! {
             (0..8_usize, any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>()), 0..40)
     ) {
         let settings = Settings { nodes_max: 4, ..Settings::default() };
-        let mut a = Directory::new(name(0), 7, process(7), settings);
+        let mut a = Directory::new(name(0), Incarnation::new(7), process(7), settings);
         for (number, incarnation, counter, beat, age_seconds) in parts {
-            let mut record = NodeRecord::blank(name(number), incarnation, process(7));
+            let mut record = NodeRecord::blank(name(number), Incarnation::new(incarnation), process(7));
             record.counter = counter;
             let gossip = Gossip {
-                life: beat,
+                run: process(beat.max(1)),
                 upto: incarnation,
-                holds: Some((7, age_seconds.into())),
+                holds: Some(super::Held { run: process(7), upto: age_seconds.into() }),
                 rumors: vec![Rumor { record, beat, age_seconds }],
-                pulses: vec![super::Pulse { node: name(number), incarnation, beat }],
+                pulses: vec![super::Pulse {
+                    node: name(number),
+                    incarnation: Incarnation::new(incarnation),
+                    beat,
+                }],
             };
             a.receive(&name(number), gossip, NOW);
             a.beat(NOW);
             a.gossip_for(&name(number), NOW);
             prop_assert!(a.len() <= 4);
-            prop_assert!(a.me().incarnation <= record::ORDER_MAX);
+            prop_assert!(a.me().incarnation <= record::INCARNATION_MAX);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use super::{Directory, entry::Entry, record::NodeRecord};
 use crate::{
     api::{NodeInfo, Presence, Topology, TopologyEdge, TopologyNode, timestamp},
-    identity::NodeName,
+    identity::NodeId,
 };
 
 impl Directory {
@@ -30,7 +30,7 @@ impl Directory {
     /// other.
     #[must_use]
     pub fn topology(&self, now: Duration) -> Topology {
-        let mut members: BTreeMap<&NodeName, (&NodeRecord, Presence)> = self
+        let mut members: BTreeMap<&NodeId, (&NodeRecord, Presence)> = self
             .others(now)
             .filter(|(_, presence)| !presence.is_gone())
             .map(|(record, presence)| (&record.node, (record, presence)))
@@ -39,7 +39,7 @@ impl Directory {
             members.insert(&self.me.node, (&self.me, Presence::Here));
         }
 
-        let named: BTreeSet<(&NodeName, &NodeName)> = members
+        let named: BTreeSet<(&NodeId, &NodeId)> = members
             .values()
             .filter(|(_, presence)| *presence == Presence::Here)
             .flat_map(|(record, _)| record.neighbors.iter().map(|other| (&record.node, other)))
@@ -48,8 +48,8 @@ impl Directory {
         let edges: BTreeSet<TopologyEdge> = named
             .iter()
             .map(|(a, b)| TopologyEdge {
-                a: a.min(b).0.clone(),
-                b: a.max(b).0.clone(),
+                a: a.min(b).to_string(),
+                b: a.max(b).to_string(),
                 symmetric: named.contains(&(*b, *a)),
             })
             .collect();
@@ -57,7 +57,7 @@ impl Directory {
             nodes: members
                 .into_values()
                 .map(|(record, presence)| TopologyNode {
-                    peer_id: record.node.0.clone(),
+                    peer_id: record.node.to_string(),
                     name: record.name.clone(),
                     alive: presence == Presence::Here,
                     presence,
@@ -77,7 +77,7 @@ impl Directory {
 
     /// Whether `node` is a member heard of recently.
     #[must_use]
-    pub fn is_alive(&self, node: &NodeName, now: Duration) -> bool {
+    pub fn is_alive(&self, node: &NodeId, now: Duration) -> bool {
         if *node == self.me.node {
             return !self.my_presence().is_gone();
         }
@@ -100,17 +100,13 @@ impl Directory {
 
 fn info(record: &NodeRecord, last_seen: String, presence: Presence) -> NodeInfo {
     NodeInfo {
-        peer_id: record.node.0.clone(),
+        peer_id: record.node.to_string(),
         name: record.name.clone(),
         state: (!record.left && !record.evicted).then_some(record.state),
         site: record.site.map_or(0, crate::identity::Site::get),
         store: record.store.clone(),
-        vector: record
-            .vector
-            .iter()
-            .map(|(site, upto)| (site.to_string(), *upto))
-            .collect(),
-        neighbors: record.neighbors.iter().map(|node| node.0.clone()).collect(),
+        vector: record.vector.clone(),
+        neighbors: record.neighbors.iter().map(ToString::to_string).collect(),
         last_seen,
         alive: presence == Presence::Here,
         presence,

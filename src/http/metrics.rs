@@ -86,8 +86,8 @@ impl Collector for StatusCollector {
 
         let vector = status
             .vector
-            .into_iter()
-            .map(|(site, upto)| (vec![(label::SITE, site)], upto));
+            .iter()
+            .map(|(site, upto)| (vec![(label::SITE, site.to_string())], upto.get()));
         let help = "Everything of the site up to this number is here";
         gauge(&mut encoder, metric::CHECKPOINT, help, None, vector)
     }

@@ -9,7 +9,7 @@ use super::token::Token;
 use crate::{
     api::{AppRole, LeaveReport, LeaveRequest, NodeInfo, Status, Topology},
     directory::roles::{RoleChange, RoleName},
-    identity::NodeName,
+    identity::NodeId,
 };
 
 /// What the API sees of the node: always the latest value, and a way to ask for something.
@@ -54,7 +54,7 @@ pub enum Command {
     /// Declare `peer` gone for good.
     Evict {
         /// Whom.
-        peer: NodeName,
+        peer: NodeId,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<(), CommandError>>,
     },
@@ -79,13 +79,13 @@ pub enum Command {
 pub enum CommandError {
     /// Nobody of that name is known. Nothing was changed.
     #[error("no node {0} is known here; `starling nodes` lists the known ones")]
-    UnknownPeer(NodeName),
+    UnknownPeer(NodeId),
     /// A node does not evict itself. Nothing was changed.
     #[error("{0} is this node itself; `starling leave` takes it out of the cluster")]
-    Myself(NodeName),
+    Myself(NodeId),
     /// The peer is present, and would come back at once. Nothing was changed.
     #[error("{0} is alive: stop it first, or let it leave")]
-    Alive(NodeName),
+    Alive(NodeId),
     /// There is such an application role. Nothing was changed.
     #[error("{0}")]
     RoleExists(String),

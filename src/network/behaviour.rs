@@ -1,6 +1,6 @@
 //! The behaviours that share the swarm. No logic: who tells whom what is in `routing`.
 
-use std::{io, sync::Arc, time::UNIX_EPOCH};
+use std::{io, sync::Arc};
 
 use libp2p::{
     StreamProtocol,
@@ -45,8 +45,7 @@ impl Behaviour {
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         let cluster = &settings.cluster;
-        let incarnation = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
-        let incarnation = u64::try_from(incarnation).unwrap_or(u64::MAX);
+        let incarnation = settings.incarnation.get();
         let overlay = hyparview::Behaviour::new(
             keypair.clone(),
             protocol(format!("/starling/{cluster}/hyparview/1.0.0"))?,

@@ -1,6 +1,6 @@
 //! What one node says to all: sent along the broadcast's trees, heard once, and only the latest.
 
-use super::{Counter, Event, event_loop::EventLoop, neighbors::name};
+use super::{Counter, Event, event_loop::EventLoop, neighbors::node_id};
 
 /// Longest content of one broadcast: the protocol's longest payload without the room of a seal.
 pub const BROADCAST_BYTES_MAX: usize = 32 * 1024 - 128;
@@ -20,7 +20,7 @@ impl EventLoop {
         match event {
             plumtree::Event::Received { id, content, hops } => {
                 self.counters.count(Counter::BroadcastsReceived);
-                let from = name(&id.origin);
+                let from = node_id(&id.origin);
                 // A node that has fallen behind hears the next one, or of it from a neighbour.
                 let heard = Event::Broadcast {
                     from,

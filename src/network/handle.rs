@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Counters, Other, Overlay, ProtocolCounters, REQUEST_BYTES_MAX, neighbors::name,
+    Counters, Other, Overlay, ProtocolCounters, REQUEST_BYTES_MAX, neighbors::node_id,
     requests::Answer, runs::Runs,
 };
-use crate::identity::{NodeName, Run};
+use crate::identity::{NodeId, Run};
 
 /// Commands that the event loop has not taken yet; whoever sends one more waits.
 pub(super) const COMMANDS_MAX: usize = 64;
@@ -37,9 +37,9 @@ pub(super) enum Command {
 /// Why a request has no answer, and what is not known because of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// The name is not a PeerId. Nothing was sent.
-    #[error("{0} is not the name of a node")]
-    NotANode(NodeName),
+    /// The id is not a PeerId. Nothing was sent.
+    #[error("{0} is not the id of a node")]
+    NotANode(NodeId),
     /// The request is above the bound. Nothing was sent.
     #[error("the request has {size} bytes, more than {most}")]
     TooLarge {
@@ -77,7 +77,7 @@ pub enum RequestError {
 /// The way to the network. Clones are alike; when the last is dropped the network stops.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    pub(super) name: NodeName,
+    pub(super) node_id: NodeId,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) overlay: watch::Receiver<Overlay>,
     pub(super) protocols: watch::Receiver<ProtocolCounters>,
@@ -90,10 +90,10 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Our own name.
+    /// Our own id.
     #[must_use]
-    pub fn name(&self) -> &NodeName {
-        &self.name
+    pub fn node_id(&self) -> &NodeId {
+        &self.node_id
     }
 
     /// Sends a request to `peer` and waits for its reply. A peer that is not connected is
@@ -102,8 +102,8 @@ impl Handle {
     /// # Errors
     ///
     /// See [`RequestError`]; at the latest when the request's time is over.
-    pub async fn request(&self, peer: NodeName, body: Vec<u8>) -> Result<Vec<u8>, RequestError> {
-        let Ok(id) = peer.0.parse::<PeerId>() else {
+    pub async fn request(&self, peer: NodeId, body: Vec<u8>) -> Result<Vec<u8>, RequestError> {
+        let Ok(id) = peer.as_str().parse::<PeerId>() else {
             return Err(RequestError::NotANode(peer));
         };
         if body.len() > REQUEST_BYTES_MAX {
@@ -130,14 +130,14 @@ impl Handle {
 
     /// Who is connected with us and belongs to the cluster, neighbour or not.
     #[must_use]
-    pub fn acquaintances(&self) -> Vec<NodeName> {
-        self.runs().peers().map(name).collect()
+    pub fn acquaintances(&self) -> Vec<NodeId> {
+        self.runs().peers().map(node_id).collect()
     }
 
     /// The processes with `peer`'s key that are connected with us besides `run`, which asks.
     #[must_use]
-    pub fn others(&self, peer: &NodeName, run: Run) -> Vec<Other> {
-        let peer = peer.0.parse::<PeerId>();
+    pub fn others(&self, peer: &NodeId, run: Run) -> Vec<Other> {
+        let peer = peer.as_str().parse::<PeerId>();
         peer.map(|peer| self.runs().others(&peer, run, Instant::now()))
             .unwrap_or_default()
     }

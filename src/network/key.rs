@@ -10,7 +10,7 @@ use std::{
 use libp2p::identity::{KeyType, Keypair};
 
 use super::persist;
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "identity.key";
@@ -84,10 +84,10 @@ pub fn identity(data_dir: &Path) -> Result<Keypair, KeyError> {
     }
 }
 
-/// The name by which the data plane knows the owner of `keypair`.
+/// The id by which the data plane knows the owner of `keypair`.
 #[must_use]
-pub fn node_name(keypair: &Keypair) -> NodeName {
-    NodeName(keypair.public().to_peer_id().to_base58())
+pub fn node_id(keypair: &Keypair) -> NodeId {
+    NodeId::from_base58(keypair.public().to_peer_id().to_base58())
 }
 
 fn load(path: &Path, file: File) -> Result<Keypair, KeyError> {

@@ -9,7 +9,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 
 use super::address;
-use crate::{discovery::bootstrap::Report, identity::NodeName};
+use crate::{discovery::bootstrap::Report, identity::NodeId};
 
 /// Most hosts worth trying for one store.
 const HOSTS_MAX: usize = 16;
@@ -22,7 +22,7 @@ pub struct Overlay {
     /// The number of peers in the passive view.
     pub passive: usize,
     /// Who was known earlier and may be met again, in the views or not.
-    pub remembered: Vec<NodeName>,
+    pub remembered: Vec<NodeId>,
     /// The configured addresses.
     pub contacts: Vec<Contact>,
 }
@@ -35,7 +35,7 @@ pub struct Contact {
     /// It is our own.
     pub is_ours: bool,
     /// Who was found there last.
-    pub reached: Option<NodeName>,
+    pub reached: Option<NodeId>,
     /// Why it leads nowhere, if so.
     pub failure: Option<Failure>,
     /// When it is tried next, if it fails.
@@ -63,7 +63,7 @@ impl Contact {
         Self {
             address: report.address,
             is_ours: report.is_ours,
-            reached: report.reached.as_ref().map(name),
+            reached: report.reached.as_ref().map(node_id),
             failure: report.failure.map(|failure| Failure {
                 cause: failure.cause.to_string(),
                 fix: failure.cause.fix(),
@@ -80,7 +80,7 @@ impl Contact {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbor {
     /// Who.
-    pub peer: NodeName,
+    pub peer: NodeId,
     /// Addresses it can be reached at, the best first.
     pub addresses: Vec<Multiaddr>,
     /// Hosts at which its store may be reached, the likeliest first.
@@ -160,7 +160,7 @@ impl Peers {
     ) -> Neighbor {
         let since = self.neighbors.get(&peer).map_or(now, |known| known.since);
         let neighbor = Neighbor {
-            peer: name(&peer),
+            peer: node_id(&peer),
             hosts: self.hosts(&peer, &addresses),
             addresses,
             since,
@@ -232,9 +232,9 @@ impl Peers {
     }
 }
 
-/// The name by which the data plane knows a peer.
-pub(super) fn name(peer: &PeerId) -> NodeName {
-    NodeName(peer.to_base58())
+/// The id by which the data plane knows a peer.
+pub(super) fn node_id(peer: &PeerId) -> NodeId {
+    NodeId::from_base58(peer.to_base58())
 }
 
 /// A link-local IPv6 address means nothing without an interface; an unspecified one never does.

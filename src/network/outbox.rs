@@ -10,7 +10,7 @@ use hyparview::DownReason;
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 
 /// Events that the node has not taken yet. Enough for a burst of requests from every neighbour.
 pub(super) const CHANNEL_CAPACITY: usize = 64;
@@ -22,7 +22,7 @@ pub enum Event {
     /// have changed.
     NeighborUp {
         /// Who.
-        peer: NodeName,
+        peer: NodeId,
         /// Hosts at which its store may be reached, the likeliest first.
         hosts: Vec<IpAddr>,
         /// Addresses at which its controller is reached, the best first.
@@ -31,19 +31,19 @@ pub enum Event {
     /// `peer` is no neighbour any more.
     NeighborDown {
         /// Who.
-        peer: NodeName,
+        peer: NodeId,
         /// Why.
         reason: DownReason,
     },
     /// `peer` is connected and belongs to the cluster. Told for each connection.
     Met {
         /// Who.
-        peer: NodeName,
+        peer: NodeId,
     },
     /// `from` asks; it need not be a neighbour. Dropping `reply` refuses.
     Request {
         /// The authenticated sender.
-        from: NodeName,
+        from: NodeId,
         /// What it asks, as its node encoded it.
         body: Vec<u8>,
         /// Takes the answer; at most [`REPLY_BYTES_MAX`](super::REPLY_BYTES_MAX) bytes.
@@ -53,7 +53,7 @@ pub enum Event {
     /// `from`.
     Broadcast {
         /// Who says it; it need not be a neighbour.
-        from: NodeName,
+        from: NodeId,
         /// As its node encoded it.
         content: Vec<u8>,
         /// How many links it has come along.
@@ -152,10 +152,10 @@ mod tests {
     use tokio::sync::{mpsc, oneshot};
 
     use super::{Event, Outbox};
-    use crate::identity::NodeName;
+    use crate::identity::NodeId;
 
-    fn name(number: usize) -> NodeName {
-        NodeName(format!("node{number}"))
+    fn name(number: usize) -> NodeId {
+        format!("node{number}").parse().unwrap()
     }
 
     fn up(number: usize) -> Event {

@@ -14,7 +14,7 @@ use super::{
     behaviour::{BehaviourEvent, run_of},
     event_loop::{Done, EventLoop, unix_seconds},
     handle::Command,
-    neighbors::{Contact, Overlay, name},
+    neighbors::{Contact, Overlay, node_id},
     requests::Reply,
 };
 use crate::discovery::{
@@ -136,7 +136,7 @@ impl EventLoop {
                 }
                 self.peers.down(&peer);
                 self.outbox.push(Event::NeighborDown {
-                    peer: name(&peer),
+                    peer: node_id(&peer),
                     reason,
                 });
                 self.publish_overlay();
@@ -181,7 +181,7 @@ impl EventLoop {
         });
         let passive = behaviour.overlay.passive_len();
         let overlay = Overlay {
-            remembered: self.discovery.remembered().map(name).collect(),
+            remembered: self.discovery.remembered().map(node_id).collect(),
             contacts: self.contacts.clone(),
             ..self.peers.overlay(passive)
         };
@@ -210,7 +210,9 @@ impl EventLoop {
                 self.runs()
                     .identified(peer, connection, address, run, Instant::now());
                 // Should the node be too busy to hear of it, it asks with the next heartbeat.
-                drop(self.outbox.offer(Event::Met { peer: name(&peer) }));
+                drop(self.outbox.offer(Event::Met {
+                    peer: node_id(&peer),
+                }));
             }
         } else {
             self.counters.count(Counter::Strangers);
@@ -353,7 +355,7 @@ impl EventLoop {
         }
         let (reply, answer) = oneshot::channel();
         let request = Event::Request {
-            from: name(&from),
+            from: node_id(&from),
             body,
             reply,
         };

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use libp2p::Multiaddr;
 
 use super::SwarmKey;
-use crate::identity::Run;
+use crate::identity::{Incarnation, Run};
 
 /// Settings of the network. [`Settings::new`] gives the defaults.
 #[derive(Debug, Clone)]
@@ -13,7 +13,11 @@ pub struct Settings {
     /// Name of the cluster. Part of the protocols' names, so that nodes of other clusters have
     /// nothing to say to us. 1 to 64 letters, digits, `.`, `_` and `-`.
     pub cluster: String,
-    /// This start of the node.
+    /// Orders this start of the node among its starts, for its peers.
+    ///
+    /// Defaults to now.
+    pub incarnation: Incarnation,
+    /// This start of the node, as told apart from another process with its key.
     ///
     /// Defaults to a new one.
     pub run: Run,
@@ -79,6 +83,7 @@ impl Settings {
     pub fn new(cluster: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
         Self {
             cluster: cluster.into(),
+            incarnation: Incarnation::now(),
             run: Run::draw(),
             data_dir: data_dir.into(),
             listen: ["/ip4/0.0.0.0/tcp/7400", "/ip4/0.0.0.0/udp/7400/quic-v1"]

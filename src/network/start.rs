@@ -131,7 +131,7 @@ pub async fn start(
         &settings,
     ));
     let handle = Handle {
-        name: key::node_name(&keypair),
+        node_id: key::node_id(&keypair),
         commands: command_sender,
         overlay: event_loop.overlay(),
         protocols: event_loop.protocols.subscribe(),

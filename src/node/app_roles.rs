@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::clock::unix_milliseconds;
 use crate::{
     directory::roles::{RoleChange, RoleError, RoleName, RoleRecord, Roles, Verifier},
-    identity::NodeName,
+    identity::NodeId,
     network::persist,
     postgres::{self, Conninfo},
     store::{self, RoleStanding, WantedRole},
@@ -42,7 +42,7 @@ struct Book {
 /// What this node knows of the roles.
 #[derive(Debug)]
 pub(super) struct AppRoles {
-    me: NodeName,
+    me: NodeId,
     cluster: String,
     path: PathBuf,
     roles: Roles,
@@ -52,7 +52,7 @@ pub(super) struct AppRoles {
 
 impl AppRoles {
     /// Knows what was written down in `data_dir` before.
-    pub(super) fn open(data_dir: &Path, me: &NodeName, cluster: &str) -> Self {
+    pub(super) fn open(data_dir: &Path, me: &NodeId, cluster: &str) -> Self {
         let path = data_dir.join("app-roles.json");
         let roles = Roles::new(read(&path, cluster));
         Self {
@@ -98,7 +98,7 @@ impl AppRoles {
     }
 
     /// Takes in what a neighbour knows; `true` if that is news.
-    pub(super) fn hear(&mut self, from: &NodeName, records: Vec<RoleRecord>) -> bool {
+    pub(super) fn hear(&mut self, from: &NodeId, records: Vec<RoleRecord>) -> bool {
         let refused = self.roles.refused();
         let changed = self.roles.merge(records, unix_milliseconds());
         let refused = self.roles.refused() - refused;

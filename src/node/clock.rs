@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     api::{ClockStanding, ClockStatus},
-    identity::NodeName,
+    identity::NodeId,
     replication::{Doubt, Reading},
 };
 
@@ -65,10 +65,10 @@ struct Sample {
 #[derive(Debug)]
 pub(super) struct Clocks {
     bounds: Bounds,
-    samples: BTreeMap<NodeName, VecDeque<Sample>>,
+    samples: BTreeMap<NodeId, VecDeque<Sample>>,
     /// New neighbours that have not told their time yet.
-    unproven: BTreeSet<NodeName>,
-    ahead: BTreeSet<NodeName>,
+    unproven: BTreeSet<NodeId>,
+    ahead: BTreeSet<NodeId>,
     standing: ClockStanding,
 }
 
@@ -76,9 +76,9 @@ pub(super) struct Clocks {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Judgement {
     /// Each neighbour's clock minus ours.
-    pub(super) neighbors: BTreeMap<NodeName, Reading>,
+    pub(super) neighbors: BTreeMap<NodeId, Reading>,
     /// Whose clocks are not believed.
-    pub(super) doubts: BTreeMap<NodeName, Doubt>,
+    pub(super) doubts: BTreeMap<NodeId, Doubt>,
     /// Our own clock.
     pub(super) own: ClockStatus,
 }
@@ -95,14 +95,14 @@ impl Clocks {
     }
 
     /// A neighbour is new, or has new addresses.
-    pub(super) fn met(&mut self, peer: &NodeName) {
+    pub(super) fn met(&mut self, peer: &NodeId) {
         if !self.samples.contains_key(peer) && self.bounds.max_ahead != Duration::ZERO {
             self.unproven.insert(peer.clone());
         }
     }
 
     /// A neighbour told its time, or what it did instead.
-    pub(super) fn told(&mut self, peer: &NodeName, told: ClockAnswer, now: Duration) {
+    pub(super) fn told(&mut self, peer: &NodeId, told: ClockAnswer, now: Duration) {
         match told {
             ClockAnswer::Time(reading) => self.heard(peer.clone(), reading, now),
             ClockAnswer::NotYet => {}
@@ -113,12 +113,12 @@ impl Clocks {
     }
 
     /// It is to be asked again soon.
-    pub(super) fn is_unproven(&self, peer: &NodeName) -> bool {
+    pub(super) fn is_unproven(&self, peer: &NodeId) -> bool {
         self.unproven.contains(peer)
     }
 
     /// A neighbour's clock was read, against our store's.
-    fn heard(&mut self, peer: NodeName, reading: Reading, now: Duration) {
+    fn heard(&mut self, peer: NodeId, reading: Reading, now: Duration) {
         self.unproven.remove(&peer);
         let samples = self.samples.entry(peer).or_default();
         // What contradicts the newest reading was before a clock was set: theirs or ours.
@@ -130,7 +130,7 @@ impl Clocks {
     }
 
     /// A neighbour is none any more.
-    pub(super) fn forget(&mut self, peer: &NodeName) {
+    pub(super) fn forget(&mut self, peer: &NodeId) {
         self.samples.remove(peer);
         self.unproven.remove(peer);
         self.ahead.remove(peer);
@@ -138,7 +138,7 @@ impl Clocks {
 
     /// Draws the conclusions, and says in the log what is new about them.
     pub(super) fn judge(&mut self, now: Duration) -> Judgement {
-        let neighbors: BTreeMap<NodeName, Reading> = self
+        let neighbors: BTreeMap<NodeId, Reading> = self
             .samples
             .iter()
             .filter_map(|(peer, samples)| Some((peer.clone(), best(samples, now)?)))
@@ -177,7 +177,7 @@ impl Clocks {
         }
     }
 
-    fn doubts(&self) -> BTreeMap<NodeName, Doubt> {
+    fn doubts(&self) -> BTreeMap<NodeId, Doubt> {
         let unproven = self.unproven.iter().map(|peer| (peer, Doubt::Unproven));
         let ahead = self.ahead.iter().map(|peer| (peer, Doubt::Ahead));
         unproven

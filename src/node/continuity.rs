@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     api::Renewal,
-    identity::{Lineage, NodeName, Run, Site},
+    identity::{Lineage, NodeId, Run, Site},
     postgres::{self, Conninfo},
     replication,
     store::{self, Doubt},
@@ -52,7 +52,7 @@ pub(super) enum Trouble {
 /// Whose store it has to be.
 #[derive(Debug, Clone)]
 pub(super) struct Owned {
-    pub(super) me: NodeName,
+    pub(super) me: NodeId,
     pub(super) cluster: String,
     /// This start.
     pub(super) run: Run,

@@ -21,7 +21,7 @@ use commands::{Leaving, left, refuse};
 use super::{
     Ended,
     app_roles::AppRoles,
-    clock::{Bounds, ClockAnswer, Clocks, unix_milliseconds},
+    clock::{Bounds, ClockAnswer, Clocks},
     continuity::{Trouble, Why},
     data_dir::DataDir,
     departed::Departed,
@@ -40,7 +40,7 @@ use crate::{
     config::Config,
     directory::{self, Directory},
     http::Command,
-    identity::{NodeName, Run},
+    identity::{Incarnation, NodeId, Run},
     network,
     replication::{Departure, Neighbor},
 };
@@ -70,13 +70,13 @@ enum Next {
 /// The parts, and what the loop knows.
 pub(super) struct Core {
     config: Config,
-    me: NodeName,
+    me: NodeId,
     run: Run,
     network: network::Handle,
     gossiper: Gossiper,
     directory: Directory,
     born: Instant,
-    neighbors: BTreeMap<NodeName, Vec<IpAddr>>,
+    neighbors: BTreeMap<NodeId, Vec<IpAddr>>,
     departed: Departed,
     /// A neighbour has told which members there are.
     has_met_members: bool,
@@ -85,7 +85,7 @@ pub(super) struct Core {
     /// Which starts of others have written as which site.
     starts: Starts,
     /// Nodes with whose key two processes were seen.
-    doubles: BTreeSet<NodeName>,
+    doubles: BTreeSet<NodeId>,
     clocks: Clocks,
     waiting: Waiting,
     app_roles: AppRoles,
@@ -98,18 +98,14 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(
         config: Config,
-        me: NodeName,
+        me: NodeId,
+        incarnation: Incarnation,
         run: Run,
         network: network::Handle,
         app_roles: AppRoles,
     ) -> Self {
         Self {
-            directory: Directory::new(
-                me.clone(),
-                unix_milliseconds(),
-                run,
-                directory::Settings::default(),
-            ),
+            directory: Directory::new(me.clone(), incarnation, run, directory::Settings::default()),
             board: StatusBoard::new(&config, &me),
             gossiper: Gossiper::new(network.clone()),
             born: Instant::now(),
@@ -385,7 +381,7 @@ impl Core {
     }
 
     /// What is known of a neighbour's clock comes before its link.
-    fn link(&mut self, name: NodeName, hosts: Vec<IpAddr>) {
+    fn link(&mut self, name: NodeId, hosts: Vec<IpAddr>) {
         let judgement = self.clocks.judge(self.born.elapsed());
         if let Some(plane) = &self.plane {
             plane.handle.doubt(&judgement.doubts);
@@ -393,7 +389,7 @@ impl Core {
         }
     }
 
-    fn on_request(&mut self, from: NodeName, body: &[u8], reply: oneshot::Sender<Vec<u8>>) {
+    fn on_request(&mut self, from: NodeId, body: &[u8], reply: oneshot::Sender<Vec<u8>>) {
         match peer_protocol::decode(body) {
             Some(Request::Status(gossip)) => {
                 let now = self.born.elapsed();
@@ -431,7 +427,7 @@ impl Core {
         }
     }
 
-    fn on_broadcast(&mut self, from: &NodeName, content: &[u8]) {
+    fn on_broadcast(&mut self, from: &NodeId, content: &[u8]) {
         match peer_protocol::decode(content) {
             Some(BroadcastMessage::Status(rumor)) => {
                 // All others hear it as well: nothing needs to be passed on.
@@ -519,7 +515,7 @@ impl Core {
         }
     }
 
-    fn on_clock(&mut self, peer: &NodeName, told: ClockAnswer) {
+    fn on_clock(&mut self, peer: &NodeId, told: ClockAnswer) {
         if self.neighbors.contains_key(peer) {
             self.clocks.told(peer, told, self.born.elapsed());
         }
@@ -587,7 +583,7 @@ impl Core {
     fn runtime_file(&self, http: SocketAddr, store: &OpenStore) -> RuntimeFile {
         RuntimeFile {
             pid: std::process::id(),
-            peer_id: self.me.0.clone(),
+            peer_id: self.me.to_string(),
             site: store.continuity.site().get(),
             name: self.config.node.name.clone(),
             cluster: self.config.node.cluster.clone(),

@@ -2,21 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use crate::{directory::Directory, identity::NodeName};
+use crate::{directory::Directory, identity::NodeId};
 
 /// Who went and who came.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct News {
     /// They left, or were evicted. A node that came back counts anew.
-    pub(super) gone: Vec<NodeName>,
+    pub(super) gone: Vec<NodeId>,
     /// They were gone, and are members again: after an eviction, as another site.
-    pub(super) back: Vec<NodeName>,
+    pub(super) back: Vec<NodeId>,
 }
 
 /// Remembers whose departure was acted upon.
 #[derive(Debug, Default)]
 pub(super) struct Departed {
-    known: BTreeSet<NodeName>,
+    known: BTreeSet<NodeId>,
 }
 
 impl Departed {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     directory::{Directory, Gossip, HEARTBEAT, roles::RoleRecord},
-    identity::NodeName,
+    identity::NodeId,
     network,
     replication::{Asked, Reading},
 };
@@ -38,7 +38,7 @@ const ANSWERS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Answer {
     /// With whom.
-    pub(super) peer: NodeName,
+    pub(super) peer: NodeId,
     /// What it said; `None` when it did not answer.
     pub(super) gossip: Option<Gossip>,
     /// Its store's clock.
@@ -54,7 +54,7 @@ pub(super) struct Gossiper {
     /// When the next round with everybody is due; it takes place when we speak.
     exchange_due: Instant,
     /// Neighbours with a round under way.
-    busy: BTreeSet<NodeName>,
+    busy: BTreeSet<NodeId>,
     tasks: JoinSet<()>,
     sender: mpsc::Sender<GossipEvent>,
     answers: mpsc::Receiver<GossipEvent>,
@@ -72,11 +72,11 @@ pub(super) enum GossipEvent {
     /// An answer came.
     Answered(Answer),
     /// A new neighbour was asked for its time.
-    ClockAnswered(NodeName, ClockAnswer),
+    ClockAnswered(NodeId, ClockAnswer),
     /// A peer has told which application roles it knows.
-    Roles(NodeName, Vec<RoleRecord>),
+    Roles(NodeId, Vec<RoleRecord>),
     /// A peer has answered whether it sees another process with our key.
-    Seen(NodeName, Option<Seen>),
+    Seen(NodeId, Option<Seen>),
 }
 
 impl Gossiper {
@@ -101,7 +101,7 @@ impl Gossiper {
     }
 
     /// Asks a new neighbour for its time.
-    pub(super) fn greet(&mut self, peer: NodeName, after: Duration) {
+    pub(super) fn greet(&mut self, peer: NodeId, after: Duration) {
         let (network, sender) = (self.network.clone(), self.sender.clone());
         let clock = self.clock.clone();
         self.tasks.spawn(async move {
@@ -112,7 +112,7 @@ impl Gossiper {
     }
 
     /// Asks a peer whether it sees another process with our key.
-    pub(super) fn inquire(&mut self, peer: NodeName, presence: Presence) {
+    pub(super) fn inquire(&mut self, peer: NodeId, presence: Presence) {
         let (network, sender) = (self.network.clone(), self.sender.clone());
         let body = peer_protocol::encode(&Request::Presence(presence));
         self.tasks.spawn(async move {
@@ -126,7 +126,7 @@ impl Gossiper {
     }
 
     /// Compares application roles with a peer.
-    pub(super) fn share_roles(&mut self, peer: NodeName, records: Vec<RoleRecord>) {
+    pub(super) fn share_roles(&mut self, peer: NodeId, records: Vec<RoleRecord>) {
         let (network, sender) = (self.network.clone(), self.sender.clone());
         let body = peer_protocol::encode(&Request::Roles(records));
         self.tasks.spawn(async move {
@@ -183,7 +183,7 @@ impl Gossiper {
     pub(super) fn round<'a>(
         &mut self,
         directory: &mut Directory,
-        neighbors: impl Iterator<Item = &'a NodeName>,
+        neighbors: impl Iterator<Item = &'a NodeId>,
         now: Duration,
     ) {
         while self.tasks.try_join_next().is_some() {}
@@ -211,7 +211,7 @@ impl Gossiper {
     pub(super) async fn last_round<'a>(
         &mut self,
         directory: &mut Directory,
-        neighbors: impl Iterator<Item = &'a NodeName>,
+        neighbors: impl Iterator<Item = &'a NodeId>,
         now: Duration,
         limit: Duration,
     ) {
@@ -223,7 +223,7 @@ impl Gossiper {
 }
 
 /// Asks for the time of a neighbour's store, and compares it with ours.
-async fn ask_time(network: &network::Handle, peer: &NodeName, ours: &StoreClock) -> ClockAnswer {
+async fn ask_time(network: &network::Handle, peer: &NodeId, ours: &StoreClock) -> ClockAnswer {
     if ours.borrow().is_none() {
         return ClockAnswer::NotYet;
     }
@@ -241,7 +241,7 @@ async fn ask_time(network: &network::Handle, peer: &NodeName, ours: &StoreClock)
     }
 }
 
-async fn exchange(network: &network::Handle, peer: &NodeName, request: &Request) -> Option<Gossip> {
+async fn exchange(network: &network::Handle, peer: &NodeId, request: &Request) -> Option<Gossip> {
     match network
         .request(peer.clone(), peer_protocol::encode(request))
         .await

@@ -15,7 +15,7 @@ use tracing::{error, info};
 
 use super::waiting::Waiting;
 use crate::driver::DriverError;
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 use crate::postgres::{self, Conninfo};
 use crate::store;
 
@@ -61,10 +61,10 @@ impl Hold {
     /// [`InUse`] when another controller still has it after 15 s; or when the server refuses.
     pub(super) async fn take(
         store: Conninfo,
-        me: &NodeName,
+        me: &NodeId,
         waiting: &Waiting,
     ) -> anyhow::Result<Self> {
-        let name = format!("starling {}", me.0);
+        let name = format!("starling {me}");
         let deadline = Instant::now() + PATIENCE;
         let session = loop {
             match Held::attempt(&store, &name).await? {

@@ -16,7 +16,7 @@ use crate::{
     api,
     config::{self, Config, PasswordSources},
     driver::DriverError,
-    identity::{NodeName, Run},
+    identity::{NodeId, Run},
     network,
     postgres::{
         self, Conninfo, Lifecycle, PrivateConfig, PrivateServer,
@@ -71,7 +71,7 @@ pub(super) struct Server {
 pub(super) async fn open(
     config: &Config,
     data_dir: &Path,
-    me: &NodeName,
+    me: &NodeId,
     run: Run,
     waiting: &Waiting,
 ) -> anyhow::Result<OpenStore> {

@@ -1,7 +1,5 @@
 //! The data plane as the node uses it.
 
-use std::collections::BTreeMap;
-
 use hyparview::DownReason;
 use tokio::{
     sync::{oneshot, watch},
@@ -17,12 +15,13 @@ use super::{
 use crate::{
     api::LinkStatus,
     config::Config,
-    identity::{NodeName, Site},
+    identity::{NodeId, Site},
     network,
     replication::{
         self, Confirmation, Departure, LeaveError, Left, Reading, Settings, Stage, Terms,
         Transport, TransportError,
     },
+    vector::Vector,
 };
 
 /// Carries the data plane's requests over the link protocol.
@@ -32,7 +31,7 @@ struct OverNetwork(network::Handle);
 impl Transport for OverNetwork {
     async fn request(
         &self,
-        peer: &NodeName,
+        peer: &NodeId,
         request: replication::Request,
     ) -> Result<replication::Reply, TransportError> {
         let body = peer_protocol::encode(&Request::Link(request));
@@ -56,7 +55,7 @@ pub(super) struct Plane {
     pub(super) generation: u64,
     pub(super) handle: replication::Handle,
     pub(super) links: watch::Receiver<Vec<LinkStatus>>,
-    pub(super) vector: watch::Receiver<BTreeMap<Site, i64>>,
+    pub(super) vector: watch::Receiver<Vector>,
     pub(super) level: watch::Receiver<bool>,
     confirmation: watch::Receiver<Confirmation>,
     pub(super) clock: watch::Receiver<Option<Reading>>,
@@ -66,7 +65,7 @@ pub(super) struct Plane {
 impl Plane {
     pub(super) fn start(
         config: &Config,
-        me: &NodeName,
+        me: &NodeId,
         network: &network::Handle,
         store: &OpenStore,
     ) -> Self {
@@ -141,7 +140,7 @@ impl Plane {
     /// Answers a peer's request, however long it takes.
     pub(super) fn serve(
         &self,
-        from: NodeName,
+        from: NodeId,
         request: replication::Request,
         reply: oneshot::Sender<Vec<u8>>,
     ) {
@@ -153,7 +152,7 @@ impl Plane {
     }
 
     /// Takes down whatever is left of the links with a member that is gone for good.
-    pub(super) fn forget(&self, peer: NodeName) {
+    pub(super) fn forget(&self, peer: NodeId) {
         let handle = self.handle.clone();
         tokio::spawn(async move {
             if let Err(error) = handle.forget(&peer).await {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     directory::Directory,
-    identity::{Lineage, NodeName, Run, Site, Start},
+    identity::{Lineage, NodeId, Run, Site, Start},
     network,
 };
 
@@ -42,12 +42,12 @@ struct Written {
 /// All that was heard.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
-    nodes: BTreeMap<NodeName, Vec<Written>>,
+    nodes: BTreeMap<NodeId, Vec<Written>>,
 }
 
 impl Starts {
     /// `start` of `node` writes as `site`.
-    pub(super) fn learn(&mut self, node: &NodeName, site: Site, start: Start) {
+    pub(super) fn learn(&mut self, node: &NodeId, site: Site, start: Start) {
         if !self.nodes.contains_key(node) && self.nodes.len() >= NODES_MAX {
             self.nodes.pop_first();
         }
@@ -84,7 +84,7 @@ impl Starts {
     }
 
     /// The site as which `run` of `node` writes.
-    pub(super) fn site_of(&self, node: &NodeName, run: Run) -> Option<Site> {
+    pub(super) fn site_of(&self, node: &NodeId, run: Run) -> Option<Site> {
         let sites = self.nodes.get(node)?;
         let writes = |it: &&Written| it.starts.iter().any(|start| start.run == run);
         sites.iter().rfind(writes).map(|it| it.site)
@@ -94,7 +94,7 @@ impl Starts {
     /// with its key that are seen besides the one that asks.
     pub(super) fn judge(
         &self,
-        node: &NodeName,
+        node: &NodeId,
         site: Site,
         lineage: &Lineage,
         is_confirmed: bool,
@@ -132,7 +132,7 @@ impl Starts {
 mod tests {
     use super::{STARTS_MAX, Starts, Verdict};
     use crate::{
-        identity::{Lineage, NodeName, Run, Site, Start},
+        identity::{Lineage, NodeId, Run, Site, Start},
         network::Other,
     };
 
@@ -148,8 +148,8 @@ mod tests {
         lineage
     }
 
-    fn node() -> NodeName {
-        NodeName("n".to_owned())
+    fn node() -> NodeId {
+        "n".parse::<NodeId>().unwrap()
     }
 
     fn site(number: i64) -> Site {

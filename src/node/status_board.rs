@@ -1,7 +1,6 @@
 //! What others see of this node: the status, the cluster, and what it says of itself.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -20,8 +19,9 @@ use crate::{
     config::Config,
     directory::{Announcement, Directory},
     http,
-    identity::{NodeName, Site},
+    identity::{NodeId, Site},
     network, telemetry,
+    vector::Vector,
 };
 
 /// All that the status board is written from, at one moment.
@@ -46,9 +46,9 @@ impl StatusInputs<'_> {
         if self.waits_for.is_some() {
             return self.waits_for.clone();
         }
-        let name = |peer: &NodeName| match self.directory.record(peer) {
+        let name = |peer: &NodeId| match self.directory.record(peer) {
             Some(record) if !record.name.is_empty() => record.name.clone(),
-            _ => peer.0.clone(),
+            _ => peer.to_string(),
         };
         let stage = self.plane?.leaving.borrow();
         stage.as_ref().map(|stage| stage.describe(name))
@@ -97,10 +97,10 @@ pub(super) struct StatusBoard {
 }
 
 impl StatusBoard {
-    pub(super) fn new(config: &Config, me: &NodeName) -> Self {
+    pub(super) fn new(config: &Config, me: &NodeId) -> Self {
         let status = Status {
             node: NodeStatus {
-                peer_id: me.0.clone(),
+                peer_id: me.to_string(),
                 site: 0,
                 name: config.node.name.clone(),
                 cluster: config.node.cluster.clone(),
@@ -124,7 +124,7 @@ impl StatusBoard {
             overlay: OverlayStatus::default(),
             members: MembersStatus::default(),
             links: Vec::new(),
-            vector: BTreeMap::new(),
+            vector: Vector::default(),
             findings: Vec::new(),
             warnings: Vec::new(),
         };
@@ -230,12 +230,7 @@ impl StatusBoard {
         status.store.unconfirmed = inputs.plane.is_some_and(Plane::is_unconfirmed);
         if let Some(plane) = inputs.plane {
             status.links.clone_from(&plane.links.borrow());
-            status.vector = plane
-                .vector
-                .borrow()
-                .iter()
-                .map(|(s, n)| (s.to_string(), *n))
-                .collect();
+            status.vector.clone_from(&plane.vector.borrow());
         }
         let is_urgent = {
             let old = self.status.borrow();
@@ -267,8 +262,8 @@ impl StatusBoard {
         let was_in = plane
             .vector
             .borrow()
-            .keys()
-            .any(|site| Some(*site) != self.site);
+            .iter()
+            .any(|(site, _)| Some(site) != self.site);
         let is_new = self.wants_peers && !self.met && !was_in;
         let links = plane.links.borrow();
         let is_level = *plane.level.borrow()
@@ -287,11 +282,7 @@ impl StatusBoard {
     }
 
     /// What the node says of itself to the others.
-    pub(super) fn announcement(
-        &self,
-        vector: BTreeMap<Site, i64>,
-        generation: u64,
-    ) -> Announcement {
+    pub(super) fn announcement(&self, vector: Vector, generation: u64) -> Announcement {
         let status = self.status.borrow();
         Announcement {
             name: status.node.name.clone(),
@@ -301,7 +292,7 @@ impl StatusBoard {
             store: self.store_address.clone(),
             vector,
             neighbors: names(&status.overlay)
-                .map(|name| NodeName(name.to_owned()))
+                .filter_map(|id| id.parse().ok())
                 .collect(),
             version: status.node.version.clone(),
         }
@@ -311,7 +302,7 @@ impl StatusBoard {
 fn overlay_status(inputs: &StatusInputs<'_>) -> OverlayStatus {
     let clock = |neighbor: &network::Neighbor| inputs.clocks.neighbors.get(&neighbor.peer);
     let active = inputs.overlay.active.iter().map(|neighbor| NeighborStatus {
-        peer_id: neighbor.peer.0.clone(),
+        peer_id: neighbor.peer.to_string(),
         name: inputs
             .directory
             .record(&neighbor.peer)
@@ -354,7 +345,7 @@ fn contact(contact: &network::Contact) -> ContactStatus {
             (None, Some(_)) => ContactState::Reached,
             (None, None) => ContactState::Trying,
         },
-        peer_id: contact.reached.as_ref().map(|peer| peer.0.clone()),
+        peer_id: contact.reached.as_ref().map(ToString::to_string),
         cause: failure.map(|failure| failure.cause.clone()),
         fix: failure.map(|failure| failure.fix.to_owned()),
         needs_operator: failure.is_some_and(|failure| failure.needs_operator),

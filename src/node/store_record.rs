@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::{
     api::{Renewal, timestamp},
-    identity::{Lineage, NodeName, Site},
+    identity::{Lineage, NodeId, Site},
     network::persist,
     store::{Owner, Position},
 };
@@ -59,7 +59,7 @@ pub(super) enum Verdict {
 pub(super) fn judge(
     record: Option<&StoreRecord>,
     owner: &Owner,
-    me: &NodeName,
+    me: &NodeId,
     position: &Position,
 ) -> Verdict {
     if owner.node != *me {
@@ -140,12 +140,12 @@ impl StoreRecord {
 mod tests {
     use super::{StoreRecord, Verdict, judge};
     use crate::{
-        identity::{Lineage, NodeName, Run, Site},
+        identity::{Lineage, NodeId, Run, Site},
         store::{Owner, Position},
     };
 
-    fn me() -> NodeName {
-        NodeName("me".to_owned())
+    fn me() -> NodeId {
+        "me".parse::<NodeId>().unwrap()
     }
 
     fn position() -> Position {
@@ -224,7 +224,7 @@ mod tests {
         };
         assert!(is_another(None, &owner(), &position()));
         let theirs = Owner {
-            node: NodeName("you".to_owned()),
+            node: "you".parse::<NodeId>().unwrap(),
             ..owner()
         };
         assert!(is_another(Some(&record()), &theirs, &position()));

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{NodeName, Run, Site, Start};
+use crate::identity::{NodeId, Run, Site, Start};
 
 /// What a peer says holds for so long: it is asked with every heartbeat, and may miss one.
 const HOLDS: Duration = Duration::from_secs(12);
@@ -56,7 +56,7 @@ pub(super) struct Seen {
 /// What peers say.
 #[derive(Debug, Default)]
 pub(super) struct Twins {
-    words: BTreeMap<NodeName, (Duration, Seen)>,
+    words: BTreeMap<NodeId, (Duration, Seen)>,
     /// It was told, and was last there at this time.
     there: Option<Duration>,
 }
@@ -65,14 +65,14 @@ pub(super) struct Twins {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum News {
     /// There is another one now. Who sees it where, if a peer does.
-    Begun(Option<(NodeName, String)>),
+    Begun(Option<(NodeId, String)>),
     /// There is none any more.
     Over,
 }
 
 impl Twins {
     /// `peer` says that it sees this one, or none.
-    pub(super) fn told(&mut self, peer: NodeName, seen: Option<Seen>, now: Duration) {
+    pub(super) fn told(&mut self, peer: NodeId, seen: Option<Seen>, now: Duration) {
         self.words.retain(|_, (heard, _)| now < *heard + HOLDS);
         match seen {
             None => drop(self.words.remove(&peer)),
@@ -84,7 +84,7 @@ impl Twins {
     }
 
     /// Who sees it, and what.
-    pub(super) fn words(&self, now: Duration) -> impl Iterator<Item = (&NodeName, &Seen)> {
+    pub(super) fn words(&self, now: Duration) -> impl Iterator<Item = (&NodeId, &Seen)> {
         let holds = move |heard: Duration| now < heard + HOLDS;
         let words = self.words.iter();
         words
@@ -110,14 +110,14 @@ mod tests {
     use std::time::Duration;
 
     use super::{News, Presence, Seen, Twins};
-    use crate::identity::{NodeName, Run, Site};
+    use crate::identity::{NodeId, Run, Site};
 
     fn at(second: u64) -> Duration {
         Duration::from_secs(second)
     }
 
-    fn peer(name: &str) -> NodeName {
-        NodeName(name.to_owned())
+    fn peer(name: &str) -> NodeId {
+        name.parse::<NodeId>().unwrap()
     }
 
     fn seen(site: i64) -> Option<Seen> {

@@ -4,10 +4,11 @@
 //! sender that does, they tell nothing. What tells is the peer's vector, which it says to everybody by
 //! another way: as long as it names a checkpoint that this store does not hold, this store is behind.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::identity::Site;
+use crate::vector::Vector;
 
 /// Below this nothing is said: vectors are told every few seconds, and a write takes its time.
 pub(crate) const BEHIND_AFTER: Duration = Duration::from_secs(3);
@@ -15,9 +16,6 @@ pub(crate) const BEHIND_AFTER: Duration = Duration::from_secs(3);
 /// The most words of a peer that are waited for. Beyond, every second one is forgotten, but not the
 /// oldest: the lag is exact to a part of itself.
 const WORDS_MAX: usize = 16;
-
-/// A checkpoint vector.
-pub(crate) type Vector = BTreeMap<Site, i64>;
 
 /// What one peer had and we had not, by when we heard of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,17 +30,15 @@ impl Backlog {
         if self.heard != Some(at) {
             self.heard = Some(at);
             let ahead: Vector = theirs
+                .missing_from(ours)
                 .iter()
-                .filter(|(site, upto)| **site != own && !reached(ours, **site, **upto))
-                .map(|(site, upto)| (*site, *upto))
+                .filter(|(site, _)| *site != own)
                 .collect();
             if !ahead.is_empty() {
                 self.waiting.push_back((at, ahead));
             }
         }
-        let arrived = |(_, ahead): &mut (Duration, Vector)| {
-            ahead.iter().all(|(site, upto)| reached(ours, *site, *upto))
-        };
+        let arrived = |(_, ahead): &mut (Duration, Vector)| ahead.missing_from(ours).is_empty();
         while self.waiting.pop_front_if(arrived).is_some() {}
         if self.waiting.len() > WORDS_MAX {
             let mut place = 0_usize;
@@ -66,21 +62,13 @@ impl Backlog {
     }
 }
 
-fn reached(ours: &Vector, site: Site, upto: i64) -> bool {
-    ours.get(&site).is_some_and(|here| *here >= upto)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Backlog, Vector, WORDS_MAX};
+    use super::{Backlog, WORDS_MAX};
     use crate::identity::Site;
-
-    fn vector(entries: &[(i64, i64)]) -> Vector {
-        let entry = |(site, upto): &(i64, i64)| (Site::new(*site).unwrap(), *upto);
-        entries.iter().map(entry).collect()
-    }
+    use crate::vector::tests::vector;
 
     fn own() -> Site {
         Site::new(1).unwrap()

@@ -3,8 +3,6 @@
 //! Rows go straight from one store to the other: binary `COPY` out of the publisher's into ours, in
 //! one transaction here, so that readers see all of it or none.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +11,9 @@ use tokio::time::timeout;
 
 use super::database::{Session, refused};
 use super::error::Error;
+use super::vectors;
 use crate::identity::Site;
+use crate::vector::{Seq, Vector};
 
 /// The publisher sorts nothing (an index gives the order), so the first row comes soon, and every
 /// further one sooner.
@@ -180,19 +180,16 @@ impl CatchUp<'_> {
     }
 
     /// An upper bound: what was written since, and what the table can hold.
-    async fn estimate(&self, held: &BTreeMap<i64, i64>) -> Result<u64, Error> {
-        let theirs = vector(self.remote, "vector")
+    async fn estimate(&self, held: &Vector) -> Result<u64, Error> {
+        let theirs = vectors::read(self.remote, "vector")
             .await
-            .map_err(broke("telling its vector"))?;
-        let lacking = |(site, upto): (&i64, &i64)| {
-            let held = if *site == self.own.get() {
-                *upto
-            } else {
-                *held.get(site).unwrap_or(&0)
-            };
-            upto.abs_diff(held.min(*upto))
-        };
-        let written: u64 = theirs.iter().map(lacking).sum();
+            .map_err(broke("read its vector"))?;
+        let written = theirs
+            .missing_from(held)
+            .iter()
+            .filter(|(site, _)| *site != self.own)
+            .map(|(site, seq)| seq.get().abs_diff(held.get(site).get()))
+            .sum();
         let size = "select c.reltuples::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
                      where n.nspname = 'crdv' and c.relname = 'element'";
         let row = self
@@ -208,35 +205,26 @@ impl CatchUp<'_> {
     }
 }
 
-/// The vector of the store at the other end of `session`, where it is called `view`.
-async fn vector(
-    session: &Session,
-    view: &str,
-) -> Result<BTreeMap<i64, i64>, tokio_postgres::Error> {
-    let sql = format!("select site, upto from {view}");
-    let rows = session.query(&sql, &[]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-}
-
-async fn held(local: &Session) -> Result<BTreeMap<i64, i64>, Error> {
-    vector(local, "crdv.vector")
+async fn held(local: &Session) -> Result<Vector, Error> {
+    vectors::read(local, "crdv.vector")
         .await
-        .map_err(refused("telling its vector"))
+        .map_err(refused("read the vector"))
 }
 
 /// `COPY` takes no parameters; numbers need no quoting.
 ///
 /// Of ourselves we lack nothing: an operation leaves its store only once it is on its disk.
-fn missing(held: &BTreeMap<i64, i64>, own: Site) -> String {
-    let (mut sites, mut seqs) = (String::new(), String::new());
-    let known = held.iter().filter(|(site, _)| **site != own.get());
-    for (site, seq) in known.chain([(&own.get(), &i64::MAX)]) {
-        let comma = if sites.is_empty() { "" } else { "," };
-        // Writing to a string cannot fail.
-        let _ = write!(sites, "{comma}{site}");
-        let _ = write!(seqs, "{comma}{seq}");
-    }
-    format!("missing('{{{sites}}}'::bigint[], '{{{seqs}}}'::bigint[])")
+fn missing(held: &Vector, own: Site) -> String {
+    let others = held.iter().filter(|(site, _)| *site != own);
+    let (sites, seqs) = others
+        .chain([(own, Seq::MAX)])
+        .collect::<Vector>()
+        .columns();
+    let array = |numbers: Vec<i64>| {
+        let digits: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        format!("'{{{}}}'::bigint[]", digits.join(","))
+    };
+    format!("missing({}, {})", array(sites), array(seqs))
 }
 
 /// The store knows itself for an older copy when others have seen numbers that it never gave out.
@@ -256,10 +244,9 @@ fn broke(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::missing;
     use crate::identity::Site;
+    use crate::vector::{Vector, tests::vector};
 
     #[test]
     fn a_store_lacks_nothing_of_its_own() {
@@ -267,12 +254,12 @@ mod tests {
         let call = |held| missing(&held, own);
         let max = i64::MAX;
         assert_eq!(
-            call(BTreeMap::new()),
+            call(Vector::default()),
             format!("missing('{{5}}'::bigint[], '{{{max}}}'::bigint[])")
         );
         assert_eq!(
-            call(BTreeMap::from([(3, 30), (5, 50), (7, 70)])),
-            format!("missing('{{3,7,5}}'::bigint[], '{{30,70,{max}}}'::bigint[])")
+            call(vector(&[(3, 30), (5, 50), (7, 70)])),
+            format!("missing('{{3,5,7}}'::bigint[], '{{30,{max},70}}'::bigint[])")
         );
     }
 }

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 
 /// What a subscriber asks a publisher to show. Any text that a stranger sends becomes a fixed number of
 /// hexadecimal digits.
@@ -27,8 +27,11 @@ impl Challenger {
 
     /// The same for each request to `peer`, because a publisher may answer a later one with what it began
     /// for an earlier one.
-    pub(crate) fn to(&self, peer: &NodeName) -> Challenge {
-        Challenge::new(digest([&self.0.to_be_bytes()[..], peer.0.as_bytes()]))
+    pub(crate) fn to(&self, peer: &NodeId) -> Challenge {
+        Challenge::new(digest([
+            &self.0.to_be_bytes()[..],
+            peer.as_str().as_bytes(),
+        ]))
     }
 }
 
@@ -40,15 +43,15 @@ impl Challenge {
     }
 
     /// The comment on the publication of a link with `peer`, who sent the challenge.
-    pub(crate) fn comment(&self, peer: &NodeName) -> String {
+    pub(crate) fn comment(&self, peer: &NodeId) -> String {
         format!("{peer} {}", digest([self.0.as_bytes()]))
     }
 }
 
-/// Who is named in the comment on a publication.
-pub(crate) fn peer_of(comment: &str) -> NodeName {
+/// Who is named in the comment on a publication; `None` if it was written by somebody else.
+pub(crate) fn peer_of(comment: &str) -> Option<NodeId> {
     let peer = comment.split_once(' ').map_or(comment, |(peer, _)| peer);
-    NodeName(peer.to_owned())
+    peer.parse().ok()
 }
 
 fn digest<const N: usize>(parts: [&[u8]; N]) -> String {
@@ -65,10 +68,10 @@ fn digest<const N: usize>(parts: [&[u8]; N]) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Challenge, Challenger, peer_of};
-    use crate::identity::NodeName;
+    use crate::identity::NodeId;
 
-    fn name(text: &str) -> NodeName {
-        NodeName(text.to_owned())
+    fn name(text: &str) -> NodeId {
+        text.parse::<NodeId>().unwrap()
     }
 
     #[test]
@@ -84,9 +87,13 @@ mod tests {
         let me = name("me");
         let hostile = Challenge::new("x'; drop table crdv.element; --".repeat(1000));
         let comment = hostile.comment(&me);
-        assert_eq!(peer_of(&comment), me);
+        assert_eq!(peer_of(&comment).as_ref(), Some(&me));
         assert_eq!(comment.len(), "me ".len() + 32);
         assert_ne!(comment, Challenger::new().to(&me).comment(&me));
-        assert_eq!(peer_of("me"), me, "of a link that was made without one");
+        assert_eq!(
+            peer_of("me"),
+            Some(me),
+            "of a link that was made without one"
+        );
     }
 }

@@ -3,7 +3,6 @@
 //!
 //! Costs three short queries every two seconds while nothing is written anywhere, and no WAL.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use super::catch_up::BEHIND;
 use super::database::{Session, refused};
 use super::error::Error;
 use super::shared::Shared;
+use super::vectors;
 use super::witness::Confirmation;
-use crate::identity::Site;
 
 /// The longest pause while nothing happens: a bound on how stale the vector of a quiet cluster is.
 const IDLE_PAUSE: Duration = Duration::from_secs(2);
@@ -96,11 +95,11 @@ impl<'a> Checkpointer<'a> {
     async fn open(shared: &'a Shared) -> Result<Self, Error> {
         let session = shared.database.session().await?;
         super::observed::own_site(&session).await?;
-        let prepare = async |sql| session.prepare(sql).await.map_err(refused("preparing"));
+        let prepare = async |sql: &str| session.prepare(sql).await.map_err(refused("preparing"));
         let begin = prepare("select upto, horizon from crdv.checkpoint_begin()").await?;
         let finish = prepare("select crdv.checkpoint_finish($1, $2)").await?;
         let drop_covered = prepare("select crdv.drop_covered()").await?;
-        let vector = prepare("select site, upto from crdv.vector").await?;
+        let vector = prepare(&vectors::query("crdv.vector")).await?;
         Ok(Self {
             shared,
             session,
@@ -165,11 +164,8 @@ impl<'a> Checkpointer<'a> {
             .session
             .query(&self.vector, &[])
             .await
-            .map_err(refused("telling its vector"))?;
-        let vector: BTreeMap<Site, i64> = rows
-            .iter()
-            .filter_map(|row| Some((Site::new(row.get(0))?, row.get(1))))
-            .collect();
+            .map_err(refused("read the vector"))?;
+        let vector = vectors::decode(&rows);
         Ok(self.shared.vector.send_if_modified(|told| {
             let is_news = *told != vector;
             *told = vector;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 
 /// A peer in the active view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbor {
     /// Its name.
-    pub name: NodeName,
+    pub name: NodeId,
     /// Its addresses, the best first.
     pub hosts: Vec<IpAddr>,
 }
@@ -53,10 +53,10 @@ pub(crate) enum Wish {
 /// What is wanted of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Desired {
-    pub(crate) peers: BTreeMap<NodeName, Wish>,
+    pub(crate) peers: BTreeMap<NodeId, Wish>,
     pub(crate) phase: Phase,
     /// Whose clocks are not believed.
-    pub(crate) doubts: BTreeMap<NodeName, Doubt>,
+    pub(crate) doubts: BTreeMap<NodeId, Doubt>,
     generation: u64,
 }
 
@@ -82,7 +82,7 @@ impl Desired {
         self.peers.insert(neighbor.name, wish);
     }
 
-    pub(crate) fn down(&mut self, peer: &NodeName, departure: Departure, now: Duration) {
+    pub(crate) fn down(&mut self, peer: &NodeId, departure: Departure, now: Duration) {
         let Some(wish) = self.peers.get_mut(peer) else {
             return self.unwant(peer, departure);
         };
@@ -94,14 +94,14 @@ impl Desired {
     }
 
     /// A peer that this life has not seen may have left links behind in an earlier one.
-    fn unwant(&mut self, peer: &NodeName, departure: Departure) {
+    fn unwant(&mut self, peer: &NodeId, departure: Departure) {
         if departure == Departure::Deliberate {
             self.peers.insert(peer.clone(), Wish::Unwanted);
         }
     }
 
     /// May `peer` open links to us?
-    pub(crate) fn admits(&self, peer: &NodeName, now: Duration, grace: Duration) -> bool {
+    pub(crate) fn admits(&self, peer: &NodeId, now: Duration, grace: Duration) -> bool {
         match self.peers.get(peer) {
             Some(Wish::Linked { .. }) => true,
             Some(Wish::Lingering { since }) => now < *since + grace,
@@ -109,7 +109,7 @@ impl Desired {
         }
     }
 
-    pub(crate) fn neighbor(&self, peer: &NodeName) -> Option<(&Neighbor, u64)> {
+    pub(crate) fn neighbor(&self, peer: &NodeId) -> Option<(&Neighbor, u64)> {
         match self.peers.get(peer) {
             Some(Wish::Linked {
                 neighbor,
@@ -132,12 +132,12 @@ mod tests {
     use std::time::Duration;
 
     use super::{Departure, Desired, Neighbor, Wish};
-    use crate::identity::NodeName;
+    use crate::identity::NodeId;
 
     const GRACE: Duration = Duration::from_secs(30);
 
-    fn peer() -> NodeName {
-        NodeName("p".to_owned())
+    fn peer() -> NodeId {
+        "p".parse::<NodeId>().unwrap()
     }
 
     fn with_neighbor() -> Desired {

@@ -28,8 +28,9 @@ use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::witness::{self, Confirmation, Members};
 use crate::api::{LinkState, LinkStatus};
-use crate::identity::{NodeName, Site};
+use crate::identity::{NodeId, Site};
 use crate::postgres::Conninfo;
+use crate::vector::{Seq, Vector};
 
 /// Of two that become neighbours one hears of it first; its request waits so long for the other.
 const ACQUAINTANCE_LIMIT: Duration = Duration::from_secs(1);
@@ -97,7 +98,7 @@ impl Handle {
     }
 
     /// A peer is no neighbour any more.
-    pub fn neighbor_down(&self, peer: &NodeName, departure: Departure) {
+    pub fn neighbor_down(&self, peer: &NodeId, departure: Departure) {
         let now = self.shared.now();
         self.shared
             .desired
@@ -112,7 +113,7 @@ impl Handle {
     }
 
     /// A neighbour holds everything up to `vector`, by its own word.
-    pub fn heard(&self, peer: &NodeName, vector: &BTreeMap<Site, i64>) {
+    pub fn heard(&self, peer: &NodeId, vector: &Vector) {
         let now = self.shared.now();
         self.shared.heads.send_if_modified(|heads| {
             let is_news = heads.get(peer).is_none_or(|(_, known)| **known != *vector);
@@ -124,7 +125,7 @@ impl Handle {
     }
 
     /// Whose clocks are not believed from now on. What such a peer has to give is caught up with later.
-    pub fn doubt(&self, doubts: &BTreeMap<NodeName, Doubt>) {
+    pub fn doubt(&self, doubts: &BTreeMap<NodeId, Doubt>) {
         self.shared.desired.send_if_modified(|desired| {
             let is_news = desired.doubts != *doubts;
             if is_news {
@@ -154,7 +155,7 @@ impl Handle {
     }
 
     /// Answers a request of `from`, who must have been authenticated.
-    pub async fn serve(&self, from: &NodeName, request: Request) -> Reply {
+    pub async fn serve(&self, from: &NodeId, request: Request) -> Reply {
         let is_about_link = matches!(request, Request::Open { .. } | Request::Resume { .. });
         let reply = tokio::select! {
             () = self.shared.cancel.cancelled() => {
@@ -173,7 +174,7 @@ impl Handle {
     }
 
     /// A peer that gets no link from us would not say so where our operator looks.
-    fn note_denial(&self, from: &NodeName, reply: &Reply) {
+    fn note_denial(&self, from: &NodeId, reply: &Reply) {
         let denial = match reply {
             Reply::Refused { code, message, fix } => {
                 match Reason::of_denial(code, message, fix.as_deref()) {
@@ -198,7 +199,7 @@ impl Handle {
         }
     }
 
-    async fn answer(&self, from: &NodeName, request: Request) -> Reply {
+    async fn answer(&self, from: &NodeId, request: Request) -> Reply {
         // The wire may carry numbers that are no sites.
         let link = |site: Site, epoch: Epoch| Some(LinkName::new(Site::new(site.get())?, epoch));
         let answer = match request {
@@ -243,7 +244,7 @@ impl Handle {
         answer.unwrap_or_else(|| Reply::refused(code::NOT_A_NEIGHBOR, "you are not a neighbour"))
     }
 
-    async fn admits(&self, from: &NodeName) -> bool {
+    async fn admits(&self, from: &NodeId) -> bool {
         let grace = self.shared.settings.link_grace;
         let mut desired = self.shared.desired.subscribe();
         let admitted = desired.wait_for(|desired| desired.admits(from, self.shared.now(), grace));
@@ -251,7 +252,7 @@ impl Handle {
         is_admitted && self.shared.is_serving()
     }
 
-    async fn testify(&self, site: Site, upto: i64, below: i64) -> Reply {
+    async fn testify(&self, site: Site, upto: Seq, below: Seq) -> Reply {
         match witness::testify(&self.shared.database, site, upto, below).await {
             Ok((known, more)) => Reply::Witnessed { known, more },
             Err(error) => Reply::refused(code::STORE_DOWN, error.to_string()),
@@ -260,13 +261,13 @@ impl Handle {
 
     /// A peer should have told what it knows of us before it gets anything from us. If it cannot be
     /// asked, another one has told.
-    async fn await_witness(&self, from: &NodeName) {
+    async fn await_witness(&self, from: &NodeId) {
         let mut witnesses = self.shared.witnesses.subscribe();
         let told = witnesses.wait_for(|witnesses| witnesses.contains(from));
         let _ = timeout(WITNESS_LIMIT, told).await;
     }
 
-    async fn part(&self, from: &NodeName) -> Reply {
+    async fn part(&self, from: &NodeId) -> Reply {
         match self.forget(from).await {
             Ok(()) => Reply::Left,
             Err(error) => Reply::refused(code::BUSY, error.to_string()),
@@ -279,7 +280,7 @@ impl Handle {
     /// # Errors
     ///
     /// [`Unfinished`] when that takes too long; it is still being done then.
-    pub async fn forget(&self, peer: &NodeName) -> Result<(), Unfinished> {
+    pub async fn forget(&self, peer: &NodeId) -> Result<(), Unfinished> {
         self.neighbor_down(peer, Departure::Deliberate);
         let is_gone = |observed: &Observed| {
             matches!(observed, Observed::Known(inventory) if inventory.is_free_of(peer))
@@ -322,7 +323,7 @@ impl Handle {
     }
 
     /// Who else is a member: what they have need not be handed over to others.
-    pub fn holders(&self, members: BTreeMap<NodeName, Member>) {
+    pub fn holders(&self, members: BTreeMap<NodeId, Member>) {
         self.shared.holders.send_if_modified(|known| {
             let is_news = *known != members;
             *known = members;
@@ -344,7 +345,7 @@ impl Handle {
 
     /// Checkpoint of each site: everything of that site up to the number is here.
     #[must_use]
-    pub fn vector(&self) -> watch::Receiver<BTreeMap<Site, i64>> {
+    pub fn vector(&self) -> watch::Receiver<Vector> {
         self.shared.vector.subscribe()
     }
 
@@ -370,7 +371,7 @@ impl Handle {
 
     /// Catch-ups that are going on.
     #[must_use]
-    pub fn progress(&self) -> watch::Receiver<BTreeMap<NodeName, Progress>> {
+    pub fn progress(&self) -> watch::Receiver<BTreeMap<NodeId, Progress>> {
         self.shared.progress.subscribe()
     }
 

@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backlog::{Backlog, Vector};
+use super::backlog::Backlog;
 use super::database::Lsn;
 use super::names::LinkName;
 use super::observed::{Inventory, Observed};
 use super::plan::Key;
 use super::publisher::Pending;
 use super::reason::Reason;
-use crate::identity::{NodeName, Site};
+use crate::identity::{NodeId, Site};
+use crate::vector::Vector;
 
 /// So many errors of one apply worker within [`CRASH_WINDOW`] are a crash loop. A publisher that
 /// restarts costs one or two.
@@ -35,7 +36,7 @@ pub(crate) struct Ledger {
     /// Links whose publisher's end is being opened by a task of its own.
     pub(crate) opening: BTreeMap<LinkName, Pending>,
     /// What each neighbour has and we have not.
-    pub(crate) backlogs: BTreeMap<NodeName, Backlog>,
+    pub(crate) backlogs: BTreeMap<NodeId, Backlog>,
     /// Why links that are behind do not get on.
     pub(crate) hindrances: BTreeMap<LinkName, Reason>,
     /// What is being worked on.
@@ -180,7 +181,7 @@ impl Ledger {
     /// Takes note of what neighbours say that they hold, while we hold `ours`.
     pub(crate) fn compare(
         &mut self,
-        heads: &BTreeMap<NodeName, (Duration, Arc<Vector>)>,
+        heads: &BTreeMap<NodeId, (Duration, Arc<Vector>)>,
         ours: &Vector,
         own: Site,
     ) {
@@ -193,7 +194,7 @@ impl Ledger {
 
     /// Links that stream and do not bring what their publishers have.
     pub(crate) fn stuck(&self, inventory: &Inventory, now: Duration) -> Vec<LinkName> {
-        let is_behind = |peer: &NodeName| {
+        let is_behind = |peer: &NodeId| {
             let backlog = self.backlogs.get(peer);
             backlog.is_some_and(|backlog| backlog.lag(now).is_some())
         };
@@ -248,7 +249,7 @@ impl Ledger {
     }
 
     /// Has new reason to hope: whatever failed for `peer` may be tried at once.
-    pub(crate) fn clear_backoff(&mut self, peer: &NodeName) {
+    pub(crate) fn clear_backoff(&mut self, peer: &NodeId) {
         let key = Key::In(peer.clone());
         self.retries.retain(|(of, _), _| *of != key);
     }

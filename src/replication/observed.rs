@@ -10,7 +10,7 @@ use super::challenge;
 use super::database::{Database, Lsn, Session, refused};
 use super::error::Error;
 use super::names::{LINK_PATTERN, LinkName};
-use crate::identity::{NodeName, Site};
+use crate::identity::{NodeId, Site};
 
 /// What we believe about the links of the local store.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +36,7 @@ pub(crate) struct Inventory {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Incoming {
     /// Who publishes, as noted when it was made.
-    pub(crate) peer: Option<NodeName>,
+    pub(crate) peer: Option<NodeId>,
     /// Disabled ones are half-made: we enable last and drop in one transaction.
     pub(crate) enabled: bool,
     /// It is for a table that is not there any more, and drops without a word what comes for the
@@ -62,7 +62,7 @@ pub(crate) struct Incoming {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Outgoing {
     /// Who subscribes, as noted when it was made.
-    pub(crate) peer: Option<NodeName>,
+    pub(crate) peer: Option<NodeId>,
     /// The publication exists, and with it the link's role. One that lost its table, because that was
     /// dropped or restored, publishes nothing.
     pub(crate) published: bool,
@@ -90,7 +90,7 @@ pub(crate) struct Slot {
 impl Inventory {
     pub(crate) fn incoming_of<'a>(
         &'a self,
-        peer: &'a NodeName,
+        peer: &'a NodeId,
     ) -> impl Iterator<Item = (&'a LinkName, &'a Incoming)> {
         self.incoming
             .iter()
@@ -99,7 +99,7 @@ impl Inventory {
 
     pub(crate) fn outgoing_of<'a>(
         &'a self,
-        peer: &'a NodeName,
+        peer: &'a NodeId,
     ) -> impl Iterator<Item = (&'a LinkName, &'a Outgoing)> {
         self.outgoing
             .iter()
@@ -107,7 +107,7 @@ impl Inventory {
     }
 
     /// Nothing is left of any link with `peer`.
-    pub(crate) fn is_free_of(&self, peer: &NodeName) -> bool {
+    pub(crate) fn is_free_of(&self, peer: &NodeId) -> bool {
         self.incoming_of(peer).next().is_none() && self.outgoing_of(peer).next().is_none()
     }
 
@@ -264,15 +264,15 @@ fn outgoing(row: &Row) -> Option<(LinkName, Outgoing)> {
     Some((
         name,
         Outgoing {
-            peer: row.get::<_, Option<&str>>(1).map(challenge::peer_of),
+            peer: row.get::<_, Option<&str>>(1).and_then(challenge::peer_of),
             published: row.get(2),
             slot,
         },
     ))
 }
 
-fn peer(row: &Row, column: usize) -> Option<NodeName> {
-    row.get::<_, Option<String>>(column).map(NodeName)
+fn peer(row: &Row, column: usize) -> Option<NodeId> {
+    row.get::<_, Option<&str>>(column)?.parse().ok()
 }
 
 fn lsn(row: &Row, column: usize) -> Lsn {

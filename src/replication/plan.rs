@@ -12,7 +12,7 @@ use super::desired::{Desired, Doubt, Phase, Wish};
 use super::ledger::{InNote, Ledger, OutNote};
 use super::names::LinkName;
 use super::observed::{Incoming, Inventory, Observed, Outgoing};
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 
 #[cfg(test)]
 mod tests;
@@ -34,12 +34,12 @@ pub(crate) enum Step {
     /// Look at the store again: nothing is known of it.
     Inspect,
     /// Make a new link from `peer`. Those it replaces go once it streams.
-    Open { peer: NodeName },
+    Open { peer: NodeId },
     /// Ask `peer` whether the link is whole.
-    Resume { peer: NodeName, link: LinkName },
+    Resume { peer: NodeId, link: LinkName },
     /// Drop a subscription, and tell the publisher.
     Unsubscribe {
-        peer: Option<NodeName>,
+        peer: Option<NodeId>,
         link: LinkName,
         why: TeardownReason,
     },
@@ -95,7 +95,7 @@ pub(crate) enum Key {
     /// The store as a whole.
     Store,
     /// Our subscriptions to a peer.
-    In(NodeName),
+    In(NodeId),
     /// A subscription to nobody we know.
     Stray(LinkName),
     /// A publisher's end.
@@ -187,7 +187,7 @@ pub(crate) fn plan(view: View<'_>) -> Vec<Step> {
 
 impl View<'_> {
     /// What a neighbour's link to us needs.
-    fn subscribe(&self, inventory: &Inventory, peer: &NodeName) -> Option<Step> {
+    fn subscribe(&self, inventory: &Inventory, peer: &NodeId) -> Option<Step> {
         let (_, generation) = self.desired.neighbor(peer)?;
         let usable = |(name, link): &(&LinkName, &Incoming)| {
             let ours = Some(LinkName::new(inventory.own, name.epoch));
@@ -261,11 +261,11 @@ impl View<'_> {
     }
 
     /// The grace period of a lost peer is there for links that can go on.
-    fn is_dead(&self, peer: &NodeName, note: &InNote) -> bool {
+    fn is_dead(&self, peer: &NodeId, note: &InNote) -> bool {
         note.beyond_repair && matches!(self.desired.peers.get(peer), Some(Wish::Lingering { .. }))
     }
 
-    fn is_ahead(&self, peer: &NodeName) -> bool {
+    fn is_ahead(&self, peer: &NodeId) -> bool {
         self.desired.doubts.get(peer) == Some(&Doubt::Ahead)
     }
 
@@ -295,7 +295,7 @@ impl View<'_> {
     }
 
     /// Why no link with this peer should be, if so.
-    fn unwanted(&self, peer: Option<&NodeName>, first_seen: Duration) -> Option<TeardownReason> {
+    fn unwanted(&self, peer: Option<&NodeId>, first_seen: Duration) -> Option<TeardownReason> {
         if self.desired.phase == Phase::Gone {
             return Some(TeardownReason::Leaving);
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::challenge::Challenge;
 use super::names::{Epoch, LinkName};
 use crate::identity::{Lineage, Site};
+use crate::vector::Seq;
 
 /// A question of a subscriber to its publisher, or a farewell of either to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,9 +49,9 @@ pub enum Request {
         /// The sender's site.
         site: Site,
         /// Its own checkpoint.
-        upto: i64,
+        upto: Seq,
         /// What has this number or a higher one has been told already.
-        below: i64,
+        below: Seq,
         /// The starts of the site's controller, the one that asks last.
         #[serde(default)]
         lineage: Option<Lineage>,
@@ -112,7 +113,7 @@ pub struct Known {
     /// Key of its element.
     pub key: String,
     /// Its number.
-    pub seq: i64,
+    pub seq: Seq,
 }
 
 impl Reply {
@@ -205,7 +206,7 @@ impl fmt::Debug for Offer {
 #[cfg(test)]
 mod tests {
     use super::{Challenge, Epoch, Offer, Reply, Request};
-    use crate::identity::{NodeName, Site};
+    use crate::identity::{NodeId, Site};
     use crate::replication::challenge::Challenger;
 
     fn offer() -> Offer {
@@ -247,7 +248,7 @@ mod tests {
                 partner: i64,
             },
         }
-        let challenge = Challenger::new().to(&NodeName("a".to_owned()));
+        let challenge = Challenger::new().to(&"a".parse::<NodeId>().unwrap());
         let known = cbor(&Later::Open {
             site: 3,
             challenge: challenge.clone(),

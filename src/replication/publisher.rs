@@ -23,7 +23,7 @@ use super::quote::{identifier, literal};
 use super::reason::Reason;
 use super::shared::Shared;
 use super::subscriber::is_ours;
-use crate::identity::{NodeName, Site};
+use crate::identity::{NodeId, Site};
 
 mod slot;
 
@@ -48,7 +48,7 @@ const DROP_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) struct Publisher {
     shared: Arc<Shared>,
     /// One opening per peer at a time.
-    openings: Mutex<BTreeMap<NodeName, Arc<tokio::sync::Mutex<Option<Opening>>>>>,
+    openings: Mutex<BTreeMap<NodeId, Arc<tokio::sync::Mutex<Option<Opening>>>>>,
     /// Links that are being made right now, so that nobody takes them for debris.
     making: Mutex<BTreeMap<LinkName, Pending>>,
     /// It was found out what one of them waits for.
@@ -60,13 +60,13 @@ pub(crate) struct Publisher {
 /// A link whose end is being made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pending {
-    peer: NodeName,
+    peer: NodeId,
     /// What that waits for, if it takes long.
     pub(crate) waits: Option<Reason>,
 }
 
 impl Pending {
-    pub(crate) fn of(peer: NodeName) -> Self {
+    pub(crate) fn of(peer: NodeId) -> Self {
         Self { peer, waits: None }
     }
 }
@@ -128,7 +128,7 @@ impl Publisher {
     /// `challenge` is what its store will show.
     pub(crate) async fn open(
         self: &Arc<Self>,
-        peer: &NodeName,
+        peer: &NodeId,
         site: Site,
         challenge: Challenge,
     ) -> Reply {
@@ -167,7 +167,7 @@ impl Publisher {
     }
 
     /// Waits until there is something to say to `peer` that it was not told, but not for long.
-    async fn news(&self, peer: &NodeName, told: Option<&str>) {
+    async fn news(&self, peer: &NodeId, told: Option<&str>) {
         let named = async {
             loop {
                 let named = self.named.notified();
@@ -184,7 +184,7 @@ impl Publisher {
     }
 
     /// What the end that is being made for `peer` waits for, as far as that is known.
-    fn waiting_for(&self, peer: &NodeName) -> Option<String> {
+    fn waiting_for(&self, peer: &NodeId) -> Option<String> {
         let pending = self.pending();
         let mut own = pending.values().filter(|pending| pending.peer == *peer);
         own.find_map(|pending| Some(pending.waits.as_ref()?.text.clone()))
@@ -212,7 +212,7 @@ impl Publisher {
         }
     }
 
-    fn begin(self: &Arc<Self>, peer: &NodeName, site: Site, challenge: Challenge) -> Opening {
+    fn begin(self: &Arc<Self>, peer: &NodeId, site: Site, challenge: Challenge) -> Opening {
         let (publisher, peer) = (Arc::clone(self), peer.clone());
         let comment = challenge.comment(&peer);
         let stopped = self.shared.cancel.clone();
@@ -232,7 +232,7 @@ impl Publisher {
 
     /// Role and publication, then slot: decoding looks the publication up in the catalogue of the
     /// moment that it decodes.
-    async fn make(&self, peer: &NodeName, site: Site, comment: &str) -> Result<Offer, Error> {
+    async fn make(&self, peer: &NodeId, site: Site, comment: &str) -> Result<Offer, Error> {
         self.drop_abandoned(peer).await?;
         let link = LinkName::new(site, Epoch::draw());
         let _making = Making::new(self, link, peer);
@@ -313,7 +313,7 @@ impl Publisher {
     }
 
     /// Makes nothing for a peer on another machine that could not get at it.
-    async fn is_reachable(&self, session: &Session, peer: &NodeName) -> Result<(), Error> {
+    async fn is_reachable(&self, session: &Session, peer: &NodeId) -> Result<(), Error> {
         if self.shared.settings.advertise.host.is_some() {
             return Ok(());
         }
@@ -337,7 +337,7 @@ impl Publisher {
     }
 
     /// A peer that opens a link has given up those of its others that it does not stream from.
-    async fn drop_abandoned(&self, peer: &NodeName) -> Result<(), Error> {
+    async fn drop_abandoned(&self, peer: &NodeId) -> Result<(), Error> {
         let inventory = Observer::open(&self.shared.database).await?.look().await?;
         let making = self.making();
         let idle = |link: &Outgoing| !link.slot.is_some_and(|slot| slot.active);
@@ -352,7 +352,7 @@ impl Publisher {
     /// Says how a link stands, and frees its slot from a sender that is older than `down`.
     pub(crate) async fn resume(
         &self,
-        peer: &NodeName,
+        peer: &NodeId,
         link: LinkName,
         publisher: Site,
         down: Option<Duration>,
@@ -364,7 +364,7 @@ impl Publisher {
 
     async fn find(
         &self,
-        peer: &NodeName,
+        peer: &NodeId,
         name: LinkName,
         publisher: Site,
         down: Option<Duration>,
@@ -405,13 +405,13 @@ impl Publisher {
     }
 
     /// Drops an end whose subscriber has dropped its own.
-    pub(crate) async fn close(&self, peer: &NodeName, link: LinkName) -> Reply {
+    pub(crate) async fn close(&self, peer: &NodeId, link: LinkName) -> Reply {
         self.close_own(peer, link)
             .await
             .unwrap_or_else(|error| refusal(&error))
     }
 
-    async fn close_own(&self, peer: &NodeName, name: LinkName) -> Result<Reply, Error> {
+    async fn close_own(&self, peer: &NodeId, name: LinkName) -> Result<Reply, Error> {
         let inventory = Observer::open(&self.shared.database).await?.look().await?;
         match inventory.outgoing.get(&name) {
             None => Ok(Reply::Closed),
@@ -469,7 +469,7 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn new(publisher: &'a Publisher, link: LinkName, peer: &NodeName) -> Self {
+    fn new(publisher: &'a Publisher, link: LinkName, peer: &NodeId) -> Self {
         publisher.pending().insert(link, Pending::of(peer.clone()));
         Self { publisher, link }
     }

@@ -29,7 +29,7 @@ use super::shared::Shared;
 use super::status::{OVERDUE, Scene, Standings, out_of_sight};
 use super::subscriber::{Past, Resumption, Subscriber};
 use super::witness::Confirmation;
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 use executor::{Executor, StepOutcome};
 
 mod executor;
@@ -56,7 +56,7 @@ pub(crate) struct Reconciler<T> {
     ledger: Ledger,
     observer: Option<Observer>,
     observed: Arc<Observed>,
-    generations: BTreeMap<NodeName, u64>,
+    generations: BTreeMap<NodeId, u64>,
     tasks: JoinSet<Result<StepOutcome, Error>>,
     running: HashMap<Id, Step>,
     standings: Standings,
@@ -423,7 +423,7 @@ impl<T: Transport> Reconciler<T> {
         let grace = self.shared.settings.link_grace;
         let now = self.shared.now();
         let ledger = &self.ledger;
-        let is_over = |peer: &NodeName, wish: &Wish| match wish {
+        let is_over = |peer: &NodeId, wish: &Wish| match wish {
             Wish::Linked { .. } => false,
             Wish::Lingering { since } if now < *since + grace => false,
             Wish::Lingering { .. } | Wish::Unwanted => {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::milestone::Probe;
-use crate::identity::{Lineage, NodeName};
+use crate::identity::{Lineage, NodeId};
 use crate::postgres::Conninfo;
 
 /// Settings of the data plane of one node.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// This node.
-    pub node: NodeName,
+    pub node: NodeId,
     /// Its cluster.
     pub cluster: String,
     /// How to reach the local store as its administrator: the only privileged role ever used.
@@ -46,7 +46,7 @@ impl Settings {
     /// Settings with the defaults.
     #[must_use]
     pub fn new(
-        node: NodeName,
+        node: NodeId,
         cluster: String,
         store: impl Into<Conninfo>,
         advertise: Advertise,

@@ -9,7 +9,6 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::Vector;
 use super::catch_up::Progress;
 use super::clock::Reading;
 use super::counters::Counters;
@@ -22,7 +21,8 @@ use super::reason::Reason;
 use super::settings::Settings;
 use super::witness::{Confirmation, Members};
 use crate::api::LinkStatus;
-use crate::identity::{NodeName, Site};
+use crate::identity::NodeId;
+use crate::vector::Vector;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -36,27 +36,27 @@ pub(crate) struct Shared {
     pub(crate) desired: watch::Sender<Desired>,
     pub(crate) observed: watch::Sender<Arc<Observed>>,
     pub(crate) links: watch::Sender<Vec<LinkStatus>>,
-    pub(crate) vector: watch::Sender<BTreeMap<Site, i64>>,
+    pub(crate) vector: watch::Sender<Vector>,
     pub(crate) level: watch::Sender<bool>,
     /// The store's clock, once it was read.
     pub(crate) clock: watch::Sender<Option<Reading>>,
     /// There has been a neighbour in this life.
     pub(crate) met: AtomicBool,
-    pub(crate) progress: watch::Sender<BTreeMap<NodeName, Progress>>,
+    pub(crate) progress: watch::Sender<BTreeMap<NodeId, Progress>>,
     /// A departure that nobody has begun yet.
     pub(crate) order: Mutex<Option<Order>>,
     /// How far the departure has got that is under way.
     pub(crate) leaving: watch::Sender<Option<Stage>>,
     /// The other members, as far as leaving is concerned.
-    pub(crate) holders: watch::Sender<BTreeMap<NodeName, Member>>,
+    pub(crate) holders: watch::Sender<BTreeMap<NodeId, Member>>,
     /// Whether the store may be written to and linked with.
     pub(crate) confirmation: watch::Sender<Confirmation>,
     /// What peers say that they hold, and when we heard of it.
-    pub(crate) heads: watch::Sender<BTreeMap<NodeName, (Duration, Arc<Vector>)>>,
+    pub(crate) heads: watch::Sender<BTreeMap<NodeId, (Duration, Arc<Vector>)>>,
     /// Why peers were last denied a link.
-    denials: Mutex<BTreeMap<NodeName, Reason>>,
+    denials: Mutex<BTreeMap<NodeId, Reason>>,
     /// Neighbours that know nothing of our site that we do not.
-    pub(crate) witnesses: watch::Sender<BTreeSet<NodeName>>,
+    pub(crate) witnesses: watch::Sender<BTreeSet<NodeId>>,
     /// Who else may know of our site.
     pub(crate) members: watch::Sender<Members>,
     started: Instant,
@@ -137,13 +137,13 @@ impl Shared {
         });
     }
 
-    pub(crate) fn witnessed_by(&self, peer: &NodeName) {
+    pub(crate) fn witnessed_by(&self, peer: &NodeId) {
         self.witnesses
             .send_if_modified(|witnesses| witnesses.insert(peer.clone()));
     }
 
     /// Why peers were last denied a link.
-    pub(crate) fn denials(&self) -> MutexGuard<'_, BTreeMap<NodeName, Reason>> {
+    pub(crate) fn denials(&self) -> MutexGuard<'_, BTreeMap<NodeId, Reason>> {
         // Each is replaced as a whole, so they are sound even after a panic elsewhere.
         self.denials.lock().unwrap_or_else(PoisonError::into_inner)
     }

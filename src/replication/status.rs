@@ -11,7 +11,7 @@ use super::observed::{Incoming, Inventory, Outgoing};
 use super::plan::{Key, STALL};
 use super::reason::{Reason, SET_CLOCK};
 use crate::api::{Direction, LinkState, LinkStatus, Side, timestamp};
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 
 #[cfg(test)]
 mod tests;
@@ -25,8 +25,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) desired: &'a Desired,
     pub(crate) inventory: &'a Inventory,
     pub(crate) ledger: &'a Ledger,
-    pub(crate) progress: &'a BTreeMap<NodeName, Progress>,
-    pub(crate) denials: &'a BTreeMap<NodeName, Reason>,
+    pub(crate) progress: &'a BTreeMap<NodeId, Progress>,
+    pub(crate) denials: &'a BTreeMap<NodeId, Reason>,
     pub(crate) now: Duration,
 }
 
@@ -74,13 +74,13 @@ impl Scene<'_> {
     }
 
     /// Seconds for which a neighbour has had what is missing here; `None`: it has not said what it has.
-    fn lag_seconds(&self, direction: Direction, peer: &NodeName) -> Option<f64> {
+    fn lag_seconds(&self, direction: Direction, peer: &NodeId) -> Option<f64> {
         let backlog = self.ledger.backlogs.get(peer);
         let backlog = backlog.filter(|_| direction == Direction::In)?;
         Some(backlog.lag(self.now).unwrap_or_default().as_secs_f64())
     }
 
-    fn unsubscribed(&self, peer: &NodeName) -> Told {
+    fn unsubscribed(&self, peer: &NodeId) -> Told {
         if let Some(reason) = self.doubt(peer) {
             return reason.into();
         }
@@ -106,7 +106,7 @@ impl Scene<'_> {
         }
     }
 
-    fn doubt(&self, peer: &NodeName) -> Option<Reason> {
+    fn doubt(&self, peer: &NodeId) -> Option<Reason> {
         let (state, text) = match self.desired.doubts.get(peer)? {
             Doubt::Ahead => (
                 LinkState::Refused,
@@ -121,7 +121,7 @@ impl Scene<'_> {
         })
     }
 
-    fn unpublished(&self, peer: &NodeName) -> Told {
+    fn unpublished(&self, peer: &NodeId) -> Told {
         match self.denials.get(peer) {
             Some(denial) => denial.clone().into(),
             None => Reason::new(LinkState::Opening, "the peer has not asked for it")
@@ -278,10 +278,10 @@ fn failing(failures: i64) -> String {
 }
 
 /// A link about whose lag and slot nothing is known.
-fn status(peer: Option<&NodeName>, direction: Direction, told: Told) -> LinkStatus {
+fn status(peer: Option<&NodeId>, direction: Direction, told: Told) -> LinkStatus {
     let Told(state, reason) = told;
     LinkStatus {
-        peer_id: peer.map(|peer| peer.0.clone()).unwrap_or_default(),
+        peer_id: peer.map(ToString::to_string).unwrap_or_default(),
         site: 0,
         direction,
         state,

@@ -20,7 +20,8 @@ use super::protocol::{Offer, Reply, Request, code};
 use super::quote::identifier;
 use super::shared::Shared;
 use super::witness;
-use crate::identity::{NodeName, Site};
+use crate::identity::{NodeId, Site};
+use crate::vector::Seq;
 
 mod reach;
 mod subscription;
@@ -106,9 +107,9 @@ impl<T: Transport> Subscriber<T> {
     }
 
     /// Asks `peer` what it has of our site, and makes sure that it is ours. [`Error::Behind`] if not.
-    pub(crate) async fn consult(&self, peer: &NodeName) -> Result<(), Error> {
+    pub(crate) async fn consult(&self, peer: &NodeId) -> Result<(), Error> {
         let witness::Claim { site, upto } = witness::claim(&self.shared.database).await?;
-        let mut below = i64::MAX;
+        let mut below = Seq::MAX;
         for _ in 0..witness::ANSWERS_MAX {
             let lineage = &self.shared.settings.lineage;
             let question = Request::Witness {
@@ -129,7 +130,7 @@ impl<T: Transport> Subscriber<T> {
             };
             let count = witness::unknown(&self.shared.database, site, &known).await?;
             if count > 0 {
-                let newest = known.first().map_or(0, |known| known.seq);
+                let newest = known.first().map_or(Seq::NONE, |known| known.seq);
                 let why = format!(
                     "peer {peer} has {count} operations of site {site} up to {newest} that this \
                      store does not know"
@@ -177,7 +178,7 @@ impl<T: Transport> Subscriber<T> {
     async fn catch_up(
         &self,
         own: Site,
-        peer: &NodeName,
+        peer: &NodeId,
         offer: &Offer,
         remote: &Session,
     ) -> Result<CaughtUp, Error> {
@@ -214,7 +215,7 @@ impl<T: Transport> Subscriber<T> {
     }
 
     /// Every thousandth row is told: a watch is cheap, but not free.
-    fn report(&self, peer: &NodeName, progress: Progress) {
+    fn report(&self, peer: &NodeId, progress: Progress) {
         if progress.rows.is_multiple_of(1_000) || progress.applying {
             self.shared.progress.send_modify(|all| {
                 all.insert(peer.clone(), progress);
@@ -281,7 +282,7 @@ impl<T: Transport> Subscriber<T> {
     /// Asks the publisher how a link stands that we found in our store.
     pub(crate) async fn resume(
         &self,
-        peer: &NodeName,
+        peer: &NodeId,
         name: LinkName,
         link: &Incoming,
         past: Past,
@@ -327,7 +328,7 @@ impl<T: Transport> Subscriber<T> {
     /// Drops a subscription, then tells the publisher if there is somebody to tell.
     pub(crate) async fn unsubscribe(
         &self,
-        peer: Option<&NodeName>,
+        peer: Option<&NodeId>,
         link: LinkName,
     ) -> Result<(), Error> {
         let session = self.shared.database.session().await?;
@@ -341,7 +342,7 @@ impl<T: Transport> Subscriber<T> {
     }
 
     /// A publisher that does not hear it finds an idle slot and drops it by itself.
-    async fn tell_closed(&self, peer: &NodeName, own: Site, link: LinkName) {
+    async fn tell_closed(&self, peer: &NodeId, own: Site, link: LinkName) {
         let close = Request::Close {
             site: own,
             epoch: link.epoch,
@@ -355,14 +356,14 @@ impl<T: Transport> Subscriber<T> {
     }
 
     /// Says good-bye for good.
-    pub(crate) async fn say_farewell(&self, peer: &NodeName) -> Result<(), Error> {
+    pub(crate) async fn say_farewell(&self, peer: &NodeId) -> Result<(), Error> {
         match self.ask(peer, Request::Leave).await? {
             Reply::Left => Ok(()),
             other => Err(unexpected(other)),
         }
     }
 
-    async fn ask(&self, peer: &NodeName, request: Request) -> Result<Reply, Error> {
+    async fn ask(&self, peer: &NodeId, request: Request) -> Result<Reply, Error> {
         timeout(REQUEST_LIMIT, self.transport.request(peer, request))
             .await
             .map_err(|_| TransportError::Timeout)?
@@ -373,7 +374,7 @@ impl<T: Transport> Subscriber<T> {
 /// Takes a peer's progress off the list when its catch-up ends, however it ends.
 struct Reported<'a> {
     shared: &'a Shared,
-    peer: &'a NodeName,
+    peer: &'a NodeId,
 }
 
 impl Drop for Reported<'_> {

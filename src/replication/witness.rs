@@ -54,7 +54,9 @@ use super::protocol::Known;
 use super::publisher::await_visibility;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
-use crate::identity::{NodeName, Site};
+use super::vectors;
+use crate::identity::{NodeId, Site};
+use crate::vector::Seq;
 
 mod panel;
 
@@ -104,15 +106,15 @@ impl Confirmation {
 pub(crate) async fn testify(
     database: &Database,
     site: Site,
-    upto: i64,
-    below: i64,
+    upto: Seq,
+    below: Seq,
 ) -> Result<(Vec<Known>, bool), Error> {
     let session = database.session().await?;
     let rows = session
         .query(
             "select type::text, id::text, key::text, seq from crdv.element
               where site = $1 and seq > $2 and seq < $3 order by seq desc limit $4",
-            &[&site.get(), &upto, &below, &(KNOWN_MAX + 1)],
+            &[&site.get(), &upto.get(), &below.get(), &(KNOWN_MAX + 1)],
         )
         .await
         .map_err(refused("telling what it has of a peer"))?;
@@ -121,7 +123,7 @@ pub(crate) async fn testify(
         kind: row.get(0),
         id: row.get(1),
         key: row.get(2),
-        seq: row.get(3),
+        seq: Seq::new(row.get(3)),
     });
     let known: Vec<Known> = known
         .take(usize::try_from(KNOWN_MAX).unwrap_or(usize::MAX))
@@ -140,23 +142,19 @@ pub(crate) async fn testify(
 pub(crate) struct Claim {
     pub(crate) site: Site,
     /// Our own checkpoint.
-    pub(crate) upto: i64,
+    pub(crate) upto: Seq,
 }
 
 /// Our site and how far it vouches for itself.
 pub(crate) async fn claim(database: &Database) -> Result<Claim, Error> {
     let session = database.session().await?;
     let site = own_site(&session).await?;
-    let row = session
-        .query_one(
-            "select coalesce(max(upto), 0) from crdv.vector where site = $1",
-            &[&site.get()],
-        )
+    let vector = vectors::read(&session, "crdv.vector")
         .await
-        .map_err(refused("telling its own checkpoint"))?;
+        .map_err(refused("read the vector"))?;
     Ok(Claim {
         site,
-        upto: row.get(0),
+        upto: vector.get(site),
     })
 }
 
@@ -183,7 +181,7 @@ pub(crate) async fn unknown(
 
 async fn count_unknown(session: &Session, site: Site, known: &[Known]) -> Result<i64, Error> {
     let column = |text: fn(&Known) -> &str| known.iter().map(text).collect::<Vec<_>>();
-    let seqs: Vec<i64> = known.iter().map(|known| known.seq).collect();
+    let seqs: Vec<i64> = known.iter().map(|known| known.seq.get()).collect();
     let row = session
         .query_one(
             "select count(*) from unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
@@ -251,9 +249,9 @@ async fn ask_all<T: Transport>(
     subscriber: &Subscriber<T>,
     panel: &mut Panel,
     began: Instant,
-) -> (BTreeSet<NodeName>, Members) {
+) -> (BTreeSet<NodeId>, Members) {
     let desired = shared.desired.borrow().clone();
-    let neighbors: BTreeSet<NodeName> = desired.linked().map(|it| it.name.clone()).collect();
+    let neighbors: BTreeSet<NodeId> = desired.linked().map(|it| it.name.clone()).collect();
     let members = shared.members.borrow().clone();
     let due = panel.due(&neighbors, &members, began.elapsed());
     let answers = join_all(due.into_iter().map(|peer| async {

@@ -4,6 +4,7 @@ use thiserror::Error as ThisError;
 use tokio_postgres::error::SqlState;
 
 use crate::driver::DriverError;
+use crate::identity::InvalidNodeId;
 
 /// Why a store could not be installed or identified.
 ///
@@ -79,6 +80,10 @@ pub enum Error {
         /// What the record says.
         found: i64,
     },
+
+    /// The same, of the node that it belongs to.
+    #[error("the store's record of its owner makes no sense: {0}")]
+    BadNode(#[from] InvalidNodeId),
 
     /// A statement failed, or the connection did. If it was the commit, it may have happened.
     #[error("cannot {attempt}: {cause}")]

@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
 use super::Error;
-use crate::identity::{NodeName, Site};
+use crate::identity::{NodeId, Site};
 
 /// Returns the site of `node`'s store; the first time, draws an incarnation and records it.
 ///
@@ -13,7 +13,7 @@ use crate::identity::{NodeName, Site};
 ///
 /// [`Error::OtherNode`] or [`Error::OtherCluster`] when the store has another owner,
 /// [`Error::NotInstalled`] before [`install()`](super::install()); the store is then unchanged.
-pub async fn identify(client: &mut Client, node: &NodeName, cluster: &str) -> Result<Site, Error> {
+pub async fn identify(client: &mut Client, node: &NodeId, cluster: &str) -> Result<Site, Error> {
     let transaction = client
         .transaction()
         .await
@@ -57,7 +57,7 @@ pub struct Owner {
     /// The site as which it writes.
     pub site: Site,
     /// The node.
-    pub node: NodeName,
+    pub node: NodeId,
     /// Its cluster.
     pub cluster: String,
     /// Whether it takes local writes, in this run of its server.
@@ -70,7 +70,7 @@ pub struct Owner {
 ///
 /// # Errors
 ///
-/// [`Error::Database`], or [`Error::BadSite`] for a record that makes no sense.
+/// [`Error::Database`], or [`Error::BadSite`] or [`Error::BadNode`] for a record that makes no sense.
 pub async fn owner(client: &Client) -> Result<Option<Owner>, Error> {
     let found = client
         .query_opt(
@@ -83,7 +83,7 @@ pub async fn owner(client: &Client) -> Result<Option<Owner>, Error> {
     let Some(row) = found else { return Ok(None) };
     Ok(Some(Owner {
         site: Site::new(row.get(0)).ok_or(Error::BadSite { found: row.get(0) })?,
-        node: NodeName(row.get(1)),
+        node: row.get::<_, &str>(1).parse()?,
         cluster: row.get(2),
         is_open: row.get(3),
         is_in_doubt: row.get(4),
@@ -132,7 +132,7 @@ impl Doubt {
 /// [`Error::Database`], also while somebody who wrote as the former site goes on; the store is then as before.
 pub async fn renew(
     client: &Client,
-    node: &NodeName,
+    node: &NodeId,
     cluster: &str,
     doubt: Doubt,
 ) -> Result<Site, Error> {
@@ -143,7 +143,7 @@ pub async fn renew(
             "select crdv.renew($1, $2, $3, $4, $5, $6)",
             &[
                 &site.get(),
-                &node.0,
+                &node.as_str(),
                 &incarnation,
                 &cluster,
                 &doubt.name(),
@@ -161,13 +161,13 @@ fn check(
     site: i64,
     found_node: String,
     found_cluster: String,
-    node: &NodeName,
+    node: &NodeId,
     cluster: &str,
 ) -> Result<Site, Error> {
-    if found_node != node.0 {
+    if found_node != node.as_str() {
         return Err(Error::OtherNode {
             found: found_node,
-            expected: node.0.clone(),
+            expected: node.to_string(),
         });
     }
     if found_cluster != cluster {
@@ -180,17 +180,13 @@ fn check(
 }
 
 /// Draws an incarnation and records the identity that it makes.
-async fn draw(
-    transaction: &Transaction<'_>,
-    node: &NodeName,
-    cluster: &str,
-) -> Result<Site, Error> {
+async fn draw(transaction: &Transaction<'_>, node: &NodeId, cluster: &str) -> Result<Site, Error> {
     let incarnation = rand::rng().random_range(1..=i64::MAX);
     let site = Site::derive(node, incarnation);
     transaction
         .execute(
             "select crdv.become($1, $2, $3, $4)",
-            &[&site.get(), &node.0, &incarnation, &cluster],
+            &[&site.get(), &node.as_str(), &incarnation, &cluster],
         )
         .await
         .map_err(Error::attempt("record the identity"))?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use starling::identity::{NodeName, Site};
+use starling::identity::{NodeId, Site};
 use starling::postgres::{self, Conninfo, Lifecycle, PrivateConfig, PrivateServer};
 use starling::replication::{
     self, Advertise, Departure, Handle, Neighbor, Reply, Request, Settings, Transport,
@@ -50,14 +50,14 @@ pub(crate) struct Router(Arc<Mutex<Fabric>>);
 
 #[derive(Debug, Default)]
 struct Fabric {
-    engines: BTreeMap<NodeName, Handle>,
+    engines: BTreeMap<NodeId, Handle>,
     /// Requests from one to the other are not delivered.
-    cut: BTreeSet<(NodeName, NodeName)>,
+    cut: BTreeSet<(NodeId, NodeId)>,
     /// Requests to these are delivered and never answered.
-    mute: BTreeSet<NodeName>,
+    mute: BTreeSet<NodeId>,
     delay: Duration,
     /// These say that their store is another one.
-    lies: BTreeMap<NodeName, Lie>,
+    lies: BTreeMap<NodeId, Lie>,
 }
 
 /// What a member says instead of the truth about its store.
@@ -110,12 +110,12 @@ impl Router {
 /// One engine's access to the network.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    from: NodeName,
+    from: NodeId,
     router: Router,
 }
 
 impl Transport for Wire {
-    async fn request(&self, peer: &NodeName, request: Request) -> Result<Reply, TransportError> {
+    async fn request(&self, peer: &NodeId, request: Request) -> Result<Reply, TransportError> {
         let (engine, is_mute, delay) = {
             let fabric = self.router.0.lock().unwrap();
             let is_cut = fabric.cut.contains(&(self.from.clone(), peer.clone()));
@@ -148,7 +148,7 @@ fn named_programs() -> Option<PathBuf> {
 /// A store with its engine.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) name: NodeName,
+    pub(crate) name: NodeId,
     pub(crate) site: Site,
     pub(crate) server: Arc<PrivateServer>,
     pub(crate) engine: Option<Handle>,
@@ -168,7 +168,7 @@ impl Node {
         let server = Arc::new(PrivateServer::start(config).await.unwrap());
         let mut client = postgres::connect(&server.connection()).await.unwrap();
         store::install(&mut client).await.unwrap();
-        let name = NodeName(format!("node-{number}"));
+        let name = format!("node{number}").parse().unwrap();
         let site = store::identify(&mut client, &name, "test").await.unwrap();
         let plain = postgres::connect(&server.connection()).await.unwrap();
         store::settle_search_path(&mut client, &plain, SearchPath::Last)

@@ -13,8 +13,9 @@ use starling::{
     http::{
         self, Client, ClientError, Command, CommandError, Settings, StatusCollector, Token, View,
     },
-    identity::NodeName,
+    identity::{NodeId, Site},
     telemetry,
+    vector::{Seq, Vector},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -226,7 +227,7 @@ fn ready() -> Status {
         },
         members: MembersStatus::default(),
         links: vec![link(LinkState::Streaming, Some(0.25))],
-        vector: BTreeMap::from([("42".to_owned(), 17)]),
+        vector: Vector::from_iter([(Site::new(42).unwrap(), Seq::new(17))]),
         findings: Vec::new(),
         warnings: Vec::new(),
     }
@@ -239,7 +240,7 @@ fn node(alive: bool) -> NodeInfo {
         state: alive.then_some(NodeState::Ready),
         site: 42,
         store: "127.0.0.1:7432".to_owned(),
-        vector: BTreeMap::new(),
+        vector: Vector::default(),
         neighbors: Vec::new(),
         last_seen: "2026-01-01T00:00:00Z".to_owned(),
         alive,
@@ -553,7 +554,7 @@ async fn commands_are_carried_out_and_their_failures_told() {
         (unknown.status, unknown.problem().code.as_str()),
         (404, "unknown_peer")
     );
-    let nonsense = fixture.post("/v1/evict/me").await;
+    let nonsense = fixture.post("/v1/evict/no-peer").await;
     assert_eq!(
         (nonsense.status, nonsense.problem().code.as_str()),
         (400, "bad_peer")
@@ -572,7 +573,7 @@ async fn commands_are_carried_out_and_their_failures_told() {
     assert_eq!(left.await.unwrap().unwrap().ended_sessions, 3);
     fixture.shutdown.cancel();
     fixture.server.await.unwrap().unwrap();
-    assert_eq!(node.await.unwrap(), [NodeName(PEER.to_owned())]);
+    assert_eq!(node.await.unwrap(), [PEER.parse::<NodeId>().unwrap()]);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ mod requests;
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use starling::{
-    identity::NodeName,
+    identity::NodeId,
     network::{self, Counter, Event, Handle, Multiaddr, Overlay, Settings},
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
@@ -52,8 +52,8 @@ impl Node {
         }
     }
 
-    fn name(&self) -> NodeName {
-        self.handle.name().clone()
+    fn name(&self) -> NodeId {
+        self.handle.node_id().clone()
     }
 
     fn address(&self) -> Multiaddr {
@@ -91,7 +91,7 @@ impl Node {
     }
 
     /// The next neighbour event, as a word and a name.
-    async fn next(&mut self) -> (&'static str, NodeName) {
+    async fn next(&mut self) -> (&'static str, NodeId) {
         match timeout(PATIENCE, self.neighbors.recv())
             .await
             .unwrap()
@@ -151,7 +151,7 @@ fn address(text: &str) -> Multiaddr {
     text.parse().unwrap()
 }
 
-fn names(overlay: &Overlay) -> BTreeSet<NodeName> {
+fn names(overlay: &Overlay) -> BTreeSet<NodeId> {
     overlay
         .active
         .iter()

@@ -1,7 +1,7 @@
 //! Who may use what: the interface is open to whom the schema is open, all else is closed, and links get
 //! what they need by name, whatever a database's administrator has taken from PUBLIC or given by default.
 
-use starling::identity::NodeName;
+use starling::identity::NodeId;
 use starling::replication::Terms;
 use starling::store::{self, Definition, Schema};
 use tokio_postgres::Client;
@@ -25,7 +25,7 @@ async fn drop_role(admin: &Client, role: &str) {
 
 async fn install(client: &mut Client) {
     store::install(client).await.unwrap();
-    let node = NodeName("n".to_owned());
+    let node = "n".parse::<NodeId>().unwrap();
     store::identify(client, &node, "test").await.unwrap();
 }
 

@@ -19,9 +19,10 @@ use starling::replication::{
     self, Departure, Milestone, Neighbor, Outcome, Probe, Reply, Request, Terms,
 };
 use starling::store;
+use starling::vector::Vector;
 use tokio::time::{Instant, sleep};
 
-use crate::engines::{Cluster, GRACE, Lie, PATIENCE, quit, until};
+use crate::engines::{Cluster, GRACE, Lie, Node, PATIENCE, quit, until};
 
 const ROLES: &str = "select count(*) from pg_roles where rolname ~ '^starling_[0-9a-f]{16}_'";
 
@@ -82,8 +83,8 @@ async fn neighbours_exchange_writes_and_part_without_debris() {
     // Each knows how far the other is.
     for node in [a, b] {
         let mut vector = node.engine().vector();
-        let both =
-            vector.wait_for(|vector| vector.contains_key(&a.site) && vector.contains_key(&b.site));
+        let is_known = |vector: &Vector, of: &Node| vector.iter().any(|(site, _)| site == of.site);
+        let both = vector.wait_for(|vector| is_known(vector, a) && is_known(vector, b));
         tokio::time::timeout(PATIENCE, both).await.unwrap().unwrap();
     }
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use starling::identity::{NodeName, Site};
+use starling::identity::{NodeId, Site};
 use starling::postgres::{self, PrivateConfig, PrivateServer};
 use starling::store::{self, SearchPath};
 use tokio::runtime::Runtime;
@@ -96,7 +96,7 @@ impl Server {
         let database = self.database("").await;
         let mut client = database.connect().await;
         store::install(&mut client).await.unwrap();
-        let node = NodeName(node.to_owned());
+        let node = node.parse::<NodeId>().unwrap();
         let site = store::identify(&mut client, &node, "test").await.unwrap();
         let plain = database.connect().await;
         store::settle_search_path(&mut client, &plain, SearchPath::Last)

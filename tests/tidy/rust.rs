@@ -38,7 +38,7 @@ pub(crate) const RULES: &[Rule] = &[
             )],
             &[(
                 "src/network/routing.rs",
-                "use crate::{identity::{NodeName, store}, api};\nlet store = 1;\n",
+                "use crate::{identity::{NodeId, store}, api};\nlet store = 1;\n",
             )],
         ],
     },

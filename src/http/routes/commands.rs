@@ -15,7 +15,6 @@ use crate::{
         guard::{BODY_BYTES_MAX, READ_TIMEOUT},
         view::{Command, CommandError, View},
     },
-    identity::NodeName,
 };
 
 /// Longer than anybody waits, and far from the end of the clock.
@@ -54,14 +53,10 @@ pub(super) async fn evict(
     State(view): State<View>,
     Path(peer): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    if !is_peer_id(&peer) {
+    let Ok(id) = peer.parse() else {
         return Err(ApiError::BadPeer(peer));
-    }
-    send(&view, |reply| Command::Evict {
-        peer: NodeName(peer.clone()),
-        reply,
-    })
-    .await?;
+    };
+    send(&view, |reply| Command::Evict { peer: id, reply }).await?;
     Ok(Json(json!({ "evicted": peer })))
 }
 
@@ -80,12 +75,6 @@ pub(super) async fn send<T>(
         .await
         .map_err(|_| ApiError::Stopping)?
         .map_err(ApiError::from)
-}
-
-/// The shape of a PeerId: base58 of a multihash. Whether anybody bears it, the node decides.
-fn is_peer_id(text: &str) -> bool {
-    let base58 = |c: char| c.is_ascii_alphanumeric() && !matches!(c, '0' | 'O' | 'I' | 'l');
-    (40..=64).contains(&text.len()) && text.chars().all(base58)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::{AGE_MAX, Bounds, ClockAnswer, Clocks, Judgement};
 use crate::{
     api::ClockStanding,
-    identity::NodeName,
+    identity::NodeId,
     replication::{Doubt, Reading},
 };
 
@@ -13,8 +13,8 @@ const BOUNDS: Bounds = Bounds {
     max_ahead: Duration::from_secs(10),
 };
 
-fn name(number: usize) -> NodeName {
-    NodeName(format!("n{number}"))
+fn name(number: usize) -> NodeId {
+    format!("n{number}").parse().unwrap()
 }
 
 fn reading(offset: i64, error: i64) -> Reading {

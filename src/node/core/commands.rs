@@ -9,7 +9,7 @@ use super::Core;
 use crate::{
     api::{LeaveReport, LeaveRequest, LostOperations, NodeState, Presence},
     http::{Command, CommandError},
-    identity::NodeName,
+    identity::NodeId,
     node::{continuity::Why, open_store::OpenStore},
     replication::{LeaveError, Left, Member, Terms},
 };
@@ -98,7 +98,7 @@ impl Core {
     pub(super) fn tell_members(&self) {
         let Some(plane) = &self.plane else { return };
         let now = self.born.elapsed();
-        let members: BTreeMap<NodeName, Member> = self
+        let members: BTreeMap<NodeId, Member> = self
             .directory
             .others(now)
             .filter(|(_, presence)| !presence.is_gone())
@@ -136,7 +136,7 @@ impl Core {
         has_left
     }
 
-    fn evict(&mut self, peer: &NodeName) -> Result<(), CommandError> {
+    fn evict(&mut self, peer: &NodeId) -> Result<(), CommandError> {
         if *peer == self.me {
             return Err(CommandError::Myself(peer.clone()));
         }
@@ -192,8 +192,8 @@ fn report(left: &Left) -> LeaveReport {
     let lost = left.lost.iter().map(|lost| LostOperations {
         site: lost.site.get(),
         operations: lost.operations,
-        from: lost.from,
-        upto: lost.upto,
+        from: lost.from.get(),
+        upto: lost.upto.get(),
     });
     LeaveReport {
         left: true,

@@ -7,7 +7,7 @@ use crate::{
     api::{AppRole, AppRoleState},
     directory::roles::{RoleChange, RoleError, RoleName, RoleRecord},
     http::CommandError,
-    identity::NodeName,
+    identity::NodeId,
     node::peer_protocol::{self, Reply},
     store::RoleStanding,
 };
@@ -40,7 +40,7 @@ impl Core {
                 name: record.name.to_string(),
                 state,
                 reason,
-                changed_by: record.author.0,
+                changed_by: record.author.to_string(),
             }
         });
         roles.collect()
@@ -49,7 +49,7 @@ impl Core {
     /// A neighbour tells what it knows, and wants to know what we do.
     pub(super) fn on_roles_told(
         &mut self,
-        from: &NodeName,
+        from: &NodeId,
         records: Vec<RoleRecord>,
         reply: oneshot::Sender<Vec<u8>>,
     ) {
@@ -58,7 +58,7 @@ impl Core {
         let _ = reply.send(peer_protocol::encode(&answer));
     }
 
-    pub(super) fn on_roles(&mut self, from: &NodeName, records: Vec<RoleRecord>) {
+    pub(super) fn on_roles(&mut self, from: &NodeId, records: Vec<RoleRecord>) {
         if self.app_roles.hear(from, records) {
             self.share_roles();
         }
@@ -71,7 +71,7 @@ impl Core {
         }
     }
 
-    pub(super) fn share_roles_with(&mut self, peer: &NodeName) {
+    pub(super) fn share_roles_with(&mut self, peer: &NodeId) {
         let records = self.app_roles.records();
         if !records.is_empty() {
             self.gossiper.share_roles(peer.clone(), records);

@@ -6,7 +6,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Core;
 use crate::{
-    identity::{NodeName, Run, Site, Start},
+    identity::{NodeId, Run, Site, Start},
     node::{
         open_store::OpenStore,
         starts::Verdict,
@@ -30,7 +30,7 @@ impl Core {
     }
 
     /// Asks `peer` whether it sees another process with our key.
-    pub(super) fn inquire(&mut self, peer: NodeName) {
+    pub(super) fn inquire(&mut self, peer: NodeId) {
         let presence = self.presence();
         self.gossiper.inquire(peer, presence);
     }
@@ -43,7 +43,7 @@ impl Core {
     }
 
     /// `from` asks whether we see another process with its key.
-    pub(super) fn see(&mut self, from: &NodeName, presence: Presence) -> Option<Seen> {
+    pub(super) fn see(&mut self, from: &NodeId, presence: Presence) -> Option<Seen> {
         if let Some((site, start)) = presence.writes() {
             self.starts.learn(from, site, start);
         }
@@ -66,7 +66,7 @@ impl Core {
     /// site, or may not.
     pub(super) fn objection(
         &mut self,
-        from: &NodeName,
+        from: &NodeId,
         request: &replication::Request,
     ) -> Option<replication::Reply> {
         let replication::Request::Witness {
@@ -154,7 +154,7 @@ impl Core {
             let members = self.directory.members();
             members.filter(|record| record.node != self.me)
         };
-        let alive: BTreeSet<NodeName> = others()
+        let alive: BTreeSet<NodeId> = others()
             .map(|record| &record.node)
             .filter(|node| self.directory.is_alive(node, now))
             .take(ASKED_MAX)
@@ -165,7 +165,7 @@ impl Core {
             .map(|record| record.node.clone())
             .collect();
         let vouched = others()
-            .filter_map(|record| Some((*record.vector.get(&own)?, record.node.clone())))
+            .map(|record| (record.vector.get(own), record.node.clone()))
             .max();
         replication::Members {
             is_known: self.has_met_members,

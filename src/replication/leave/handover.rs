@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Member;
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 use crate::replication::database::Lsn;
 use crate::replication::observed::{Inventory, Outgoing, Slot};
 
 /// Members by name. One that is not among them is not known yet; it is a neighbour all the same.
-pub(super) type Members = BTreeMap<NodeName, Member>;
+pub(super) type Members = BTreeMap<NodeId, Member>;
 
 /// What comes of a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub(super) enum Verdict {
     /// Others have everything.
     Done,
     /// These peers have not confirmed so many bytes. None: nobody who stays has it.
-    Waiting(BTreeMap<NodeName, u64>),
+    Waiting(BTreeMap<NodeId, u64>),
     /// The same, and nothing has become less for too long.
-    Stalled(BTreeMap<NodeName, u64>),
+    Stalled(BTreeMap<NodeId, u64>),
 }
 
 /// Follows a handover.
@@ -28,7 +28,7 @@ pub(super) struct Handover {
     end: Lsn,
     patience: Duration,
     /// The least that each peer ever lacked, so that one that comes and goes is no progress.
-    least: BTreeMap<NodeName, u64>,
+    least: BTreeMap<NodeId, u64>,
     progress_at: Duration,
 }
 
@@ -83,7 +83,7 @@ pub(super) fn is_heard(inventory: &Inventory, members: &Members) -> bool {
     listeners(inventory).any(|(peer, _)| keeps(members, peer))
 }
 
-fn listeners(inventory: &Inventory) -> impl Iterator<Item = (&NodeName, Slot)> {
+fn listeners(inventory: &Inventory) -> impl Iterator<Item = (&NodeId, Slot)> {
     inventory
         .outgoing
         .values()
@@ -91,7 +91,7 @@ fn listeners(inventory: &Inventory) -> impl Iterator<Item = (&NodeName, Slot)> {
         .filter(|(_, slot)| slot.active)
 }
 
-fn keeps(members: &Members, peer: &NodeName) -> bool {
+fn keeps(members: &Members, peer: &NodeId) -> bool {
     members.get(peer).is_none_or(|member| member.keeps)
 }
 
@@ -101,16 +101,17 @@ mod tests {
     use std::time::Duration;
 
     use super::{Handover, Members, Verdict, is_heard};
-    use crate::identity::{NodeName, Site};
+    use crate::identity::{NodeId, Site};
     use crate::replication::database::Lsn;
     use crate::replication::leave::Member;
     use crate::replication::names::{Epoch, LinkName};
     use crate::replication::observed::{Inventory, Outgoing, Slot};
+    use crate::vector::Vector;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn name(peer: &str) -> NodeName {
-        NodeName(peer.to_owned())
+    fn name(peer: &str) -> NodeId {
+        peer.parse::<NodeId>().unwrap()
     }
 
     /// Peers with what they have confirmed, and whether they stream.
@@ -141,7 +142,7 @@ mod tests {
 
     fn members(keeps: &[(&str, bool)]) -> Members {
         let member = |keeps| Member {
-            vector: BTreeMap::new(),
+            vector: Vector::default(),
             keeps,
         };
         keeps
@@ -154,7 +155,7 @@ mod tests {
         Handover::new(Lsn(100), PATIENCE, Duration::ZERO)
     }
 
-    fn left(peers: &[(&str, u64)]) -> BTreeMap<NodeName, u64> {
+    fn left(peers: &[(&str, u64)]) -> BTreeMap<NodeId, u64> {
         peers.iter().map(|(peer, n)| (name(peer), *n)).collect()
     }
 

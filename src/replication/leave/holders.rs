@@ -1,11 +1,10 @@
 //! Which member has what is written here, by what it says of itself.
 
-use std::collections::BTreeMap;
-
 use super::{LeaveError, Lost};
 use crate::identity::Site;
 use crate::replication::database::{Session, refused};
 use crate::replication::shared::Shared;
+use crate::vector::{Seq, Vector};
 
 /// What this store has beyond a vector, but for what sites say about themselves.
 const BEYOND: &str = "\
@@ -26,7 +25,7 @@ impl<'a> Holders<'a> {
 
     /// Whether a member that keeps what it has lacks nothing, or there is nothing to lack.
     pub(super) async fn is_held(&self) -> Result<bool, LeaveError> {
-        let mut vectors = vec![BTreeMap::new()];
+        let mut vectors = vec![Vector::default()];
         let members = self.shared.holders.borrow().clone();
         vectors.extend(members.into_values().filter(|m| m.keeps).map(|m| m.vector));
         for vector in &vectors {
@@ -39,7 +38,7 @@ impl<'a> Holders<'a> {
 
     /// What the member that has most of it lacks.
     pub(super) async fn lost(&self) -> Result<Vec<Lost>, LeaveError> {
-        let mut least = self.beyond(&BTreeMap::new()).await?;
+        let mut least = self.beyond(&Vector::default()).await?;
         let members = self.shared.holders.borrow().clone();
         for member in members.values() {
             let lost = self.beyond(&member.vector).await?;
@@ -51,9 +50,8 @@ impl<'a> Holders<'a> {
         Ok(least)
     }
 
-    async fn beyond(&self, vector: &BTreeMap<Site, i64>) -> Result<Vec<Lost>, LeaveError> {
-        let sites: Vec<i64> = vector.keys().map(|site| site.get()).collect();
-        let seqs: Vec<i64> = vector.values().copied().collect();
+    async fn beyond(&self, vector: &Vector) -> Result<Vec<Lost>, LeaveError> {
+        let (sites, seqs) = vector.columns();
         let rows = self
             .session
             .query(BEYOND, &[&sites, &seqs])
@@ -63,8 +61,8 @@ impl<'a> Holders<'a> {
             Some(Lost {
                 site: Site::new(row.get(0))?,
                 operations: row.get(1),
-                from: row.get(2),
-                upto: row.get(3),
+                from: Seq::new(row.get(2)),
+                upto: Seq::new(row.get(3)),
             })
         });
         Ok(lost.collect())

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::identity::{NodeName, Site};
+use crate::identity::{NodeId, Site};
 use crate::replication::error::Error;
 use crate::store::{self, Pending};
+use crate::vector::{Seq, Vector};
 
 /// What leaving may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Default for Terms {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// Its checkpoint vector, as it told it last.
-    pub vector: BTreeMap<Site, i64>,
+    pub vector: Vector,
     /// What it has stays in the cluster: it is here and does not leave, or was stopped and comes back.
     pub keeps: bool,
 }
@@ -50,14 +51,14 @@ pub enum Stage {
     /// The store takes no new writes; these have not ended.
     Closing(Vec<Pending>),
     /// Peers have not confirmed so many bytes of WAL.
-    HandingOver(BTreeMap<NodeName, u64>),
+    HandingOver(BTreeMap<NodeId, u64>),
     /// Others have everything; links go.
     TakingDown,
 }
 
 impl Stage {
     /// In words; `name` gives a peer the name that people know it by.
-    pub fn describe(&self, name: impl Fn(&NodeName) -> String) -> String {
+    pub fn describe(&self, name: impl Fn(&NodeId) -> String) -> String {
         match self {
             Self::AwaitingPeer => "a peer that takes over what only this node has".to_owned(),
             Self::Closing(writers) => {
@@ -74,8 +75,8 @@ impl Stage {
 
 /// Who has not confirmed how much.
 pub(crate) fn unconfirmed(
-    left: &BTreeMap<NodeName, u64>,
-    name: impl Fn(&NodeName) -> String,
+    left: &BTreeMap<NodeId, u64>,
+    name: impl Fn(&NodeId) -> String,
 ) -> String {
     let parts: Vec<String> = left
         .iter()
@@ -92,9 +93,9 @@ pub struct Lost {
     /// How many.
     pub operations: i64,
     /// The lowest of their numbers.
-    pub from: i64,
+    pub from: Seq,
     /// The highest.
-    pub upto: i64,
+    pub upto: Seq,
 }
 
 /// All of it in one line.
@@ -144,7 +145,7 @@ pub enum LeaveError {
     NobodyListens,
     /// Peers make no progress.
     #[error("{}", stalled(.0))]
-    Stalled(BTreeMap<NodeName, u64>),
+    Stalled(BTreeMap<NodeId, u64>),
     /// The node stops, or its store goes on as another site.
     #[error("the node does something else by now; `starling status` tells")]
     Ended,
@@ -161,7 +162,7 @@ fn cures(writers: &[Pending]) -> String {
     cures.join("; ")
 }
 
-fn stalled(left: &BTreeMap<NodeName, u64>) -> String {
+fn stalled(left: &BTreeMap<NodeId, u64>) -> String {
     if left.is_empty() {
         return "no member that stays has all that is written here".to_owned();
     }

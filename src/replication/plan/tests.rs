@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::{Bounds, FRUITLESS_RESUMES_MAX, Key, Limits, Step, TeardownReason, View, plan};
-use crate::identity::{NodeName, Site};
+use crate::identity::{NodeId, Site};
 use crate::replication::bounds::Excess;
 use crate::replication::database::Lsn;
 use crate::replication::desired::{Departure, Desired, Doubt, Neighbor, Phase};
@@ -18,8 +18,8 @@ fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
 }
 
-fn peer() -> NodeName {
-    NodeName("p".to_owned())
+fn peer() -> NodeId {
+    "p".parse::<NodeId>().unwrap()
 }
 
 fn name(site: i64, epoch: u64) -> LinkName {

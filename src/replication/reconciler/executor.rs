@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 use crate::replication::Transport;
 use crate::replication::bounds::Excess;
 use crate::replication::desired::{Desired, Phase, Wish};
@@ -102,7 +102,7 @@ impl<T: Transport> Executor<T> {
     }
 
     /// A long catch-up ends when nobody wants it any more; what it leaves is half-made, and goes.
-    async fn open(&self, peer: &NodeName) -> Result<StepOutcome, Error> {
+    async fn open(&self, peer: &NodeId) -> Result<StepOutcome, Error> {
         let wanted = self
             .shared
             .desired
@@ -124,7 +124,7 @@ impl<T: Transport> Executor<T> {
     async fn resume(
         &self,
         observed: &Observed,
-        peer: &NodeName,
+        peer: &NodeId,
         link: LinkName,
         past: Past,
     ) -> Result<StepOutcome, Error> {
@@ -145,7 +145,7 @@ impl<T: Transport> Executor<T> {
 }
 
 /// A lost peer may come back, and its store may be there all the while.
-fn is_given_up(desired: &Desired, peer: &NodeName) -> bool {
+fn is_given_up(desired: &Desired, peer: &NodeId) -> bool {
     desired.phase != Phase::Serving
         || !matches!(
             desired.peers.get(peer),

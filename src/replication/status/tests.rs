@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::{OVERDUE, Scene, Standings, out_of_sight};
 use crate::api::{Direction, LinkState, LinkStatus, Side};
-use crate::identity::{NodeName, Site};
+use crate::identity::{NodeId, Site};
 use crate::replication::backlog::{BEHIND_AFTER, Backlog};
 use crate::replication::catch_up::Progress;
 use crate::replication::desired::{Departure, Desired, Doubt, Neighbor};
@@ -14,9 +14,10 @@ use crate::replication::observed::{Incoming, Inventory, Observed, Outgoing, Slot
 use crate::replication::plan::Key;
 use crate::replication::protocol::code;
 use crate::replication::reason::Reason;
+use crate::vector::{Vector, tests::vector};
 
-fn peer() -> NodeName {
-    NodeName("p".to_owned())
+fn peer() -> NodeId {
+    "p".parse::<NodeId>().unwrap()
 }
 
 fn site(number: i64) -> Site {
@@ -36,8 +37,8 @@ struct Stage {
     desired: Desired,
     inventory: Inventory,
     ledger: Ledger,
-    progress: BTreeMap<NodeName, Progress>,
-    denials: BTreeMap<NodeName, Reason>,
+    progress: BTreeMap<NodeId, Progress>,
+    denials: BTreeMap<NodeId, Reason>,
     now: Duration,
 }
 
@@ -204,8 +205,8 @@ fn a_clock_and_a_catch_up_are_told_before_anything_else() {
 fn a_link_that_streams_less_than_its_publisher_has_says_so() {
     let mut stage = Stage::new().incoming(true);
     let mut backlog = Backlog::default();
-    let theirs = BTreeMap::from([(site(2), 7)]);
-    backlog.note(second(10), &theirs, &BTreeMap::new(), site(1));
+    let theirs = vector(&[(2, 7)]);
+    backlog.note(second(10), &theirs, &Vector::default(), site(1));
     stage.ledger.backlogs.insert(peer(), backlog);
     stage.now = second(10) + BEHIND_AFTER - Duration::from_millis(1);
     assert_eq!(

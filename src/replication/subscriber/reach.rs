@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::driver::DriverError;
-use crate::identity::NodeName;
+use crate::identity::NodeId;
 use crate::replication::database::{Session, connect};
 use crate::replication::desired::Neighbor;
 use crate::replication::error::Error;
@@ -23,7 +23,7 @@ const SHOWN_MAX: usize = 80;
 /// What the publisher's store shows.
 #[derive(Debug)]
 pub(super) struct Expected<'a> {
-    pub(super) node: &'a NodeName,
+    pub(super) node: &'a NodeId,
     pub(super) cluster: &'a str,
     /// Name of the link's publication.
     pub(super) link: LinkName,
@@ -181,7 +181,7 @@ async fn enter(host: &str, offer: &Offer, expected: &Expected<'_>) -> Result<Ses
         return Err(Miss::Imposter("it has no identity".to_owned()));
     };
     let is_same = shown.get::<_, i64>(0) == offer.publisher.get()
-        && shown.get::<_, &str>(1) == expected.node.0
+        && shown.get::<_, &str>(1) == expected.node.as_str()
         && shown.get::<_, &str>(2) == expected.cluster;
     if !is_same {
         return Err(Miss::Imposter("another store answered".to_owned()));

@@ -57,7 +57,7 @@ pub(super) fn create_subscription(
         connection = literal(&connection),
         publication = identifier(&slot),
         slot = literal(&slot),
-        peer = literal(&neighbor.name.0),
+        peer = literal(neighbor.name.as_str()),
     )
 }
 

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use super::reach::candidates;
 use super::{Found, Incoming, Lsn, Neighbor, Offer, Past, Resumption, create_subscription, judge};
-use crate::identity::{NodeName, Site};
+use crate::identity::Site;
 use crate::replication::names::Epoch;
 
 fn offer() -> Offer {
@@ -22,7 +22,7 @@ fn offer() -> Offer {
 fn neighbor(hosts: &[&str]) -> Neighbor {
     let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
     Neighbor {
-        name: NodeName("o'peer".to_owned()),
+        name: "peer".parse().unwrap(),
         hosts,
     }
 }
@@ -189,7 +189,7 @@ fn strange_values_stay_inside_their_quotes() {
     let sql = create_subscription(Site::new(3).unwrap(), &neighbor(&[]), &offer(), "h");
     // Backslashes of the connection string are doubled once more by the literal around it.
     assert!(sql.contains(r"dbname=''data\\''base''"), "{sql}");
-    assert!(sql.contains("is 'o''peer'"), "{sql}");
+    assert!(sql.contains("is 'peer'"), "{sql}");
     assert!(
         sql.contains("slot_name = 'starling_0000000000000003_0000000000000009'"),
         "{sql}"

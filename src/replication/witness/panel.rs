@@ -9,7 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::identity::NodeName;
+use crate::identity::NodeId;
+use crate::vector::Seq;
 
 /// Above a heartbeat (5 s) and the way of what it brings.
 const ABSENT_AFTER: Duration = Duration::from_secs(6);
@@ -23,19 +24,19 @@ pub struct Members {
     /// A neighbour has told which members there are.
     pub is_known: bool,
     /// Those that were heard of lately, neighbours or not.
-    pub alive: BTreeSet<NodeName>,
+    pub alive: BTreeSet<NodeId>,
     /// Those whose store has never been up: they know nothing of anybody.
-    pub storeless: BTreeSet<NodeName>,
+    pub storeless: BTreeSet<NodeId>,
     /// The highest checkpoint of our site that any member says it has, and who says so.
-    pub vouched: Option<(i64, NodeName)>,
+    pub vouched: Option<(Seq, NodeId)>,
 }
 
 impl Members {
     /// Of whom an answer is wanted.
     fn who_may_know<'a>(
         &'a self,
-        neighbors: &'a BTreeSet<NodeName>,
-    ) -> impl Iterator<Item = &'a NodeName> {
+        neighbors: &'a BTreeSet<NodeId>,
+    ) -> impl Iterator<Item = &'a NodeId> {
         let all = neighbors.union(&self.alive);
         all.filter(|peer| !self.storeless.contains(*peer))
     }
@@ -66,23 +67,23 @@ pub(super) enum Decision {
 /// The answers so far.
 #[derive(Debug, Default)]
 pub(super) struct Panel {
-    answers: BTreeMap<NodeName, (Answer, Duration)>,
+    answers: BTreeMap<NodeId, (Answer, Duration)>,
 }
 
 impl Panel {
     /// `peer` was asked, and this came of it.
-    pub(super) fn answered(&mut self, peer: NodeName, answer: Answer, now: Duration) {
+    pub(super) fn answered(&mut self, peer: NodeId, answer: Answer, now: Duration) {
         self.answers.insert(peer, (answer, now));
     }
 
     /// Who is to be asked now.
     pub(super) fn due(
         &self,
-        neighbors: &BTreeSet<NodeName>,
+        neighbors: &BTreeSet<NodeId>,
         members: &Members,
         now: Duration,
-    ) -> Vec<NodeName> {
-        let is_due = |peer: &&NodeName| match self.answers.get(*peer) {
+    ) -> Vec<NodeId> {
+        let is_due = |peer: &&NodeId| match self.answers.get(*peer) {
             None => true,
             Some((Answer::Good, _)) => false,
             Some((_, asked)) => neighbors.contains(*peer) || now >= *asked + REDIAL,
@@ -94,16 +95,16 @@ impl Panel {
     /// What follows at `now`, the time since the first question.
     pub(super) fn decide(
         &self,
-        neighbors: &BTreeSet<NodeName>,
+        neighbors: &BTreeSet<NodeId>,
         members: &Members,
         now: Duration,
         limit: Duration,
     ) -> Decision {
-        let is_good = |peer: &NodeName| {
+        let is_good = |peer: &NodeId| {
             let answer = self.answers.get(peer);
             answer.is_some_and(|(answer, _)| *answer == Answer::Good)
         };
-        let is_absent = |peer: &NodeName| {
+        let is_absent = |peer: &NodeId| {
             let answer = self.answers.get(peer);
             let is_silent = answer.is_none_or(|(answer, _)| *answer == Answer::Silent);
             is_silent && !neighbors.contains(peer) && now >= ABSENT_AFTER.min(limit)
@@ -111,7 +112,7 @@ impl Panel {
         let all = members.who_may_know(neighbors);
         let missing: Vec<&str> = all
             .filter(|peer| !is_good(peer) && !is_absent(peer))
-            .map(|peer| peer.0.as_str())
+            .map(|peer| peer.as_str())
             .collect();
         let has_good = self.answers.keys().any(is_good);
         if has_good && missing.is_empty() && members.is_known {
@@ -136,14 +137,14 @@ mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use super::{Answer, Decision, Members, Panel};
-    use crate::identity::NodeName;
+    use crate::identity::NodeId;
 
     const LIMIT: Duration = Duration::from_secs(15);
 
-    fn names(names: &[&str]) -> BTreeSet<NodeName> {
+    fn names(names: &[&str]) -> BTreeSet<NodeId> {
         names
             .iter()
-            .map(|name| NodeName((*name).to_owned()))
+            .map(|name| name.parse::<NodeId>().unwrap())
             .collect()
     }
 
@@ -159,7 +160,7 @@ mod tests {
     fn panel(answers: &[(&str, Answer)]) -> Panel {
         let mut panel = Panel::default();
         for (name, answer) in answers {
-            panel.answered(NodeName((*name).to_owned()), *answer, Duration::ZERO);
+            panel.answered(name.parse::<NodeId>().unwrap(), *answer, Duration::ZERO);
         }
         panel
     }

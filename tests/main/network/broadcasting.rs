@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use starling::{
-    identity::NodeName,
+    identity::NodeId,
     network::{BROADCAST_BYTES_MAX, Counter, Event},
 };
 use tempfile::tempdir;
@@ -34,7 +34,7 @@ async fn sparse(dir: &std::path::Path) -> Vec<Node> {
 }
 
 /// Waits until `node` has heard `content`, and returns who said that and how often.
-async fn hears(node: &mut Node, content: &[u8]) -> BTreeMap<NodeName, usize> {
+async fn hears(node: &mut Node, content: &[u8]) -> BTreeMap<NodeId, usize> {
     let mut heard = BTreeMap::new();
     let wait = async {
         while heard.len() < NODES - 1 {

@@ -53,7 +53,7 @@ async fn two_nodes_join_in_every_way_an_address_can_be_written() {
         let first = Node::start(first).await;
         let bootstrap = bootstrap
             .replace("{port}", &port(&first.address()).to_string())
-            .replace("{peer}", &first.name().0);
+            .replace("{peer}", first.name().as_str());
         let mut second = joining(
             &dir.path().join(format!("{number}b")),
             &[address(&bootstrap)],
@@ -314,7 +314,7 @@ async fn who_leaves_says_so_and_is_not_looked_for() {
     second.stop().await;
     first.stop().await;
     let book = std::fs::read_to_string(dir.path().join("a/peers.json")).unwrap_or_default();
-    assert!(!book.contains(&name.0), "{book}");
+    assert!(!book.contains(name.as_str()), "{book}");
 }
 
 #[tokio::test]

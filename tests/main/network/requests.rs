@@ -13,7 +13,7 @@ use libp2p::{
     tcp, yamux,
 };
 use starling::{
-    identity::NodeName,
+    identity::NodeId,
     network::{self, Counter, REQUEST_BYTES_MAX, RequestError},
 };
 use tempfile::tempdir;
@@ -57,7 +57,7 @@ async fn what_cannot_be_asked_fails_at_once_and_says_why() {
     let dir = tempdir().unwrap();
     let (first, second) = pair(dir.path()).await;
     let peer = second.name();
-    let nobody = NodeName("nobody".to_owned());
+    let nobody = "nobody".parse::<NodeId>().unwrap();
     let handle = &first.handle;
     assert_eq!(
         handle.request(nobody.clone(), Vec::new()).await,
@@ -76,7 +76,7 @@ async fn what_cannot_be_asked_fails_at_once_and_says_why() {
         Err(RequestError::Refused)
     );
     std::fs::create_dir(dir.path().join("c")).unwrap();
-    let unknown = network::node_name(&network::identity(&dir.path().join("c")).unwrap());
+    let unknown = network::node_id(&network::identity(&dir.path().join("c")).unwrap());
     assert_eq!(
         handle.request(unknown, Vec::new()).await,
         Err(RequestError::Unreachable)
@@ -153,7 +153,7 @@ async fn a_node_that_takes_no_events_stays_in_the_overlay_and_refuses_requests()
         let many = (0..24).map(|_| {
             timeout(
                 Duration::from_millis(500),
-                second.handle.request(handle.name().clone(), Vec::new()),
+                second.handle.request(handle.node_id().clone(), Vec::new()),
             )
         });
         let replies = futures::future::join_all(many).await;
@@ -248,7 +248,7 @@ fn liar(claims: u32) -> Swarm<request_response::Behaviour<Liar>> {
 /// What comes of one request of a liar.
 async fn lie(to: &Node, claims: u32, body: Vec<u8>) -> Result<(), OutboundFailure> {
     let mut swarm = liar(claims);
-    let peer = to.name().0.parse().unwrap();
+    let peer = to.name().as_str().parse().unwrap();
     let addresses: Vec<Multiaddr> = to.handle.listen_addresses();
     swarm
         .behaviour_mut()
@@ -299,7 +299,7 @@ async fn a_connection_that_nobody_uses_is_closed() {
     let closed = first.count(Counter::ConnectionsClosed);
 
     let mut swarm = liar(3);
-    let peer = first.name().0.parse().unwrap();
+    let peer = first.name().as_str().parse().unwrap();
     let addresses = first.handle.listen_addresses();
     swarm
         .behaviour_mut()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use starling::identity::{NodeName, Site};
+use starling::identity::{NodeId, Site};
 use starling::postgres::{self, PrivateConfig, PrivateServer};
 use starling::store::{self, Doubt, Holder, Settled};
 use tokio::time::timeout;
@@ -186,7 +186,7 @@ async fn with_two_phases(dir: &std::path::Path) -> (PrivateServer, Client) {
     server.restart().await.unwrap();
     let mut admin = postgres::connect(&server.connection()).await.unwrap();
     store::install(&mut admin).await.unwrap();
-    let node = NodeName("n".to_owned());
+    let node = "n".parse::<NodeId>().unwrap();
     store::identify(&mut admin, &node, "test").await.unwrap();
     (server, admin)
 }
@@ -218,7 +218,7 @@ async fn a_prepared_transaction_is_named_and_keeps_the_site_from_being_given_up(
         writer.cure(),
         "commit prepared 'it''s open', or rollback prepared 'it''s open'"
     );
-    let node = NodeName("n".to_owned());
+    let node = "n".parse::<NodeId>().unwrap();
     let error = store::renew(&admin, &node, "test", Doubt::Behind)
         .await
         .unwrap_err();

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use starling::identity::{NodeName, Site};
+use starling::identity::{NodeId, Site};
 use starling::store::{self, Doubt};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
@@ -353,7 +353,7 @@ async fn a_former_sites_operations_are_dropped_too() {
         let answer = answer(&written, ONE, 1, &[]);
         assert!(answer.apply(&worker).await);
         local.commit().await.unwrap();
-        let node = NodeName("n".to_owned());
+        let node = "n".parse::<NodeId>().unwrap();
         store::renew(&client, &node, "test", doubt).await.unwrap();
         assert_eq!(missing(&client).await, std::slice::from_ref(&answer));
         assert!(drop_covered(&client).await);

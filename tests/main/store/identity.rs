@@ -5,7 +5,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-use starling::identity::{NodeName, Site};
+use starling::identity::{NodeId, Site};
 use starling::store::{self, Doubt};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -51,7 +51,7 @@ async fn a_restarted_server_takes_nothing_until_its_store_is_opened() {
     let server = start(dir.path()).await;
     let mut before = client(&server).await;
     store::install(&mut before).await.unwrap();
-    let me = NodeName("n".to_owned());
+    let me = "n".parse::<NodeId>().unwrap();
     let site = store::identify(&mut before, &me, "test").await.unwrap();
     before
         .batch_execute("select crdv.listAppend('two', 'a'), crdv.listAppend('two', 'b')")
@@ -173,7 +173,7 @@ async fn written(before: &str, since: &str) -> (Store, Client) {
 
 async fn renew(client: &Client, doubt: Doubt) -> Site {
     store::close_in_doubt(client).await.unwrap();
-    let me = NodeName("n".to_owned());
+    let me = "n".parse::<NodeId>().unwrap();
     store::renew(client, &me, "test", doubt).await.unwrap()
 }
 

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use starling::identity::NodeName;
+use starling::identity::NodeId;
 use starling::store::{self, Definition, Error, Schema, SearchPath};
 use tokio_postgres::Client;
 
 use crate::support::Server;
 
-fn node(name: &str) -> NodeName {
-    NodeName(name.to_owned())
+fn node(name: &str) -> NodeId {
+    name.parse::<NodeId>().unwrap()
 }
 
 async fn text(client: &Client, query: &str) -> String {
