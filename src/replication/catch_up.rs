@@ -62,13 +62,13 @@ impl CatchUp<'_> {
         self.local
             .batch_execute("begin; select crdv.begin_catch_up()")
             .await
-            .map_err(refused("beginning a catch-up"))?;
+            .map_err(refused("begin a catch-up"))?;
         let columns = self.columns().await?;
         let held = held(self.local).await?;
         self.remote
             .batch_execute("begin isolation level repeatable read")
             .await
-            .map_err(broke("beginning a snapshot"))?;
+            .map_err(broke("begin a snapshot"))?;
         let mut progress = Progress {
             estimate: self.estimate(&held).await?,
             ..Progress::default()
@@ -81,30 +81,30 @@ impl CatchUp<'_> {
                 "copy (select {columns} from {missing}) to stdout (format binary)"
             ))
             .await
-            .map_err(broke("sending what is missing"))?;
+            .map_err(broke("send what is missing"))?;
         let sink = self
             .local
             .copy_in::<_, Bytes>(&format!(
                 "copy pg_temp.catch_up ({columns}) from stdin (format binary)"
             ))
             .await
-            .map_err(refused("receiving a catch-up"))?;
+            .map_err(refused("receive a catch-up"))?;
         futures::pin_mut!(source, sink);
         while let Some(chunk) = timeout(SILENCE_MAX, source.try_next())
             .await
             .map_err(|_| Error::Timeout("the next row of a catch-up"))?
-            .map_err(broke("sending what is missing"))?
+            .map_err(broke("send what is missing"))?
         {
             sink.feed(chunk)
                 .await
-                .map_err(refused("receiving a catch-up"))?;
+                .map_err(refused("receive a catch-up"))?;
             progress.rows += 1;
             report(progress);
         }
         let rows = sink
             .finish()
             .await
-            .map_err(refused("receiving a catch-up"))?;
+            .map_err(refused("receive a catch-up"))?;
         self.release(rows).await?;
         report(Progress {
             rows,
@@ -127,7 +127,7 @@ impl CatchUp<'_> {
         self.remote
             .batch_execute(sql)
             .await
-            .map_err(broke("ending a snapshot"))
+            .map_err(broke("end a snapshot"))
     }
 
     /// Applies what was copied and commits.
@@ -136,7 +136,7 @@ impl CatchUp<'_> {
             self.local
                 .batch_execute("rollback")
                 .await
-                .map_err(refused("ending a catch-up"))?;
+                .map_err(refused("end a catch-up"))?;
             return Ok(CaughtUp { rows, kept: 0 });
         }
         let limit = APPLY_BASE
@@ -149,7 +149,7 @@ impl CatchUp<'_> {
         self.local
             .batch_execute(&limits)
             .await
-            .map_err(refused("setting a limit"))?;
+            .map_err(refused("set a limit"))?;
         let row = self
             .local
             .query_one("select crdv.apply_catch_up($1)", &[&self.publisher.get()])
@@ -158,7 +158,7 @@ impl CatchUp<'_> {
         self.local
             .batch_execute("commit")
             .await
-            .map_err(refused("committing a catch-up"))?;
+            .map_err(refused("commit a catch-up"))?;
         Ok(CaughtUp {
             rows,
             kept: row.get(0),
@@ -175,7 +175,7 @@ impl CatchUp<'_> {
                 &[],
             )
             .await
-            .map_err(refused("reading the catch-up's columns"))?;
+            .map_err(refused("read the catch-up's columns"))?;
         Ok(row.get(0))
     }
 
@@ -196,7 +196,7 @@ impl CatchUp<'_> {
             .remote
             .query_one(size, &[])
             .await
-            .map_err(broke("telling its size"))?;
+            .map_err(broke("read how large it is"))?;
         // Never analysed is -1.
         let rows = u64::try_from(row.get::<_, i64>(0))
             .ok()
@@ -231,7 +231,7 @@ fn missing(held: &Vector, own: Site) -> String {
 fn applying(error: tokio_postgres::Error) -> Error {
     match error.as_db_error() {
         Some(told) if told.code().code() == BEHIND => Error::Behind(told.message().to_owned()),
-        _ => refused("applying a catch-up")(error),
+        _ => refused("apply a catch-up")(error),
     }
 }
 

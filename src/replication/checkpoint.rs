@@ -87,7 +87,7 @@ async fn checkpoint(shared: &Shared) -> Result<(), Error> {
 fn beginning(error: tokio_postgres::Error) -> Error {
     match error.as_db_error() {
         Some(told) if told.code().code() == BEHIND => Error::Behind(told.message().to_owned()),
-        _ => refused("beginning a checkpoint")(error),
+        _ => refused("begin a checkpoint")(error),
     }
 }
 
@@ -95,7 +95,7 @@ impl<'a> Checkpointer<'a> {
     async fn open(shared: &'a Shared) -> Result<Self, Error> {
         let session = shared.database.session().await?;
         super::observed::own_site(&session).await?;
-        let prepare = async |sql: &str| session.prepare(sql).await.map_err(refused("preparing"));
+        let prepare = async |sql: &str| session.prepare(sql).await.map_err(refused("prepare a statement"));
         let begin = prepare("select upto, horizon from crdv.checkpoint_begin()").await?;
         let finish = prepare("select crdv.checkpoint_finish($1, $2)").await?;
         let drop_covered = prepare("select crdv.drop_covered()").await?;
@@ -135,7 +135,7 @@ impl<'a> Checkpointer<'a> {
             .session
             .query_one(&self.drop_covered, &[])
             .await
-            .map_err(refused("dropping what is covered"))?;
+            .map_err(refused("drop what is covered"))?;
         Ok(row.get(0))
     }
 
@@ -147,7 +147,7 @@ impl<'a> Checkpointer<'a> {
                 .session
                 .query_one(&self.finish, &[&pending.upto, &pending.horizon])
                 .await
-                .map_err(refused("finishing a checkpoint"))?
+                .map_err(refused("finish a checkpoint"))?
                 .get(0);
             if done {
                 self.shared.counters.checkpoint();

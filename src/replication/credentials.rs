@@ -124,7 +124,7 @@ pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
             &[&GROUP_ROLE, &LINK_SCHEMA],
         )
         .await
-        .map_err(refused("looking up the replication role"))?
+        .map_err(refused("look up the replication role"))?
         .is_some();
     if is_done {
         return Ok(());
@@ -159,7 +159,7 @@ pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
              commit"
         ))
         .await
-        .map_err(refused("granting to the replication role"))
+        .map_err(refused("grant to the replication role"))
 }
 
 /// Takes the group role away again, unless another database still needs it.
@@ -191,7 +191,7 @@ pub(crate) async fn drop_group(session: &Session) -> Result<(), Error> {
     session
         .batch_execute(&sql)
         .await
-        .map_err(refused("dropping the replication role"))
+        .map_err(refused("drop the replication role"))
 }
 
 /// The statements that make a link's role.

@@ -30,17 +30,17 @@ pub enum Error {
     #[error("store not ready: {0}")]
     StoreNotReady(String),
     /// Our store refused a statement.
-    #[error("store refused {what}: {cause}")]
+    #[error("cannot {what}: {cause}")]
     Store {
-        /// What was tried.
+        /// What was tried, as `cannot ...` goes on.
         what: &'static str,
         /// The server's answer.
         cause: DriverError,
     },
     /// The publisher's store broke off or refused.
-    #[error("the publisher's store refused {what}: {cause}")]
+    #[error("the publisher's store cannot {what}: {cause}")]
     Publisher {
-        /// What was tried.
+        /// What was tried, as `cannot ...` goes on.
         what: &'static str,
         /// The server's answer.
         cause: DriverError,

@@ -39,7 +39,7 @@ pub(crate) async fn writers(session: &Session) -> Result<Option<Reason>, Error> 
     let rows = session
         .query(&sql, &[&NAMED_MAX])
         .await
-        .map_err(refused("looking for transactions that write"))?;
+        .map_err(refused("look for transactions that write"))?;
     let Some(first) = rows.first() else {
         return Ok(None);
     };
@@ -78,7 +78,7 @@ pub(crate) async fn hindrances(
     let rows = session
         .query(&chains(), &[&names])
         .await
-        .map_err(refused("looking for what holds up a link"))?;
+        .map_err(refused("look for what holds up a link"))?;
     let named = rows
         .iter()
         .filter_map(|row| Some((row.get::<_, &str>(0).parse().ok()?, hindrance(row))));

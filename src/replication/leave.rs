@@ -114,7 +114,7 @@ async fn hand_over(shared: &Shared, terms: &Terms) -> Result<Left, LeaveError> {
         session
             .execute("select crdv.checkpoint_last()", &[])
             .await
-            .map_err(refused("writing its last checkpoint"))?;
+            .map_err(refused("write its last checkpoint"))?;
     } else if !terms.abandon {
         return Err(LeaveError::Writers(settled.left));
     }
@@ -170,7 +170,7 @@ async fn confirm(
     let row = session
         .query_one("select pg_current_wal_insert_lsn()", &[])
         .await
-        .map_err(refused("telling where its WAL ends"))?;
+        .map_err(refused("read where the WAL ends"))?;
     let end = Lsn::from(row.get::<_, PgLsn>(0));
     let mut handover = Handover::new(end, terms.patience, shared.now());
     loop {

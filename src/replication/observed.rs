@@ -166,7 +166,7 @@ impl Observer {
         let session = database.session().await?;
         // First, because it is the one that fails while nothing is installed.
         let own = session.prepare(OWN_SITE).await.map_err(site_unknown)?;
-        let prepare = async |sql| session.prepare(sql).await.map_err(refused("preparing"));
+        let prepare = async |sql| session.prepare(sql).await.map_err(refused("prepare a statement"));
         let (incoming, outgoing) = (prepare(INCOMING).await?, prepare(OUTGOING).await?);
         Ok(Self {
             session,
@@ -227,7 +227,7 @@ fn site_unknown(error: tokio_postgres::Error) -> Error {
     if is_missing {
         Error::StoreNotReady("the schema is not installed".to_owned())
     } else {
-        refused("reading its site")(error)
+        refused("read its site")(error)
     }
 }
 

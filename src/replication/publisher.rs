@@ -254,7 +254,7 @@ impl Publisher {
                 comment = literal(comment),
             ))
             .await
-            .map_err(refused("creating a publication"))?;
+            .map_err(refused("create a publication"))?;
         self.shared.pass(Milestone::Published).await;
         match self.make_slot(&session, link, publisher, password).await {
             Ok(offer) => Ok(offer),
@@ -279,7 +279,7 @@ impl Publisher {
         session
             .batch_execute("set lock_timeout = 0")
             .await
-            .map_err(refused("lifting a time limit"))?;
+            .map_err(refused("lift a time limit"))?;
         let made = async {
             let row = session
                 .query_one(
@@ -288,7 +288,7 @@ impl Publisher {
                     &[&name],
                 )
                 .await
-                .map_err(refused("creating a slot"))?;
+                .map_err(refused("create a slot"))?;
             self.shared.pass(Milestone::SlotCreated).await;
             await_visibility(session).await?;
             Ok::<_, Error>(row)
@@ -320,7 +320,7 @@ impl Publisher {
         let row = session
             .query_one("select current_setting('listen_addresses')", &[])
             .await
-            .map_err(refused("telling where it listens"))?;
+            .map_err(refused("read where it listens"))?;
         let hosts = self
             .shared
             .desired
@@ -459,7 +459,7 @@ async fn drop_publication(session: &Session, link: LinkName) -> Result<(), Error
             credentials::drop_role(&link)
         ))
         .await
-        .map_err(refused("dropping a publication"))
+        .map_err(refused("drop a publication"))
 }
 
 /// Marks a link as being made for as long as it lives.

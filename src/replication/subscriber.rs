@@ -259,7 +259,7 @@ impl<T: Transport> Subscriber<T> {
         session
             .batch_execute(&create_subscription(own, neighbor, offer, host))
             .await
-            .map_err(refused("creating a subscription"))?;
+            .map_err(refused("create a subscription"))?;
         self.shared.pass(Milestone::Subscribed).await;
         session
             .query_one(
@@ -269,12 +269,12 @@ impl<T: Transport> Subscriber<T> {
                 &[&name, &PgLsn::from(offer.start)],
             )
             .await
-            .map_err(refused("placing an origin"))?;
+            .map_err(refused("place an origin"))?;
         self.shared.pass(Milestone::Positioned).await;
         session
             .batch_execute(&format!("alter subscription {} enable", identifier(&name)))
             .await
-            .map_err(refused("enabling a subscription"))?;
+            .map_err(refused("enable a subscription"))?;
         self.shared.pass(Milestone::Enabled).await;
         Ok(())
     }

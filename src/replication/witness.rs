@@ -117,7 +117,7 @@ pub(crate) async fn testify(
             &[&site.get(), &upto.get(), &below.get(), &(KNOWN_MAX + 1)],
         )
         .await
-        .map_err(refused("telling what it has of a peer"))?;
+        .map_err(refused("tell what it has of a peer"))?;
     let mut bytes = 0;
     let known = rows.iter().map(|row| Known {
         kind: row.get(0),
@@ -200,7 +200,7 @@ async fn count_unknown(session: &Session, site: Site, known: &[Known]) -> Result
             ],
         )
         .await
-        .map_err(refused("looking for its own operations"))?;
+        .map_err(refused("look for its own operations"))?;
     Ok(row.get(0))
 }
 
@@ -302,5 +302,5 @@ async fn open_to_writers(shared: &Shared) -> Result<(), Error> {
     session
         .batch_execute("select crdv.open_to_writers()")
         .await
-        .map_err(refused("opening to writers"))
+        .map_err(refused("open to writers"))
 }

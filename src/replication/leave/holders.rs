@@ -56,7 +56,7 @@ impl<'a> Holders<'a> {
             .session
             .query(BEYOND, &[&sites, &seqs])
             .await
-            .map_err(refused("looking for what members lack"))?;
+            .map_err(refused("look for what members lack"))?;
         let lost = rows.iter().filter_map(|row| {
             Some(Lost {
                 site: Site::new(row.get(0))?,

@@ -27,7 +27,7 @@ pub(crate) async fn await_visibility(session: &Session) -> Result<(), Error> {
         let row = session
             .query_one(sql, &[])
             .await
-            .map_err(refused("reading a snapshot"))?;
+            .map_err(refused("read a snapshot"))?;
         Ok::<i64, Error>(row.get(0))
     };
     let horizon = read("select pg_current_xact_id()::text::bigint").await?;
@@ -56,7 +56,7 @@ pub(super) async fn end_orphan(
             &[&link.to_string(), &down.as_secs_f64()],
         )
         .await
-        .map_err(refused("ending a sender without a subscriber"))?;
+        .map_err(refused("end a sender without a subscriber"))?;
     if ended.is_some() {
         tracing::info!(%link, "ended a sender whose subscriber has lost it");
     }
@@ -73,7 +73,7 @@ pub(super) async fn drop_slot(session: &Session, name: &str) -> Result<(), Error
                 &[&name],
             )
             .await
-            .map_err(refused("looking up a slot"))?;
+            .map_err(refused("look up a slot"))?;
         let Some(slot) = slot else { return Ok(()) };
         if let Some(pid) = slot.get::<_, Option<i32>>(0)
             && let Err(error) = session
@@ -93,7 +93,7 @@ pub(super) async fn drop_slot(session: &Session, name: &str) -> Result<(), Error
             Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) => {
                 sleep(DROP_PAUSE).await;
             }
-            Err(error) => return Err(refused("dropping a slot")(error)),
+            Err(error) => return Err(refused("drop a slot")(error)),
         }
     }
 }

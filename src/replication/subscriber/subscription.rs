@@ -72,12 +72,12 @@ pub(super) async fn await_streaming(session: &Session, link: &LinkName) -> Resul
               where subname = $1 and relid is null and pid is not null and received_lsn is not null",
         )
         .await
-        .map_err(refused("watching a subscription"))?;
+        .map_err(refused("watch a subscription"))?;
     while Instant::now() < deadline {
         let row = session
             .query_opt(&sql, &[&name])
             .await
-            .map_err(refused("watching a subscription"))?;
+            .map_err(refused("watch a subscription"))?;
         if row.is_some() {
             return Ok(());
         }
@@ -101,7 +101,7 @@ pub(crate) async fn drop_subscription(
             &[&name],
         )
         .await
-        .map_err(refused("looking up a subscription"))?;
+        .map_err(refused("look up a subscription"))?;
     let Some(found) = found else { return Ok(None) };
     let name = identifier(name);
     session
@@ -113,6 +113,6 @@ pub(crate) async fn drop_subscription(
              commit"
         ))
         .await
-        .map_err(refused("dropping a subscription"))?;
+        .map_err(refused("drop a subscription"))?;
     Ok(found.get(0))
 }
