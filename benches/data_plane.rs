@@ -15,8 +15,8 @@
     reason = "a program to look at, made of the tests' parts"
 )]
 
-#[path = "../tests/main/engines.rs"]
-mod engines;
+#[path = "../tests/main/harness/data_plane.rs"]
+mod harness;
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engines::{Cluster, Node};
+use harness::{Cluster, Node};
 use tokio_postgres::Client;
 
 /// Writes per latency measurement, one every [`PACE`].
@@ -185,7 +185,7 @@ async fn set_up(results: &mut Results) {
     for _ in 0..SETUPS {
         cluster.unlink(0, 1, starling::replication::Departure::Deliberate);
         for node in [0, 1] {
-            engines::until("all links are gone", || async {
+            harness::until("all links are gone", || async {
                 (cluster.nodes[node].links().await).is_empty().then_some(())
             })
             .await;

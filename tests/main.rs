@@ -27,12 +27,12 @@ mod cluster;
 mod config;
 #[path = "main/detach.rs"]
 mod detach;
-#[path = "main/engines.rs"]
-mod engines;
 #[path = "main/exhausted.rs"]
 mod exhausted;
 #[path = "main/foreign.rs"]
 mod foreign;
+#[path = "main/harness.rs"]
+mod harness;
 #[path = "main/hostile.rs"]
 mod hostile;
 #[path = "main/http.rs"]
@@ -51,8 +51,6 @@ mod postgres_doctor;
 mod postgres_trouble;
 #[path = "main/privileges.rs"]
 mod privileges;
-#[path = "main/process.rs"]
-mod process;
 #[path = "main/replication.rs"]
 mod replication;
 #[path = "main/replication_answers.rs"]
@@ -69,8 +67,6 @@ mod sessions;
 mod sockets;
 #[path = "main/store.rs"]
 mod store;
-#[path = "main/support.rs"]
-mod support;
 #[path = "main/tls.rs"]
 mod tls;
 #[path = "main/versions.rs"]

@@ -24,12 +24,12 @@ use super::{
     clock::{Bounds, ClockAnswer, Clocks},
     continuity::{Trouble, Why},
     data_dir::DataDir,
+    data_plane::{DataPlane, departure},
     departed::Departed,
     gossip::{Answer, GossipEvent, Gossiper},
-    metrics::LatePlane,
+    metrics::SharedDataPlane,
     open_store::{self, OpenStore},
     peer_protocol::{self, BroadcastMessage, Reply, Request, Time},
-    plane::{Plane, departure},
     runtime_file::RuntimeFile,
     starts::Starts,
     status_board::{StatusBoard, StatusInputs},
@@ -89,9 +89,9 @@ pub(super) struct Core {
     clocks: Clocks,
     waiting: Waiting,
     app_roles: AppRoles,
-    plane: Option<Plane>,
+    plane: Option<DataPlane>,
     /// The same for the metrics.
-    pub(super) plane_for_metrics: LatePlane,
+    pub(super) plane_for_metrics: SharedDataPlane,
     pub(super) board: StatusBoard,
 }
 
@@ -122,7 +122,7 @@ impl Core {
             waiting: Waiting::default(),
             app_roles,
             plane: None,
-            plane_for_metrics: LatePlane::default(),
+            plane_for_metrics: SharedDataPlane::default(),
             config,
             me,
             run,
@@ -191,8 +191,8 @@ impl Core {
     }
 
     /// Starts the data plane for the store's present site.
-    fn start_plane(&mut self, store: &OpenStore) -> Plane {
-        let plane = Plane::start(&self.config, &self.me, &self.network, store);
+    fn start_plane(&mut self, store: &OpenStore) -> DataPlane {
+        let plane = DataPlane::start(&self.config, &self.me, &self.network, store);
         self.hold_plane(Some(plane.clone()));
         self.gossiper.set_clock(plane.clock.clone());
         if !self.neighbors.is_empty() {
@@ -204,7 +204,7 @@ impl Core {
         plane
     }
 
-    fn hold_plane(&mut self, plane: Option<Plane>) {
+    fn hold_plane(&mut self, plane: Option<DataPlane>) {
         // A handle is whole even after a panic elsewhere.
         *self
             .plane_for_metrics
@@ -287,7 +287,7 @@ impl Core {
         &mut self,
         inputs: &mut Inputs,
         store: &OpenStore,
-        mut plane: Plane,
+        mut plane: DataPlane,
         mut store_ready: watch::Receiver<bool>,
         leaving: &mut Option<Leaving>,
     ) -> Next {

@@ -24,14 +24,14 @@ use crate::{
 };
 
 /// The data plane, while there is one.
-pub(super) type LatePlane = Arc<Mutex<Option<replication::Handle>>>;
+pub(super) type SharedDataPlane = Arc<Mutex<Option<replication::Handle>>>;
 
 /// All metrics of a node.
 pub(super) fn registry(
     config: &Config,
     board: &StatusBoard,
     network: network::Handle,
-    plane: LatePlane,
+    plane: SharedDataPlane,
 ) -> Registry {
     let mut registry = telemetry::registry(&config.node.cluster, &config.node.name);
     let status = StatusCollector::new(board.status(), board.nodes());
@@ -49,7 +49,7 @@ pub(super) fn registry(
 #[derive(Debug)]
 struct Totals {
     network: network::Handle,
-    plane: LatePlane,
+    plane: SharedDataPlane,
     status: watch::Receiver<Status>,
 }
 

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use super::{clock::Judgement, open_store::OpenStore, plane::Plane};
+use super::{clock::Judgement, data_plane::DataPlane, open_store::OpenStore};
 use crate::{
     api::{
         AwayMember, ClockStatus, ContactState, ContactStatus, Direction, Finding, LinkState,
@@ -31,7 +31,7 @@ pub(super) struct StatusInputs<'a> {
     /// What a start waits for, or a change of the store's site.
     pub(super) waits_for: Option<String>,
     pub(super) overlay: &'a network::Overlay,
-    pub(super) plane: Option<&'a Plane>,
+    pub(super) plane: Option<&'a DataPlane>,
     pub(super) directory: &'a Directory,
     pub(super) clocks: &'a Judgement,
     pub(super) listen: &'a [String],
@@ -227,7 +227,7 @@ impl StatusBoard {
             );
         }
         status.warnings = telemetry::recent();
-        status.store.unconfirmed = inputs.plane.is_some_and(Plane::is_unconfirmed);
+        status.store.unconfirmed = inputs.plane.is_some_and(DataPlane::is_unconfirmed);
         if let Some(plane) = inputs.plane {
             status.links.clone_from(&plane.links.borrow());
             status.vector.clone_from(&plane.vector.borrow());

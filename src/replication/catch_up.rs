@@ -101,10 +101,7 @@ impl CatchUp<'_> {
             progress.rows += 1;
             report(progress);
         }
-        let rows = sink
-            .finish()
-            .await
-            .map_err(refused("receive a catch-up"))?;
+        let rows = sink.finish().await.map_err(refused("receive a catch-up"))?;
         self.release(rows).await?;
         report(Progress {
             rows,

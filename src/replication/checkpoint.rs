@@ -95,7 +95,12 @@ impl<'a> Checkpointer<'a> {
     async fn open(shared: &'a Shared) -> Result<Self, Error> {
         let session = shared.database.session().await?;
         super::observed::own_site(&session).await?;
-        let prepare = async |sql: &str| session.prepare(sql).await.map_err(refused("prepare a statement"));
+        let prepare = async |sql: &str| {
+            session
+                .prepare(sql)
+                .await
+                .map_err(refused("prepare a statement"))
+        };
         let begin = prepare("select upto, horizon from crdv.checkpoint_begin()").await?;
         let finish = prepare("select crdv.checkpoint_finish($1, $2)").await?;
         let drop_covered = prepare("select crdv.drop_covered()").await?;

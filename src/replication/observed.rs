@@ -166,7 +166,12 @@ impl Observer {
         let session = database.session().await?;
         // First, because it is the one that fails while nothing is installed.
         let own = session.prepare(OWN_SITE).await.map_err(site_unknown)?;
-        let prepare = async |sql| session.prepare(sql).await.map_err(refused("prepare a statement"));
+        let prepare = async |sql| {
+            session
+                .prepare(sql)
+                .await
+                .map_err(refused("prepare a statement"))
+        };
         let (incoming, outgoing) = (prepare(INCOMING).await?, prepare(OUTGOING).await?);
         Ok(Self {
             session,

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use starling::api::{LinkState, Presence};
 
-use crate::process::{Node, eventually};
+use crate::harness::process::{Node, eventually};
 
 /// Free ports, and no discovery but the bootstrap address.
 const LOCAL: &[&str] = &[

@@ -8,9 +8,9 @@ use starling::api::{AppRole, AppRoleState};
 use starling::store::{self, RoleStanding, WantedRole};
 
 use crate::foreign::{Foreign, client_program};
-use crate::process::{Node, eventually};
+use crate::harness::process::{Node, eventually};
+use crate::harness::server::Server;
 use crate::restore::{LOCAL, folder_of_its_own, start};
-use crate::support::Server;
 
 /// What a client is told that may not log in.
 const REFUSED: &str = "authentication failed";

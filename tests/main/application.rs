@@ -9,7 +9,7 @@ use starling::postgres::PrivateServer;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
-use crate::process::Node;
+use crate::harness::process::Node;
 
 const LOCAL: &[&str] = &["--listen", "/ip4/127.0.0.1/tcp/0", "--mdns", "off"];
 

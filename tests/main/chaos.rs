@@ -29,7 +29,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
-use crate::engines::{Cluster, PATIENCE};
+use crate::harness::data_plane::{Cluster, PATIENCE};
 use trouble::Trouble;
 use verdict::{complaints, differences, losses};
 use workload::{Crowd, Verdict, Violations};

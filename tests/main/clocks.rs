@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use starling::api::{ClockStanding, Direction};
 
-use crate::process::{Node, eventually};
+use crate::harness::process::{Node, eventually};
 
 /// Free ports, and no discovery but the bootstrap address.
 const LOCAL: &[&str] = &[

@@ -6,7 +6,7 @@ use starling::api::LinkState;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
-use crate::process::{Node, eventually};
+use crate::harness::process::{Node, eventually};
 
 /// Free ports, and no discovery but the bootstrap address.
 const LOCAL: &[&str] = &[

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::application::Application;
-use crate::process::{Node, eventually};
+use crate::harness::process::{Node, eventually};
 
 const SHOP: &str = "create schema app; create table app.orders (n int primary key);
     insert into app.orders values (7);

@@ -4,7 +4,7 @@
 use starling::api::{Direction, LinkState};
 use starling::replication::Departure;
 
-use crate::engines::{Cluster, Node, until};
+use crate::harness::data_plane::{Cluster, Node, until};
 
 /// A limit of the publisher's server (node 0) or the subscriber's (node 1).
 struct Limit {
@@ -86,7 +86,7 @@ async fn a_link_names_the_limit_that_keeps_it_down_and_comes_up_with_room() {
         node.run(limit.fill).await;
         cluster.link(0, 1);
         until(limit.reason, || async {
-            let links = cluster.nodes[1].engine().links();
+            let links = cluster.nodes[1].plane().links();
             let is_told = links.borrow().iter().any(|link| {
                 let has =
                     |text: &Option<String>, words| text.as_ref().is_some_and(|t| t.contains(words));

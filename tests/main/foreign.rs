@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 use tokio_postgres::{Client, NoTls};
 
-use crate::process::{Node, eventually};
+use crate::harness::process::{Node, eventually};
 use crate::restore::{LOCAL, copy, folder_of_its_own, increment, last_renewal, same, site, start};
 
 const CONF: &str = "

@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use crate::engines::{Cluster, Node, until};
-use crate::process;
+use crate::harness::data_plane::{Cluster, Node, until};
+use crate::harness::process;
 
 /// A setting, and a value under which sessions, senders and apply workers have to do as always. What a
 /// version does not know is left out.

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_postgres::error::SqlState;
 
-use crate::process::{Node, eventually};
+use crate::harness::process::{Node, eventually};
 
 const LOCAL: &[&str] = &[
     "--listen",

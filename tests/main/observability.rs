@@ -12,7 +12,7 @@ use std::{
 use starling::api::{Direction, LinkState, LinkStatus, NodeState, Side};
 use tempfile::TempDir;
 
-use crate::process::{Node, eventually};
+use crate::harness::process::{Node, eventually};
 
 /// Free ports, and no discovery but the bootstrap address.
 const LOCAL: &[&str] = &[

@@ -7,8 +7,8 @@ use starling::store::{self, Definition, Schema};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::engines::{Cluster, Node, until};
-use crate::support::{Database, Server};
+use crate::harness::data_plane::{Cluster, Node, until};
+use crate::harness::server::{Database, Server};
 
 /// A role that may log in and has nothing else; and the statements that take it away again.
 async fn role(database: &Database, admin: &Client) -> String {
@@ -200,8 +200,8 @@ const HARDENED: &str = "
 async fn links_need_nothing_of_public() {
     let mut cluster = Cluster::stores(2).await;
     cluster.nodes[0].run(HARDENED).await;
-    cluster.start_engine(0);
-    cluster.start_engine(1);
+    cluster.start_plane(0);
+    cluster.start_plane(1);
     cluster.nodes[0]
         .run("select crdv.mapadd('m', 'from 0', 'v')")
         .await;
@@ -217,13 +217,13 @@ async fn links_need_nothing_of_public() {
     may_only_read(&cluster.nodes[0]).await;
     // Both ends go again, and the group role with what it was granted.
     for node in 0..2 {
-        let engine = cluster.nodes[node].engine().clone();
+        let plane = cluster.nodes[node].plane().clone();
         // The last one has nobody left who could have what it wrote.
         let terms = Terms {
             abandon: true,
             ..Terms::default()
         };
-        engine.leave(terms).await.unwrap();
+        plane.leave(terms).await.unwrap();
         let gone = "select count(*) from pg_roles where rolname ~ '^starling_'";
         until("no role is left", || async {
             (cluster.nodes[node].text(gone).await == "0").then_some(())

@@ -22,7 +22,7 @@ use starling::store;
 use starling::vector::Vector;
 use tokio::time::{Instant, sleep};
 
-use crate::engines::{Cluster, GRACE, Lie, Node, PATIENCE, quit, until};
+use crate::harness::data_plane::{Cluster, GRACE, Lie, Node, PATIENCE, quit, until};
 
 const ROLES: &str = "select count(*) from pg_roles where rolname ~ '^starling_[0-9a-f]{16}_'";
 
@@ -47,15 +47,15 @@ async fn neighbours_exchange_writes_and_part_without_debris() {
         node.run("select pg_reload_conf()").await;
     }
     assert!(
-        *a.engine().level().borrow(),
+        *a.plane().level().borrow(),
         "a node alone is level with itself"
     );
     a.run(&increment("before", 1)).await;
     let since = Instant::now();
     cluster.link(0, 1);
-    assert!(!*a.engine().level().borrow());
+    assert!(!*a.plane().level().borrow());
     for node in [a, b] {
-        let mut links = node.engine().links();
+        let mut links = node.plane().links();
         let both = links.wait_for(|links| {
             let streams = |direction| {
                 links
@@ -65,7 +65,7 @@ async fn neighbours_exchange_writes_and_part_without_debris() {
             streams(Direction::In) && streams(Direction::Out)
         });
         tokio::time::timeout(PATIENCE, both).await.unwrap().unwrap();
-        let mut level = node.engine().level();
+        let mut level = node.plane().level();
         tokio::time::timeout(PATIENCE, level.wait_for(|level| *level))
             .await
             .unwrap()
@@ -82,7 +82,7 @@ async fn neighbours_exchange_writes_and_part_without_debris() {
     cluster.await_text(1, &counter("x"), "5").await;
     // Each knows how far the other is.
     for node in [a, b] {
-        let mut vector = node.engine().vector();
+        let mut vector = node.plane().vector();
         let is_known = |vector: &Vector, of: &Node| vector.iter().any(|(site, _)| site == of.site);
         let both = vector.wait_for(|vector| is_known(vector, a) && is_known(vector, b));
         tokio::time::timeout(PATIENCE, both).await.unwrap().unwrap();
@@ -114,15 +114,15 @@ async fn a_store_on_loopback_says_at_both_ends_that_another_machine_cannot_reach
         unreachable!()
     };
     // Nobody's address, so none of this machine.
-    let elsewhere = |node: &crate::engines::Node| Neighbor {
+    let elsewhere = |node: &crate::harness::data_plane::Node| Neighbor {
         name: node.name.clone(),
         hosts: vec!["192.0.2.1".parse().unwrap()],
     };
-    a.engine().neighbor_up(elsewhere(b));
-    b.engine().neighbor_up(elsewhere(a));
+    a.plane().neighbor_up(elsewhere(b));
+    b.plane().neighbor_up(elsewhere(a));
     for node in [a, b] {
         for (direction, side) in [(Direction::In, Side::Peer), (Direction::Out, Side::Here)] {
-            let mut links = node.engine().links();
+            let mut links = node.plane().links();
             let is_refused = links.wait_for(|links| {
                 links.iter().any(|link| {
                     let reason = link.reason.as_deref().unwrap_or_default();
@@ -135,7 +135,7 @@ async fn a_store_on_loopback_says_at_both_ends_that_another_machine_cannot_reach
             });
             tokio::time::timeout(PATIENCE, is_refused)
                 .await
-                .unwrap_or_else(|_| panic!("{direction:?}: {:?}", node.engine().links().borrow()))
+                .unwrap_or_else(|_| panic!("{direction:?}: {:?}", node.plane().links().borrow()))
                 .unwrap();
         }
         assert_eq!(node.links().await, "", "nothing is made in vain");
@@ -196,16 +196,16 @@ async fn a_new_life_goes_on_with_the_old_links() {
     ];
 
     // While the controllers are away the stores go on.
-    cluster.kill_engine(0).await;
-    cluster.kill_engine(1).await;
+    cluster.kill_plane(0).await;
+    cluster.kill_plane(1).await;
     cluster.nodes[0].run(&increment("x", 1)).await;
     cluster.await_text(1, &counter("x"), "1").await;
 
-    cluster.start_engine(0);
-    cluster.start_engine(1);
+    cluster.start_plane(0);
+    cluster.start_plane(1);
     cluster.link(0, 1);
     for node in &cluster.nodes {
-        let mut level = node.engine().level();
+        let mut level = node.plane().level();
         tokio::time::timeout(PATIENCE, level.wait_for(|level| *level))
             .await
             .unwrap()
@@ -216,7 +216,7 @@ async fn a_new_life_goes_on_with_the_old_links() {
         cluster.nodes[1].links().await,
     ];
     assert_eq!(before, after, "the same links");
-    let steps = cluster.nodes[0].engine().totals().steps;
+    let steps = cluster.nodes[0].plane().totals().steps;
     assert_eq!(steps.get(&("resume", Outcome::Done)), Some(&1));
     assert_eq!(steps.get(&("open", Outcome::Done)), None);
 
@@ -236,7 +236,7 @@ async fn a_lost_peer_leaves_nothing_behind_after_its_grace() {
     cluster.link(0, 2);
     cluster.await_linked(0, 1).await;
     cluster.await_linked(0, 2).await;
-    cluster.kill_engine(1).await;
+    cluster.kill_plane(1).await;
     cluster.nodes[1].server.stop().await.unwrap();
     cluster.unlink(0, 1, Departure::Lost);
     cluster.nodes[0].run(&increment("x", 1)).await;
@@ -255,13 +255,13 @@ async fn nothing_is_left_of_a_peer_that_is_forgotten() {
     let mut cluster = Cluster::start(2).await;
     cluster.link(0, 1);
     cluster.await_linked(0, 1).await;
-    cluster.kill_engine(1).await;
+    cluster.kill_plane(1).await;
     cluster.nodes[1].crash().await;
     let (kept, lost) = (&cluster.nodes[0], &cluster.nodes[1]);
-    kept.engine().forget(&lost.name).await.unwrap();
+    kept.plane().forget(&lost.name).await.unwrap();
     assert_eq!(kept.links().await, "");
     // It may have been forgotten before it ever was a neighbour.
-    kept.engine().forget(&lost.name).await.unwrap();
+    kept.plane().forget(&lost.name).await.unwrap();
     cluster.stop().await;
 }
 
@@ -291,8 +291,8 @@ async fn a_slot_made_again_under_its_old_name_is_found_out() {
     let mut cluster = Cluster::start(2).await;
     cluster.link(0, 1);
     cluster.await_linked(0, 1).await;
-    cluster.kill_engine(0).await;
-    cluster.kill_engine(1).await;
+    cluster.kill_plane(0).await;
+    cluster.kill_plane(1).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -324,13 +324,13 @@ async fn a_slot_made_again_under_its_old_name_is_found_out() {
     .await;
     a.run(&increment("after", 1)).await;
 
-    cluster.start_engine(0);
-    cluster.start_engine(1);
+    cluster.start_plane(0);
+    cluster.start_plane(1);
     cluster.link(0, 1);
     cluster.await_text(1, &counter("hole"), "1").await;
     cluster.await_text(1, &counter("after"), "1").await;
     cluster.await_linked(0, 1).await;
-    let steps = cluster.nodes[1].engine().totals().steps;
+    let steps = cluster.nodes[1].plane().totals().steps;
     assert_eq!(
         steps.get(&("resume", Outcome::Done)),
         Some(&1),
@@ -352,7 +352,7 @@ async fn a_far_behind_peer_catches_up_fast() {
            from generate_series(1, {ROWS}) i"
     );
     cluster.nodes[0].run(&write).await;
-    let mut progress = cluster.nodes[1].engine().progress();
+    let mut progress = cluster.nodes[1].plane().progress();
     let watching = tokio::spawn(async move {
         progress
             .wait_for(|all| all.values().any(|p| p.rows > 0 && p.estimate > 0))
@@ -369,7 +369,7 @@ async fn a_far_behind_peer_catches_up_fast() {
         .await;
     let since = Instant::now();
     cluster.link(0, 1);
-    let mut level = cluster.nodes[1].engine().level();
+    let mut level = cluster.nodes[1].plane().level();
     tokio::time::timeout(PATIENCE, level.wait_for(|level| *level))
         .await
         .unwrap()
@@ -408,7 +408,7 @@ async fn a_level_peer_streams_at_once() {
         }
         // The server starts workers half a second apart.
         sleep(Duration::from_millis(600)).await;
-        let mut links = cluster.nodes[1].engine().links();
+        let mut links = cluster.nodes[1].plane().links();
         let since = Instant::now();
         cluster.link(0, 1);
         let streams = links.wait_for(|links| {
@@ -449,7 +449,7 @@ async fn a_peer_that_cannot_be_asked_is_linked_when_it_can() {
     cluster.link(0, 1);
     until("both have failed", || async {
         let failed = |node: usize| {
-            let steps = cluster.nodes[node].engine().totals().steps;
+            let steps = cluster.nodes[node].plane().totals().steps;
             steps.contains_key(&("open", Outcome::Failed))
         };
         (failed(0) && failed(1)).then_some(())
@@ -469,7 +469,7 @@ async fn a_link_waits_for_transactions_that_write() {
     open.batch_execute(&increment("x", 1)).await.unwrap();
     cluster.link(0, 1);
     let refused = |code: &str| {
-        let totals = cluster.nodes[0].engine().totals();
+        let totals = cluster.nodes[0].plane().totals();
         totals.refused.contains_key(code)
     };
     until("the opening is put off", || async {
@@ -494,7 +494,7 @@ async fn what_a_new_link_waits_for_is_told_before_the_time_for_an_answer_is_over
     let mut writer = a.client().await;
     let open = writer.transaction().await.unwrap();
     open.batch_execute(&increment("x", 1)).await.unwrap();
-    a.engine().neighbor_up(b.neighbor());
+    a.plane().neighbor_up(b.neighbor());
     // On a machine that is busy the first may come too late; without the early answer none ever comes in time.
     until("an early answer", || async {
         let request = Request::Open {
@@ -502,7 +502,7 @@ async fn what_a_new_link_waits_for_is_told_before_the_time_for_an_answer_is_over
             challenge: Challenge::new(format!("{:?}", Instant::now())),
         };
         let asked = Instant::now();
-        let reply = a.engine().serve(&b.name, request).await;
+        let reply = a.plane().serve(&b.name, request).await;
         let is_early = asked.elapsed() < ANSWER_LIMIT;
         let Reply::Refused { code, message, .. } = reply else {
             panic!("{reply:?}")
@@ -526,7 +526,7 @@ async fn a_node_that_leaves_takes_nothing_away_and_leaves_nothing_behind() {
                   from generate_series(1, 5000) i";
     cluster.nodes[0].run(bulk).await;
     cluster.nodes[0]
-        .engine()
+        .plane()
         .leave(Terms::default())
         .await
         .unwrap();
@@ -555,7 +555,7 @@ async fn strangers_and_thieves_are_refused() {
         challenge: Challenge::new("any".to_owned()),
     };
     assert_eq!(
-        code(a.engine().serve(&b.name, open).await),
+        code(a.plane().serve(&b.name, open).await),
         code::NOT_A_NEIGHBOR
     );
     assert_eq!(a.links().await, "");
@@ -573,7 +573,7 @@ async fn strangers_and_thieves_are_refused() {
         epoch: link.epoch,
     };
     assert_eq!(
-        code(a.engine().serve(&thief.name, close).await),
+        code(a.plane().serve(&thief.name, close).await),
         code::NOT_YOURS
     );
     let resume = Request::Resume {
@@ -583,7 +583,7 @@ async fn strangers_and_thieves_are_refused() {
         down_ms: None,
     };
     assert_eq!(
-        code(a.engine().serve(&thief.name, resume).await),
+        code(a.plane().serve(&thief.name, resume).await),
         code::NOT_YOURS
     );
     assert!(a.links().await.contains(&slot));
@@ -628,8 +628,8 @@ async fn clearing_a_copy_on_the_same_server_leaves_the_roles_of_the_original() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_copied_from_a_store_that_a_peer_names_and_that_is_not_its_own() {
     let mut cluster = Cluster::stores(3).await;
-    cluster.start_engine(0);
-    cluster.start_engine(1);
+    cluster.start_plane(0);
+    cluster.start_plane(1);
     let [victim, liar, prey] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -645,7 +645,7 @@ async fn nothing_is_copied_from_a_store_that_a_peer_names_and_that_is_not_its_ow
     let socket = prey.data_dir().join("../run").display().to_string();
     let failed = || {
         victim
-            .engine()
+            .plane()
             .totals()
             .steps
             .get(&("open", Outcome::Failed))
@@ -682,7 +682,7 @@ async fn a_slot_that_holds_too_much_is_dropped_and_its_link_made_anew() {
     for node in 0..2 {
         let mut settings = cluster.settings(node);
         settings.slot_bytes_max = 2 << 20;
-        cluster.start_engine_with(node, settings);
+        cluster.start_plane_with(node, settings);
     }
     cluster.link(0, 1);
     cluster.await_linked(0, 1).await;
@@ -714,11 +714,11 @@ async fn a_store_may_be_down_when_its_controller_starts() {
     let mut cluster = Cluster::stores(2).await;
     cluster.nodes[0].run(&increment("x", 1)).await;
     cluster.nodes[1].server.stop().await.unwrap();
-    cluster.start_engine(0);
-    cluster.start_engine(1);
+    cluster.start_plane(0);
+    cluster.start_plane(1);
     cluster.link(0, 1);
     until("the look at the store fails", || async {
-        let steps = cluster.nodes[1].engine().totals().steps;
+        let steps = cluster.nodes[1].plane().totals().steps;
         steps
             .contains_key(&("inspect", Outcome::Failed))
             .then_some(())
@@ -800,7 +800,7 @@ async fn what_a_catch_up_has_shipped_survives_its_publishers_crash() {
     cluster.nodes[0].run(&unflushed).await;
     let mut settings = cluster.settings(0);
     settings.checkpoint_interval = Duration::from_secs(3_600);
-    cluster.start_engine_with(0, settings);
+    cluster.start_plane_with(0, settings);
 
     let server = Arc::clone(&cluster.nodes[0].server);
     let data_dir = cluster.nodes[0].data_dir();
@@ -818,12 +818,12 @@ async fn what_a_catch_up_has_shipped_survives_its_publishers_crash() {
             }
         })
     });
-    cluster.start_engine_with(1, settings);
+    cluster.start_plane_with(1, settings);
     cluster.nodes[1]
-        .engine()
+        .plane()
         .neighbor_up(cluster.nodes[0].neighbor());
     cluster.nodes[0]
-        .engine()
+        .plane()
         .neighbor_up(cluster.nodes[1].neighbor());
     let share = "select coalesce(sum(data::bigint), 0) from crdv.element where type = 'c'";
     let added = async |node: usize| -> Option<i64> {
@@ -895,7 +895,7 @@ async fn a_duplicate_is_confirmed_only_once_the_first_is_on_disk() {
     for node in [first, second, subscriber] {
         let mut settings = cluster.settings(node);
         settings.checkpoint_interval = Duration::from_secs(3_600);
-        cluster.start_engine_with(node, settings);
+        cluster.start_plane_with(node, settings);
     }
     let all = [(first, second), (first, subscriber), (second, subscriber)];
     for (a, b) in all {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::engines::{Cluster, Node};
+use crate::harness::data_plane::{Cluster, Node};
 
 /// All that a store has, but for checkpoints and the markers of catch-ups.
 const CONTENT: &str = "select string_agg(concat_ws('|', type, id, key, site, seq, op, data), ', '
@@ -16,9 +16,9 @@ async fn answered(nodes: usize) -> (Cluster, JoinHandle<Result<(), tokio_postgre
     let mut cluster = Cluster::stores(nodes).await;
     let mut settings = cluster.settings(0);
     settings.checkpoint_interval = Duration::from_secs(3_600);
-    cluster.start_engine_with(0, settings);
+    cluster.start_plane_with(0, settings);
     for node in 1..nodes {
-        cluster.start_engine(node);
+        cluster.start_plane(node);
     }
     cluster.link(0, 1);
     cluster.await_linked(0, 1).await;
@@ -53,8 +53,8 @@ fn own_rows(node: &Node) -> String {
 
 /// A controller that starts again finds what is to be dropped, although nothing new is written.
 async fn await_mended(cluster: &mut Cluster) {
-    cluster.kill_engine(0).await;
-    cluster.start_engine(0);
+    cluster.kill_plane(0).await;
+    cluster.start_plane(0);
     cluster.link(0, 1);
     let expected = cluster.nodes[1].text(CONTENT).await;
     cluster.await_text(0, CONTENT, &expected).await;

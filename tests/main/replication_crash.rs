@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use starling::replication::{Departure, Milestone, Probe};
 use tokio::sync::Notify;
 
-use crate::engines::{Cluster, PATIENCE, until};
+use crate::harness::data_plane::{Cluster, PATIENCE, until};
 
 /// Stops whoever reaches the milestone first, and tells.
 fn trap(milestone: Milestone) -> (Probe, Arc<Notify>) {
@@ -40,10 +40,10 @@ async fn a_controller_may_be_killed_at_any_milestone() {
     for (round, milestone) in Milestone::ALL.into_iter().enumerate() {
         println!("{milestone:?}");
         let (probe, reached) = trap(milestone);
-        cluster.kill_engine(0).await;
+        cluster.kill_plane(0).await;
         let mut settings = cluster.settings(0);
         settings.probe = probe;
-        cluster.start_engine_with(0, settings);
+        cluster.start_plane_with(0, settings);
         // Something to catch up with, both ways.
         for node in 0..2 {
             cluster.nodes[node]
@@ -58,9 +58,9 @@ async fn a_controller_may_be_killed_at_any_milestone() {
         tokio::time::timeout(PATIENCE, reached.notified())
             .await
             .unwrap();
-        cluster.kill_engine(0).await;
+        cluster.kill_plane(0).await;
 
-        cluster.start_engine(0);
+        cluster.start_plane(0);
         cluster.link(0, 1);
         let expected = ((round + 1) * 2).to_string();
         for node in 0..2 {
@@ -89,10 +89,10 @@ async fn a_controller_and_its_store_may_be_killed_together() {
     for (round, milestone) in set_up.enumerate() {
         println!("{milestone:?}");
         let (probe, reached) = trap(milestone);
-        cluster.kill_engine(0).await;
+        cluster.kill_plane(0).await;
         let mut settings = cluster.settings(0);
         settings.probe = probe;
-        cluster.start_engine_with(0, settings);
+        cluster.start_plane_with(0, settings);
         for node in 0..2 {
             cluster.nodes[node]
                 .run("select crdv.counterinc('x', 1)")
@@ -103,10 +103,10 @@ async fn a_controller_and_its_store_may_be_killed_together() {
             .await
             .unwrap();
         cluster.nodes[0].crash().await;
-        cluster.kill_engine(0).await;
+        cluster.kill_plane(0).await;
 
         // Nobody comes back for what was begun: it is debris, here and at the peer.
-        cluster.start_engine(0);
+        cluster.start_plane(0);
         cluster.unlink(0, 1, Departure::Lost);
         cluster.nodes[0].await_up().await;
         for node in &cluster.nodes {

@@ -11,9 +11,9 @@ use starling::{
 };
 use tempfile::TempDir;
 
-use crate::{
+use crate::harness::{
     process::{Node, eventually},
-    support::Server,
+    server::Server,
 };
 
 pub(crate) const LOCAL: &[&str] = &[

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
-use crate::engines::{Cluster, PATIENCE, until};
 use crate::foreign::client_program;
+use crate::harness::data_plane::{Cluster, PATIENCE, until};
 
 /// More than what two sockets hold.
 const ROWS: u32 = 1_500;
@@ -54,8 +54,8 @@ async fn a_big_transaction_reaches_a_subscriber_that_is_slow() {
         subscriber.run(&hostile).await;
         subscriber.run("select pg_reload_conf()").await;
     }
-    cluster.start_engine(0);
-    cluster.start_engine(1);
+    cluster.start_plane(0);
+    cluster.start_plane(1);
     cluster.link(0, 1);
     cluster.await_linked(0, 1).await;
     let (publisher, subscriber) = (&cluster.nodes[0], &cluster.nodes[1]);
@@ -97,12 +97,12 @@ async fn a_sender_that_lost_its_subscriber_gives_the_slot_back() {
         host: Some("127.0.0.1".to_owned()),
         port: relay.port,
     };
-    cluster.start_engine_with(0, settings);
-    cluster.start_engine(1);
+    cluster.start_plane_with(0, settings);
+    cluster.start_plane(1);
     cluster.link(0, 1);
     cluster.await_linked(0, 1).await;
     // Since when it does not stream is known of a link that was seen to stream.
-    let mut seen = cluster.nodes[1].engine().links();
+    let mut seen = cluster.nodes[1].plane().links();
     let streams =
         |link: &LinkStatus| link.direction == Direction::In && link.state == LinkState::Streaming;
     let is_seen = seen.wait_for(|links| links.iter().any(streams));
@@ -128,7 +128,7 @@ async fn a_sender_that_lost_its_subscriber_gives_the_slot_back() {
         .await_text(1, "select crdv.counterget('x')", "1")
         .await;
     assert_eq!(cluster.nodes[1].links().await, links, "the same links");
-    let steps = cluster.nodes[1].engine().totals().steps;
+    let steps = cluster.nodes[1].plane().totals().steps;
     assert_eq!(steps.get(&("open", Outcome::Done)), Some(&1), "{took:?}");
     cluster.stop().await;
 }
@@ -179,7 +179,7 @@ async fn a_slot_that_was_moved_by_hand_is_given_up() {
     let publisher = &cluster.nodes[0];
     let (slot, worker) = free_slot(&cluster).await;
     until("the publisher sees that nobody streams", || async {
-        let links = publisher.engine().links();
+        let links = publisher.plane().links();
         let is_idle = |link: &LinkStatus| {
             link.direction == Direction::Out && link.state != LinkState::Streaming
         };

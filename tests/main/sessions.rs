@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
-use crate::process::{Node, PATIENCE};
+use crate::harness::process::{Node, PATIENCE};
 
 fn root() -> TempDir {
     tempfile::Builder::new()

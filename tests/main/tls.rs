@@ -11,7 +11,7 @@ use starling::postgres::doctor::{self, Requirements};
 use starling::postgres::{self, Conninfo, Error, TlsTrouble, attach};
 
 use crate::foreign::Foreign;
-use crate::process::{Node, eventually};
+use crate::harness::process::{Node, eventually};
 use crate::restore::{LOCAL, folder_of_its_own, increment, same, start};
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -13,8 +13,8 @@ use starling::postgres::{self, Error, attach};
 use starling::replication::Departure;
 use starling::store;
 
-use crate::engines::{Cluster, Node, until};
-use crate::process;
+use crate::harness::data_plane::{Cluster, Node, until};
+use crate::harness::process;
 
 /// What every store must have the same of. Checkpoints and marks of catch-ups come and go.
 const DIGEST: &str = "select md5(string_agg(concat_ws('|', type, id, key, site, seq, op, data, ctx_sites,
@@ -178,8 +178,8 @@ async fn move_to_an_ordinary_role(cluster: &mut Cluster) {
 async fn a_role_with_the_rights_that_the_doctor_names_carries_links() {
     let mut cluster = Cluster::stores(2).await;
     move_to_an_ordinary_role(&mut cluster).await;
-    cluster.start_engine(0);
-    cluster.start_engine(1);
+    cluster.start_plane(0);
+    cluster.start_plane(1);
     for node in &cluster.nodes {
         node.run(&increment("x")).await;
     }
@@ -191,8 +191,8 @@ async fn a_role_with_the_rights_that_the_doctor_names_carries_links() {
 
     // A new life of the controllers takes the links over.
     for node in 0..2 {
-        cluster.kill_engine(node).await;
-        cluster.start_engine(node);
+        cluster.kill_plane(node).await;
+        cluster.start_plane(node);
     }
     cluster.link(0, 1);
     cluster.nodes[0].run(&increment("x")).await;
@@ -201,13 +201,13 @@ async fn a_role_with_the_rights_that_the_doctor_names_carries_links() {
     assert_eq!(cluster.nodes[0].links().await, before);
 
     // One ends without a word, the other clears its own half of links that stream.
-    cluster.kill_engine(1).await;
+    cluster.kill_plane(1).await;
     cluster.unlink(0, 1, Departure::Lost);
     until("nothing is left of the lost peer", || async {
         cluster.nodes[0].links().await.is_empty().then_some(())
     })
     .await;
-    cluster.start_engine(1);
+    cluster.start_plane(1);
     cluster.nodes[0].run(&increment("x")).await;
     cluster.link(0, 1);
     cluster.await_text(1, &counter("x"), "4").await;
@@ -268,7 +268,7 @@ async fn mixed_versions_replicate_whatever_happens() {
         // Before there is any link, so that it is a catch-up that brings it.
         node_ref.run(&write_everything(node)).await;
         provoke(node_ref).await;
-        cluster.start_engine(node);
+        cluster.start_plane(node);
     }
     for node in 1..count {
         cluster.link(node - 1, node);

@@ -10,8 +10,8 @@ use tokio_postgres::Client;
 
 use super::verdict::{complaints, differences, losses};
 use super::workload::{Tally, Written};
-use crate::engines::{Cluster, Node, PATIENCE, until};
-use crate::support::set_standby;
+use crate::harness::data_plane::{Cluster, Node, PATIENCE, until};
+use crate::harness::server::set_standby;
 
 /// How long stores that have all that they will get may take to become equal all the same.
 const BROKEN_PATIENCE: Duration = Duration::from_secs(2);

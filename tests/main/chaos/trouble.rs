@@ -12,8 +12,8 @@ use starling::replication::Departure;
 use tokio::time::{Instant, sleep};
 
 use super::{Course, NODES};
-use crate::engines::Cluster;
-use crate::support::set_standby;
+use crate::harness::data_plane::Cluster;
+use crate::harness::server::set_standby;
 
 /// Links that the cluster tends to; few of them leave no other way round.
 const LINKS: usize = 6;
@@ -84,7 +84,7 @@ impl Trouble<'_> {
 
     async fn kill(&mut self) -> &'static str {
         let node = self.rng.random_range(0..NODES);
-        self.cluster.kill_engine(node).await;
+        self.cluster.kill_plane(node).await;
         let links: Vec<_> = self
             .links
             .iter()
@@ -95,7 +95,7 @@ impl Trouble<'_> {
             self.cluster.unlink(*a, *b, Departure::Lost);
         }
         sleep(Duration::from_millis(self.rng.random_range(0..1_500))).await;
-        self.cluster.start_engine(node);
+        self.cluster.start_plane(node);
         for (a, b) in links {
             self.cluster.link(a, b);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::workload::{Violations, Written};
-use crate::engines::Cluster;
+use crate::harness::data_plane::Cluster;
 
 pub(super) const DIGEST: &str = "select md5(string_agg(concat_ws('|', type, id, key, site, seq, op, data,
     ctx_sites, ctx_seqs, hlc), ',' order by type, id, key, site)) from crdv.element where type <> 'v'";

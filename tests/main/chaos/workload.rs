@@ -14,7 +14,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::Course;
-use crate::engines::Cluster;
+use crate::harness::data_plane::Cluster;
 
 const WRITERS_PER_NODE: usize = 2;
 

@@ -8,10 +8,10 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::flock::{Flock, Member, PRIVATE};
+use crate::harness::process::Node;
+use crate::harness::server::set_standby;
 use crate::hostile::{HOSTILE, list};
-use crate::process::Node;
 use crate::restore::copy;
-use crate::support::set_standby;
 
 /// A kind of trouble. Clients go on writing meanwhile, if it is not said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

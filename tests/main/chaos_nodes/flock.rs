@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::Sabotage;
 use super::clients::Clients;
 use crate::foreign::Foreign;
-use crate::process::{Node, PATIENCE, eventually};
+use crate::harness::process::{Node, PATIENCE, eventually};
 use crate::restore::{LOCAL, folder_of_its_own};
 
 /// Nodes with private servers. One more has its store on a server of the user's.

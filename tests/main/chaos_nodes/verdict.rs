@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::Violations;
-use crate::process::Node;
+use crate::harness::process::Node;
 
 /// How long stores that are left in peace may take to become equal.
 const PATIENCE: Duration = Duration::from_secs(120);

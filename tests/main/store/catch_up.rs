@@ -5,7 +5,7 @@ use starling::identity::Site;
 use tokio_postgres::{Client, Transaction};
 
 use super::operation::{Operation, backend, present, until_blocked, values};
-use crate::support::Server;
+use crate::harness::server::Server;
 
 const ONE: i64 = 101;
 const TWO: i64 = 102;

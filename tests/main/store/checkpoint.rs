@@ -6,7 +6,7 @@ use starling::identity::Site;
 use tokio_postgres::Client;
 
 use super::operation::{PATIENCE, backend, until_blocked};
-use crate::support::Server;
+use crate::harness::server::Server;
 
 async fn begin(client: &Client) -> Option<(i64, i64)> {
     let row = client

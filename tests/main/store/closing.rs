@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::operation::{Operation, PATIENCE, backend};
-use crate::support::{Server, Store};
+use crate::harness::server::{Server, Store};
 
 async fn number(client: &Client, query: &str) -> i64 {
     client.query_one(query, &[]).await.unwrap().get(0)

@@ -4,7 +4,7 @@ use starling::identity::Site;
 use tokio_postgres::{Client, IsolationLevel};
 
 use super::operation::{Operation, backend, is_retryable, present, until_blocked, values};
-use crate::support::Server;
+use crate::harness::server::Server;
 
 fn site(number: i64) -> Site {
     Site::new(number).unwrap()

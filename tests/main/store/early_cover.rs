@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
 use super::operation::{COLUMNS, Operation, PATIENCE, present, values};
-use crate::support::{Server, Store};
+use crate::harness::server::{Server, Store};
 
 const ONE: i64 = 101;
 const TWO: i64 = 102;

@@ -4,7 +4,7 @@ use starling::postgres::doctor::{self, Requirements, Severity};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::support::Server;
+use crate::harness::server::Server;
 
 /// In session role `replica` the last four are not refused: see `guard.sql`.
 const BY_HAND: [&str; 10] = [

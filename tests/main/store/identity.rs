@@ -11,8 +11,8 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::operation::{Operation, present};
+use crate::harness::server::{Server, Store};
 use crate::postgres::{client, start};
-use crate::support::{Server, Store};
 
 const WRITES: [&str; 5] = [
     "select crdv.counterInc('n', 1)",

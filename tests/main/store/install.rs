@@ -8,7 +8,7 @@ use starling::identity::NodeId;
 use starling::store::{self, Definition, Error, Schema, SearchPath};
 use tokio_postgres::Client;
 
-use crate::support::Server;
+use crate::harness::server::Server;
 
 fn node(name: &str) -> NodeId {
     name.parse::<NodeId>().unwrap()

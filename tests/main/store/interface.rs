@@ -11,8 +11,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use super::structures::{check, concurrently, text};
-use crate::engines::Cluster;
-use crate::support::{Server, Store};
+use crate::harness::data_plane::Cluster;
+use crate::harness::server::{Server, Store};
 
 /// Calls on one store, each after those before it, and what they answer.
 #[rustfmt::skip]

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::{IsolationLevel, SimpleQueryMessage};
 
 use super::operation::is_retryable;
-use crate::support::{Server, Store};
+use crate::harness::server::{Server, Store};
 use crowd::{Course, Writer, Written};
 use judge::judge;
 

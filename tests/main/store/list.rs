@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::structures::{check, concurrently, text};
-use crate::support::Server;
+use crate::harness::server::Server;
 
 #[tokio::test]
 async fn concurrent_list_inserts_at_one_index_are_ordered_by_site_and_have_room_between_them() {

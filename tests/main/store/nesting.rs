@@ -5,7 +5,7 @@ use starling::store::nested_query;
 use tokio_postgres::Client;
 
 use super::structures::{check, concurrently};
-use crate::support::Server;
+use crate::harness::server::Server;
 
 async fn read(client: &Client, view: &str, id: &str) -> Value {
     let sql = format!("select data from {view} where id = $1");

@@ -4,7 +4,7 @@
 use tokio_postgres::Client;
 
 use super::operation::Operation;
-use crate::support::{Server, Store};
+use crate::harness::server::{Server, Store};
 
 const ROLES: [&str; 3] = ["origin", "local", "replica"];
 

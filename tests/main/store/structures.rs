@@ -4,7 +4,7 @@ use starling::identity::Site;
 use tokio_postgres::Client;
 
 use super::operation::{Operation, present};
-use crate::support::{Server, Store};
+use crate::harness::server::{Server, Store};
 
 pub(super) async fn text(client: &Client, expression: &str) -> Option<String> {
     let sql = format!("select ({expression})::text");

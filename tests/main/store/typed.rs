@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use crate::support::Server;
+use crate::harness::server::Server;
 
 async fn text(client: &Client, query: &str) -> Option<String> {
     let row = client

@@ -4,7 +4,7 @@ use starling::identity::Site;
 use tokio_postgres::Client;
 
 use super::operation::Operation;
-use crate::support::Server;
+use crate::harness::server::Server;
 
 const PEER: i64 = 7;
 const HEX: &str = "0000000000000007";

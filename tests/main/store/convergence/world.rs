@@ -13,9 +13,9 @@ use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
 use super::call::{Call, Prediction, call};
 use super::reads;
+use crate::harness::server::{Server, Store};
 use crate::store::model::{Known, Replica, Write};
 use crate::store::operation::{COLUMNS, Operation};
-use crate::support::{Server, Store};
 
 pub(super) const STORES_MAX: usize = 5;
 

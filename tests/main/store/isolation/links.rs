@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Error};
 use super::LEVELS;
 use super::crowd::{Course, Writer};
 use super::judge::judge;
-use crate::engines::{Cluster, Node, PATIENCE, until};
+use crate::harness::data_plane::{Cluster, Node, PATIENCE, until};
 use crate::store::operation::{Operation, is_retryable, present, until_blocked};
 
 const DEADLOCKS: &str = "select deadlocks from pg_stat_database where datname = current_database()";

@@ -44,13 +44,13 @@ where
     }
 }
 
-/// The network between the engines.
+/// The network between the data planes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Router(Arc<Mutex<Fabric>>);
 
 #[derive(Debug, Default)]
 struct Fabric {
-    engines: BTreeMap<NodeId, Handle>,
+    planes: BTreeMap<NodeId, Handle>,
     /// Requests from one to the other are not delivered.
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Requests to these are delivered and never answered.
@@ -107,7 +107,7 @@ impl Router {
     }
 }
 
-/// One engine's access to the network.
+/// One data plane's access to the network.
 #[derive(Debug)]
 pub(crate) struct Wire {
     from: NodeId,
@@ -116,15 +116,15 @@ pub(crate) struct Wire {
 
 impl Transport for Wire {
     async fn request(&self, peer: &NodeId, request: Request) -> Result<Reply, TransportError> {
-        let (engine, is_mute, delay) = {
+        let (plane, is_mute, delay) = {
             let fabric = self.router.0.lock().unwrap();
             let is_cut = fabric.cut.contains(&(self.from.clone(), peer.clone()));
-            let engine = fabric.engines.get(peer).filter(|_| !is_cut).cloned();
-            (engine, fabric.mute.contains(peer), fabric.delay)
+            let plane = fabric.planes.get(peer).filter(|_| !is_cut).cloned();
+            (plane, fabric.mute.contains(peer), fabric.delay)
         };
-        let engine = engine.ok_or_else(|| TransportError::Unreachable("cut off".to_owned()))?;
+        let plane = plane.ok_or_else(|| TransportError::Unreachable("cut off".to_owned()))?;
         sleep(delay).await;
-        let mut reply = engine.serve(&self.from, request).await;
+        let mut reply = plane.serve(&self.from, request).await;
         let lie = self.router.0.lock().unwrap().lies.get(peer).cloned();
         if let (Reply::Opened(offer), Some(lie)) = (&mut reply, lie) {
             offer.host = Some(lie.host);
@@ -145,13 +145,13 @@ fn named_programs() -> Option<PathBuf> {
     env::var_os("STARLING_PG_BIN").map(PathBuf::from)
 }
 
-/// A store with its engine.
+/// A store with its data plane.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) name: NodeId,
     pub(crate) site: Site,
     pub(crate) server: Arc<PrivateServer>,
-    pub(crate) engine: Option<Handle>,
+    pub(crate) plane: Option<Handle>,
     /// How to reach the store, if not as the server's superuser.
     pub(crate) login: Option<Conninfo>,
     programs: Option<PathBuf>,
@@ -179,7 +179,7 @@ impl Node {
             name,
             site,
             server,
-            engine: None,
+            plane: None,
             login: None,
             programs,
             dir,
@@ -209,8 +209,8 @@ impl Node {
             Arc::downgrade(&self.server),
             self.server.watch(),
         ));
-        if let Some(engine) = &self.engine {
-            engine.store_moved(self.connection());
+        if let Some(plane) = &self.plane {
+            plane.store_moved(self.connection());
         }
     }
 
@@ -222,8 +222,8 @@ impl Node {
         .await;
     }
 
-    pub(crate) fn engine(&self) -> &Handle {
-        self.engine.as_ref().unwrap()
+    pub(crate) fn plane(&self) -> &Handle {
+        self.plane.as_ref().unwrap()
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -274,8 +274,8 @@ impl Node {
     /// After the store's server was started again.
     pub(crate) async fn reopen(&self) {
         self.open_store().await;
-        if let Some(engine) = &self.engine {
-            engine.store_moved(self.connection());
+        if let Some(plane) = &self.plane {
+            plane.store_moved(self.connection());
         }
     }
 
@@ -360,11 +360,11 @@ impl Cluster {
         }
     }
 
-    /// Servers with engines.
+    /// Servers with data planes.
     pub(crate) async fn start(count: usize) -> Self {
         let mut cluster = Self::stores(count).await;
         for node in 0..count {
-            cluster.start_engine(node);
+            cluster.start_plane(node);
         }
         cluster
     }
@@ -386,48 +386,48 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn start_engine(&mut self, node: usize) {
-        self.start_engine_with(node, self.settings(node));
+    pub(crate) fn start_plane(&mut self, node: usize) {
+        self.start_plane_with(node, self.settings(node));
     }
 
-    pub(crate) fn start_engine_with(&mut self, node: usize, settings: Settings) {
+    pub(crate) fn start_plane_with(&mut self, node: usize, settings: Settings) {
         let name = settings.node.clone();
         let wire = Wire {
             from: name.clone(),
             router: self.router.clone(),
         };
-        let engine = replication::start(settings, wire);
+        let plane = replication::start(settings, wire);
         self.router
             .0
             .lock()
             .unwrap()
-            .engines
-            .insert(name, engine.clone());
-        self.nodes[node].engine = Some(engine);
+            .planes
+            .insert(name, plane.clone());
+        self.nodes[node].plane = Some(plane);
     }
 
     /// As `kill -9` does, as far as anybody can tell: every task ends where it is.
-    pub(crate) async fn kill_engine(&mut self, node: usize) {
+    pub(crate) async fn kill_plane(&mut self, node: usize) {
         let node = &mut self.nodes[node];
-        self.router.0.lock().unwrap().engines.remove(&node.name);
-        if let Some(engine) = node.engine.take() {
-            engine.shutdown().await;
+        self.router.0.lock().unwrap().planes.remove(&node.name);
+        if let Some(plane) = node.plane.take() {
+            plane.shutdown().await;
         }
     }
 
     /// Tells both that they are neighbours.
     pub(crate) fn link(&self, a: usize, b: usize) {
         for (one, other) in [(a, b), (b, a)] {
-            if let Some(engine) = &self.nodes[one].engine {
-                engine.neighbor_up(self.nodes[other].neighbor());
+            if let Some(plane) = &self.nodes[one].plane {
+                plane.neighbor_up(self.nodes[other].neighbor());
             }
         }
     }
 
     pub(crate) fn unlink(&self, a: usize, b: usize, departure: Departure) {
         for (one, other) in [(a, b), (b, a)] {
-            if let Some(engine) = &self.nodes[one].engine {
-                engine.neighbor_down(&self.nodes[other].name, departure);
+            if let Some(plane) = &self.nodes[one].plane {
+                plane.neighbor_down(&self.nodes[other].name, departure);
             }
         }
     }
@@ -483,7 +483,7 @@ impl Cluster {
 
     pub(crate) async fn stop(mut self) {
         for node in 0..self.nodes.len() {
-            self.kill_engine(node).await;
+            self.kill_plane(node).await;
         }
         futures::future::join_all(self.nodes.iter().map(|node| node.server.stop())).await;
     }

@@ -48,7 +48,7 @@ impl Transport for OverNetwork {
 
 /// A running data plane.
 #[derive(Debug, Clone)]
-pub(super) struct Plane {
+pub(super) struct DataPlane {
     /// The site as which the store writes.
     pub(super) site: Site,
     /// Which start of the site this is.
@@ -62,7 +62,7 @@ pub(super) struct Plane {
     pub(super) leaving: watch::Receiver<Option<Stage>>,
 }
 
-impl Plane {
+impl DataPlane {
     pub(super) fn start(
         config: &Config,
         me: &NodeId,
