@@ -13,11 +13,9 @@ mod links;
 mod members;
 mod nested;
 mod nodes;
-mod output;
 mod settings;
 mod simulate;
 mod status;
-mod table;
 mod topology;
 mod up;
 
@@ -25,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::postgres::{self, doctor::Severity};
+use crate::{finding::Severity, postgres, terminal::output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,13 +108,4 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
-}
-
-/// Prints on standard output; for what a command prints that lives elsewhere.
-///
-/// # Errors
-///
-/// Standard output is closed or full.
-pub fn print(text: &str) -> anyhow::Result<()> {
-    output::print(text)
 }

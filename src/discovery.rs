@@ -9,6 +9,7 @@
 //!
 //! [`Discovery`] decides and does no I/O: it is told what happens, and hands out [`Action`]s.
 
+pub(crate) mod address;
 pub mod address_book;
 mod backoff;
 pub mod bootstrap;
@@ -241,7 +242,7 @@ impl Discovery {
             let configured = self.bootstrap.address(index).clone();
             self.news.push_back(News::Reached(configured, peer));
         }
-        let (address, _) = crate::network::address::split_peer(address);
+        let (address, _) = address::split_peer(address);
         self.found.entry(peer).or_default().push(address);
     }
 

@@ -8,7 +8,6 @@
 //! event loop waits, routing says what one event means to the other parts, and everything that
 //! decides is a machine without I/O.
 
-pub(crate) mod address;
 mod behaviour;
 mod broadcast;
 mod codec;
@@ -19,7 +18,6 @@ mod inbound;
 mod key;
 mod neighbors;
 mod outbox;
-pub(crate) mod persist;
 mod requests;
 mod routing;
 mod runs;

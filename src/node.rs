@@ -6,22 +6,14 @@
 
 mod app_roles;
 mod clock;
-mod continuity;
 mod core;
 mod data_dir;
 mod data_plane;
-mod departed;
-mod examination;
-mod gossip;
-mod hold;
-mod metrics;
-mod open_store;
+mod members;
 mod peer_protocol;
 pub mod runtime_file;
-mod starts;
-mod status_board;
-mod store_record;
-mod twins;
+mod status;
+mod store;
 mod waiting;
 
 use std::{path::Path, sync::Arc};
@@ -36,7 +28,7 @@ use self::{
     core::{Core, Inputs},
     data_dir::DataDir,
     runtime_file::RuntimeFile,
-    store_record::StoreRecord,
+    store::record::StoreRecord,
 };
 use crate::{
     config::Config,
@@ -94,7 +86,7 @@ pub async fn run(
     if let Some(record) = StoreRecord::read(data.path()) {
         core.board.remember(record.site);
     }
-    let registry = metrics::registry(
+    let registry = status::metrics::registry(
         &config,
         &core.board,
         network.clone(),

@@ -28,12 +28,15 @@ mod layout;
 mod pid_file;
 mod postmaster;
 mod private;
+pub(crate) mod quote;
 mod ready;
 pub(crate) mod search_path;
+pub(crate) mod session;
 mod sizing;
 mod supervisor;
 mod tls;
 mod version;
+pub(crate) mod visibility;
 
 pub use self::attach::{Attached, attach, attach_to};
 pub use self::connection::{connect, open};

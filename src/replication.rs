@@ -21,54 +21,44 @@
 //! the next checkpoint, which drops what is covered.
 //!
 //! Nothing that matters is remembered outside the stores: a new life of the controller looks, asks
-//! the peers, and goes on. A controller may be killed at any [`Milestone`].
+//! the peers, and goes on. A controller may be killed at any [`Failpoint`].
 //!
 //! This module knows PostgreSQL and nothing of libp2p: peers are asked through a [`Transport`].
 
-mod backlog;
-mod bounds;
-mod catch_up;
 pub mod challenge;
 mod checkpoint;
 mod clear;
 mod clock;
+mod confirm;
 mod counters;
-mod credentials;
 mod database;
-mod desired;
 mod error;
+mod failpoint;
 mod handle;
 mod holders;
 mod leave;
-mod ledger;
-mod milestone;
+mod links;
 pub mod names;
-mod observed;
-mod plan;
 pub mod protocol;
 mod publisher;
-mod quote;
 mod reason;
-mod reconciler;
 mod settings;
 mod shared;
-mod status;
 mod subscriber;
 mod vectors;
-mod witness;
 
-pub use catch_up::Progress;
 pub use clear::{clear, count_links, drop_group};
 pub use clock::{Asked, Reading};
+pub use confirm::{Confirmation, Members};
 pub use counters::{Outcome, Totals};
-pub use desired::{Departure, Doubt, Neighbor};
 pub use error::{Error, TransportError};
+pub use failpoint::{Failpoint, Failpoints};
 pub use handle::{Handle, Unfinished, start};
 pub use leave::{LeaveError, Left, Lost, Member, Stage, Terms};
-pub use milestone::{Milestone, Probe};
+pub use links::desired::{Departure, Doubt, Neighbor};
 pub use protocol::{Reply, Request};
 pub use settings::{Advertise, Settings};
-pub use witness::{Confirmation, Members};
+pub use subscriber::Progress;
 
 use crate::identity::NodeId;
 

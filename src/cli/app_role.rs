@@ -9,11 +9,9 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{
-    ask::{AskArgs, NodeArgs},
-    output::{Format, complain, harmless, print, print_json, short},
-    table::{Cell, Table, Tone},
-};
+use super::ask::{AskArgs, NodeArgs};
+use crate::terminal::output::{Format, complain, harmless, print, print_json, short};
+use crate::terminal::table::{Cell, Table, Tone};
 use crate::{
     api::{AppRole, AppRoleRequest, AppRoleState, NewAppRole},
     http::Client,

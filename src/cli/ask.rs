@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::output::Format;
+use crate::terminal::output::Format;
 use crate::{config::Config, http::Client};
 
 /// Which node to ask.

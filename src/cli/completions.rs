@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap_complete::Shell;
 
-use super::output::print;
+use crate::terminal::output::print;
 
 const EXAMPLES: &str = "\
 Examples:

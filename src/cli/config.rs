@@ -5,11 +5,9 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{
-    output::{Format, complain, print, print_json},
-    settings::SettingFlags,
-};
+use super::settings::SettingFlags;
 use crate::config;
+use crate::terminal::output::{Format, complain, print, print_json};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,7 +78,7 @@ fn problems(error: &config::Error) -> serde_json::Value {
                 "key": problem.key,
                 "origin": problem.origin.to_string(),
                 "message": problem.message,
-                "mend": problem.mend,
+                "fix": problem.fix,
             })
         })
         .collect();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::output::{complain, harmless, print};
+use crate::terminal::output::{complain, harmless, print};
 use crate::{
     config::{self, PasswordSources, Sources},
     postgres::{self, Conninfo},
@@ -172,7 +172,7 @@ fn obstacle(remains: &Remains, links: usize, abandon: bool) -> Option<String> {
         ));
     }
     if !remains.dependents.is_empty() {
-        let lines = remains.dependents.iter().map(|one| match &one.mend {
+        let lines = remains.dependents.iter().map(|one| match &one.fix {
             Some(mend) => format!("\n  {}; for example: {mend};", one.name),
             None => format!("\n  {}", one.name),
         });

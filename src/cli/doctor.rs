@@ -6,14 +6,16 @@ use anyhow::Context;
 
 use super::{
     ask::AskArgs,
-    finding::{exit_code, finding, judge, render},
-    output::{Format, print, print_json},
+    finding::{exit_code, render},
 };
+use crate::terminal::output::{Format, print, print_json};
 use crate::{
     config::{self, PasswordSources, PostgresUrl, Sources, Store},
+    doctor::judge,
+    finding::{Finding, Severity},
     http::ClientError,
     network,
-    postgres::doctor::{Finding, Requirements, Severity, inspect},
+    postgres::doctor::{Requirements, inspect},
 };
 
 const EXAMPLES: &str = "\
@@ -81,7 +83,12 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
                 | ClientError::Stranger { .. }
                 | ClientError::Token { .. } => Severity::Unknown,
             };
-            return Ok(vec![finding("SN000", severity, error.to_string(), None)]);
+            return Ok(vec![Finding::of_node(
+                "SN000",
+                severity,
+                error.to_string(),
+                None,
+            )]);
         }
     };
     let mut findings = judge(&status);

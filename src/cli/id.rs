@@ -5,10 +5,8 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Context;
 use serde_json::json;
 
-use super::{
-    output::{Format, print, print_json},
-    settings::SettingFlags,
-};
+use super::settings::SettingFlags;
+use crate::terminal::output::{Format, print, print_json};
 use crate::{identity::NodeId, network, node::runtime_file::RuntimeFile};
 
 /// Print the node's PeerId and site; create the identity if there is none

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, process::ExitCode};
 
-use super::{
-    ask::AskArgs,
-    output::{Format, harmless, print, print_json, short},
-    table::{Cell, Table, Tone},
-};
+use super::ask::AskArgs;
 use crate::api::{Direction, LinkState, LinkStatus};
+use crate::terminal::output::{Format, harmless, print, print_json, short};
+use crate::terminal::table::{Cell, Table, Tone};
 
 /// List this node's data links, with their lag
 #[derive(Debug, clap::Args)]
@@ -95,7 +93,7 @@ fn reasons(links: &[LinkStatus], names: &BTreeMap<String, String>) -> String {
             harmless(reason)
         ));
         if let Some(fix) = &link.fix {
-            text.push_str(&format!("  mend: {}\n", harmless(fix)));
+            text.push_str(&format!("  fix: {}\n", harmless(fix)));
         }
     }
     text

@@ -5,10 +5,8 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{anyhow, bail};
 use libp2p::PeerId;
 
-use super::{
-    ask::NodeArgs,
-    output::{complain, harmless, print},
-};
+use super::ask::NodeArgs;
+use crate::terminal::output::{complain, harmless, print};
 use crate::{
     api::{LeaveReport, LeaveRequest, LostOperations, NodeInfo},
     config::parse_duration,

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::output::print;
 use crate::store::nested_query;
+use crate::terminal::output::print;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -2,13 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::{
-    ask::AskArgs,
-    output::{Format, print, print_json, short},
-    status::state_name,
-    table::{Cell, Table, Tone},
-};
+use super::{ask::AskArgs, status::state_name};
 use crate::api::{NodeInfo, NodeState, Presence};
+use crate::terminal::output::{Format, print, print_json, short};
+use crate::terminal::table::{Cell, Table, Tone};
 
 /// List the nodes of the cluster as this node knows them
 #[derive(Debug, clap::Args)]

@@ -20,10 +20,8 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use simulation::{BUILT_IN, Size, plots, read};
 
-use super::{
-    output::{complain, print, print_json},
-    table::Table,
-};
+use crate::terminal::output::{complain, print, print_json};
+use crate::terminal::table::Table;
 use campaign::{Ended, Run, Scenario};
 use outcome::Outcome;
 

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use super::{
     ask::AskArgs,
-    finding::{exit_code, judge, render},
-    output::{Format, complain, harmless, print, print_json},
+    finding::{exit_code, render},
 };
+use crate::terminal::output::{Format, complain, harmless, print, print_json};
 use crate::{
     api::{ClockStatus, ContactState, Direction, LinkState, NodeState, OverlayStatus, Status},
+    doctor::judge,
     http::ClientError,
 };
 

@@ -7,11 +7,9 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{
-    ask::NodeArgs,
-    output::{harmless, print, print_json, short},
-};
+use super::ask::NodeArgs;
 use crate::api::Topology;
+use crate::terminal::output::{harmless, print, print_json, short};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -10,7 +10,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{output, settings::SettingFlags};
+use super::settings::SettingFlags;
+use crate::terminal::output;
 use crate::{
     config::Config,
     network::is_loopback,

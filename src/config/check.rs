@@ -26,12 +26,12 @@ impl<'a> Check<'a> {
         self.problems
     }
 
-    pub(super) fn fail(&mut self, key: &str, message: impl Into<String>, mend: impl Into<String>) {
+    pub(super) fn fail(&mut self, key: &str, message: impl Into<String>, fix: impl Into<String>) {
         self.problems.push(Problem {
             key: key.to_owned(),
             origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),
             message: message.into(),
-            mend: mend.into(),
+            fix: fix.into(),
         });
     }
 

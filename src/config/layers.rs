@@ -98,7 +98,7 @@ impl Layer {
                         variable: (*first).clone(),
                     },
                     message: format!("{second} says the same"),
-                    mend: "set one of them".to_owned(),
+                    fix: "set one of them".to_owned(),
                 });
             }
             if let Some(name) = set.first() {
@@ -116,14 +116,14 @@ impl Layer {
             name: "file",
             ..Self::default()
         };
-        let whole = |message: String, mend: &str| Problem {
+        let whole = |message: String, fix: &str| Problem {
             key: "config".to_owned(),
             origin: Origin::File {
                 path: path.to_owned(),
                 key: String::new(),
             },
             message,
-            mend: mend.to_owned(),
+            fix: fix.to_owned(),
         };
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -201,25 +201,20 @@ impl Layer {
                 } else {
                     "unknown key"
                 };
-                let mend = if known {
+                let fix = if known {
                     format!("write [{section}] and the settings under it")
                 } else {
                     suggest::for_key(section)
                 };
-                self.refuse(section, origin(section), message.to_owned(), &mend);
+                self.refuse(section, origin(section), message.to_owned(), &fix);
                 continue;
             };
             if !known {
-                let mend = format!(
+                let fix = format!(
                     "the sections are {}",
                     catalogue::sections().collect::<Vec<_>>().join(", ")
                 );
-                self.refuse(
-                    section,
-                    origin(section),
-                    "unknown section".to_owned(),
-                    &mend,
-                );
+                self.refuse(section, origin(section), "unknown section".to_owned(), &fix);
                 continue;
             }
             for (name, value) in fields {
@@ -273,8 +268,8 @@ impl Layer {
             ),
             Err(error) => {
                 let message = format!("cannot read `{file}`: {error}");
-                let mend = "name a readable file that holds the value and nothing else";
-                self.refuse(setting.key, origin, message, mend);
+                let fix = "name a readable file that holds the value and nothing else";
+                self.refuse(setting.key, origin, message, fix);
             }
         }
     }
@@ -284,12 +279,12 @@ impl Layer {
         self.origins.insert(setting.key, origin);
     }
 
-    fn refuse(&mut self, key: &str, origin: Origin, message: String, mend: &str) {
+    fn refuse(&mut self, key: &str, origin: Origin, message: String, fix: &str) {
         let problem = Problem {
             key: key.to_owned(),
             origin,
             message,
-            mend: mend.to_owned(),
+            fix: fix.to_owned(),
         };
         self.problems.push(problem);
     }
@@ -305,15 +300,15 @@ impl Layer {
                 continue;
             }
             let key = tail.to_ascii_lowercase().replacen("__", ".", 1);
-            let mend = suggest::for_variable(&key);
+            let fix = suggest::for_variable(&key);
             if tail.contains("__") {
                 let origin = Origin::Environment {
                     variable: name.clone(),
                 };
-                self.refuse(&key, origin, "unknown key".to_owned(), &mend);
+                self.refuse(&key, origin, "unknown key".to_owned(), &fix);
             } else {
                 self.warnings
-                    .push(format!("unknown environment variable {name}: {mend}"));
+                    .push(format!("unknown environment variable {name}: {fix}"));
             }
         }
     }

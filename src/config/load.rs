@@ -176,7 +176,7 @@ fn extract(mut figment: Figment, origins: &Origins, problems: &mut Vec<Problem>)
                 (Kind::Secret, _) => "is not a text".to_owned(),
                 (_, kind) => kind.to_string(),
             },
-            mend: format!("give {} ({})", setting.value, setting.help),
+            fix: format!("give {} ({})", setting.value, setting.help),
         });
         if let Ok(default) = defaults.find_value(setting.key) {
             figment = figment.merge((setting.key, default));

@@ -48,7 +48,7 @@ pub struct Problem {
     /// What is wrong with it.
     pub message: String,
     /// What mends it.
-    pub mend: String,
+    pub fix: String,
 }
 
 impl fmt::Display for Problem {
@@ -58,7 +58,7 @@ impl fmt::Display for Problem {
             Origin::File { .. } => write!(f, "{}", self.origin)?,
             origin => write!(f, "{} ({origin})", self.key)?,
         }
-        write!(f, ": {}\n    mend: {}", self.message, self.mend)
+        write!(f, ": {}\n    fix: {}", self.message, self.fix)
     }
 }
 

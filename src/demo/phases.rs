@@ -12,6 +12,7 @@ use super::{
     story::{self, VISITS_PER_ROUND},
     watch,
 };
+use crate::terminal::output::print;
 
 /// Servers are made one `initdb` each, on a machine that may be small and busy.
 const START_LIMIT: Duration = Duration::from_secs(180);
@@ -198,6 +199,6 @@ impl Acts<'_> {
                  or  starling nodes --http {http}\n"
             ));
         }
-        crate::cli::print(&text)
+        print(&text)
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId};
 use serde::{Deserialize, Serialize};
 
-use crate::network::address;
+use super::address;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "peers.json";

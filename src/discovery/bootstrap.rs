@@ -10,11 +10,11 @@ use std::time::Duration;
 use libp2p::{Multiaddr, PeerId};
 use rand::{Rng, RngExt};
 
+use super::address;
 use super::{
     backoff::{Backoff, jittered},
     cause::{Cause, Kind},
 };
-use crate::network::address;
 
 /// First delay after an attempt in vain. A cluster that starts all at once is up within
 /// seconds; this is soon enough not to be noticed.

@@ -8,7 +8,7 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use crate::network::address;
+use super::address;
 
 /// Most strangers remembered. One more makes room for itself; it costs a log line.
 const STRANGERS_MAX: usize = 256;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use libp2p::{Multiaddr, PeerId};
 
-use crate::network::address;
+use super::address;
 
 /// Most peers remembered; a LAN with more still has enough of them to join through.
 const PEERS_MAX: usize = 256;

@@ -8,7 +8,7 @@ use std::{io, net::IpAddr, time::Duration};
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
-use crate::network::address;
+use super::address;
 
 /// Most addresses that one name may stand for. Joining through a few is as good as through all.
 const ADDRESSES_MAX: usize = 4;

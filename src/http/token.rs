@@ -2,7 +2,7 @@
 
 use std::{fmt, fs, io, path::Path, path::PathBuf};
 
-use crate::network::persist;
+use crate::files;
 
 /// The file's name in the data directory. A client sends nobody what lies in a file of another name.
 const FILE_NAME: &str = "http.token";
@@ -26,7 +26,7 @@ impl Token {
     /// The file cannot be read or made, or holds no token.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let path = data_dir.join(FILE_NAME);
-        match persist::create(&path, draw().as_bytes()) {
+        match files::create(&path, draw().as_bytes()) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }

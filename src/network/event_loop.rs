@@ -24,11 +24,13 @@ use super::{
     inbound::InboundFailures,
     neighbors::{Contact, Peers},
     outbox::Outbox,
-    persist,
     requests::Requests,
     runs::Runs,
 };
-use crate::discovery::{Discovery, address_book, bootstrap};
+use crate::{
+    discovery::{Discovery, address_book, bootstrap},
+    files,
+};
 
 /// How often the passive view is counted and the overlay's peers are noted in the address book.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -197,7 +199,7 @@ impl EventLoop {
         if let Some(bytes) = self.discovery.book().take_changes() {
             let path = self.book_path.clone();
             self.tasks
-                .spawn_blocking(move || Done::BookWritten(persist::replace(&path, &bytes)));
+                .spawn_blocking(move || Done::BookWritten(files::replace(&path, &bytes)));
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use libp2p::identity::{KeyType, Keypair};
 
-use super::persist;
+use crate::files;
 use crate::identity::NodeId;
 
 /// The file's name in the data directory.
@@ -71,7 +71,7 @@ pub fn identity(data_dir: &Path) -> Result<Keypair, KeyError> {
             let bytes = keypair
                 .to_protobuf_encoding()
                 .map_err(|error| failed(io::Error::other(error)))?;
-            match persist::create(&path, &bytes) {
+            match files::create(&path, &bytes) {
                 Ok(()) => Ok(keypair),
                 // Another process was faster; there must be one identity.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {

@@ -8,7 +8,7 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 
-use super::address;
+use crate::discovery::address;
 use crate::{discovery::bootstrap::Report, identity::NodeId};
 
 /// Most hosts worth trying for one store.

@@ -10,7 +10,7 @@ use libp2p::{
 use tokio::{sync::oneshot, task::JoinError};
 
 use super::{
-    Counter, Event, Neighbor, ProtocolCounters, REPLY_BYTES_MAX, RequestError, address,
+    Counter, Event, Neighbor, ProtocolCounters, REPLY_BYTES_MAX, RequestError,
     behaviour::{BehaviourEvent, run_of},
     event_loop::{Done, EventLoop, unix_seconds},
     handle::Command,
@@ -18,7 +18,7 @@ use super::{
     requests::Reply,
 };
 use crate::discovery::{
-    Action, News,
+    Action, News, address,
     cause::{self, Cause},
     resolve,
 };

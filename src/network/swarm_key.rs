@@ -11,7 +11,8 @@ use std::{
 
 use libp2p::pnet::{KeyParseError, PreSharedKey};
 
-use super::{key, persist};
+use super::key;
+use crate::files;
 
 /// A pre-shared key. Its debug form shows a fingerprint, never the key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl SwarmKey {
     ///
     /// If there is such a file, or it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), SwarmKeyError> {
-        persist::create(path, self.0.to_key_file().as_bytes()).map_err(|source| SwarmKeyError::Io {
+        files::create(path, self.0.to_key_file().as_bytes()).map_err(|source| SwarmKeyError::Io {
             path: path.to_owned(),
             source,
         })

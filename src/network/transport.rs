@@ -23,7 +23,8 @@ use libp2p::{
     quic, tcp, yamux,
 };
 
-use super::{Error, SwarmKey, address};
+use super::{Error, SwarmKey};
+use crate::discovery::address;
 use crate::discovery::cause;
 
 // The layers above show their own causes and hide those that they pass through; in a shell of

@@ -14,8 +14,8 @@ use tracing::{info, warn};
 use super::clock::unix_milliseconds;
 use crate::{
     directory::roles::{RoleChange, RoleError, RoleName, RoleRecord, Roles, Verifier},
+    files,
     identity::NodeId,
-    network::persist,
     postgres::{self, Conninfo},
     store::{self, RoleStanding, WantedRole},
 };
@@ -118,7 +118,7 @@ impl AppRoles {
         };
         let written = serde_json::to_vec_pretty(&book)
             .map_err(Into::into)
-            .and_then(|text| persist::replace(&self.path, &text));
+            .and_then(|text| files::replace(&self.path, &text));
         if let Err(error) = written {
             let path = self.path.display();
             warn!(%path, %error, "cannot write the application roles");

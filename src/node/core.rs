@@ -22,18 +22,18 @@ use super::{
     Ended,
     app_roles::AppRoles,
     clock::{Bounds, ClockAnswer, Clocks},
-    continuity::{Trouble, Why},
     data_dir::DataDir,
     data_plane::{DataPlane, departure},
-    departed::Departed,
-    gossip::{Answer, GossipEvent, Gossiper},
-    metrics::SharedDataPlane,
-    open_store::{self, OpenStore},
+    members::departed::Departed,
+    members::rounds::{Answer, GossipEvent, Gossiper},
+    members::starts::Starts,
+    members::twins::Twins,
     peer_protocol::{self, BroadcastMessage, Reply, Request, Time},
     runtime_file::RuntimeFile,
-    starts::Starts,
-    status_board::{StatusBoard, StatusInputs},
-    twins::Twins,
+    status::board::{StatusBoard, StatusInputs},
+    status::metrics::SharedDataPlane,
+    store::continuity::{Trouble, Why},
+    store::open::{self, OpenStore},
     waiting::Waiting,
 };
 use crate::{
@@ -246,9 +246,7 @@ impl Core {
         let data_dir = inputs.data.path().to_path_buf();
         let waiting = self.waiting.clone();
         // It is large, and is over soon.
-        let opening = Box::pin(open_store::open(
-            &config, &data_dir, &me, self.run, &waiting,
-        ));
+        let opening = Box::pin(open::open(&config, &data_dir, &me, self.run, &waiting));
         let opened = self
             .attend(inputs, opening, "the store is not up yet")
             .await;

@@ -8,9 +8,9 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    continuity::Why,
-    open_store::OpenStore,
     peer_protocol::{self, Reply, Request},
+    store::continuity::Why,
+    store::open::OpenStore,
 };
 use crate::{
     api::LinkStatus,

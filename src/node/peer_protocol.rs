@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::twins::{Presence, Seen};
+use super::members::twins::{Presence, Seen};
 use crate::{
     directory::{Gossip, Rumor, roles::RoleRecord},
     replication,

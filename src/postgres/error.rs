@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::doctor::Finding;
 use super::tls::TlsTrouble;
 use super::version::Version;
 use crate::driver::DriverError;
+use crate::finding::Finding;
 
 /// Why a server could not be set up, started, stopped or attached to.
 ///
@@ -369,7 +369,7 @@ fn reasons(findings: &[Finding]) -> String {
     let reason = |finding: &Finding| {
         let mut text = format!("{} {}", finding.code, finding.text());
         if let Some(fix) = &finding.fix {
-            text.push_str("; mend: ");
+            text.push_str("; fix: ");
             text.push_str(fix);
         }
         text

@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Statement;
 
-use super::catch_up::BEHIND;
-use super::database::{Session, refused};
-use super::error::Error;
+use super::confirm::Confirmation;
+use super::database::refused;
+use super::error::{BEHIND, Error};
 use super::shared::Shared;
 use super::vectors;
-use super::witness::Confirmation;
+use crate::postgres::session::Session;
 
 /// The longest pause while nothing happens: a bound on how stale the vector of a quiet cluster is.
 const IDLE_PAUSE: Duration = Duration::from_secs(2);
@@ -94,7 +94,7 @@ fn beginning(error: tokio_postgres::Error) -> Error {
 impl<'a> Checkpointer<'a> {
     async fn open(shared: &'a Shared) -> Result<Self, Error> {
         let session = shared.database.session().await?;
-        super::observed::own_site(&session).await?;
+        super::links::observed::own_site(&session).await?;
         let prepare = async |sql: &str| {
             session
                 .prepare(sql)

@@ -4,10 +4,10 @@
 //! its own: a slot stands where another log had got to, a subscription would go on behind a gap. Peers
 //! find theirs gone, and make new ones.
 
-use super::credentials;
 use super::database::Database;
 use super::error::Error;
-use super::observed::Observer;
+use super::links::observed::Observer;
+use super::publisher::credentials;
 use super::publisher::drop_end;
 use super::subscriber::drop_subscription;
 use crate::postgres::Conninfo;

@@ -3,73 +3,16 @@
 //! Steps are rare and connecting to a local socket takes milliseconds, so each step has a session
 //! of its own: nothing it leaves behind (a transaction, a setting, a hung statement) reaches another.
 
-use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio_postgres::Client;
-use tokio_postgres::types::PgLsn;
-
 use super::error::Error;
 use crate::driver::DriverError;
-use crate::postgres::{self, Conninfo};
-
-/// A local server answers at once, unless it is starting, stopping or drowned.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+use crate::postgres::Conninfo;
+use crate::postgres::session::{CONNECT_LIMIT, Session, connect};
 
 /// For statements that wait for nothing but locks.
 pub(crate) const STATEMENT_LIMIT: Duration = Duration::from_secs(20);
-
-/// What sessions on stores have beside what all of ours have: bounds on what a lost controller leaves
-/// running.
-const BOUNDS: &[(&str, &str)] = &[
-    ("client_connection_check_interval", "5s"),
-    ("idle_in_transaction_session_timeout", "60s"),
-    ("lock_timeout", "10s"),
-];
-
-/// A connection to a store, closed when dropped.
-#[derive(Debug)]
-pub(crate) struct Session {
-    client: Client,
-    driver: JoinHandle<()>,
-}
-
-impl Deref for Session {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.client
-    }
-}
-
-impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut Client {
-        &mut self.client
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
-/// Opens a session whose statements end after `limit`.
-pub(crate) async fn connect(
-    store: &(impl Clone + Into<Conninfo>),
-    limit: Duration,
-) -> Result<Session, DriverError> {
-    let mut config: Conninfo = store.clone().into();
-    config
-        .connect_timeout(CONNECT_LIMIT)
-        .application_name("starling");
-    let limit = limit.as_millis().to_string();
-    let own = [BOUNDS, &[("statement_timeout", &limit)]].concat();
-    let (client, driver) = postgres::open_with(&config, &own).await?;
-    Ok(Session { client, driver })
-}
 
 /// The local store, as its administrator.
 #[derive(Debug)]
@@ -113,22 +56,6 @@ impl Database {
         let config = self.config();
         let name = config.get_dbname().or(config.get_user());
         name.unwrap_or("starling").to_owned()
-    }
-}
-
-/// A place in a server's WAL.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Lsn(pub(crate) u64);
-
-impl From<PgLsn> for Lsn {
-    fn from(lsn: PgLsn) -> Self {
-        Self(lsn.into())
-    }
-}
-
-impl From<Lsn> for PgLsn {
-    fn from(lsn: Lsn) -> Self {
-        Self::from(lsn.0)
     }
 }
 

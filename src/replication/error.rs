@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::protocol::code;
 use crate::driver::DriverError;
 
+/// What `crdv.apply_catch_up` and `crdv.checkpoint_begin` say of a store that is an older copy of itself.
+pub(crate) const BEHIND: &str = "SL001";
+
 /// The other controller could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {

@@ -11,22 +11,21 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::Transport;
-use super::catch_up::Progress;
 use super::checkpoint;
 use super::clock::{self, Reading};
+use super::confirm::{self, Confirmation, Members};
 use super::counters::Totals;
-use super::desired::{Departure, Doubt, Neighbor, Phase, Wish};
 use super::leave::{LeaveError, Left, Member, Order, Stage, Terms};
+use super::links::desired::{Departure, Doubt, Neighbor, Phase, Wish};
+use super::links::observed::Observed;
+use super::links::reconciler::Reconciler;
 use super::names::{Epoch, LinkName};
-use super::observed::Observed;
 use super::protocol::{Reply, Request, code};
 use super::publisher::Publisher;
 use super::reason::Reason;
-use super::reconciler::Reconciler;
 use super::settings::Settings;
 use super::shared::Shared;
-use super::subscriber::Subscriber;
-use super::witness::{self, Confirmation, Members};
+use super::subscriber::{Progress, Subscriber};
 use crate::api::{LinkState, LinkStatus};
 use crate::identity::{NodeId, Site};
 use crate::postgres::Conninfo;
@@ -37,7 +36,7 @@ const ACQUAINTANCE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Each of two that become neighbours asks the other about itself first; a request to open a link
 /// waits so long for that.
-const WITNESS_LIMIT: Duration = Duration::from_secs(2);
+const CONFIRM_LIMIT: Duration = Duration::from_secs(2);
 
 /// Taking down the links with one peer: a walsender to end, a worker to stop, a peer to tell.
 const PARTING_LIMIT: Duration = Duration::from_secs(40);
@@ -66,7 +65,7 @@ pub fn start<T: Transport>(settings: Settings, transport: T) -> Handle {
     let Settings { node, cluster, .. } = &shared.settings;
     let span = tracing::info_span!("replication", %node, cluster);
     if let Some(limit) = shared.settings.confirm_within {
-        let confirming = witness::run(Arc::clone(&shared), Arc::clone(&subscriber), limit);
+        let confirming = confirm::run(Arc::clone(&shared), Arc::clone(&subscriber), limit);
         tasks.spawn(confirming.instrument(span.clone()));
     }
     let reconciler = Reconciler::new(
@@ -104,8 +103,8 @@ impl Handle {
             .desired
             .send_modify(|desired| desired.down(peer, departure, now));
         self.shared
-            .witnesses
-            .send_if_modified(|witnesses| witnesses.remove(peer));
+            .confirmed_by
+            .send_if_modified(|confirmed_by| confirmed_by.remove(peer));
         self.shared
             .heads
             .send_if_modified(|heads| heads.remove(peer).is_some());
@@ -185,7 +184,7 @@ impl Handle {
             Reply::Opened(_)
             | Reply::Resumed { .. }
             | Reply::Closed
-            | Reply::Witnessed { .. }
+            | Reply::Known { .. }
             | Reply::Left => {
                 self.shared.denials().remove(from);
                 return;
@@ -208,7 +207,7 @@ impl Handle {
                 Some(_) if !self.admits(from).await => None,
                 Some(_) if !self.shared.is_confirmed() => return unconfirmed(),
                 Some(site) => {
-                    self.await_witness(from).await;
+                    self.await_confirmed_by(from).await;
                     Some(self.publisher.open(from, site, challenge).await)
                 }
                 None => return Reply::refused(code::STORE_REFUSED, "not a site"),
@@ -228,11 +227,11 @@ impl Handle {
                 None => return Reply::refused(code::NO_SUCH_LINK, "not a link"),
             },
             // Any member may ask about itself: all that live are to be asked, and few are neighbours.
-            Request::Witness {
+            Request::Confirm {
                 site, upto, below, ..
             } => match Site::new(site.get()) {
                 Some(_) if !self.shared.is_serving() => None,
-                Some(site) => Some(self.testify(site, upto, below).await),
+                Some(site) => Some(self.known_of(site, upto, below).await),
                 None => return Reply::refused(code::STORE_REFUSED, "not a site"),
             },
             // What a peer owns it may close, neighbour or not.
@@ -252,19 +251,19 @@ impl Handle {
         is_admitted && self.shared.is_serving()
     }
 
-    async fn testify(&self, site: Site, upto: Seq, below: Seq) -> Reply {
-        match witness::testify(&self.shared.database, site, upto, below).await {
-            Ok((known, more)) => Reply::Witnessed { known, more },
+    async fn known_of(&self, site: Site, upto: Seq, below: Seq) -> Reply {
+        match confirm::known_of(&self.shared.database, site, upto, below).await {
+            Ok((known, more)) => Reply::Known { known, more },
             Err(error) => Reply::refused(code::STORE_DOWN, error.to_string()),
         }
     }
 
     /// A peer should have told what it knows of us before it gets anything from us. If it cannot be
     /// asked, another one has told.
-    async fn await_witness(&self, from: &NodeId) {
-        let mut witnesses = self.shared.witnesses.subscribe();
-        let told = witnesses.wait_for(|witnesses| witnesses.contains(from));
-        let _ = timeout(WITNESS_LIMIT, told).await;
+    async fn await_confirmed_by(&self, from: &NodeId) {
+        let mut confirmed_by = self.shared.confirmed_by.subscribe();
+        let told = confirmed_by.wait_for(|confirmed_by| confirmed_by.contains(from));
+        let _ = timeout(CONFIRM_LIMIT, told).await;
     }
 
     async fn part(&self, from: &NodeId) -> Reply {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
 
-use super::database::{Session, refused};
+use super::database::refused;
 use super::error::Error;
 use super::names::LinkName;
 use super::reason::Reason;
 use crate::api::{LinkState, Side};
+use crate::postgres::session::Session;
 
 /// The most holders that are named.
 const NAMED_MAX: i64 = 3;
@@ -46,7 +47,7 @@ pub(crate) async fn writers(session: &Session) -> Result<Option<Reason>, Error> 
     let names: Vec<&str> = rows.iter().map(|row| row.get(1)).collect();
     let text = format!("waiting for transactions that write: {}", names.join("; "));
     Ok(Some(
-        Reason::new(LinkState::Opening, text).mend(ending(first.get(0))),
+        Reason::new(LinkState::Opening, text).fixed_by(ending(first.get(0))),
     ))
 }
 
@@ -94,7 +95,7 @@ fn hindrance(row: &Row) -> Reason {
             _ => row.get(4),
         };
         return streaming(format!("its apply worker (pid {worker}) waits for {words}"))
-            .mend(ending(holder))
+            .fixed_by(ending(holder))
             .at(Side::Here);
     }
     let event = |column| row.get::<_, Option<&str>>(column).unwrap_or("nothing");

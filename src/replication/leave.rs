@@ -16,13 +16,14 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::types::PgLsn;
 
 use super::Transport;
-use super::credentials;
-use super::database::{Lsn, Session, refused};
-use super::desired::Phase;
+use super::database::refused;
 use super::error::Error;
-use super::observed::Observed;
+use super::links::desired::Phase;
+use super::links::observed::Observed;
+use super::publisher::credentials;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
+use crate::postgres::session::{Lsn, Session};
 use crate::store;
 use handover::{Handover, Verdict};
 use holders::Holders;

@@ -45,7 +45,9 @@ pub enum Request {
     },
     /// What do you have of my site beyond its own checkpoint? Asked before a link is made, because a
     /// store that lacks any of it is an older copy of itself.
-    Witness {
+    // Its name on the wire is that of the first version.
+    #[serde(rename = "Witness")]
+    Confirm {
         /// The sender's site.
         site: Site,
         /// Its own checkpoint.
@@ -83,7 +85,9 @@ pub enum Reply {
     /// The publisher has nothing left of this link.
     Closed,
     /// The operations of the site that are present, newest first.
-    Witnessed {
+    // Likewise.
+    #[serde(rename = "Witnessed")]
+    Known {
         /// As many as fit into a message.
         known: Vec<Known>,
         /// There are more, with lower numbers.

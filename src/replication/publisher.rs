@@ -11,23 +11,24 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::types::PgLsn;
 
 use super::challenge::Challenge;
-use super::credentials;
-use super::database::{Lsn, Session, refused};
+use super::database::refused;
 use super::error::Error;
+use super::failpoint::Failpoint;
 use super::holders;
-use super::milestone::Milestone;
+use super::links::observed::{Inventory, Observer, Outgoing, Slot};
 use super::names::{Epoch, LinkName};
-use super::observed::{Inventory, Observer, Outgoing, Slot};
 use super::protocol::{Offer, Reply, code};
-use super::quote::{identifier, literal};
 use super::reason::Reason;
 use super::shared::Shared;
 use super::subscriber::is_ours;
 use crate::identity::{NodeId, Site};
+use crate::postgres::quote::{identifier, literal};
+use crate::postgres::session::{Lsn, Session};
+use crate::postgres::visibility::await_visibility;
 
+pub(super) mod credentials;
 mod slot;
 
-pub(crate) use slot::await_visibility;
 use slot::{drop_slot, end_orphan};
 
 /// An `Open` is answered within this, with "ask again" and what it waits for if need be; sooner, once that
@@ -238,7 +239,7 @@ impl Publisher {
         let _making = Making::new(self, link, peer);
         let session = self.shared.database.patient(SLOT_LIMIT).await?;
         self.is_reachable(&session, peer).await?;
-        let publisher = super::observed::own_site(&session).await?;
+        let publisher = super::links::observed::own_site(&session).await?;
         credentials::ensure_group(&session).await?;
         let password = credentials::password();
         session
@@ -255,7 +256,7 @@ impl Publisher {
             ))
             .await
             .map_err(refused("create a publication"))?;
-        self.shared.pass(Milestone::Published).await;
+        self.shared.pass(Failpoint::Published).await;
         match self.make_slot(&session, link, publisher, password).await {
             Ok(offer) => Ok(offer),
             Err(error) => {
@@ -289,8 +290,10 @@ impl Publisher {
                 )
                 .await
                 .map_err(refused("create a slot"))?;
-            self.shared.pass(Milestone::SlotCreated).await;
-            await_visibility(session).await?;
+            self.shared.pass(Failpoint::SlotCreated).await;
+            await_visibility(session)
+                .await
+                .map_err(refused("read a snapshot"))?;
             Ok::<_, Error>(row)
         };
         let row = self.while_naming(link, made).await?;
@@ -432,9 +435,9 @@ impl Publisher {
     pub(crate) async fn unpublish(&self, link: LinkName) -> Result<(), Error> {
         let session = self.shared.database.session().await?;
         drop_slot_in_time(&session, link).await?;
-        self.shared.pass(Milestone::SlotDropped).await;
+        self.shared.pass(Failpoint::SlotDropped).await;
         drop_publication(&session, link).await?;
-        self.shared.pass(Milestone::Unpublished).await;
+        self.shared.pass(Failpoint::Unpublished).await;
         Ok(())
     }
 }

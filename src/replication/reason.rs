@@ -41,7 +41,7 @@ impl Reason {
         }
     }
 
-    pub(crate) fn mend(self, fix: impl Into<String>) -> Self {
+    pub(crate) fn fixed_by(self, fix: impl Into<String>) -> Self {
         Self {
             fix: Some(fix.into()),
             ..self

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::milestone::Probe;
+use super::failpoint::Failpoints;
 use crate::identity::{Lineage, NodeId};
 use crate::postgres::Conninfo;
 
@@ -38,8 +38,8 @@ pub struct Settings {
     /// The starts of this node's controller with the store's site, this one last. Default none, which
     /// others make nothing of.
     pub lineage: Lineage,
-    /// Sees every milestone pass; does nothing unless a test sets it.
-    pub probe: Probe,
+    /// Sees every failpoint pass; does nothing unless a test sets it.
+    pub failpoints: Failpoints,
 }
 
 impl Settings {
@@ -64,7 +64,7 @@ impl Settings {
             checkpoint_interval: Duration::from_millis(250),
             confirm_within: None,
             lineage: Lineage::default(),
-            probe: Probe::default(),
+            failpoints: Failpoints::default(),
         }
     }
 }

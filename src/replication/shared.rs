@@ -9,17 +9,17 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::catch_up::Progress;
 use super::clock::Reading;
+use super::confirm::{Confirmation, Members};
 use super::counters::Counters;
 use super::database::Database;
-use super::desired::{Desired, Phase};
+use super::failpoint::Failpoint;
 use super::leave::{Member, Order, Stage};
-use super::milestone::Milestone;
-use super::observed::Observed;
+use super::links::desired::{Desired, Phase};
+use super::links::observed::Observed;
 use super::reason::Reason;
 use super::settings::Settings;
-use super::witness::{Confirmation, Members};
+use super::subscriber::Progress;
 use crate::api::LinkStatus;
 use crate::identity::NodeId;
 use crate::vector::Vector;
@@ -56,7 +56,7 @@ pub(crate) struct Shared {
     /// Why peers were last denied a link.
     denials: Mutex<BTreeMap<NodeId, Reason>>,
     /// Neighbours that know nothing of our site that we do not.
-    pub(crate) witnesses: watch::Sender<BTreeSet<NodeId>>,
+    pub(crate) confirmed_by: watch::Sender<BTreeSet<NodeId>>,
     /// Who else may know of our site.
     pub(crate) members: watch::Sender<Members>,
     started: Instant,
@@ -69,7 +69,7 @@ impl Shared {
                 Some(_) => Confirmation::Unconfirmed,
                 None => Confirmation::Confirmed,
             }),
-            witnesses: watch::Sender::default(),
+            confirmed_by: watch::Sender::default(),
             holders: watch::Sender::default(),
             heads: watch::Sender::default(),
             denials: Mutex::default(),
@@ -98,8 +98,8 @@ impl Shared {
         self.started.elapsed()
     }
 
-    pub(crate) async fn pass(&self, milestone: Milestone) {
-        self.settings.probe.pass(milestone).await;
+    pub(crate) async fn pass(&self, failpoint: Failpoint) {
+        self.settings.failpoints.pass(failpoint).await;
     }
 
     pub(crate) fn is_confirmed(&self) -> bool {
@@ -137,9 +137,9 @@ impl Shared {
         });
     }
 
-    pub(crate) fn witnessed_by(&self, peer: &NodeId) {
-        self.witnesses
-            .send_if_modified(|witnesses| witnesses.insert(peer.clone()));
+    pub(crate) fn note_confirmed_by(&self, peer: &NodeId) {
+        self.confirmed_by
+            .send_if_modified(|confirmed_by| confirmed_by.insert(peer.clone()));
     }
 
     /// Why peers were last denied a link.

@@ -8,24 +8,27 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::types::PgLsn;
 
 use super::Transport;
-use super::catch_up::{CatchUp, CaughtUp, Progress};
 use super::challenge::Challenger;
-use super::database::{Lsn, Session, refused};
-use super::desired::Neighbor;
+use super::confirm;
+use super::database::refused;
 use super::error::{Error, TransportError};
-use super::milestone::Milestone;
+use super::failpoint::Failpoint;
+use super::links::desired::Neighbor;
+use super::links::observed::{Incoming, own_site};
 use super::names::LinkName;
-use super::observed::{Incoming, own_site};
 use super::protocol::{Offer, Reply, Request, code};
-use super::quote::identifier;
 use super::shared::Shared;
-use super::witness;
 use crate::identity::{NodeId, Site};
+use crate::postgres::quote::identifier;
+use crate::postgres::session::{Lsn, Session};
 use crate::vector::Seq;
 
+mod catch_up;
 mod reach;
 mod subscription;
 
+pub use catch_up::Progress;
+use catch_up::{CatchUp, CaughtUp};
 pub(crate) use reach::is_ours;
 use reach::{Expected, candidates, reach};
 pub(crate) use subscription::drop_subscription;
@@ -85,7 +88,7 @@ impl<T: Transport> Subscriber<T> {
 
     /// Makes a new link from `neighbor`.
     pub(crate) async fn open(&self, neighbor: &Neighbor) -> Result<LinkName, Error> {
-        self.consult(&neighbor.name).await?;
+        self.ask_to_confirm(&neighbor.name).await?;
         let session = self.shared.database.session().await?;
         let own = own_site(&session).await?;
         let challenge = self.challenger.to(&neighbor.name);
@@ -97,7 +100,7 @@ impl<T: Transport> Subscriber<T> {
             Reply::Opened(offer) => offer,
             other => return Err(unexpected(other)),
         };
-        self.shared.pass(Milestone::OfferReceived).await;
+        self.shared.pass(Failpoint::OfferReceived).await;
         let joined = self.join(&session, own, neighbor, &offer).await;
         if joined.is_err() {
             self.tell_closed(&neighbor.name, own, offer.subscription())
@@ -107,12 +110,12 @@ impl<T: Transport> Subscriber<T> {
     }
 
     /// Asks `peer` what it has of our site, and makes sure that it is ours. [`Error::Behind`] if not.
-    pub(crate) async fn consult(&self, peer: &NodeId) -> Result<(), Error> {
-        let witness::Claim { site, upto } = witness::claim(&self.shared.database).await?;
+    pub(crate) async fn ask_to_confirm(&self, peer: &NodeId) -> Result<(), Error> {
+        let confirm::Claim { site, upto } = confirm::claim(&self.shared.database).await?;
         let mut below = Seq::MAX;
-        for _ in 0..witness::ANSWERS_MAX {
+        for _ in 0..confirm::ANSWERS_MAX {
             let lineage = &self.shared.settings.lineage;
-            let question = Request::Witness {
+            let question = Request::Confirm {
                 site,
                 upto,
                 below,
@@ -120,7 +123,7 @@ impl<T: Transport> Subscriber<T> {
                 is_confirmed: self.shared.is_confirmed(),
             };
             let (known, more) = match self.ask(peer, question).await? {
-                Reply::Witnessed { known, more } => (known, more),
+                Reply::Known { known, more } => (known, more),
                 Reply::Refused { code, message, .. } if code == code::ANOTHER_SITE => {
                     let why = format!("peer {peer} says: {message}");
                     self.shared.mark_shared(why.clone());
@@ -128,7 +131,7 @@ impl<T: Transport> Subscriber<T> {
                 }
                 other => return Err(unexpected(other)),
             };
-            let count = witness::unknown(&self.shared.database, site, &known).await?;
+            let count = confirm::unknown(&self.shared.database, site, &known).await?;
             if count > 0 {
                 let newest = known.first().map_or(Seq::NONE, |known| known.seq);
                 let why = format!(
@@ -143,7 +146,7 @@ impl<T: Transport> Subscriber<T> {
                 _ => break,
             }
         }
-        self.shared.witnessed_by(peer);
+        self.shared.note_confirmed_by(peer);
         Ok(())
     }
 
@@ -165,7 +168,7 @@ impl<T: Transport> Subscriber<T> {
         let (host, remote) = reach(neighbor, offer, &hosts, &expected).await?;
         let caught_up = self.catch_up(own, &neighbor.name, offer, &remote).await?;
         drop(remote);
-        self.shared.pass(Milestone::CaughtUp).await;
+        self.shared.pass(Failpoint::CaughtUp).await;
         self.shared.counters.caught_up(caught_up.rows);
         tracing::info!(
             peer = %neighbor.name, link = %offer.subscription(), rows = caught_up.rows,
@@ -206,7 +209,7 @@ impl<T: Transport> Subscriber<T> {
                 }
             })
             .await?;
-        self.shared.pass(Milestone::RowsCopied).await;
+        self.shared.pass(Failpoint::RowsCopied).await;
         let applied = catch_up.apply(rows).await;
         if let Err(Error::Behind(why)) = &applied {
             self.shared.mark_behind(why.clone());
@@ -260,7 +263,7 @@ impl<T: Transport> Subscriber<T> {
             .batch_execute(&create_subscription(own, neighbor, offer, host))
             .await
             .map_err(refused("create a subscription"))?;
-        self.shared.pass(Milestone::Subscribed).await;
+        self.shared.pass(Failpoint::Subscribed).await;
         session
             .query_one(
                 "select pg_replication_origin_advance('pg_' || oid, $2) from pg_subscription
@@ -270,12 +273,12 @@ impl<T: Transport> Subscriber<T> {
             )
             .await
             .map_err(refused("place an origin"))?;
-        self.shared.pass(Milestone::Positioned).await;
+        self.shared.pass(Failpoint::Positioned).await;
         session
             .batch_execute(&format!("alter subscription {} enable", identifier(&name)))
             .await
             .map_err(refused("enable a subscription"))?;
-        self.shared.pass(Milestone::Enabled).await;
+        self.shared.pass(Failpoint::Enabled).await;
         Ok(())
     }
 
@@ -290,8 +293,8 @@ impl<T: Transport> Subscriber<T> {
         let Some(slot) = link.slot else {
             return Ok(Resumption::Broken);
         };
-        if !self.shared.witnesses.borrow().contains(peer) {
-            self.consult(peer).await?;
+        if !self.shared.confirmed_by.borrow().contains(peer) {
+            self.ask_to_confirm(peer).await?;
         }
         let request = Request::Resume {
             site: slot.site,
@@ -333,7 +336,7 @@ impl<T: Transport> Subscriber<T> {
     ) -> Result<(), Error> {
         let session = self.shared.database.session().await?;
         let slot = drop_subscription(&session, &link.to_string()).await?;
-        self.shared.pass(Milestone::Unsubscribed).await;
+        self.shared.pass(Failpoint::Unsubscribed).await;
         let own = slot.and_then(|slot| slot.parse::<LinkName>().ok());
         if let (Some(peer), Some(own)) = (peer, own) {
             self.tell_closed(peer, own.site, link).await;
@@ -390,7 +393,7 @@ fn unexpected(reply: Reply) -> Error {
         Reply::Refused { code, message, fix } => Error::Refused { code, message, fix },
         Reply::Opened(_)
         | Reply::Resumed { .. }
-        | Reply::Witnessed { .. }
+        | Reply::Known { .. }
         | Reply::Closed
         | Reply::Left => Error::UnexpectedReply,
     }

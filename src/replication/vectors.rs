@@ -2,8 +2,8 @@
 
 use tokio_postgres::Row;
 
-use super::database::Session;
 use crate::identity::Site;
+use crate::postgres::session::Session;
 use crate::vector::{Seq, Vector};
 
 /// The query of the vector where it is called `relation`: `crdv.vector` at home, another name for the

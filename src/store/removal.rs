@@ -46,7 +46,7 @@ pub struct Dependent {
     /// What it is.
     pub name: String,
     /// A statement after which it does without, if there is one.
-    pub mend: Option<String>,
+    pub fix: Option<String>,
 }
 
 /// Looks for a store; `None` where there is no schema `crdv` of ours. Changes nothing.
@@ -257,7 +257,7 @@ async fn dependents(transaction: &Transaction<'_>) -> Result<Vec<Dependent>, Err
         .map_err(Error::attempt("look for what is built upon the schema"))?;
     let read = |row: &tokio_postgres::Row| Dependent {
         name: row.get(0),
-        mend: row.get(1),
+        fix: row.get(1),
     };
     Ok(rows.iter().map(read).collect())
 }

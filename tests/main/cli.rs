@@ -12,7 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use starling::postgres::doctor::{Finding, Severity, worst};
+use starling::finding::{Finding, Severity, worst};
 
 fn starling(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
@@ -238,7 +238,7 @@ fn up_refuses_a_bad_configuration_before_it_touches_anything() {
         "{err}"
     );
     assert!(
-        err.contains("node.cluster (flag --cluster)") && err.contains("mend:"),
+        err.contains("node.cluster (flag --cluster)") && err.contains("fix:"),
         "{err}"
     );
     assert!(!data.exists());

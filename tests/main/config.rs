@@ -563,7 +563,7 @@ const COMPLAINTS: &[Row] = &[
 fn every_complaint_names_the_source_and_what_mends_it() {
     for (flags, variables, toml, what, mend) in COMPLAINTS {
         let complaint = Given::new(flags, variables, *toml).complaint();
-        let (said, advice) = complaint.split_once("\n    mend: ").expect("advice");
+        let (said, advice) = complaint.split_once("\n    fix: ").expect("advice");
         assert!(said.contains(what), "`{said}` does not contain `{what}`");
         assert!(
             advice.contains(mend),

@@ -5,7 +5,8 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 
-use starling::postgres::doctor::{self, Finding, Requirements, Severity};
+use starling::finding::{self, Finding, Severity};
+use starling::postgres::doctor::{self, Requirements};
 use starling::postgres::{Conninfo, Error, PrivateServer, attach};
 
 use super::postgres::{client, data, start};
@@ -83,7 +84,7 @@ async fn every_default_that_does_not_do_is_found_and_its_command_mends_it() {
         ("SP018", Warning),
     ];
     assert_eq!(bad(&findings), expected);
-    assert_eq!(doctor::worst(&findings), Critical);
+    assert_eq!(finding::worst(&findings), Critical);
 
     let session = client(&server).await;
     for fix in findings.iter().filter_map(|finding| finding.fix.as_ref()) {

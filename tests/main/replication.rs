@@ -16,7 +16,7 @@ use starling::replication::challenge::Challenge;
 use starling::replication::names::{Epoch, LinkName};
 use starling::replication::protocol::code;
 use starling::replication::{
-    self, Departure, Milestone, Neighbor, Outcome, Probe, Reply, Request, Terms,
+    self, Departure, Failpoint, Failpoints, Neighbor, Outcome, Reply, Request, Terms,
 };
 use starling::store;
 use starling::vector::Vector;
@@ -806,14 +806,14 @@ async fn what_a_catch_up_has_shipped_survives_its_publishers_crash() {
     let data_dir = cluster.nodes[0].data_dir();
     let is_first = Arc::new(AtomicBool::new(true));
     let mut settings = cluster.settings(1);
-    settings.probe = Probe::new(move |milestone| {
+    settings.failpoints = Failpoints::new(move |failpoint| {
         let (server, data_dir) = (Arc::clone(&server), data_dir.clone());
         let (write, is_first) = (unflushed.clone(), Arc::clone(&is_first));
         Box::pin(async move {
-            if milestone == Milestone::OfferReceived {
+            if failpoint == Failpoint::OfferReceived {
                 let client = postgres::connect(&server.connection()).await.unwrap();
                 client.batch_execute(&write).await.unwrap();
-            } else if milestone == Milestone::CaughtUp && is_first.swap(false, Ordering::Relaxed) {
+            } else if failpoint == Failpoint::CaughtUp && is_first.swap(false, Ordering::Relaxed) {
                 quit(&data_dir);
             }
         })

@@ -1,20 +1,20 @@
-//! A controller is killed at every milestone of a link's life, and the next one finds its way.
-#![allow(clippy::print_stdout, reason = "tells which milestone it stopped at")]
+//! A controller is killed at every failpoint of a link's life, and the next one finds its way.
+#![allow(clippy::print_stdout, reason = "tells which failpoint it stopped at")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use starling::replication::{Departure, Milestone, Probe};
+use starling::replication::{Departure, Failpoint, Failpoints};
 use tokio::sync::Notify;
 
 use crate::harness::data_plane::{Cluster, PATIENCE, until};
 
-/// Stops whoever reaches the milestone first, and tells.
-fn trap(milestone: Milestone) -> (Probe, Arc<Notify>) {
+/// Stops whoever reaches the failpoint first, and tells.
+fn trap(failpoint: Failpoint) -> (Failpoints, Arc<Notify>) {
     let reached = Arc::new(Notify::new());
     let (told, is_armed) = (Arc::clone(&reached), Arc::new(AtomicBool::new(true)));
-    let probe = Probe::new(move |passed| {
-        let is_caught = passed == milestone && is_armed.swap(false, Ordering::Relaxed);
+    let failpoints = Failpoints::new(move |passed| {
+        let is_caught = passed == failpoint && is_armed.swap(false, Ordering::Relaxed);
         let told = Arc::clone(&told);
         Box::pin(async move {
             if is_caught {
@@ -23,26 +23,26 @@ fn trap(milestone: Milestone) -> (Probe, Arc<Notify>) {
             }
         })
     });
-    (probe, reached)
+    (failpoints, reached)
 }
 
 /// Milestones that tearing down reaches, the rest is reached by setting up.
-fn is_of_tear_down(milestone: Milestone) -> bool {
+fn is_of_tear_down(failpoint: Failpoint) -> bool {
     matches!(
-        milestone,
-        Milestone::Unsubscribed | Milestone::SlotDropped | Milestone::Unpublished
+        failpoint,
+        Failpoint::Unsubscribed | Failpoint::SlotDropped | Failpoint::Unpublished
     )
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_controller_may_be_killed_at_any_milestone() {
+async fn a_controller_may_be_killed_at_any_failpoint() {
     let mut cluster = Cluster::start(2).await;
-    for (round, milestone) in Milestone::ALL.into_iter().enumerate() {
-        println!("{milestone:?}");
-        let (probe, reached) = trap(milestone);
+    for (round, failpoint) in Failpoint::ALL.into_iter().enumerate() {
+        println!("{failpoint:?}");
+        let (failpoints, reached) = trap(failpoint);
         cluster.kill_plane(0).await;
         let mut settings = cluster.settings(0);
-        settings.probe = probe;
+        settings.failpoints = failpoints;
         cluster.start_plane_with(0, settings);
         // Something to catch up with, both ways.
         for node in 0..2 {
@@ -51,7 +51,7 @@ async fn a_controller_may_be_killed_at_any_milestone() {
                 .await;
         }
         cluster.link(0, 1);
-        if is_of_tear_down(milestone) {
+        if is_of_tear_down(failpoint) {
             cluster.await_linked(0, 1).await;
             cluster.unlink(0, 1, Departure::Deliberate);
         }
@@ -83,15 +83,15 @@ async fn a_controller_may_be_killed_at_any_milestone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_and_its_store_may_be_killed_together() {
     let mut cluster = Cluster::start(2).await;
-    let set_up = Milestone::ALL
+    let set_up = Failpoint::ALL
         .into_iter()
-        .filter(|milestone| !is_of_tear_down(*milestone));
-    for (round, milestone) in set_up.enumerate() {
-        println!("{milestone:?}");
-        let (probe, reached) = trap(milestone);
+        .filter(|failpoint| !is_of_tear_down(*failpoint));
+    for (round, failpoint) in set_up.enumerate() {
+        println!("{failpoint:?}");
+        let (failpoints, reached) = trap(failpoint);
         cluster.kill_plane(0).await;
         let mut settings = cluster.settings(0);
-        settings.probe = probe;
+        settings.failpoints = failpoints;
         cluster.start_plane_with(0, settings);
         for node in 0..2 {
             cluster.nodes[node]

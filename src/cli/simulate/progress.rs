@@ -8,7 +8,8 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{super::output::complain, campaign::Job};
+use super::campaign::Job;
+use crate::terminal::output::complain;
 
 /// Time between two lines; who waits for less needs none.
 const LINE: Duration = Duration::from_secs(30);

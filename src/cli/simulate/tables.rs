@@ -2,10 +2,8 @@
 
 use simulation::CaseReport;
 
-use super::{
-    super::table::{Cell, Table, Tone},
-    outcome::{Judged, Outcome, judged, measured, value},
-};
+use super::outcome::{Judged, Outcome, judged, measured, value};
+use crate::terminal::table::{Cell, Table, Tone};
 
 /// Bounds first, for they are what a scenario is about; then all that was measured.
 pub(super) fn render(outcome: &Outcome) -> String {

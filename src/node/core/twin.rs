@@ -8,9 +8,9 @@ use super::Core;
 use crate::{
     identity::{NodeId, Run, Site, Start},
     node::{
-        open_store::OpenStore,
-        starts::Verdict,
-        twins::{News, Presence, Seen},
+        members::starts::Verdict,
+        members::twins::{News, Presence, Seen},
+        store::open::OpenStore,
     },
     replication::{self, protocol::code},
 };
@@ -69,7 +69,7 @@ impl Core {
         from: &NodeId,
         request: &replication::Request,
     ) -> Option<replication::Reply> {
-        let replication::Request::Witness {
+        let replication::Request::Confirm {
             site,
             lineage: Some(lineage),
             is_confirmed,

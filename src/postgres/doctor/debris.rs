@@ -1,7 +1,7 @@
 //! Checks of the replication slots that carry our links.
 
 use super::observed::{Observed, Slot};
-use super::{Finding, Severity};
+use crate::finding::{Finding, Severity};
 
 /// Links are made and lose their connection now and then: a slot that keeps less than this is nothing to
 /// speak of.
@@ -33,7 +33,7 @@ fn inactive(slots: &[&Slot]) -> Finding {
         ),
     )
     // Not a statement to be run as it is: the peer of such a slot may be about to come back.
-    .mend(format!(
+    .fixed_by(format!(
         "start the peers or the node again; where no node runs on this store: {}",
         drops(slots)
     ))
@@ -49,7 +49,7 @@ fn lost_wal(slots: &[&Slot]) -> Finding {
         format!("slots that lost the WAL they need: {}", names(slots)),
         "their links are over; a running node makes new ones, which catch up without loss",
     )
-    .mend(drops(slots))
+    .fixed_by(drops(slots))
 }
 
 fn names(slots: &[&Slot]) -> String {

@@ -2,9 +2,10 @@
 
 use tokio_postgres::{Client, Error};
 
+use super::Requirements;
 use super::observed::Observed;
 use super::rights::quote;
-use super::{Finding, Requirements, Severity};
+use crate::finding::{Finding, Severity};
 use crate::postgres::search_path;
 
 /// More names than this say nothing more.
@@ -118,7 +119,7 @@ fn reach(observed: &Observed, names: &Names, requirements: Requirements) -> Find
         format!("search_path is '{path}', without crdv"),
         detail,
     )
-    .mend(format!(
+    .fixed_by(format!(
         "alter database {} set search_path = {with_ours};",
         quote(&observed.role.database)
     ))
@@ -135,7 +136,7 @@ fn taken(names: &Names) -> Finding {
         "schema crdv stands before the schemas that have them, so an application that says a name without \
          its schema gets what it did not mean",
     )
-    .mend("starling up --search-path last  # or off; sessions that start later follow")
+    .fixed_by("starling up --search-path last  # or off; sessions that start later follow")
 }
 
 /// The first few names.

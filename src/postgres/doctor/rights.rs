@@ -1,7 +1,7 @@
 //! Checks of what the role may do, and of the database.
 
 use super::observed::{Observed, Role};
-use super::{Finding, Severity};
+use crate::finding::{Finding, Severity};
 use crate::postgres::version::Version;
 
 /// A right that the role lacks.
@@ -111,7 +111,7 @@ fn acting(observed: &Observed) -> Finding {
         format!("role {login} becomes {} at login", observed.role.name),
         "links are applied as that role, which has no right to the store",
     )
-    .mend(format!(
+    .fixed_by(format!(
         "alter role {} in database {} set role to 'none';",
         quote(login),
         quote(&observed.role.database)
@@ -132,7 +132,7 @@ fn isolation(observed: &Observed) -> Finding {
         summary,
         "a link must see what another has committed before it decides; other roles keep their level",
     )
-    .mend(format!(
+    .fixed_by(format!(
         "alter role {} in database {} set default_transaction_isolation to 'read committed';",
         quote(&observed.role.name),
         quote(&observed.role.database)
@@ -163,7 +163,7 @@ fn role(observed: &Observed) -> Finding {
             role.database
         ),
     )
-    .mend(grants(&missing))
+    .fixed_by(grants(&missing))
 }
 
 fn encoding(observed: &Observed) -> Finding {
@@ -177,7 +177,7 @@ fn encoding(observed: &Observed) -> Finding {
         summary,
         "text of other nodes may have no place in it, and would stop the link that brings it",
     )
-    .mend("create database NAME encoding 'UTF8' template template0;")
+    .fixed_by("create database NAME encoding 'UTF8' template template0;")
 }
 
 fn writable(observed: &Observed) -> Finding {
@@ -196,7 +196,7 @@ fn writable(observed: &Observed) -> Finding {
             "default_transaction_read_only is on",
             "clients cannot write, and what other nodes wrote comes late, by links that are made again and again",
         )
-        .mend(observed.set("default_transaction_read_only", "off", super::settings::RELOAD));
+        .fixed_by(observed.set("default_transaction_read_only", "off", super::settings::RELOAD));
     }
     Finding::ok("SP022", "the server takes writes")
 }

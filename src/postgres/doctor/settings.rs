@@ -2,8 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+use super::Requirements;
 use super::observed::Observed;
-use super::{Finding, Requirements, Severity};
+use crate::finding::{Finding, Severity};
 use crate::postgres::sizing::Sizing;
 
 /// What a change needs to take effect.
@@ -49,7 +50,7 @@ fn synchronous_standbys(observed: &Observed) -> Finding {
          acknowledged by a peer in the standby's place",
     )
     // Not a statement to be run as it is: with a name that no standby has, every commit waits.
-    .mend(format!(
+    .fixed_by(format!(
         "name the standbys by the application_name in their primary_conninfo: {}",
         observed.set("synchronous_standby_names", "NAME", RELOAD)
     ))
@@ -77,7 +78,7 @@ fn wal_level(observed: &Observed) -> Finding {
         summary,
         "peers cannot subscribe: links are logical replication",
     )
-    .mend(observed.set("wal_level", "logical", RESTART))
+    .fixed_by(observed.set("wal_level", "logical", RESTART))
 }
 
 /// A number of something that links take from.
@@ -167,7 +168,7 @@ fn check_pool(observed: &Observed, pool: &Pool) -> Finding {
             pool.each, pool.least, pool.good
         ),
     )
-    .mend(observed.set(pool.setting, &pool.good.to_string(), RESTART))
+    .fixed_by(observed.set(pool.setting, &pool.good.to_string(), RESTART))
 }
 
 fn slot_bound(observed: &Observed) -> Finding {
@@ -182,7 +183,7 @@ fn slot_bound(observed: &Observed) -> Finding {
             "while the node is down, the slot of a peer that is away keeps WAL until the disk is \
              full; a link whose slot was given up catches up without loss",
         )
-        .mend(observed.set("max_slot_wal_keep_size", "2GB", RELOAD)),
+        .fixed_by(observed.set("max_slot_wal_keep_size", "2GB", RELOAD)),
     }
 }
 
@@ -202,7 +203,7 @@ fn pending(observed: &Observed) -> Finding {
         format!("changed, but not in effect: {}", waiting.join(", ")),
         "these take effect at the next start of the server",
     )
-    .mend("pg_ctl restart -D DATADIR  # or: systemctl restart postgresql")
+    .fixed_by("pg_ctl restart -D DATADIR  # or: systemctl restart postgresql")
 }
 
 /// Above this, a hop takes noticeably longer than the network.
@@ -220,7 +221,7 @@ fn wal_writer_delay(observed: &Observed) -> Finding {
         summary,
         "what this store passes on waits for the WAL writer: each hop takes up to this long",
     )
-    .mend(observed.set("wal_writer_delay", "1ms", RELOAD))
+    .fixed_by(observed.set("wal_writer_delay", "1ms", RELOAD))
 }
 
 /// A sender of a link that sends nothing answers no ping for five minutes. Zero is no limit: the network
@@ -255,7 +256,7 @@ fn timeouts(observed: &Observed) -> Vec<Finding> {
             return Finding::ok(code, summary);
         }
         let fix = observed.set(name, value_to_set, RELOAD);
-        Finding::bad(code, Severity::Warning, summary, effect).mend(fix)
+        Finding::bad(code, Severity::Warning, summary, effect).fixed_by(fix)
     };
     rules.into_iter().map(check).collect()
 }
@@ -289,7 +290,7 @@ fn durability(observed: &Observed) -> Vec<Finding> {
         if value != "off" {
             return Finding::ok(code, summary);
         }
-        Finding::bad(code, severity, summary, effect).mend(observed.set(name, "on", RELOAD))
+        Finding::bad(code, severity, summary, effect).fixed_by(observed.set(name, "on", RELOAD))
     };
     rules.into_iter().map(check).collect()
 }
@@ -306,7 +307,7 @@ fn password_encryption(observed: &Observed) -> Finding {
         summary,
         "the password of the replication role would be kept as a weak hash",
     )
-    .mend(observed.set("password_encryption", "scram-sha-256", RELOAD))
+    .fixed_by(observed.set("password_encryption", "scram-sha-256", RELOAD))
 }
 
 fn listen_addresses(observed: &Observed, requirements: Requirements) -> Finding {
@@ -328,7 +329,7 @@ fn listen_addresses(observed: &Observed, requirements: Requirements) -> Finding 
         "peers on other machines cannot reach this store, so it gets their writes and they do not \
          get its own",
     )
-    .mend(if requirements.is_private {
+    .fixed_by(if requirements.is_private {
         "start the node with --pg-listen 0.0.0.0:PORT".to_owned()
     } else {
         observed.set("listen_addresses", "*", RESTART)
@@ -346,5 +347,5 @@ fn autovacuum(observed: &Observed) -> Finding {
         summary,
         "covered operations are deleted all the time: the store grows without bound",
     )
-    .mend(observed.set("autovacuum", "on", RELOAD))
+    .fixed_by(observed.set("autovacuum", "on", RELOAD))
 }

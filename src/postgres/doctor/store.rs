@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, Error};
 
-use super::{Finding, Severity};
+use crate::finding::{Finding, Severity};
 
 /// What is wrong with the store's tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ fn flaws(flaws: &[(String, String)]) -> Finding {
         "somebody altered the store's tables; writes may be missing at other nodes; a running node puts \
          triggers and sequence back, and makes links again",
     )
-    .mend(each(|flaw| &flaw.1).join("; "))
+    .fixed_by(each(|flaw| &flaw.1).join("; "))
 }
 
 fn parked(count: Option<i64>) -> Finding {
@@ -108,6 +108,6 @@ fn parked(count: Option<i64>) -> Finding {
             "a row that no store can make use of was written into a member's table by hand, or by a program that \
              is not this one; every node refuses it; empty crdv.parked once that is understood",
         )
-        .mend("select parked_at, via, reason, operation from crdv.parked order by parked_at"),
+        .fixed_by("select parked_at, via, reason, operation from crdv.parked order by parked_at"),
     }
 }

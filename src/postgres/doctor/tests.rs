@@ -2,6 +2,7 @@ use super::names::Names;
 use super::observed::{Setting, Slot};
 use super::store::StoreState;
 use super::*;
+use crate::finding::worst;
 
 /// A server as a private one is, with the role of a superuser.
 fn good() -> Observed {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Member;
 use crate::identity::NodeId;
-use crate::replication::database::Lsn;
-use crate::replication::observed::{Inventory, Outgoing, Slot};
+use crate::postgres::session::Lsn;
+use crate::replication::links::observed::{Inventory, Outgoing, Slot};
 
 /// Members by name. One that is not among them is not known yet; it is a neighbour all the same.
 pub(super) type Members = BTreeMap<NodeId, Member>;
@@ -102,10 +102,10 @@ mod tests {
 
     use super::{Handover, Members, Verdict, is_heard};
     use crate::identity::{NodeId, Site};
-    use crate::replication::database::Lsn;
+    use crate::postgres::session::Lsn;
     use crate::replication::leave::Member;
+    use crate::replication::links::observed::{Inventory, Outgoing, Slot};
     use crate::replication::names::{Epoch, LinkName};
-    use crate::replication::observed::{Inventory, Outgoing, Slot};
     use crate::vector::Vector;
 
     const PATIENCE: Duration = Duration::from_secs(30);

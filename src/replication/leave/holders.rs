@@ -2,7 +2,8 @@
 
 use super::{LeaveError, Lost};
 use crate::identity::Site;
-use crate::replication::database::{Session, refused};
+use crate::postgres::session::Session;
+use crate::replication::database::refused;
 use crate::replication::shared::Shared;
 use crate::vector::{Seq, Vector};
 

@@ -6,36 +6,12 @@ use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
 
 use crate::driver::DriverError;
-use crate::replication::database::{Session, refused};
+use crate::postgres::session::Session;
+use crate::replication::database::refused;
 use crate::replication::error::Error;
 use crate::replication::names::LinkName;
 
 const DROP_PAUSE: Duration = Duration::from_millis(30);
-
-/// Transactions that were committing when the slot was made end within milliseconds.
-const BARRIER_PAUSE: Duration = Duration::from_millis(3);
-
-/// Returns once everything that committed before the slot's start is visible to new snapshots.
-///
-/// A commit is in the WAL a moment before it is visible. A transaction in that moment when the slot
-/// was made is neither streamed by the slot (it committed before) nor seen by the catch-up (it is not
-/// visible yet). So wait until all transactions that run now have ended: those are the ones with a
-/// lower id than a new one. (The upper bound of a snapshot would not do: it is the successor of the
-/// last id that ended, and the transaction in question may be beyond it.)
-pub(crate) async fn await_visibility(session: &Session) -> Result<(), Error> {
-    let read = |sql: &'static str| async move {
-        let row = session
-            .query_one(sql, &[])
-            .await
-            .map_err(refused("read a snapshot"))?;
-        Ok::<i64, Error>(row.get(0))
-    };
-    let horizon = read("select pg_current_xact_id()::text::bigint").await?;
-    while read("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint").await? < horizon {
-        sleep(BARRIER_PAUSE).await;
-    }
-    Ok(())
-}
 
 /// Ends a sender that has served `link` since before its subscriber lost it, `down` ago.
 ///

@@ -7,9 +7,9 @@ use tokio::time::timeout;
 
 use crate::driver::DriverError;
 use crate::identity::NodeId;
-use crate::replication::database::{Session, connect};
-use crate::replication::desired::Neighbor;
+use crate::postgres::session::{Session, connect};
 use crate::replication::error::Error;
+use crate::replication::links::desired::Neighbor;
 use crate::replication::names::LinkName;
 use crate::replication::protocol::Offer;
 use crate::store::LINK_SCHEMA;

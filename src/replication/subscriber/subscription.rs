@@ -6,12 +6,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::driver::DriverError;
 use crate::identity::Site;
-use crate::replication::database::{Session, refused};
-use crate::replication::desired::Neighbor;
+use crate::postgres::quote::{conninfo, identifier, literal};
+use crate::postgres::session::Session;
+use crate::replication::database::refused;
 use crate::replication::error::Error;
+use crate::replication::links::desired::Neighbor;
 use crate::replication::names::LinkName;
 use crate::replication::protocol::Offer;
-use crate::replication::quote::{conninfo, identifier, literal};
 
 /// A worker starts at once; on 15 after at most half a second if another has just been started.
 const STREAMING_LIMIT: Duration = Duration::from_secs(10);

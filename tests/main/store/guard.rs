@@ -1,6 +1,7 @@
 //! Nobody touches operations by hand, and the doctor notices what was altered so that somebody could.
 
-use starling::postgres::doctor::{self, Requirements, Severity};
+use starling::finding::Severity;
+use starling::postgres::doctor::{self, Requirements};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 

@@ -1,0 +1,259 @@
+//! Rounds of gossip with the neighbours: when, with whom, and what came of it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tracing::debug;
+
+use super::twins::{Presence, Seen};
+use crate::node::clock::ClockAnswer;
+use crate::node::peer_protocol::{self, BroadcastMessage, Reply, Request};
+use crate::{
+    directory::{Directory, Gossip, HEARTBEAT, roles::RoleRecord},
+    identity::NodeId,
+    network,
+    replication::{Asked, Reading},
+};
+
+/// How often positions are compared with each neighbour, although there is no news: what the
+/// broadcast missed comes to light then.
+const EXCHANGE: Duration = HEARTBEAT.saturating_mul(6);
+
+/// News wait this long for company, so that a change at many nodes is one round and not many.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Our store's clock, once it was read.
+type StoreClock = watch::Receiver<Option<Reading>>;
+
+/// Answers waiting to be taken in. One round at a time runs with each neighbour, and there are few.
+const ANSWERS_MAX: usize = 64;
+
+/// What a round with one neighbour brought.
+#[derive(Debug)]
+pub(in crate::node) struct Answer {
+    /// With whom.
+    pub(in crate::node) peer: NodeId,
+    /// What it said; `None` when it did not answer.
+    pub(in crate::node) gossip: Option<Gossip>,
+    /// Its store's clock.
+    pub(in crate::node) clock: ClockAnswer,
+}
+
+/// Runs rounds of gossip. Owns no knowledge: that is the [`Directory`]'s.
+#[derive(Debug)]
+pub(in crate::node) struct Gossiper {
+    network: network::Handle,
+    /// When we speak of ourselves next.
+    due: Instant,
+    /// When the next round with everybody is due; it takes place when we speak.
+    exchange_due: Instant,
+    /// Neighbours with a round under way.
+    busy: BTreeSet<NodeId>,
+    tasks: JoinSet<()>,
+    sender: mpsc::Sender<GossipEvent>,
+    answers: mpsc::Receiver<GossipEvent>,
+    clock: StoreClock,
+}
+
+/// Something for the node to do about gossip.
+#[derive(Debug)]
+pub(in crate::node) enum GossipEvent {
+    /// It is time to speak of ourselves to all, and perhaps for a round with the neighbours.
+    Due {
+        /// Whether a round with the neighbours is due as well.
+        exchange: bool,
+    },
+    /// An answer came.
+    Answered(Answer),
+    /// A new neighbour was asked for its time.
+    ClockAnswered(NodeId, ClockAnswer),
+    /// A peer has told which application roles it knows.
+    Roles(NodeId, Vec<RoleRecord>),
+    /// A peer has answered whether it sees another process with our key.
+    Seen(NodeId, Option<Seen>),
+}
+
+impl Gossiper {
+    pub(in crate::node) fn new(network: network::Handle) -> Self {
+        let (sender, answers) = mpsc::channel(ANSWERS_MAX);
+        let due = Instant::now();
+        Self {
+            network,
+            due,
+            exchange_due: due,
+            busy: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            sender,
+            answers,
+            clock: watch::Sender::default().subscribe(),
+        }
+    }
+
+    /// The store's clock can be read from now on.
+    pub(in crate::node) fn set_clock(&mut self, clock: StoreClock) {
+        self.clock = clock;
+    }
+
+    /// Asks a new neighbour for its time.
+    pub(in crate::node) fn greet(&mut self, peer: NodeId, after: Duration) {
+        let (network, sender) = (self.network.clone(), self.sender.clone());
+        let clock = self.clock.clone();
+        self.tasks.spawn(async move {
+            sleep(after).await;
+            let told = ask_time(&network, &peer, &clock).await;
+            let _ = sender.send(GossipEvent::ClockAnswered(peer, told)).await;
+        });
+    }
+
+    /// Asks a peer whether it sees another process with our key.
+    pub(in crate::node) fn inquire(&mut self, peer: NodeId, presence: Presence) {
+        let (network, sender) = (self.network.clone(), self.sender.clone());
+        let body = peer_protocol::encode(&Request::Presence(presence));
+        self.tasks.spawn(async move {
+            // Who does not answer has seen nothing; it is asked again with the next heartbeat.
+            if let Ok(body) = network.request(peer.clone(), body).await
+                && let Some(Reply::Presence(seen)) = peer_protocol::decode(&body)
+            {
+                let _ = sender.send(GossipEvent::Seen(peer, seen)).await;
+            }
+        });
+    }
+
+    /// Compares application roles with a peer.
+    pub(in crate::node) fn share_roles(&mut self, peer: NodeId, records: Vec<RoleRecord>) {
+        let (network, sender) = (self.network.clone(), self.sender.clone());
+        let body = peer_protocol::encode(&Request::Roles(records));
+        self.tasks.spawn(async move {
+            // Who does not answer is asked again with the next round.
+            if let Ok(body) = network.request(peer.clone(), body).await
+                && let Some(Reply::Roles(records)) = peer_protocol::decode(&body)
+            {
+                let _ = sender.send(GossipEvent::Roles(peer, records)).await;
+            }
+        });
+    }
+
+    /// There is news of ourselves: we speak soon.
+    pub(in crate::node) fn hurry(&mut self) {
+        self.due = self.due.min(Instant::now() + DEBOUNCE);
+    }
+
+    /// There is news that we cannot broadcast, because it is not of ourselves, or somebody new who has
+    /// heard nothing yet: a round with everybody soon.
+    pub(in crate::node) fn exchange_soon(&mut self) {
+        self.hurry();
+        self.exchange_due = self.exchange_due.min(self.due);
+    }
+
+    /// The next thing to do. Safe to drop and call again.
+    pub(in crate::node) async fn next(&mut self) -> GossipEvent {
+        tokio::select! {
+            Some(turn) = self.answers.recv() => {
+                if let GossipEvent::Answered(answer) = &turn {
+                    self.busy.remove(&answer.peer);
+                }
+                turn
+            }
+            () = tokio::time::sleep_until(self.due) => {
+                let now = Instant::now();
+                self.due = now + HEARTBEAT;
+                let exchange = self.exchange_due <= now;
+                if exchange {
+                    self.exchange_due = now + EXCHANGE;
+                }
+                GossipEvent::Due { exchange }
+            }
+        }
+    }
+
+    /// Says to all nodes what we say of ourselves. What is too long for that, a vector of very many
+    /// sites, is not said so: `false`.
+    pub(in crate::node) fn speak(&self, directory: &Directory) -> bool {
+        let word = peer_protocol::encode(&BroadcastMessage::Status(directory.status()));
+        word.len() <= network::BROADCAST_BYTES_MAX && self.network.broadcast(word)
+    }
+
+    /// Starts a round with each neighbour that has none under way.
+    pub(in crate::node) fn round<'a>(
+        &mut self,
+        directory: &mut Directory,
+        neighbors: impl Iterator<Item = &'a NodeId>,
+        now: Duration,
+    ) {
+        while self.tasks.try_join_next().is_some() {}
+        for peer in neighbors {
+            if !self.busy.insert(peer.clone()) {
+                continue;
+            }
+            let request = Request::Status(directory.gossip_for(peer, now));
+            let (network, sender, peer) = (self.network.clone(), self.sender.clone(), peer.clone());
+            let clock = self.clock.clone();
+            self.tasks.spawn(async move {
+                let clock = ask_time(&network, &peer, &clock).await;
+                let gossip = exchange(&network, &peer, &request).await;
+                let answer = Answer {
+                    peer,
+                    gossip,
+                    clock,
+                };
+                let _ = sender.send(GossipEvent::Answered(answer)).await;
+            });
+        }
+    }
+
+    /// One more round with everybody, and its end, within `limit`.
+    pub(in crate::node) async fn last_round<'a>(
+        &mut self,
+        directory: &mut Directory,
+        neighbors: impl Iterator<Item = &'a NodeId>,
+        now: Duration,
+        limit: Duration,
+    ) {
+        self.busy.clear();
+        self.round(directory, neighbors, now);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(limit, all).await;
+    }
+}
+
+/// Asks for the time of a neighbour's store, and compares it with ours.
+async fn ask_time(network: &network::Handle, peer: &NodeId, ours: &StoreClock) -> ClockAnswer {
+    if ours.borrow().is_none() {
+        return ClockAnswer::NotYet;
+    }
+    let asked = Asked::now();
+    let body = peer_protocol::encode(&Request::Clock);
+    let Ok(body) = network.request(peer.clone(), body).await else {
+        return ClockAnswer::NotYet;
+    };
+    match (peer_protocol::decode(&body), *ours.borrow()) {
+        (Some(Reply::Clock(Some(time))), Some(ours)) => {
+            ClockAnswer::Time(Reading::of(&asked, time.at, time.error).against(&ours))
+        }
+        (Some(Reply::Clock(_)), _) => ClockAnswer::NotYet,
+        _ => ClockAnswer::Never,
+    }
+}
+
+async fn exchange(network: &network::Handle, peer: &NodeId, request: &Request) -> Option<Gossip> {
+    match network
+        .request(peer.clone(), peer_protocol::encode(request))
+        .await
+    {
+        Ok(body) => match peer_protocol::decode(&body) {
+            Some(Reply::Status(gossip)) => Some(gossip),
+            other => {
+                debug!(%peer, ?other, "answer to gossip makes no sense");
+                None
+            }
+        },
+        Err(error) => {
+            debug!(%peer, %error, "gossip was not answered");
+            None
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! Makes what is wanted and what is there agree: looks, plans, starts steps, and takes note of how
+//! they ended.
+//!
+//! Events only wake it. Steps of different keys run side by side, each in a task of its own, so that
+//! a peer that hangs holds up nobody else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use tracing::Instrument as _;
+
+use super::bounds::Bounds;
+use super::desired::{Phase, Wish};
+use super::executor::{Executor, StepOutcome};
+use super::ledger::{Ledger, Retry};
+use super::observed::{Inventory, Observed, Observer};
+use super::plan::{Limits, STALL, View, plan};
+use super::status::{OVERDUE, Scene, Standings, out_of_sight};
+use super::step::{Key, Step};
+use crate::identity::NodeId;
+use crate::replication::Transport;
+use crate::replication::confirm::Confirmation;
+use crate::replication::counters::Outcome;
+use crate::replication::error::Error;
+use crate::replication::holders;
+use crate::replication::publisher::Publisher;
+use crate::replication::reason::Reason;
+use crate::replication::shared::Shared;
+use crate::replication::subscriber::{Past, Resumption, Subscriber};
+
+/// While something is in motion.
+const FAST_TICK: Duration = Duration::from_millis(500);
+
+/// A look takes milliseconds; a server that does not answer for so long counts as down.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a look that failed is remembered under.
+const LOOKING: (Key, &str) = (Key::Store, "inspect");
+
+/// Never spin, whatever the back-off says.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+
+/// After making a link, the next attempt at the same peer waits as if this one had failed, so that
+/// links that break at once are not remade without end.
+const OPENED_PAUSE: Duration = Duration::from_millis(500);
+
+pub(crate) struct Reconciler<T> {
+    shared: Arc<Shared>,
+    executor: Executor<T>,
+    ledger: Ledger,
+    observer: Option<Observer>,
+    observed: Arc<Observed>,
+    generations: BTreeMap<NodeId, u64>,
+    tasks: JoinSet<Result<StepOutcome, Error>>,
+    running: HashMap<Id, Step>,
+    standings: Standings,
+    /// For what outlives a round and has no key.
+    tracker: TaskTracker,
+}
+
+impl<T: Transport> Reconciler<T> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        subscriber: Arc<Subscriber<T>>,
+        publisher: Arc<Publisher>,
+        tracker: TaskTracker,
+    ) -> Self {
+        Self {
+            executor: Executor::new(Arc::clone(&shared), subscriber, publisher),
+            shared,
+            ledger: Ledger::default(),
+            observer: None,
+            observed: Arc::new(Observed::Unknown),
+            generations: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            standings: Standings::default(),
+            tracker,
+        }
+    }
+
+    /// Runs until the data plane ends.
+    pub(crate) async fn run(mut self) {
+        let stopped = self.shared.cancel.clone();
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = self.reconcile() => {}
+        }
+    }
+
+    async fn reconcile(&mut self) {
+        self.await_confirmation().await;
+        let mut desired = self.shared.desired.subscribe();
+        loop {
+            let pause = self.round().await;
+            let shared = Arc::clone(&self.shared);
+            tokio::select! {
+                biased;
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                _ = desired.changed() => {}
+                () = shared.wake.notified() => {}
+                () = sleep(pause) => {}
+            }
+            while let Some(ended) = self.tasks.try_join_next_with_id() {
+                self.ended(ended);
+            }
+        }
+    }
+
+    /// Nothing is done for a store that may be an older copy of itself, but to leave for good.
+    async fn await_confirmation(&self) {
+        let mut confirmation = self.shared.confirmation.subscribe();
+        let mut desired = self.shared.desired.subscribe();
+        // The senders live in `shared`, so waiting cannot fail.
+        tokio::select! {
+            _ = confirmation.wait_for(|confirmation| *confirmation == Confirmation::Confirmed) => {}
+            _ = desired.wait_for(|desired| desired.phase != Phase::Serving) => {}
+        }
+    }
+
+    /// One look, one plan; how long to wait if nothing happens.
+    async fn round(&mut self) -> Duration {
+        self.greet();
+        self.look().await;
+        let now = self.shared.now();
+        let steps = self.plan(now);
+        let is_settled = steps.is_empty() && self.tasks.is_empty() && self.is_calm();
+        let mut pause = if is_settled {
+            self.shared.settings.tick
+        } else {
+            FAST_TICK
+        };
+        for step in steps {
+            match self.ledger.retries.get(&(step.key(), step.name())) {
+                _ if self.ledger.busy.contains(&step.key()) => {}
+                Some(retry) if retry.not_before > now => pause = pause.min(retry.not_before - now),
+                // The next round looks again.
+                _ if step == Step::Inspect => {}
+                _ => self.start(step),
+            }
+        }
+        self.tell();
+        self.tidy();
+        pause.max(PAUSE_MIN)
+    }
+
+    /// Takes note of who became a neighbour since the last round.
+    fn greet(&mut self) {
+        let desired = self.shared.desired.borrow();
+        for peer in desired.linked() {
+            let generation = desired
+                .neighbor(&peer.name)
+                .map_or(0, |(_, generation)| generation);
+            if self.generations.insert(peer.name.clone(), generation) != Some(generation) {
+                self.ledger.clear_backoff(&peer.name);
+            }
+        }
+        self.generations
+            .retain(|peer, _| desired.neighbor(peer).is_some());
+        drop(desired);
+        if let Some(order) = self.shared.take_order() {
+            let subscriber = Arc::clone(&self.executor.subscriber);
+            let leaving =
+                crate::replication::leave::run(Arc::clone(&self.shared), subscriber, order);
+            self.tracker.spawn(leaving.in_current_span());
+        }
+    }
+
+    async fn look(&mut self) {
+        let mut making = self.executor.publisher.making();
+        let looked = timeout(LOOK_LIMIT, self.inspect()).await;
+        let observed = match looked.unwrap_or(Err(Error::Timeout("a look at the store"))) {
+            Ok(inventory) => {
+                self.store_is_up();
+                Observed::Known(inventory)
+            }
+            Err(error) => {
+                self.store_is_down(&error);
+                Observed::Unknown
+            }
+        };
+        making.append(&mut self.executor.publisher.making());
+        self.ledger.opening = making;
+        self.ledger.note(&observed, self.shared.now());
+        if let Observed::Known(inventory) = &observed {
+            self.executor.publisher.note(inventory);
+            self.compare(inventory).await;
+        }
+        self.observed = Arc::new(observed);
+        self.shared
+            .observed
+            .send_replace(Arc::clone(&self.observed));
+    }
+
+    /// Finds out which links bring less than their publishers have, and why.
+    async fn compare(&mut self, inventory: &Inventory) {
+        let (heads, ours) = (&self.shared.heads, &self.shared.vector);
+        self.ledger
+            .compare(&heads.borrow(), &ours.borrow(), inventory.own);
+        let stuck = self.ledger.stuck(inventory, self.shared.now());
+        self.ledger.hindrances.clear();
+        let Some(observer) = self.observer.as_ref().filter(|_| !stuck.is_empty()) else {
+            return;
+        };
+        match timeout(LOOK_LIMIT, holders::hindrances(observer.session(), &stuck)).await {
+            Ok(Ok(hindrances)) => self.ledger.hindrances = hindrances,
+            Ok(Err(error)) => tracing::debug!(%error, "what holds up a link cannot be found out"),
+            // The statement is still under way in that session. The next one does not prove that its
+            // server is the same.
+            Err(_) => {
+                self.observer = None;
+                self.ledger.forget_volatile();
+            }
+        }
+    }
+
+    async fn inspect(&mut self) -> Result<Inventory, Error> {
+        // Taken out, so that a session that failed or timed out is not used again.
+        let observer = match self.observer.take() {
+            Some(observer) => observer,
+            None => Observer::open(&self.shared.database).await?,
+        };
+        let inventory = observer.look().await?;
+        self.observer = Some(observer);
+        Ok(inventory)
+    }
+
+    fn store_is_up(&mut self) {
+        if self.ledger.retries.remove(&LOOKING).is_some() {
+            tracing::info!("the store can be reached again");
+        }
+    }
+
+    fn store_is_down(&mut self, error: &Error) {
+        self.shared
+            .counters
+            .step(Step::Inspect.name(), Outcome::Failed);
+        let now = self.shared.now();
+        let retry = self.ledger.retries.entry(LOOKING).or_default();
+        if fail(retry, error, now) {
+            tracing::warn!(%error, "the links of the store cannot be seen");
+        }
+    }
+
+    fn plan(&self, now: Duration) -> Vec<Step> {
+        if self.shared.confirmation.borrow().is_over() {
+            return Vec::new();
+        }
+        let settings = &self.shared.settings;
+        plan(View {
+            desired: &self.shared.desired.borrow(),
+            observed: &self.observed,
+            ledger: &self.ledger,
+            limits: Limits {
+                grace: settings.link_grace,
+                bounds: Bounds {
+                    bytes_max: settings.slot_bytes_max,
+                    inactive_max: settings.slot_inactive_max,
+                },
+            },
+            now,
+        })
+    }
+
+    /// Nothing waits for a time to pass or for a worker to come back.
+    fn is_calm(&self) -> bool {
+        let desired = self.shared.desired.borrow();
+        let is_waiting = |wish: &Wish| !matches!(wish, Wish::Linked { .. });
+        let now = self.shared.now();
+        desired.phase == Phase::Serving
+            && !desired.peers.values().any(is_waiting)
+            && self
+                .ledger
+                .incoming
+                .values()
+                .all(|note| note.down_since.is_none())
+            && self
+                .ledger
+                .outgoing
+                .values()
+                .all(|note| note.last_level + FAST_TICK >= now)
+    }
+
+    fn start(&mut self, step: Step) {
+        let now = self.shared.now();
+        self.ledger.busy.insert(step.key());
+        let note = match &step {
+            Step::Resume { link, .. } => self.ledger.incoming.get(link),
+            Step::Inspect
+            | Step::Open { .. }
+            | Step::Unsubscribe { .. }
+            | Step::Unpublish { .. } => None,
+        };
+        let past = note.map(|note| Past {
+            has_streamed: note.has_streamed,
+            latest_end_lsn: note.latest_end_lsn,
+            down: note
+                .down_since
+                .map(|since| now.saturating_sub(since))
+                .filter(|down| *down >= STALL),
+        });
+        tracing::debug!(step = step.name(), ?step, at = ?now, "step begins");
+        let work = self.executor.clone().perform(
+            step.clone(),
+            Arc::clone(&self.observed),
+            past.unwrap_or_default(),
+        );
+        let handle = self.tasks.spawn(work.in_current_span());
+        self.running.insert(handle.id(), step);
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Result<StepOutcome, Error>), JoinError>) {
+        let (id, result) = match ended {
+            Ok((id, result)) => (id, result),
+            Err(error) => (error.id(), Err(Error::Panicked(error.to_string()))),
+        };
+        let Some(step) = self.running.remove(&id) else {
+            return;
+        };
+        let key = step.key();
+        self.ledger.busy.remove(&key);
+        let outcome = if result.is_ok() {
+            Outcome::Done
+        } else {
+            Outcome::Failed
+        };
+        self.shared.counters.step(step.name(), outcome);
+        match result {
+            Ok(done) => self.succeeded(&step, &done),
+            Err(error) => self.failed(&step, &error),
+        }
+    }
+
+    fn succeeded(&mut self, step: &Step, done: &StepOutcome) {
+        let now = self.shared.now();
+        tracing::debug!(step = step.name(), ?done, "step done");
+        let attempt = (step.key(), step.name());
+        if let StepOutcome::Opened { link, generation } = *done {
+            self.ledger.opened(link, generation, now);
+            let retry = self.ledger.retries.entry(attempt).or_default();
+            retry.trouble = None;
+            retry.failures += 1;
+            retry.not_before = now + OPENED_PAUSE * retry.failures.min(60);
+            return;
+        }
+        self.ledger.retries.remove(&attempt);
+        if let StepOutcome::Resumed {
+            link,
+            generation,
+            resumption,
+        } = *done
+        {
+            match resumption {
+                Resumption::Whole { end } => self.ledger.verified(&link, generation, end, now),
+                Resumption::Broken => {
+                    tracing::info!(%link, "a link cannot be resumed and is made anew");
+                    self.ledger.give_up(&link);
+                }
+            }
+        }
+    }
+
+    fn failed(&mut self, step: &Step, error: &Error) {
+        let now = self.shared.now();
+        let attempt = (step.key(), step.name());
+        let retry = self.ledger.retries.entry(attempt).or_default();
+        // The first refusal as a stranger is a matter of who heard of the other first.
+        let is_news = fail(retry, error, now) && !error.is_awaiting_acquaintance();
+        let (step, key) = (step.name(), step.key());
+        if is_news {
+            tracing::warn!(step, %key, %error, "step failed; it will be tried again");
+        } else {
+            tracing::debug!(step, %key, %error, "step failed again");
+        }
+    }
+
+    /// Tells what we saw to those who watch.
+    fn tell(&mut self) {
+        let now = self.shared.now();
+        let mut links = match &*self.observed {
+            Observed::Known(inventory) => {
+                if self.ledger.is_level(inventory) {
+                    self.shared
+                        .level
+                        .send_if_modified(|level| !std::mem::replace(level, true));
+                }
+                let desired = self.shared.desired.borrow();
+                let scene = Scene {
+                    desired: &desired,
+                    inventory,
+                    ledger: &self.ledger,
+                    progress: &self.shared.progress.borrow(),
+                    denials: &self.shared.denials(),
+                    now,
+                };
+                scene.links()
+            }
+            Observed::Unknown => {
+                let (key, step) = LOOKING;
+                let links = self.shared.links.borrow().clone();
+                out_of_sight(links, self.ledger.trouble(&key, step))
+            }
+        };
+        let grace = self.shared.settings.link_grace.max(OVERDUE);
+        self.standings.date(&mut links, now, grace);
+        self.shared.links.send_if_modified(|told| {
+            let is_news = *told != links;
+            *told = links;
+            is_news
+        });
+    }
+
+    /// Takes peers off the list of which nothing is left.
+    fn tidy(&mut self) {
+        let Observed::Known(inventory) = &*self.observed else {
+            return;
+        };
+        let grace = self.shared.settings.link_grace;
+        let now = self.shared.now();
+        let ledger = &self.ledger;
+        let is_over = |peer: &NodeId, wish: &Wish| match wish {
+            Wish::Linked { .. } => false,
+            Wish::Lingering { since } if now < *since + grace => false,
+            Wish::Lingering { .. } | Wish::Unwanted => {
+                inventory.is_free_of(peer) && !ledger.busy.contains(&Key::In(peer.clone()))
+            }
+        };
+        let mut is_shorter = false;
+        self.shared.desired.send_if_modified(|desired| {
+            let before = desired.peers.len();
+            desired.peers.retain(|peer, wish| !is_over(peer, wish));
+            is_shorter = desired.peers.len() < before;
+            // Nothing to do for ourselves.
+            false
+        });
+        if is_shorter {
+            // Whoever waits for a peer to be gone looks at both.
+            self.shared.observed.send_modify(|_| {});
+        }
+        let desired = self.shared.desired.borrow();
+        self.ledger.retries.retain(|(key, _), _| match key {
+            Key::Store => true,
+            Key::In(peer) => {
+                desired.peers.contains_key(peer) || inventory.incoming_of(peer).next().is_some()
+            }
+            Key::Stray(link) => inventory.incoming.contains_key(link),
+            Key::Out(link) => inventory.outgoing.contains_key(link),
+        });
+    }
+}
+
+/// Takes note of a failure; tells whether it is another one than the last time.
+fn fail(retry: &mut Retry, error: &Error, now: Duration) -> bool {
+    retry.failures = retry.failures.saturating_add(1);
+    // Peers that lost one another at the same moment should not come back at the same moment.
+    let jitter = 0.75 + rand::random::<f64>() / 2.0;
+    retry.not_before = now + error.retry_after(retry.failures).mul_f64(jitter);
+    let trouble = Reason::of(error);
+    let is_news = retry
+        .trouble
+        .as_ref()
+        .is_none_or(|last| last.text != trouble.text);
+    retry.trouble = Some(trouble);
+    is_news
+}

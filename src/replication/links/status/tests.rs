@@ -1,0 +1,280 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{OVERDUE, Scene, Standings, out_of_sight};
+use crate::api::{Direction, LinkState, LinkStatus, Side};
+use crate::identity::{NodeId, Site};
+use crate::replication::error::Error;
+use crate::replication::links::backlog::{BEHIND_AFTER, Backlog};
+use crate::replication::links::desired::{Departure, Desired, Doubt, Neighbor};
+use crate::replication::links::ledger::{Ledger, Retry};
+use crate::replication::links::observed::{Incoming, Inventory, Observed, Outgoing, Slot};
+use crate::replication::links::step::Key;
+use crate::replication::names::{Epoch, LinkName};
+use crate::replication::protocol::code;
+use crate::replication::reason::Reason;
+use crate::replication::subscriber::Progress;
+use crate::vector::{Vector, tests::vector};
+
+fn peer() -> NodeId {
+    "p".parse::<NodeId>().unwrap()
+}
+
+fn site(number: i64) -> Site {
+    Site::new(number).unwrap()
+}
+
+fn name() -> LinkName {
+    LinkName::new(site(2), Epoch::new(1))
+}
+
+fn second(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+/// A neighbour, and what is known of the links with it.
+struct Stage {
+    desired: Desired,
+    inventory: Inventory,
+    ledger: Ledger,
+    progress: BTreeMap<NodeId, Progress>,
+    denials: BTreeMap<NodeId, Reason>,
+    now: Duration,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut desired = Desired::default();
+        desired.up(Neighbor {
+            name: peer(),
+            hosts: Vec::new(),
+        });
+        Self {
+            desired,
+            inventory: Inventory {
+                own: site(1),
+                incoming: BTreeMap::new(),
+                outgoing: BTreeMap::new(),
+            },
+            ledger: Ledger::default(),
+            progress: BTreeMap::new(),
+            denials: BTreeMap::new(),
+            now: Duration::ZERO,
+        }
+    }
+
+    fn incoming(mut self, streaming: bool) -> Self {
+        let link = Incoming {
+            peer: Some(peer()),
+            enabled: true,
+            slot: Some(name()),
+            streaming,
+            ..Incoming::default()
+        };
+        self.inventory.incoming.insert(name(), link);
+        self.seen()
+    }
+
+    fn outgoing(mut self, active: bool) -> Self {
+        let slot = Slot {
+            active,
+            ..Slot::default()
+        };
+        let link = Outgoing {
+            peer: Some(peer()),
+            published: true,
+            slot: Some(slot),
+        };
+        self.inventory.outgoing.insert(name(), link);
+        self.seen()
+    }
+
+    fn seen(mut self) -> Self {
+        let seen = Observed::Known(self.inventory.clone());
+        self.ledger.note(&seen, self.now);
+        self
+    }
+
+    fn failed(mut self, step: &'static str, error: &Error) -> Self {
+        let retry = Retry {
+            trouble: Some(Reason::of(error)),
+            ..Retry::default()
+        };
+        self.ledger.retries.insert((Key::In(peer()), step), retry);
+        self
+    }
+
+    fn links(&self) -> Vec<LinkStatus> {
+        let scene = Scene {
+            desired: &self.desired,
+            inventory: &self.inventory,
+            ledger: &self.ledger,
+            progress: &self.progress,
+            denials: &self.denials,
+            now: self.now,
+        };
+        scene.links()
+    }
+
+    /// The only link in a direction.
+    fn link(&self, direction: Direction) -> LinkStatus {
+        let mut links = self.links();
+        links.retain(|link| link.direction == direction);
+        assert_eq!(links.len(), 1, "{links:?}");
+        links.remove(0)
+    }
+}
+
+fn refusal(code: &str) -> Error {
+    Error::Refused {
+        code: code.to_owned(),
+        message: "no wal_level".to_owned(),
+        fix: None,
+    }
+}
+
+#[test]
+fn a_neighbour_has_a_link_in_each_direction_before_there_is_one() {
+    let stage = Stage::new();
+    assert_eq!(stage.link(Direction::In).state, LinkState::Opening);
+    let out = stage.link(Direction::Out);
+    assert_eq!(
+        (out.state, out.side),
+        (LinkState::Opening, Some(Side::Peer))
+    );
+    let stage = stage.incoming(true).outgoing(true);
+    for direction in [Direction::In, Direction::Out] {
+        let link = stage.link(direction);
+        assert_eq!((link.state, link.reason), (LinkState::Streaming, None));
+    }
+}
+
+#[test]
+fn what_became_of_the_last_attempt_is_the_reason() {
+    for (code, state) in [
+        (code::BUSY, LinkState::Opening),
+        (code::STORE_DOWN, LinkState::Down),
+        (code::STORE_REFUSED, LinkState::Refused),
+    ] {
+        let link = Stage::new()
+            .failed("open", &refusal(code))
+            .link(Direction::In);
+        assert_eq!((link.state, link.side), (state, Some(Side::Peer)));
+        assert!(link.reason.unwrap().contains("no wal_level"));
+    }
+    let unreachable = Error::Timeout("x");
+    let link = Stage::new()
+        .incoming(false)
+        .failed("resume", &unreachable)
+        .link(Direction::In);
+    assert_eq!(link.reason.as_deref(), Some("x took too long"));
+}
+
+#[test]
+fn what_we_denied_a_peer_is_the_reason_of_the_missing_link_to_it() {
+    let mut stage = Stage::new();
+    let denial = Reason::of_denial(code::STORE_REFUSED, "all slots are in use", None).unwrap();
+    stage.denials.insert(peer(), denial);
+    let link = stage.link(Direction::Out);
+    assert_eq!(
+        (link.state, link.side),
+        (LinkState::Refused, Some(Side::Here))
+    );
+    assert!(link.reason.unwrap().contains("all slots are in use"));
+}
+
+#[test]
+fn a_clock_and_a_catch_up_are_told_before_anything_else() {
+    let mut stage = Stage::new().failed("open", &refusal(code::BUSY));
+    let progress = Progress {
+        rows: 5,
+        estimate: 9,
+        applying: false,
+    };
+    stage.progress.insert(peer(), progress);
+    let link = stage.link(Direction::In);
+    assert_eq!(link.state, LinkState::CatchingUp);
+    assert!(link.reason.unwrap().contains("5 rows received, of 9"));
+    stage.desired.doubts.insert(peer(), Doubt::Ahead);
+    let link = stage.link(Direction::In);
+    assert_eq!(link.state, LinkState::Refused);
+    assert!(link.fix.unwrap().contains("chronyc"));
+}
+
+#[test]
+fn a_link_that_streams_less_than_its_publisher_has_says_so() {
+    let mut stage = Stage::new().incoming(true);
+    let mut backlog = Backlog::default();
+    let theirs = vector(&[(2, 7)]);
+    backlog.note(second(10), &theirs, &Vector::default(), site(1));
+    stage.ledger.backlogs.insert(peer(), backlog);
+    stage.now = second(10) + BEHIND_AFTER - Duration::from_millis(1);
+    assert_eq!(
+        stage.link(Direction::In).lag_seconds,
+        Some(0.0),
+        "a moment is no lag"
+    );
+    assert!(stage.ledger.stuck(&stage.inventory, stage.now).is_empty());
+    stage.now = second(30);
+    assert_eq!(stage.ledger.stuck(&stage.inventory, stage.now), [name()]);
+    let held = Reason::new(LinkState::Streaming, "pid 5 holds it").at(Side::Here);
+    stage.ledger.hindrances.insert(name(), held);
+    let link = stage.link(Direction::In);
+    assert_eq!(
+        (link.state, link.lag_seconds),
+        (LinkState::Streaming, Some(20.0))
+    );
+    assert_eq!(
+        link.reason.as_deref(),
+        Some("20 s behind the peer: pid 5 holds it")
+    );
+    assert_eq!(link.side, Some(Side::Here));
+}
+
+#[test]
+fn a_link_that_nobody_reads_and_one_whose_peer_is_lost_lie_at_the_peer() {
+    let mut stage = Stage::new().outgoing(false).incoming(false);
+    stage.now = second(60);
+    let out = stage.link(Direction::Out);
+    assert_eq!((out.state, out.side), (LinkState::Down, Some(Side::Peer)));
+    stage.desired.down(&peer(), Departure::Lost, stage.now);
+    let taken = stage.link(Direction::In);
+    assert_eq!(
+        (taken.state, taken.side),
+        (LinkState::Down, Some(Side::Peer))
+    );
+}
+
+#[test]
+fn a_state_keeps_its_date_and_a_direction_without_flow_becomes_overdue() {
+    let mut standings = Standings::default();
+    let date = |standings: &mut Standings, stage: &Stage, at| {
+        let mut links = stage.links();
+        standings.date(&mut links, at, OVERDUE);
+        links.retain(|link| link.direction == Direction::In);
+        links.remove(0)
+    };
+    let opening = Stage::new();
+    let first = date(&mut standings, &opening, second(1));
+    assert!(!first.overdue && !first.since.is_empty());
+    // Another state, but still nothing flows.
+    let refused = Stage::new().failed("open", &refusal(code::STORE_REFUSED));
+    std::thread::sleep(Duration::from_millis(2));
+    let second_look = date(&mut standings, &refused, second(30));
+    assert!(!second_look.overdue && second_look.since > first.since);
+    let third = date(&mut standings, &refused, second(31));
+    assert!(third.overdue);
+    assert_eq!(third.since, second_look.since);
+    let flows = date(&mut standings, &Stage::new().incoming(true), second(99));
+    assert!(!flows.overdue);
+}
+
+#[test]
+fn while_the_store_cannot_be_asked_nothing_is_said_to_stream() {
+    let links = Stage::new().incoming(true).outgoing(true).links();
+    let why = Reason::of(&Error::Timeout("a look at the store"));
+    for link in out_of_sight(links, Some(&why)) {
+        assert_eq!((link.state, link.side), (LinkState::Down, Some(Side::Here)));
+        assert!(link.reason.unwrap().contains("a look at the store"));
+    }
+}
