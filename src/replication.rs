@@ -30,8 +30,10 @@ mod checkpoint;
 mod clear;
 mod clock;
 mod confirm;
+mod context;
 mod counters;
 mod database;
+mod denials;
 mod error;
 mod failpoint;
 mod handle;
@@ -43,7 +45,6 @@ pub mod protocol;
 mod publisher;
 mod reason;
 mod settings;
-mod shared;
 mod subscriber;
 mod vectors;
 

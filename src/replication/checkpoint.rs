@@ -6,15 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Statement;
 
-use super::confirm::Confirmation;
+use super::confirm::ConfirmationState;
+use super::context::Context;
 use super::database::refused;
 use super::error::{BEHIND, Error};
-use super::shared::Shared;
 use super::vectors;
 use crate::postgres::session::Session;
+use crate::vector::Vector;
 
 /// The longest pause while nothing happens: a bound on how stale the vector of a quiet cluster is.
 const IDLE_PAUSE: Duration = Duration::from_secs(2);
@@ -25,27 +27,51 @@ const ROUND_LIMIT: Duration = Duration::from_secs(10);
 /// Transactions that a checkpoint must wait for mostly end at once.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 
-/// Runs until the data plane ends.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let stopped = shared.cancel.clone();
-    let work = async {
-        let mut confirmation = shared.confirmation.subscribe();
-        // The sender lives in `shared`, so waiting cannot fail.
-        let _ = confirmation
-            .wait_for(|confirmation| *confirmation == Confirmation::Confirmed)
-            .await;
-        loop {
-            match checkpoint(&shared).await {
-                Err(Error::Behind(why)) => shared.mark_behind(why),
-                Err(error) => tracing::debug!(%error, "no checkpoint"),
-                Ok(()) => {}
+/// What the task reads and changes that makes checkpoints.
+pub(crate) struct Checkpoints {
+    pub(crate) context: Arc<Context>,
+    pub(crate) confirmation: Arc<ConfirmationState>,
+    /// The vector of our store, as it was last read.
+    pub(crate) vector: watch::Sender<Vector>,
+}
+
+impl Checkpoints {
+    /// Runs until the data plane ends.
+    pub(crate) async fn run(self) {
+        let stopped = self.context.cancel.clone();
+        let work = async {
+            self.confirmation.confirmed().await;
+            loop {
+                match self.make().await {
+                    Err(Error::Behind(why)) => self.confirmation.mark_behind(why),
+                    Err(error) => tracing::debug!(%error, "no checkpoint"),
+                    Ok(()) => {}
+                }
+                sleep(IDLE_PAUSE).await;
             }
-            sleep(IDLE_PAUSE).await;
+        };
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = work => {}
         }
-    };
-    tokio::select! {
-        () = stopped.cancelled() => {}
-        () = work => {}
+    }
+
+    /// Makes checkpoints until something goes wrong.
+    async fn make(&self) -> Result<(), Error> {
+        let checkpointer = Checkpointer::open(self).await?;
+        let interval = self.context.settings.checkpoint_interval;
+        let mut pause = interval;
+        loop {
+            let is_news = timeout(ROUND_LIMIT, checkpointer.round())
+                .await
+                .map_err(|_| Error::Timeout("a checkpoint"))??;
+            pause = if is_news {
+                interval
+            } else {
+                (pause * 2).min(IDLE_PAUSE)
+            };
+            sleep(pause).await;
+        }
     }
 }
 
@@ -57,30 +83,13 @@ struct Pending {
 }
 
 struct Checkpointer<'a> {
-    shared: &'a Shared,
+    context: &'a Context,
+    told: &'a watch::Sender<Vector>,
     session: Session,
     begin: Statement,
     finish: Statement,
     drop_covered: Statement,
     vector: Statement,
-}
-
-/// Makes checkpoints until something goes wrong.
-async fn checkpoint(shared: &Shared) -> Result<(), Error> {
-    let checkpointer = Checkpointer::open(shared).await?;
-    let interval = shared.settings.checkpoint_interval;
-    let mut pause = interval;
-    loop {
-        let is_news = timeout(ROUND_LIMIT, checkpointer.round())
-            .await
-            .map_err(|_| Error::Timeout("a checkpoint"))??;
-        pause = if is_news {
-            interval
-        } else {
-            (pause * 2).min(IDLE_PAUSE)
-        };
-        sleep(pause).await;
-    }
 }
 
 /// The store knows that it gives out numbers for a second time.
@@ -92,8 +101,9 @@ fn beginning(error: tokio_postgres::Error) -> Error {
 }
 
 impl<'a> Checkpointer<'a> {
-    async fn open(shared: &'a Shared) -> Result<Self, Error> {
-        let session = shared.database.session().await?;
+    async fn open(task: &'a Checkpoints) -> Result<Self, Error> {
+        let context = &*task.context;
+        let session = context.database.session().await?;
         super::links::observed::own_site(&session).await?;
         let prepare = async |sql: &str| {
             session
@@ -106,7 +116,8 @@ impl<'a> Checkpointer<'a> {
         let drop_covered = prepare("select crdv.drop_covered()").await?;
         let vector = prepare(&vectors::query("crdv.vector")).await?;
         Ok(Self {
-            shared,
+            context,
+            told: &task.vector,
             session,
             begin,
             finish,
@@ -147,7 +158,7 @@ impl<'a> Checkpointer<'a> {
     /// A long transaction holds checkpoints up for as long as it runs; the vector is told meanwhile.
     async fn finish(&self, pending: Pending) -> Result<(), Error> {
         let mut wait = FIRST_WAIT;
-        while wait < self.shared.settings.checkpoint_interval * 2 {
+        while wait < self.context.settings.checkpoint_interval * 2 {
             let done: bool = self
                 .session
                 .query_one(&self.finish, &[&pending.upto, &pending.horizon])
@@ -155,7 +166,7 @@ impl<'a> Checkpointer<'a> {
                 .map_err(refused("finish a checkpoint"))?
                 .get(0);
             if done {
-                self.shared.counters.checkpoint();
+                self.context.counters.checkpoint();
                 return Ok(());
             }
             sleep(wait).await;
@@ -171,7 +182,7 @@ impl<'a> Checkpointer<'a> {
             .await
             .map_err(refused("read the vector"))?;
         let vector = vectors::decode(&rows);
-        Ok(self.shared.vector.send_if_modified(|told| {
+        Ok(self.told.send_if_modified(|told| {
             let is_news = *told != vector;
             *told = vector;
             is_news

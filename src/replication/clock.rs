@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::database::refused;
+use super::context::Context;
+use super::database::{Database, refused};
 use super::error::Error;
-use super::shared::Shared;
 
 /// Between two looks at the store's clock. Clocks drift by microseconds in this time; what matters is
 /// that one that was set is noticed soon.
@@ -118,11 +119,11 @@ fn milliseconds(micros: i64) -> f64 {
 }
 
 /// Reads the store's clock again and again until the data plane ends.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let stopped = shared.cancel.clone();
+pub(crate) async fn run(context: Arc<Context>, clock: watch::Sender<Option<Reading>>) {
+    let stopped = context.cancel.clone();
     let work = async {
         loop {
-            if let Err(error) = watch(&shared).await {
+            if let Err(error) = watch_clock(&context.database, &clock).await {
                 tracing::debug!(%error, "the store's clock cannot be read");
             }
             sleep(PAUSE).await;
@@ -135,17 +136,18 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 /// Reads it until something goes wrong. A store that is away keeps the clock that it had.
-async fn watch(shared: &Shared) -> Result<(), Error> {
-    const WHAT: &str = "telling the time";
-    let session = shared.database.session().await?;
+async fn watch_clock(
+    database: &Database,
+    clock: &watch::Sender<Option<Reading>>,
+) -> Result<(), Error> {
+    const WHAT: &str = "read the clock";
+    let session = database.session().await?;
     let sql = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
     let time = session.prepare(sql).await.map_err(refused(WHAT))?;
     loop {
         let asked = Asked::now();
         let row = session.query_one(&time, &[]).await.map_err(refused(WHAT))?;
-        shared
-            .clock
-            .send_replace(Some(Reading::of(&asked, row.get(0), 0)));
+        clock.send_replace(Some(Reading::of(&asked, row.get(0), 0)));
         sleep(PAUSE).await;
     }
 }

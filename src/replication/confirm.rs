@@ -43,15 +43,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Transport;
+use super::context::Context;
 use super::database::{Database, refused};
 use super::error::Error;
+use super::links::desired::Desired;
 use super::links::observed::own_site;
 use super::protocol::Known;
-use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::vectors;
 use crate::identity::{NodeId, Site};
@@ -60,9 +61,12 @@ use crate::postgres::visibility::await_visibility;
 use crate::vector::Seq;
 
 mod panel;
+mod state;
 
 pub use panel::Members;
 use panel::{Answer, Decision, Panel};
+pub use state::Confirmation;
+pub(crate) use state::ConfirmationState;
 
 /// The most operations that a peer names at once.
 const KNOWN_MAX: i64 = 500;
@@ -81,26 +85,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Transactions that were running when a peer named what we miss.
 const VISIBILITY_LIMIT: Duration = Duration::from_secs(60);
-
-/// Whether this store may be written to and linked with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Confirmation {
-    /// Nobody has said so far.
-    Unconfirmed,
-    /// It is what it was.
-    Confirmed,
-    /// It is an older copy, or may be one: it must go on as another site. Why.
-    Behind(String),
-    /// Another process has written as its site, or may: the same. Why.
-    Shared(String),
-}
-
-impl Confirmation {
-    /// It must go on as another site.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(self, Self::Behind(_) | Self::Shared(_))
-    }
-}
 
 /// What the store at hand has of `site` beyond `upto` and below `below`, newest first, and whether there
 /// is more.
@@ -206,103 +190,106 @@ async fn count_unknown(session: &Session, site: Site, known: &[Known]) -> Result
     Ok(row.get(0))
 }
 
-/// Gets the store confirmed, within `limit`, and opens it to writers. Runs until that is decided.
-pub(crate) async fn run<T: Transport>(
-    shared: Arc<Shared>,
-    subscriber: Arc<Subscriber<T>>,
-    limit: Duration,
-) {
-    let stopped = shared.cancel.clone();
-    tokio::select! {
-        () = stopped.cancelled() => {}
-        () = confirm(&shared, &subscriber, limit) => {}
-    }
+/// What the task reads and changes that gets the store confirmed.
+pub(crate) struct Confirmer<T> {
+    pub(crate) context: Arc<Context>,
+    pub(crate) state: Arc<ConfirmationState>,
+    pub(crate) desired: watch::Receiver<Desired>,
+    /// Who else may know of our site.
+    pub(crate) members: watch::Receiver<Members>,
+    pub(crate) subscriber: Arc<Subscriber<T>>,
 }
 
-async fn confirm<T: Transport>(shared: &Shared, subscriber: &Subscriber<T>, limit: Duration) {
-    let began = Instant::now();
-    let mut panel = Panel::default();
-    tracing::info!(
-        ?limit,
-        "the store waits for its peers to confirm it before it takes writes"
-    );
-    loop {
-        let (neighbors, members) = ask_all(shared, subscriber, &mut panel, began).await;
-        match panel.decide(&neighbors, &members, began.elapsed(), limit) {
-            Decision::Confirmed => break,
-            Decision::Wait => sleep(PAUSE).await,
-            Decision::Another(why) => return shared.mark_behind(why),
+impl<T: Transport> Confirmer<T> {
+    /// Gets the store confirmed, within `limit`, and opens it to writers. Runs until that is decided.
+    pub(crate) async fn run(self, limit: Duration) {
+        let stopped = self.context.cancel.clone();
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = self.confirm(limit) => {}
         }
     }
-    while let Err(error) = open_to_writers(shared).await {
-        tracing::warn!(%error, "the store cannot be opened to writers yet");
-        sleep(PAUSE).await;
-    }
-    tracing::info!(
-        took = ?began.elapsed(),
-        "all peers have confirmed the store: it takes writes"
-    );
-    shared.mark_confirmed();
-}
 
-/// One round of questions, to all at once that have not said yes; gives who was there to be asked.
-async fn ask_all<T: Transport>(
-    shared: &Shared,
-    subscriber: &Subscriber<T>,
-    panel: &mut Panel,
-    began: Instant,
-) -> (BTreeSet<NodeId>, Members) {
-    let desired = shared.desired.borrow().clone();
-    let neighbors: BTreeSet<NodeId> = desired.linked().map(|it| it.name.clone()).collect();
-    let members = shared.members.borrow().clone();
-    let due = panel.due(&neighbors, &members, began.elapsed());
-    let answers = join_all(due.into_iter().map(|peer| async {
-        let answer = timeout(ANSWER_LIMIT, subscriber.ask_to_confirm(&peer)).await;
-        let answer = answer.unwrap_or(Err(Error::Timeout("asking a peer about our store")));
-        if let Err(error) = &answer {
-            tracing::debug!(%peer, %error, "a peer could not confirm our store");
+    async fn confirm(&self, limit: Duration) {
+        let began = Instant::now();
+        let mut panel = Panel::default();
+        tracing::info!(
+            ?limit,
+            "the store waits for its peers to confirm it before it takes writes"
+        );
+        loop {
+            let (neighbors, members) = self.ask_all(&mut panel, began).await;
+            match panel.decide(&neighbors, &members, began.elapsed(), limit) {
+                Decision::Confirmed => break,
+                Decision::Wait => sleep(PAUSE).await,
+                Decision::Another(why) => return self.state.mark_behind(why),
+            }
         }
-        (peer, answer)
-    }))
-    .await;
-    for (peer, answer) in answers {
-        let answer = match answer {
-            Ok(()) => Answer::Good,
-            // It has been taken note of, and outweighs good ones: the node takes another site, and
-            // this data plane ends.
-            Err(Error::Behind(_)) => std::future::pending().await,
-            Err(Error::Transport(_) | Error::Timeout(_)) => Answer::Silent,
-            Err(_) => Answer::Cannot,
+        while let Err(error) = self.open_to_writers().await {
+            tracing::warn!(%error, "the store cannot be opened to writers yet");
+            sleep(PAUSE).await;
+        }
+        tracing::info!(
+            took = ?began.elapsed(),
+            "all peers have confirmed the store: it takes writes"
+        );
+        self.state.mark_confirmed();
+    }
+
+    /// One round of questions, to all at once that have not said yes; gives who was there to be asked.
+    async fn ask_all(&self, panel: &mut Panel, began: Instant) -> (BTreeSet<NodeId>, Members) {
+        let desired = self.desired.borrow().clone();
+        let neighbors: BTreeSet<NodeId> = desired.linked().map(|it| it.name.clone()).collect();
+        let members = self.members.borrow().clone();
+        let due = panel.due(&neighbors, &members, began.elapsed());
+        let answers = join_all(due.into_iter().map(|peer| async {
+            let answer = timeout(ANSWER_LIMIT, self.subscriber.ask_to_confirm(&peer)).await;
+            let answer = answer.unwrap_or(Err(Error::Timeout("asking a peer about our store")));
+            if let Err(error) = &answer {
+                tracing::debug!(%peer, %error, "a peer could not confirm our store");
+            }
+            (peer, answer)
+        }))
+        .await;
+        for (peer, answer) in answers {
+            let answer = match answer {
+                Ok(()) => Answer::Good,
+                // It has been taken note of, and outweighs good ones: the node takes another site, and
+                // this data plane ends.
+                Err(Error::Behind(_)) => std::future::pending().await,
+                Err(Error::Transport(_) | Error::Timeout(_)) => Answer::Silent,
+                Err(_) => Answer::Cannot,
+            };
+            panel.answered(peer, answer, began.elapsed());
+        }
+        self.compare(&members).await;
+        (neighbors, members)
+    }
+
+    /// What members say of their vectors needs no question: who has a later checkpoint of our site than we
+    /// have ourselves has seen us further on.
+    async fn compare(&self, members: &Members) {
+        let Some((vouched, member)) = &members.vouched else {
+            return;
         };
-        panel.answered(peer, answer, began.elapsed());
-    }
-    compare(shared, &members).await;
-    (neighbors, members)
-}
-
-/// What members say of their vectors needs no question: who has a later checkpoint of our site than we
-/// have ourselves has seen us further on.
-async fn compare(shared: &Shared, members: &Members) {
-    let Some((vouched, member)) = &members.vouched else {
-        return;
-    };
-    match claim(&shared.database).await {
-        Ok(Claim { site, upto }) if *vouched > upto => {
-            shared.mark_behind(format!(
+        match claim(&self.context.database).await {
+            Ok(Claim { site, upto }) if *vouched > upto => {
+                self.state.mark_behind(format!(
                 "member {member} has the operations of site {site} up to {vouched}, and this store \
                  only up to {upto}"
             ));
-            std::future::pending::<()>().await;
+                std::future::pending::<()>().await;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "our own checkpoint is not known"),
         }
-        Ok(_) => {}
-        Err(error) => tracing::debug!(%error, "our own checkpoint is not known"),
     }
-}
 
-async fn open_to_writers(shared: &Shared) -> Result<(), Error> {
-    let session = shared.database.session().await?;
-    session
-        .batch_execute("select crdv.open_to_writers()")
-        .await
-        .map_err(refused("open to writers"))
+    async fn open_to_writers(&self) -> Result<(), Error> {
+        let session = self.context.database.session().await?;
+        session
+            .batch_execute("select crdv.open_to_writers()")
+            .await
+            .map_err(refused("open to writers"))
+    }
 }

@@ -1,30 +1,31 @@
 //! The data plane as the node sees it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::Transport;
-use super::checkpoint;
+use super::checkpoint::Checkpoints;
 use super::clock::{self, Reading};
-use super::confirm::{self, Confirmation, Members};
+use super::confirm::{self, Confirmation, ConfirmationState, Confirmer, Members};
+use super::context::Context;
 use super::counters::Totals;
-use super::leave::{LeaveError, Left, Member, Order, Stage, Terms};
-use super::links::desired::{Departure, Doubt, Neighbor, Phase, Wish};
-use super::links::observed::Observed;
-use super::links::reconciler::Reconciler;
+use super::denials::Denials;
+use super::leave::{Departing, LeaveError, Left, Member, Order, Stage, Terms};
+use super::links::desired::{Departure, Desired, Doubt, Neighbor, Phase, Wish};
+use super::links::observed::{Observed, until};
+use super::links::reconciler::{Heads, Inputs, Outputs, Reconciler};
 use super::names::{Epoch, LinkName};
 use super::protocol::{Reply, Request, code};
 use super::publisher::Publisher;
 use super::reason::Reason;
 use super::settings::Settings;
-use super::shared::Shared;
 use super::subscriber::{Progress, Subscriber};
 use crate::api::{LinkState, LinkStatus};
 use crate::identity::{NodeId, Site};
@@ -50,71 +51,178 @@ pub struct Unfinished;
 /// A running data plane.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
+    confirmation: Arc<ConfirmationState>,
     publisher: Arc<Publisher>,
     tasks: TaskTracker,
+    told: Told,
+    shown: Shown,
+}
+
+/// What the node tells the data plane.
+#[derive(Debug, Clone)]
+struct Told {
+    desired: watch::Sender<Desired>,
+    heads: watch::Sender<Heads>,
+    /// Who else may know of our site.
+    members: watch::Sender<Members>,
+    /// The other members, as far as leaving is concerned.
+    holders: watch::Sender<BTreeMap<NodeId, Member>>,
+    orders: mpsc::Sender<Order>,
+    /// Asks the reconciler to look at once.
+    wake: Arc<Notify>,
+    /// Why peers were last denied a link.
+    denials: Arc<Denials>,
+    /// There has been a neighbour since this data plane began.
+    has_met: Arc<AtomicBool>,
+    level: watch::Sender<bool>,
+}
+
+/// What the tasks show.
+#[derive(Debug, Clone)]
+struct Shown {
+    observed: watch::Receiver<Arc<Observed>>,
+    links: watch::Receiver<Vec<LinkStatus>>,
+    vector: watch::Receiver<Vector>,
+    /// The store's clock, once it was read.
+    clock: watch::Receiver<Option<Reading>>,
+    progress: watch::Receiver<BTreeMap<NodeId, Progress>>,
+    stage: watch::Receiver<Option<Stage>>,
 }
 
 /// Starts the data plane. The store need not be up: work begins when it is.
+///
+/// Each task is given the channels that it reads or writes, and no others.
 #[must_use]
 pub fn start<T: Transport>(settings: Settings, transport: T) -> Handle {
-    let shared = Shared::new(settings);
-    let publisher = Publisher::new(Arc::clone(&shared));
-    let subscriber = Subscriber::new(Arc::clone(&shared), transport);
-    let tasks = TaskTracker::new();
-    let Settings { node, cluster, .. } = &shared.settings;
-    let span = tracing::info_span!("replication", %node, cluster);
-    if let Some(limit) = shared.settings.confirm_within {
-        let confirming = confirm::run(Arc::clone(&shared), Arc::clone(&subscriber), limit);
-        tasks.spawn(confirming.instrument(span.clone()));
-    }
-    let reconciler = Reconciler::new(
-        Arc::clone(&shared),
-        subscriber,
-        Arc::clone(&publisher),
-        tasks.clone(),
+    let is_confirmed = settings.confirm_within.is_none();
+    let context = Context::new(settings);
+    let confirmation = ConfirmationState::new(is_confirmed);
+    let (vector_in, vector) = watch::channel(Vector::default());
+    let (clock_in, clock) = watch::channel(None);
+    let (progress_in, progress) = watch::channel(BTreeMap::new());
+    let (stage_in, stage) = watch::channel(None);
+    let (observed_in, observed) = watch::channel(Arc::new(Observed::Unknown));
+    let (links_in, links) = watch::channel(Vec::new());
+    let (orders, ordered) = mpsc::channel(1);
+    let told = Told {
+        desired: watch::Sender::default(),
+        heads: watch::Sender::default(),
+        members: watch::Sender::default(),
+        holders: watch::Sender::default(),
+        orders,
+        wake: Arc::default(),
+        denials: Arc::default(),
+        has_met: Arc::default(),
+        level: watch::Sender::new(true),
+    };
+    let shown = Shown {
+        observed,
+        links,
+        vector,
+        clock,
+        progress,
+        stage,
+    };
+    let publisher = Publisher::new(
+        Arc::clone(&context),
+        told.desired.subscribe(),
+        Arc::clone(&told.wake),
     );
+    let subscriber = Subscriber::new(
+        Arc::clone(&context),
+        Arc::clone(&confirmation),
+        progress_in,
+        transport,
+    );
+    let reconciler = Reconciler::new(
+        Arc::clone(&context),
+        Arc::clone(&confirmation),
+        Inputs {
+            desired: told.desired.clone(),
+            heads: told.heads.subscribe(),
+            vector: shown.vector.clone(),
+            progress: shown.progress.clone(),
+            denials: Arc::clone(&told.denials),
+            wake: Arc::clone(&told.wake),
+        },
+        Outputs {
+            observed: observed_in,
+            links: links_in,
+            level: told.level.clone(),
+        },
+        (Arc::clone(&subscriber), Arc::clone(&publisher)),
+    );
+    let departing = Departing {
+        context: Arc::clone(&context),
+        confirmation: Arc::clone(&confirmation),
+        desired: told.desired.clone(),
+        observed: shown.observed.clone(),
+        holders: told.holders.subscribe(),
+        stage: stage_in,
+        subscriber: Arc::clone(&subscriber),
+    };
+    let checkpoints = Checkpoints {
+        context: Arc::clone(&context),
+        confirmation: Arc::clone(&confirmation),
+        vector: vector_in,
+    };
+    let Settings { node, cluster, .. } = &context.settings;
+    let span = tracing::info_span!("replication", %node, cluster);
+    let tasks = TaskTracker::new();
+    if let Some(limit) = context.settings.confirm_within {
+        let confirmer = Confirmer {
+            context: Arc::clone(&context),
+            state: Arc::clone(&confirmation),
+            desired: told.desired.subscribe(),
+            members: told.members.subscribe(),
+            subscriber,
+        };
+        tasks.spawn(confirmer.run(limit).instrument(span.clone()));
+    }
     tasks.spawn(reconciler.run().instrument(span.clone()));
-    tasks.spawn(clock::run(Arc::clone(&shared)).instrument(span.clone()));
-    tasks.spawn(checkpoint::run(Arc::clone(&shared)).instrument(span));
+    tasks.spawn(departing.run(ordered).instrument(span.clone()));
+    tasks.spawn(clock::run(Arc::clone(&context), clock_in).instrument(span.clone()));
+    tasks.spawn(checkpoints.run().instrument(span));
     tasks.close();
     Handle {
-        shared,
+        context,
+        confirmation,
         publisher,
         tasks,
+        told,
+        shown,
     }
 }
 
 impl Handle {
     /// A peer is a neighbour: link with it, both ways. To be called again when its addresses change.
     pub fn neighbor_up(&self, neighbor: Neighbor) {
-        if !self.shared.met.swap(true, Ordering::Relaxed) {
-            self.shared.level.send_replace(false);
+        if !self.told.has_met.swap(true, Ordering::Relaxed) {
+            self.told.level.send_replace(false);
         }
-        self.shared
+        self.told
             .desired
             .send_modify(|desired| desired.up(neighbor));
     }
 
     /// A peer is no neighbour any more.
     pub fn neighbor_down(&self, peer: &NodeId, departure: Departure) {
-        let now = self.shared.now();
-        self.shared
+        let now = self.context.now();
+        self.told
             .desired
             .send_modify(|desired| desired.down(peer, departure, now));
-        self.shared
-            .confirmed_by
-            .send_if_modified(|confirmed_by| confirmed_by.remove(peer));
-        self.shared
+        self.confirmation.forget(peer);
+        self.told
             .heads
             .send_if_modified(|heads| heads.remove(peer).is_some());
-        self.shared.denials().remove(peer);
+        self.told.denials.lock().remove(peer);
     }
 
     /// A neighbour holds everything up to `vector`, by its own word.
     pub fn heard(&self, peer: &NodeId, vector: &Vector) {
-        let now = self.shared.now();
-        self.shared.heads.send_if_modified(|heads| {
+        let now = self.context.now();
+        self.told.heads.send_if_modified(|heads| {
             let is_news = heads.get(peer).is_none_or(|(_, known)| **known != *vector);
             if is_news {
                 heads.insert(peer.clone(), (now, Arc::new(vector.clone())));
@@ -125,13 +233,13 @@ impl Handle {
 
     /// Whose clocks are not believed from now on. What such a peer has to give is caught up with later.
     pub fn doubt(&self, doubts: &BTreeMap<NodeId, Doubt>) {
-        self.shared.desired.send_if_modified(|desired| {
+        self.told.desired.send_if_modified(|desired| {
             let is_news = desired.doubts != *doubts;
             if is_news {
                 let is_ahead = |of: &BTreeMap<_, _>, peer| of.get(peer) == Some(&Doubt::Ahead);
                 let new = |peer| is_ahead(doubts, peer) && !is_ahead(&desired.doubts, peer);
                 let count = doubts.keys().filter(|peer| new(peer)).count();
-                self.shared.counters.mistrusted(count);
+                self.context.counters.mistrusted(count);
                 desired.doubts.clone_from(doubts);
             }
             is_news
@@ -140,7 +248,7 @@ impl Handle {
 
     /// Who else is there to confirm the store, besides the neighbours.
     pub fn know(&self, members: Members) {
-        self.shared.members.send_if_modified(|known| {
+        self.told.members.send_if_modified(|known| {
             let is_news = *known != members;
             *known = members;
             is_news
@@ -149,21 +257,21 @@ impl Handle {
 
     /// The store is to be found elsewhere from now on, for example on another port after a restart.
     pub fn store_moved(&self, store: impl Into<Conninfo>) {
-        self.shared.database.relocate(store.into());
-        self.shared.wake.notify_one();
+        self.context.database.relocate(store.into());
+        self.told.wake.notify_one();
     }
 
     /// Answers a request of `from`, who must have been authenticated.
     pub async fn serve(&self, from: &NodeId, request: Request) -> Reply {
         let is_about_link = matches!(request, Request::Open { .. } | Request::Resume { .. });
         let reply = tokio::select! {
-            () = self.shared.cancel.cancelled() => {
+            () = self.context.cancel.cancelled() => {
                 Reply::refused(code::STOPPING, "the node is stopping")
             }
             reply = self.answer(from, request) => reply,
         };
         if let Reply::Refused { code, message, .. } = &reply {
-            self.shared.counters.refused(code);
+            self.context.counters.refused(code);
             tracing::debug!(%from, code, message, "request refused");
         }
         if is_about_link {
@@ -186,13 +294,13 @@ impl Handle {
             | Reply::Closed
             | Reply::Known { .. }
             | Reply::Left => {
-                self.shared.denials().remove(from);
+                self.told.denials.lock().remove(from);
                 return;
             }
         };
         let text = denial.text.clone();
         let is_refusal = denial.state == LinkState::Refused;
-        let before = self.shared.denials().insert(from.clone(), denial);
+        let before = self.told.denials.lock().insert(from.clone(), denial);
         if is_refusal && before.is_none_or(|before| before.text != text) {
             tracing::warn!(peer = %from, reason = text, "a neighbour gets no link from this store");
         }
@@ -205,7 +313,7 @@ impl Handle {
             Request::Leave => return self.part(from).await,
             Request::Open { site, challenge } => match Site::new(site.get()) {
                 Some(_) if !self.admits(from).await => None,
-                Some(_) if !self.shared.is_confirmed() => return unconfirmed(),
+                Some(_) if !self.confirmation.is_confirmed() => return unconfirmed(),
                 Some(site) => {
                     self.await_confirmed_by(from).await;
                     Some(self.publisher.open(from, site, challenge).await)
@@ -219,7 +327,7 @@ impl Handle {
                 down_ms,
             } => match link(site, epoch) {
                 Some(_) if !self.admits(from).await => None,
-                Some(_) if !self.shared.is_confirmed() => return unconfirmed(),
+                Some(_) if !self.confirmation.is_confirmed() => return unconfirmed(),
                 Some(link) => {
                     let down = down_ms.map(Duration::from_millis);
                     Some(self.publisher.resume(from, link, publisher, down).await)
@@ -230,7 +338,7 @@ impl Handle {
             Request::Confirm {
                 site, upto, below, ..
             } => match Site::new(site.get()) {
-                Some(_) if !self.shared.is_serving() => None,
+                Some(_) if !self.is_serving() => None,
                 Some(site) => Some(self.known_of(site, upto, below).await),
                 None => return Reply::refused(code::STORE_REFUSED, "not a site"),
             },
@@ -244,15 +352,20 @@ impl Handle {
     }
 
     async fn admits(&self, from: &NodeId) -> bool {
-        let grace = self.shared.settings.link_grace;
-        let mut desired = self.shared.desired.subscribe();
-        let admitted = desired.wait_for(|desired| desired.admits(from, self.shared.now(), grace));
+        let grace = self.context.settings.link_grace;
+        let mut desired = self.told.desired.subscribe();
+        let admitted = desired.wait_for(|desired| desired.admits(from, self.context.now(), grace));
         let is_admitted = matches!(timeout(ACQUAINTANCE_LIMIT, admitted).await, Ok(Ok(_)));
-        is_admitted && self.shared.is_serving()
+        is_admitted && self.is_serving()
+    }
+
+    /// Others may have links to us.
+    fn is_serving(&self) -> bool {
+        self.told.desired.borrow().phase != Phase::Gone
     }
 
     async fn known_of(&self, site: Site, upto: Seq, below: Seq) -> Reply {
-        match confirm::known_of(&self.shared.database, site, upto, below).await {
+        match confirm::known_of(&self.context.database, site, upto, below).await {
             Ok((known, more)) => Reply::Known { known, more },
             Err(error) => Reply::refused(code::STORE_DOWN, error.to_string()),
         }
@@ -261,9 +374,7 @@ impl Handle {
     /// A peer should have told what it knows of us before it gets anything from us. If it cannot be
     /// asked, another one has told.
     async fn await_confirmed_by(&self, from: &NodeId) {
-        let mut confirmed_by = self.shared.confirmed_by.subscribe();
-        let told = confirmed_by.wait_for(|confirmed_by| confirmed_by.contains(from));
-        let _ = timeout(CONFIRM_LIMIT, told).await;
+        let _ = timeout(CONFIRM_LIMIT, self.confirmation.confirmed_by(from)).await;
     }
 
     async fn part(&self, from: &NodeId) -> Reply {
@@ -284,14 +395,15 @@ impl Handle {
         let is_gone = |observed: &Observed| {
             matches!(observed, Observed::Known(inventory) if inventory.is_free_of(peer))
                 && !matches!(
-                    self.shared.desired.borrow().peers.get(peer),
+                    self.told.desired.borrow().peers.get(peer),
                     Some(Wish::Unwanted)
                 )
         };
-        self.shared.wake.notify_one();
-        timeout(PARTING_LIMIT, self.shared.until(is_gone))
-            .await
-            .map_err(|_| Unfinished)
+        self.told.wake.notify_one();
+        match timeout(PARTING_LIMIT, until(&self.shown.observed, is_gone)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Unfinished),
+        }
     }
 
     /// Leaves the cluster: closes the store to writers, waits until others have all that is written, has
@@ -304,26 +416,24 @@ impl Handle {
     /// [`LeaveError::Ended`] when this data plane ends before that is decided.
     pub async fn leave(&self, terms: Terms) -> Result<Left, LeaveError> {
         let (reply, answer) = oneshot::channel();
-        *self
-            .shared
-            .order
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Order { terms, reply });
-        self.shared
+        self.told
             .desired
             .send_modify(|desired| desired.phase = desired.phase.max(Phase::Leaving));
+        if self.told.orders.send(Order { terms, reply }).await.is_err() {
+            return Err(LeaveError::Ended);
+        }
         answer.await.unwrap_or(Err(LeaveError::Ended))
     }
 
     /// How far leaving has got; `None` when the node does not leave.
     #[must_use]
     pub fn leaving(&self) -> watch::Receiver<Option<Stage>> {
-        self.shared.leaving.subscribe()
+        self.shown.stage.clone()
     }
 
     /// Who else is a member: what they have need not be handed over to others.
     pub fn holders(&self, members: BTreeMap<NodeId, Member>) {
-        self.shared.holders.send_if_modified(|known| {
+        self.told.holders.send_if_modified(|known| {
             let is_news = *known != members;
             *known = members;
             is_news
@@ -332,52 +442,52 @@ impl Handle {
 
     /// Stops at once. Links are left as they are and go on replicating; the next life resumes them.
     pub async fn shutdown(&self) {
-        self.shared.cancel.cancel();
+        self.context.cancel.cancel();
         self.tasks.wait().await;
     }
 
     /// All links, both directions.
     #[must_use]
     pub fn links(&self) -> watch::Receiver<Vec<LinkStatus>> {
-        self.shared.links.subscribe()
+        self.shown.links.clone()
     }
 
     /// Checkpoint of each site: everything of that site up to the number is here.
     #[must_use]
     pub fn vector(&self) -> watch::Receiver<Vector> {
-        self.shared.vector.subscribe()
+        self.shown.vector.clone()
     }
 
     /// Whether what this store shows is as new as some neighbour's when this life began. True as
     /// long as there never was a neighbour.
     #[must_use]
     pub fn level(&self) -> watch::Receiver<bool> {
-        self.shared.level.subscribe()
+        self.told.level.subscribe()
     }
 
     /// Whether the store may be used under its site. Once it must not, this data plane makes no link any
     /// more, and is to be replaced by one for the new site.
     #[must_use]
     pub fn confirmation(&self) -> watch::Receiver<Confirmation> {
-        self.shared.confirmation.subscribe()
+        self.confirmation.subscribe()
     }
 
     /// The store's clock, as this process's clock sees it; `None` until it was read.
     #[must_use]
     pub fn clock(&self) -> watch::Receiver<Option<Reading>> {
-        self.shared.clock.subscribe()
+        self.shown.clock.clone()
     }
 
     /// Catch-ups that are going on.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<BTreeMap<NodeId, Progress>> {
-        self.shared.progress.subscribe()
+        self.shown.progress.clone()
     }
 
     /// What was done so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.shared.counters.totals()
+        self.context.counters.totals()
     }
 }
 

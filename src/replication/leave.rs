@@ -7,22 +7,25 @@
 //! on, unless it was told to leave all the same. A process that ends in between leaves a store behind
 //! that its next life opens again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::types::PgLsn;
 
 use super::Transport;
+use super::confirm::ConfirmationState;
+use super::context::Context;
 use super::database::refused;
 use super::error::Error;
-use super::links::desired::Phase;
-use super::links::observed::Observed;
+use super::links::desired::{Desired, Phase};
+use super::links::observed::{Observed, until};
 use super::publisher::credentials;
-use super::shared::Shared;
 use super::subscriber::Subscriber;
+use crate::identity::NodeId;
 use crate::postgres::session::{Lsn, Session};
 use crate::store;
 use handover::{Handover, Verdict};
@@ -49,195 +52,203 @@ pub(crate) struct Order {
     pub(crate) reply: oneshot::Sender<Result<Left, LeaveError>>,
 }
 
-/// Carries the order out, and answers it.
-pub(crate) async fn run<T: Transport>(
-    shared: Arc<Shared>,
-    subscriber: Arc<Subscriber<T>>,
-    order: Order,
-) {
-    let stopped = shared.cancel.clone();
-    let result = tokio::select! {
-        () = stopped.cancelled() => return,
-        result = leave(&shared, &subscriber, &order.terms) => result,
-    };
-    let _ = order.reply.send(result);
+/// What the task reads and changes that takes the node out of the cluster.
+pub(crate) struct Departing<T> {
+    pub(crate) context: Arc<Context>,
+    pub(crate) confirmation: Arc<ConfirmationState>,
+    pub(crate) desired: watch::Sender<Desired>,
+    pub(crate) observed: watch::Receiver<Arc<Observed>>,
+    /// The other members, as far as leaving is concerned.
+    pub(crate) holders: watch::Receiver<BTreeMap<NodeId, Member>>,
+    /// How far the departure has got that is under way.
+    pub(crate) stage: watch::Sender<Option<Stage>>,
+    pub(crate) subscriber: Arc<Subscriber<T>>,
 }
 
-async fn leave<T: Transport>(
-    shared: &Shared,
-    subscriber: &Subscriber<T>,
-    terms: &Terms,
-) -> Result<Left, LeaveError> {
-    match hand_over(shared, terms).await {
-        Ok(left) => {
-            shared.leaving.send_replace(Some(Stage::TakingDown));
-            let is_clear = take_down(shared, subscriber).await;
-            Ok(Left { is_clear, ..left })
-        }
-        Err(error) => {
-            tracing::warn!(%error, "this node does not leave");
-            while let Err(error) = reopen(shared).await {
-                tracing::warn!(%error, "the store cannot be opened to writers yet");
-                sleep(PAUSE).await;
+impl<T: Transport> Departing<T> {
+    /// Carries out one order after the other, and answers each, until the data plane ends.
+    pub(crate) async fn run(self, mut orders: mpsc::Receiver<Order>) {
+        let stopped = self.context.cancel.clone();
+        let work = async {
+            while let Some(Order { terms, reply }) = orders.recv().await {
+                let _ = reply.send(self.leave(&terms).await);
             }
-            shared.leaving.send_replace(None);
-            shared
-                .desired
-                .send_modify(|desired| desired.phase = Phase::Serving);
-            Err(error)
-        }
-    }
-}
-
-async fn reopen(shared: &Shared) -> Result<(), LeaveError> {
-    // A store that turned out to be an older copy stays closed.
-    if shared.is_confirmed() {
-        store::open(&*shared.database.session().await?).await?;
-    }
-    Ok(())
-}
-
-/// Returns once nobody writes and others have all that is written.
-async fn hand_over(shared: &Shared, terms: &Terms) -> Result<Left, LeaveError> {
-    let session = shared.database.patient(LOOK_LIMIT).await?;
-    let holders = Holders::new(shared, &session);
-    if !terms.is_alone && !terms.abandon {
-        await_peer(shared, &holders, terms).await?;
-    }
-    store::close(&session).await?;
-    let settled = store::settle(&session, terms.patience, |writers| {
-        let stage = Stage::Closing(writers.to_vec());
-        shared.leaving.send_replace(Some(stage));
-    })
-    .await?;
-    if settled.left.is_empty() {
-        // The last one of this site: it vouches for all that the site ever wrote.
-        session
-            .execute("select crdv.checkpoint_last()", &[])
-            .await
-            .map_err(refused("write its last checkpoint"))?;
-    } else if !terms.abandon {
-        return Err(LeaveError::Writers(settled.left));
-    }
-    let mut lost = Vec::new();
-    if !terms.is_alone
-        && let Err(error) = confirm(shared, &session, &holders, terms).await
-    {
-        if !terms.abandon {
-            return Err(error);
-        }
-        lost = holders.lost().await?;
-        tracing::warn!(%error, lost = terms::list(&lost), "leaving all the same");
-    }
-    Ok(Left {
-        ended: settled.ended.len(),
-        open: settled.left,
-        lost,
-        is_clear: true,
-    })
-}
-
-/// Waits, while the store still takes writes, until there is somebody to hand over to.
-async fn await_peer(
-    shared: &Shared,
-    holders: &Holders<'_>,
-    terms: &Terms,
-) -> Result<(), LeaveError> {
-    let began = shared.now();
-    loop {
-        let is_heard = match &**shared.observed.borrow() {
-            Observed::Unknown => false,
-            Observed::Known(inventory) => handover::is_heard(inventory, &shared.holders.borrow()),
         };
-        if is_heard || holders.is_held().await? {
-            return Ok(());
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = work => {}
         }
-        if shared.now() >= began + terms.patience {
-            return Err(LeaveError::NobodyListens);
-        }
-        shared.leaving.send_replace(Some(Stage::AwaitingPeer));
-        news(shared).await;
     }
-}
 
-/// Waits until every peer that streams from us has confirmed all that is written, and somebody who stays
-/// has it. Ends early when there is no progress for too long.
-async fn confirm(
-    shared: &Shared,
-    session: &Session,
-    holders: &Holders<'_>,
-    terms: &Terms,
-) -> Result<(), LeaveError> {
-    let row = session
-        .query_one("select pg_current_wal_insert_lsn()", &[])
-        .await
-        .map_err(refused("read where the WAL ends"))?;
-    let end = Lsn::from(row.get::<_, PgLsn>(0));
-    let mut handover = Handover::new(end, terms.patience, shared.now());
-    loop {
-        let observed = Arc::clone(&shared.observed.borrow());
-        if let Observed::Known(inventory) = &*observed {
-            let members = shared.holders.borrow().clone();
-            let is_heard = handover::is_heard(inventory, &members);
-            // To read the table is the dear way to find out, and seldom needed.
-            let is_held = !is_heard && holders.is_held().await?;
-            match handover.judge(inventory, &members, is_held, shared.now()) {
-                Verdict::Done => {
-                    tracing::info!("others have all that is written here");
-                    return Ok(());
+    async fn leave(&self, terms: &Terms) -> Result<Left, LeaveError> {
+        match self.hand_over(terms).await {
+            Ok(left) => {
+                self.stage.send_replace(Some(Stage::TakingDown));
+                let is_clear = self.take_down().await;
+                Ok(Left { is_clear, ..left })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "this node does not leave");
+                while let Err(error) = self.reopen().await {
+                    tracing::warn!(%error, "the store cannot be opened to writers yet");
+                    sleep(PAUSE).await;
                 }
-                Verdict::Stalled(left) => return Err(LeaveError::Stalled(left)),
-                Verdict::Waiting(_) if terms.abandon && !is_heard => {
-                    return Err(LeaveError::NobodyListens);
-                }
-                Verdict::Waiting(left) => {
-                    shared.leaving.send_replace(Some(Stage::HandingOver(left)));
-                }
+                self.stage.send_replace(None);
+                self.desired
+                    .send_modify(|desired| desired.phase = Phase::Serving);
+                Err(error)
             }
         }
-        news(shared).await;
     }
-}
 
-/// Returns when the store or the members look different, or after a while.
-async fn news(shared: &Shared) {
-    let (mut observed, mut members) = (shared.observed.subscribe(), shared.holders.subscribe());
-    tokio::select! {
-        _ = observed.changed() => {}
-        _ = members.changed() => {}
-        () = sleep(PAUSE) => {}
-    }
-}
-
-/// Says good-bye to every neighbour and has everything taken down; whether nothing is left.
-async fn take_down<T: Transport>(shared: &Shared, subscriber: &Subscriber<T>) -> bool {
-    let peers: Vec<_> = shared
-        .desired
-        .borrow()
-        .linked()
-        .map(|neighbor| neighbor.name.clone())
-        .collect();
-    join_all(peers.iter().map(|peer| async move {
-        if let Err(error) = subscriber.say_farewell(peer).await {
-            tracing::warn!(%peer, %error, "peer could not be told that we leave");
+    async fn reopen(&self) -> Result<(), LeaveError> {
+        // A store that turned out to be an older copy stays closed.
+        if self.confirmation.is_confirmed() {
+            store::open(&*self.context.database.session().await?).await?;
         }
-    }))
-    .await;
-    shared
-        .desired
-        .send_modify(|desired| desired.phase = Phase::Gone);
-    let is_clear = |observed: &Observed| matches!(observed, Observed::Known(inventory) if inventory.is_empty());
-    if timeout(CLEAR_LIMIT, shared.until(is_clear)).await.is_err() {
-        tracing::warn!("links could not be taken down in time");
-        return false;
+        Ok(())
     }
-    if let Err(error) = take_role(shared).await {
-        tracing::warn!(%error, "the replication role is left behind");
+
+    /// Returns once nobody writes and others have all that is written.
+    async fn hand_over(&self, terms: &Terms) -> Result<Left, LeaveError> {
+        let session = self.context.database.patient(LOOK_LIMIT).await?;
+        let holders = Holders::new(&self.holders, &session);
+        if !terms.is_alone && !terms.abandon {
+            self.await_peer(&holders, terms).await?;
+        }
+        store::close(&session).await?;
+        let settled = store::settle(&session, terms.patience, |writers| {
+            let stage = Stage::Closing(writers.to_vec());
+            self.stage.send_replace(Some(stage));
+        })
+        .await?;
+        if settled.left.is_empty() {
+            // The last one of this site: it vouches for all that the site ever wrote.
+            session
+                .execute("select crdv.checkpoint_last()", &[])
+                .await
+                .map_err(refused("write its last checkpoint"))?;
+        } else if !terms.abandon {
+            return Err(LeaveError::Writers(settled.left));
+        }
+        let mut lost = Vec::new();
+        if !terms.is_alone
+            && let Err(error) = self.confirm(&session, &holders, terms).await
+        {
+            if !terms.abandon {
+                return Err(error);
+            }
+            lost = holders.lost().await?;
+            tracing::warn!(%error, lost = terms::list(&lost), "leaving all the same");
+        }
+        Ok(Left {
+            ended: settled.ended.len(),
+            open: settled.left,
+            lost,
+            is_clear: true,
+        })
     }
-    true
+
+    /// Waits, while the store still takes writes, until there is somebody to hand over to.
+    async fn await_peer(&self, holders: &Holders<'_>, terms: &Terms) -> Result<(), LeaveError> {
+        let began = self.context.now();
+        loop {
+            let is_heard = match &**self.observed.borrow() {
+                Observed::Unknown => false,
+                Observed::Known(inventory) => handover::is_heard(inventory, &self.holders.borrow()),
+            };
+            if is_heard || holders.is_held().await? {
+                return Ok(());
+            }
+            if self.context.now() >= began + terms.patience {
+                return Err(LeaveError::NobodyListens);
+            }
+            self.stage.send_replace(Some(Stage::AwaitingPeer));
+            self.news().await;
+        }
+    }
+
+    /// Waits until every peer that streams from us has confirmed all that is written, and somebody who stays
+    /// has it. Ends early when there is no progress for too long.
+    async fn confirm(
+        &self,
+        session: &Session,
+        holders: &Holders<'_>,
+        terms: &Terms,
+    ) -> Result<(), LeaveError> {
+        let row = session
+            .query_one("select pg_current_wal_insert_lsn()", &[])
+            .await
+            .map_err(refused("read where the WAL ends"))?;
+        let end = Lsn::from(row.get::<_, PgLsn>(0));
+        let mut handover = Handover::new(end, terms.patience, self.context.now());
+        loop {
+            let observed = Arc::clone(&self.observed.borrow());
+            if let Observed::Known(inventory) = &*observed {
+                let members = self.holders.borrow().clone();
+                let is_heard = handover::is_heard(inventory, &members);
+                // To read the table is the dear way to find out, and seldom needed.
+                let is_held = !is_heard && holders.is_held().await?;
+                match handover.judge(inventory, &members, is_held, self.context.now()) {
+                    Verdict::Done => {
+                        tracing::info!("others have all that is written here");
+                        return Ok(());
+                    }
+                    Verdict::Stalled(left) => return Err(LeaveError::Stalled(left)),
+                    Verdict::Waiting(_) if terms.abandon && !is_heard => {
+                        return Err(LeaveError::NobodyListens);
+                    }
+                    Verdict::Waiting(left) => {
+                        self.stage.send_replace(Some(Stage::HandingOver(left)));
+                    }
+                }
+            }
+            self.news().await;
+        }
+    }
+
+    /// Returns when the store or the members look different, or after a while.
+    async fn news(&self) {
+        let (mut observed, mut members) = (self.observed.clone(), self.holders.clone());
+        tokio::select! {
+            _ = observed.changed() => {}
+            _ = members.changed() => {}
+            () = sleep(PAUSE) => {}
+        }
+    }
+
+    /// Says good-bye to every neighbour and has everything taken down; whether nothing is left.
+    async fn take_down(&self) -> bool {
+        let peers: Vec<_> = self
+            .desired
+            .borrow()
+            .linked()
+            .map(|neighbor| neighbor.name.clone())
+            .collect();
+        join_all(peers.iter().map(|peer| async move {
+            if let Err(error) = self.subscriber.announce_leave(peer).await {
+                tracing::warn!(%peer, %error, "peer could not be told that we leave");
+            }
+        }))
+        .await;
+        self.desired
+            .send_modify(|desired| desired.phase = Phase::Gone);
+        let is_clear = |observed: &Observed| matches!(observed, Observed::Known(inventory) if inventory.is_empty());
+        if !matches!(
+            timeout(CLEAR_LIMIT, until(&self.observed, is_clear)).await,
+            Ok(Ok(()))
+        ) {
+            tracing::warn!("links could not be taken down in time");
+            return false;
+        }
+        if let Err(error) = take_role(&self.context).await {
+            tracing::warn!(%error, "the replication role is left behind");
+        }
+        true
+    }
 }
 
-async fn take_role(shared: &Shared) -> Result<(), Error> {
-    let session = shared.database.session().await?;
+async fn take_role(context: &Context) -> Result<(), Error> {
+    let session = context.database.session().await?;
     credentials::drop_group(&session).await
 }

@@ -5,21 +5,22 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::types::PgLsn;
 
 use super::challenge::Challenge;
+use super::context::Context;
 use super::database::refused;
 use super::error::Error;
 use super::failpoint::Failpoint;
 use super::holders;
+use super::links::desired::Desired;
 use super::links::observed::{Inventory, Observer, Outgoing, Slot};
 use super::names::{Epoch, LinkName};
 use super::protocol::{Offer, Reply, code};
 use super::reason::Reason;
-use super::shared::Shared;
 use super::subscriber::is_ours;
 use crate::identity::{NodeId, Site};
 use crate::postgres::quote::{identifier, literal};
@@ -47,7 +48,10 @@ const DROP_LIMIT: Duration = Duration::from_secs(15);
 /// Serves the publisher's ends of all links of this store.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
+    desired: watch::Receiver<Desired>,
+    /// Asks for a look at the store.
+    wake: Arc<Notify>,
     /// One opening per peer at a time.
     openings: Mutex<BTreeMap<NodeId, Arc<tokio::sync::Mutex<Option<Opening>>>>>,
     /// Links that are being made right now, so that nobody takes them for debris.
@@ -83,9 +87,15 @@ struct Opening {
 }
 
 impl Publisher {
-    pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        desired: watch::Receiver<Desired>,
+        wake: Arc<Notify>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            shared,
+            context,
+            desired,
+            wake,
             openings: Mutex::default(),
             making: Mutex::default(),
             named: Notify::new(),
@@ -200,7 +210,7 @@ impl Publisher {
                 done = &mut work => return done,
                 () = sleep(WAIT_LOOK) => {}
             }
-            let named = async { holders::writers(&self.shared.database.session().await?).await };
+            let named = async { holders::writers(&self.context.database.session().await?).await };
             match named.await {
                 Ok(waits) => {
                     if let Some(pending) = self.pending().get_mut(&link) {
@@ -216,7 +226,7 @@ impl Publisher {
     fn begin(self: &Arc<Self>, peer: &NodeId, site: Site, challenge: Challenge) -> Opening {
         let (publisher, peer) = (Arc::clone(self), peer.clone());
         let comment = challenge.comment(&peer);
-        let stopped = self.shared.cancel.clone();
+        let stopped = self.context.cancel.clone();
         let task = tokio::spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => Err(Error::Stopping),
@@ -237,7 +247,7 @@ impl Publisher {
         self.drop_abandoned(peer).await?;
         let link = LinkName::new(site, Epoch::draw());
         let _making = Making::new(self, link, peer);
-        let session = self.shared.database.patient(SLOT_LIMIT).await?;
+        let session = self.context.database.patient(SLOT_LIMIT).await?;
         self.is_reachable(&session, peer).await?;
         let publisher = super::links::observed::own_site(&session).await?;
         credentials::ensure_group(&session).await?;
@@ -250,13 +260,13 @@ impl Publisher {
                    with (publish = 'insert');
                  comment on publication {name} is {comment};
                  commit",
-                role = credentials::create_role(&link, &password, &self.shared.database.name()),
+                role = credentials::create_role(&link, &password, &self.context.database.name()),
                 name = identifier(&link.to_string()),
                 comment = literal(comment),
             ))
             .await
             .map_err(refused("create a publication"))?;
-        self.shared.pass(Failpoint::Published).await;
+        self.context.pass(Failpoint::Published).await;
         match self.make_slot(&session, link, publisher, password).await {
             Ok(offer) => Ok(offer),
             Err(error) => {
@@ -290,14 +300,14 @@ impl Publisher {
                 )
                 .await
                 .map_err(refused("create a slot"))?;
-            self.shared.pass(Failpoint::SlotCreated).await;
+            self.context.pass(Failpoint::SlotCreated).await;
             await_visibility(session)
                 .await
                 .map_err(refused("read a snapshot"))?;
             Ok::<_, Error>(row)
         };
         let row = self.while_naming(link, made).await?;
-        let advertise = &self.shared.settings.advertise;
+        let advertise = &self.context.settings.advertise;
         Ok(Offer {
             publisher,
             epoch: link.epoch,
@@ -309,7 +319,7 @@ impl Publisher {
                 advertise.port
             },
             loopback_only: advertise.host.is_none() && is_loopback(row.get(1)),
-            database: self.shared.database.name(),
+            database: self.context.database.name(),
             user: name,
             password,
         })
@@ -317,7 +327,7 @@ impl Publisher {
 
     /// Makes nothing for a peer on another machine that could not get at it.
     async fn is_reachable(&self, session: &Session, peer: &NodeId) -> Result<(), Error> {
-        if self.shared.settings.advertise.host.is_some() {
+        if self.context.settings.advertise.host.is_some() {
             return Ok(());
         }
         let row = session
@@ -325,7 +335,6 @@ impl Publisher {
             .await
             .map_err(refused("read where it listens"))?;
         let hosts = self
-            .shared
             .desired
             .borrow()
             .neighbor(peer)
@@ -341,7 +350,7 @@ impl Publisher {
 
     /// A peer that opens a link has given up those of its others that it does not stream from.
     async fn drop_abandoned(&self, peer: &NodeId) -> Result<(), Error> {
-        let inventory = Observer::open(&self.shared.database).await?.look().await?;
+        let inventory = Observer::open(&self.context.database).await?.look().await?;
         let making = self.making();
         let idle = |link: &Outgoing| !link.slot.is_some_and(|slot| slot.active);
         for (name, link) in inventory.outgoing_of(peer) {
@@ -372,7 +381,7 @@ impl Publisher {
         publisher: Site,
         down: Option<Duration>,
     ) -> Result<Reply, Error> {
-        let inventory = Observer::open(&self.shared.database).await?.look().await?;
+        let inventory = Observer::open(&self.context.database).await?.look().await?;
         self.note(&inventory);
         let Some(link) = inventory
             .outgoing
@@ -388,7 +397,7 @@ impl Publisher {
             ));
         }
         if let (Some(down), Some(Slot { active: true, .. })) = (down, link.slot) {
-            let session = self.shared.database.session().await?;
+            let session = self.context.database.session().await?;
             end_orphan(&session, name, down).await?;
         }
         Ok(
@@ -415,7 +424,7 @@ impl Publisher {
     }
 
     async fn close_own(&self, peer: &NodeId, name: LinkName) -> Result<Reply, Error> {
-        let inventory = Observer::open(&self.shared.database).await?.look().await?;
+        let inventory = Observer::open(&self.context.database).await?.look().await?;
         match inventory.outgoing.get(&name) {
             None => Ok(Reply::Closed),
             // A slot without its publication has no owner's name on it; the reconciler drops it.
@@ -425,7 +434,7 @@ impl Publisher {
             )),
             Some(_) => {
                 self.unpublish(name).await?;
-                self.shared.wake.notify_one();
+                self.wake.notify_one();
                 Ok(Reply::Closed)
             }
         }
@@ -433,11 +442,11 @@ impl Publisher {
 
     /// Drops slot, publication and role, whatever of them is there.
     pub(crate) async fn unpublish(&self, link: LinkName) -> Result<(), Error> {
-        let session = self.shared.database.session().await?;
+        let session = self.context.database.session().await?;
         drop_slot_in_time(&session, link).await?;
-        self.shared.pass(Failpoint::SlotDropped).await;
+        self.context.pass(Failpoint::SlotDropped).await;
         drop_publication(&session, link).await?;
-        self.shared.pass(Failpoint::Unpublished).await;
+        self.context.pass(Failpoint::Unpublished).await;
         Ok(())
     }
 }

@@ -1,15 +1,17 @@
 //! The subscriber's end of links: drives their set-up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::PgLsn;
 
 use super::Transport;
 use super::challenge::Challenger;
-use super::confirm;
+use super::confirm::{self, ConfirmationState};
+use super::context::Context;
 use super::database::refused;
 use super::error::{Error, TransportError};
 use super::failpoint::Failpoint;
@@ -17,7 +19,6 @@ use super::links::desired::Neighbor;
 use super::links::observed::{Incoming, own_site};
 use super::names::LinkName;
 use super::protocol::{Offer, Reply, Request, code};
-use super::shared::Shared;
 use crate::identity::{NodeId, Site};
 use crate::postgres::quote::identifier;
 use crate::postgres::session::{Lsn, Session};
@@ -69,7 +70,10 @@ pub(crate) struct Past {
 /// Makes, checks and drops our subscriptions.
 #[derive(Debug)]
 pub(crate) struct Subscriber<T> {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
+    confirmation: Arc<ConfirmationState>,
+    /// Catch-ups that are going on.
+    progress: watch::Sender<BTreeMap<NodeId, Progress>>,
     transport: T,
     challenger: Challenger,
     /// Two catch-ups at once would mostly copy the same rows.
@@ -77,9 +81,16 @@ pub(crate) struct Subscriber<T> {
 }
 
 impl<T: Transport> Subscriber<T> {
-    pub(crate) fn new(shared: Arc<Shared>, transport: T) -> Arc<Self> {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        confirmation: Arc<ConfirmationState>,
+        progress: watch::Sender<BTreeMap<NodeId, Progress>>,
+        transport: T,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            shared,
+            context,
+            confirmation,
+            progress,
             transport,
             challenger: Challenger::new(),
             gate: Semaphore::new(1),
@@ -89,7 +100,7 @@ impl<T: Transport> Subscriber<T> {
     /// Makes a new link from `neighbor`.
     pub(crate) async fn open(&self, neighbor: &Neighbor) -> Result<LinkName, Error> {
         self.ask_to_confirm(&neighbor.name).await?;
-        let session = self.shared.database.session().await?;
+        let session = self.context.database.session().await?;
         let own = own_site(&session).await?;
         let challenge = self.challenger.to(&neighbor.name);
         let request = Request::Open {
@@ -100,7 +111,7 @@ impl<T: Transport> Subscriber<T> {
             Reply::Opened(offer) => offer,
             other => return Err(unexpected(other)),
         };
-        self.shared.pass(Failpoint::OfferReceived).await;
+        self.context.pass(Failpoint::OfferReceived).await;
         let joined = self.join(&session, own, neighbor, &offer).await;
         if joined.is_err() {
             self.tell_closed(&neighbor.name, own, offer.subscription())
@@ -111,34 +122,34 @@ impl<T: Transport> Subscriber<T> {
 
     /// Asks `peer` what it has of our site, and makes sure that it is ours. [`Error::Behind`] if not.
     pub(crate) async fn ask_to_confirm(&self, peer: &NodeId) -> Result<(), Error> {
-        let confirm::Claim { site, upto } = confirm::claim(&self.shared.database).await?;
+        let confirm::Claim { site, upto } = confirm::claim(&self.context.database).await?;
         let mut below = Seq::MAX;
         for _ in 0..confirm::ANSWERS_MAX {
-            let lineage = &self.shared.settings.lineage;
+            let lineage = &self.context.settings.lineage;
             let question = Request::Confirm {
                 site,
                 upto,
                 below,
                 lineage: lineage.last().map(|_| lineage.clone()),
-                is_confirmed: self.shared.is_confirmed(),
+                is_confirmed: self.confirmation.is_confirmed(),
             };
             let (known, more) = match self.ask(peer, question).await? {
                 Reply::Known { known, more } => (known, more),
                 Reply::Refused { code, message, .. } if code == code::ANOTHER_SITE => {
                     let why = format!("peer {peer} says: {message}");
-                    self.shared.mark_shared(why.clone());
+                    self.confirmation.mark_shared(why.clone());
                     return Err(Error::Behind(why));
                 }
                 other => return Err(unexpected(other)),
             };
-            let count = confirm::unknown(&self.shared.database, site, &known).await?;
+            let count = confirm::unknown(&self.context.database, site, &known).await?;
             if count > 0 {
                 let newest = known.first().map_or(Seq::NONE, |known| known.seq);
                 let why = format!(
                     "peer {peer} has {count} operations of site {site} up to {newest} that this \
                      store does not know"
                 );
-                self.shared.mark_behind(why.clone());
+                self.confirmation.mark_behind(why.clone());
                 return Err(Error::Behind(why));
             }
             match known.last() {
@@ -146,7 +157,7 @@ impl<T: Transport> Subscriber<T> {
                 _ => break,
             }
         }
-        self.shared.note_confirmed_by(peer);
+        self.confirmation.note_confirmed_by(peer);
         Ok(())
     }
 
@@ -157,7 +168,7 @@ impl<T: Transport> Subscriber<T> {
         neighbor: &Neighbor,
         offer: &Offer,
     ) -> Result<(), Error> {
-        let settings = &self.shared.settings;
+        let settings = &self.context.settings;
         let expected = Expected {
             node: &neighbor.name,
             cluster: &settings.cluster,
@@ -168,8 +179,8 @@ impl<T: Transport> Subscriber<T> {
         let (host, remote) = reach(neighbor, offer, &hosts, &expected).await?;
         let caught_up = self.catch_up(own, &neighbor.name, offer, &remote).await?;
         drop(remote);
-        self.shared.pass(Failpoint::CaughtUp).await;
-        self.shared.counters.caught_up(caught_up.rows);
+        self.context.pass(Failpoint::CaughtUp).await;
+        self.context.counters.caught_up(caught_up.rows);
         tracing::info!(
             peer = %neighbor.name, link = %offer.subscription(), rows = caught_up.rows,
             kept = caught_up.kept, "caught up"
@@ -187,11 +198,11 @@ impl<T: Transport> Subscriber<T> {
     ) -> Result<CaughtUp, Error> {
         let _turn = self.turn().await;
         let _reported = Reported {
-            shared: &self.shared,
+            progress: &self.progress,
             peer,
         };
         // Without a statement limit: rows may come for hours, and each has its own limit.
-        let local = self.shared.database.patient(Duration::ZERO).await?;
+        let local = self.context.database.patient(Duration::ZERO).await?;
         let catch_up = CatchUp {
             local: &local,
             remote,
@@ -209,10 +220,10 @@ impl<T: Transport> Subscriber<T> {
                 }
             })
             .await?;
-        self.shared.pass(Failpoint::RowsCopied).await;
+        self.context.pass(Failpoint::RowsCopied).await;
         let applied = catch_up.apply(rows).await;
         if let Err(Error::Behind(why)) = &applied {
-            self.shared.mark_behind(why.clone());
+            self.confirmation.mark_behind(why.clone());
         }
         applied
     }
@@ -220,7 +231,7 @@ impl<T: Transport> Subscriber<T> {
     /// Every thousandth row is told: a watch is cheap, but not free.
     fn report(&self, peer: &NodeId, progress: Progress) {
         if progress.rows.is_multiple_of(1_000) || progress.applying {
-            self.shared.progress.send_modify(|all| {
+            self.progress.send_modify(|all| {
                 all.insert(peer.clone(), progress);
             });
         }
@@ -228,12 +239,12 @@ impl<T: Transport> Subscriber<T> {
 
     /// Waits for its turn to catch up, as long as whoever has it gets on.
     async fn turn(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        let mut seen = self.shared.progress.borrow().clone();
+        let mut seen = self.progress.borrow().clone();
         loop {
             match timeout(GATE_PATIENCE, self.gate.acquire()).await {
                 Ok(permit) => return permit.ok(),
                 Err(_) => {
-                    let now = self.shared.progress.borrow().clone();
+                    let now = self.progress.borrow().clone();
                     // An applying transaction shows no progress; it ends within its own limit.
                     let is_applying = now.values().any(|progress| progress.applying);
                     if now == seen && !is_applying {
@@ -263,7 +274,7 @@ impl<T: Transport> Subscriber<T> {
             .batch_execute(&create_subscription(own, neighbor, offer, host))
             .await
             .map_err(refused("create a subscription"))?;
-        self.shared.pass(Failpoint::Subscribed).await;
+        self.context.pass(Failpoint::Subscribed).await;
         session
             .query_one(
                 "select pg_replication_origin_advance('pg_' || oid, $2) from pg_subscription
@@ -273,12 +284,12 @@ impl<T: Transport> Subscriber<T> {
             )
             .await
             .map_err(refused("place an origin"))?;
-        self.shared.pass(Failpoint::Positioned).await;
+        self.context.pass(Failpoint::Positioned).await;
         session
             .batch_execute(&format!("alter subscription {} enable", identifier(&name)))
             .await
             .map_err(refused("enable a subscription"))?;
-        self.shared.pass(Failpoint::Enabled).await;
+        self.context.pass(Failpoint::Enabled).await;
         Ok(())
     }
 
@@ -293,7 +304,7 @@ impl<T: Transport> Subscriber<T> {
         let Some(slot) = link.slot else {
             return Ok(Resumption::Broken);
         };
-        if !self.shared.confirmed_by.borrow().contains(peer) {
+        if !self.confirmation.is_confirmed_by(peer) {
             self.ask_to_confirm(peer).await?;
         }
         let request = Request::Resume {
@@ -334,9 +345,9 @@ impl<T: Transport> Subscriber<T> {
         peer: Option<&NodeId>,
         link: LinkName,
     ) -> Result<(), Error> {
-        let session = self.shared.database.session().await?;
+        let session = self.context.database.session().await?;
         let slot = drop_subscription(&session, &link.to_string()).await?;
-        self.shared.pass(Failpoint::Unsubscribed).await;
+        self.context.pass(Failpoint::Unsubscribed).await;
         let own = slot.and_then(|slot| slot.parse::<LinkName>().ok());
         if let (Some(peer), Some(own)) = (peer, own) {
             self.tell_closed(peer, own.site, link).await;
@@ -359,7 +370,7 @@ impl<T: Transport> Subscriber<T> {
     }
 
     /// Says good-bye for good.
-    pub(crate) async fn say_farewell(&self, peer: &NodeId) -> Result<(), Error> {
+    pub(crate) async fn announce_leave(&self, peer: &NodeId) -> Result<(), Error> {
         match self.ask(peer, Request::Leave).await? {
             Reply::Left => Ok(()),
             other => Err(unexpected(other)),
@@ -376,13 +387,13 @@ impl<T: Transport> Subscriber<T> {
 
 /// Takes a peer's progress off the list when its catch-up ends, however it ends.
 struct Reported<'a> {
-    shared: &'a Shared,
+    progress: &'a watch::Sender<BTreeMap<NodeId, Progress>>,
     peer: &'a NodeId,
 }
 
 impl Drop for Reported<'_> {
     fn drop(&mut self) {
-        self.shared.progress.send_modify(|all| {
+        self.progress.send_modify(|all| {
             all.remove(self.peer);
         });
     }

@@ -1,10 +1,13 @@
 //! Which member has what is written here, by what it says of itself.
 
-use super::{LeaveError, Lost};
-use crate::identity::Site;
+use std::collections::BTreeMap;
+
+use tokio::sync::watch;
+
+use super::{LeaveError, Lost, Member};
+use crate::identity::{NodeId, Site};
 use crate::postgres::session::Session;
 use crate::replication::database::refused;
-use crate::replication::shared::Shared;
 use crate::vector::{Seq, Vector};
 
 /// What this store has beyond a vector, but for what sites say about themselves.
@@ -15,19 +18,22 @@ select m.site, count(*), min(m.seq), max(m.seq) from crdv.missing($1, $2) m
 /// Asks the store what members lack.
 #[derive(Debug)]
 pub(super) struct Holders<'a> {
-    shared: &'a Shared,
+    members: &'a watch::Receiver<BTreeMap<NodeId, Member>>,
     session: &'a Session,
 }
 
 impl<'a> Holders<'a> {
-    pub(super) fn new(shared: &'a Shared, session: &'a Session) -> Self {
-        Self { shared, session }
+    pub(super) fn new(
+        members: &'a watch::Receiver<BTreeMap<NodeId, Member>>,
+        session: &'a Session,
+    ) -> Self {
+        Self { members, session }
     }
 
     /// Whether a member that keeps what it has lacks nothing, or there is nothing to lack.
     pub(super) async fn is_held(&self) -> Result<bool, LeaveError> {
         let mut vectors = vec![Vector::default()];
-        let members = self.shared.holders.borrow().clone();
+        let members = self.members.borrow().clone();
         vectors.extend(members.into_values().filter(|m| m.keeps).map(|m| m.vector));
         for vector in &vectors {
             if self.beyond(vector).await?.is_empty() {
@@ -40,7 +46,7 @@ impl<'a> Holders<'a> {
     /// What the member that has most of it lacks.
     pub(super) async fn lost(&self) -> Result<Vec<Lost>, LeaveError> {
         let mut least = self.beyond(&Vector::default()).await?;
-        let members = self.shared.holders.borrow().clone();
+        let members = self.members.borrow().clone();
         for member in members.values() {
             let lost = self.beyond(&member.vector).await?;
             let count = |lost: &[Lost]| lost.iter().map(|lost| lost.operations).sum::<i64>();

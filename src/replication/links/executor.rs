@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::step::{Step, TeardownReason};
@@ -14,7 +15,6 @@ use crate::replication::links::desired::{Desired, Phase, Wish};
 use crate::replication::links::observed::Observed;
 use crate::replication::names::LinkName;
 use crate::replication::publisher::Publisher;
-use crate::replication::shared::Shared;
 use crate::replication::subscriber::{Past, Resumption, Subscriber};
 
 /// No step takes longer, but for a catch-up, each part of which has its own limit.
@@ -37,7 +37,7 @@ pub(super) enum StepOutcome {
 
 /// Those who do the work.
 pub(super) struct Executor<T> {
-    pub(super) shared: Arc<Shared>,
+    pub(super) desired: watch::Receiver<Desired>,
     pub(super) subscriber: Arc<Subscriber<T>>,
     pub(super) publisher: Arc<Publisher>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Executor<T> {
 impl<T> Clone for Executor<T> {
     fn clone(&self) -> Self {
         Self {
-            shared: Arc::clone(&self.shared),
+            desired: self.desired.clone(),
             subscriber: Arc::clone(&self.subscriber),
             publisher: Arc::clone(&self.publisher),
         }
@@ -54,12 +54,12 @@ impl<T> Clone for Executor<T> {
 
 impl<T: Transport> Executor<T> {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        desired: watch::Receiver<Desired>,
         subscriber: Arc<Subscriber<T>>,
         publisher: Arc<Publisher>,
     ) -> Self {
         Self {
-            shared,
+            desired,
             subscriber,
             publisher,
         }
@@ -104,7 +104,6 @@ impl<T: Transport> Executor<T> {
     /// A long catch-up ends when nobody wants it any more; what it leaves is half-made, and goes.
     async fn open(&self, peer: &NodeId) -> Result<StepOutcome, Error> {
         let wanted = self
-            .shared
             .desired
             .borrow()
             .neighbor(peer)
@@ -112,7 +111,7 @@ impl<T: Transport> Executor<T> {
         let Some((neighbor, generation)) = wanted else {
             return Ok(StepOutcome::Nothing);
         };
-        let mut desired = self.shared.desired.subscribe();
+        let mut desired = self.desired.clone();
         tokio::select! {
             opened = self.subscriber.open(&neighbor) => {
                 Ok(StepOutcome::Opened { link: opened?, generation })
@@ -128,7 +127,7 @@ impl<T: Transport> Executor<T> {
         link: LinkName,
         past: Past,
     ) -> Result<StepOutcome, Error> {
-        let wanted = self.shared.desired.borrow().neighbor(peer).map(|(_, g)| g);
+        let wanted = self.desired.borrow().neighbor(peer).map(|(_, g)| g);
         let (Observed::Known(inventory), Some(generation)) = (observed, wanted) else {
             return Ok(StepOutcome::Nothing);
         };

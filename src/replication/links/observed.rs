@@ -1,7 +1,9 @@
 //! What is there: the links as the local store shows them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Row, Statement};
@@ -285,4 +287,16 @@ fn lsn(row: &Row, column: usize) -> Lsn {
     row.get::<_, Option<PgLsn>>(column)
         .map(Lsn::from)
         .unwrap_or_default()
+}
+/// Returns once a look at the store showed what `fits` wants.
+///
+/// # Errors
+///
+/// Nobody looks any more: the data plane has ended.
+pub(crate) async fn until(
+    observed: &watch::Receiver<Arc<Observed>>,
+    mut fits: impl FnMut(&Observed) -> bool,
+) -> Result<(), watch::error::RecvError> {
+    let mut observed = observed.clone();
+    observed.wait_for(|observed| fits(observed)).await.map(drop)
 }

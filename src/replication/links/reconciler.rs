@@ -8,30 +8,33 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
-use tokio_util::task::TaskTracker;
 
 use tracing::Instrument as _;
 
 use super::bounds::Bounds;
-use super::desired::{Phase, Wish};
+use super::desired::{Desired, Phase, Wish};
 use super::executor::{Executor, StepOutcome};
 use super::ledger::{Ledger, Retry};
 use super::observed::{Inventory, Observed, Observer};
 use super::plan::{Limits, STALL, View, plan};
 use super::status::{OVERDUE, Scene, Standings, out_of_sight};
 use super::step::{Key, Step};
+use crate::api::LinkStatus;
 use crate::identity::NodeId;
 use crate::replication::Transport;
-use crate::replication::confirm::Confirmation;
+use crate::replication::confirm::ConfirmationState;
+use crate::replication::context::Context;
 use crate::replication::counters::Outcome;
+use crate::replication::denials::Denials;
 use crate::replication::error::Error;
 use crate::replication::holders;
 use crate::replication::publisher::Publisher;
 use crate::replication::reason::Reason;
-use crate::replication::shared::Shared;
-use crate::replication::subscriber::{Past, Resumption, Subscriber};
+use crate::replication::subscriber::{Past, Progress, Resumption, Subscriber};
+use crate::vector::Vector;
 
 /// While something is in motion.
 const FAST_TICK: Duration = Duration::from_millis(500);
@@ -49,8 +52,33 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// links that break at once are not remade without end.
 const OPENED_PAUSE: Duration = Duration::from_millis(500);
 
+/// What the reconciler is told.
+pub(crate) struct Inputs {
+    pub(crate) desired: watch::Sender<Desired>,
+    /// What peers say that they hold, and when we heard of it.
+    pub(crate) heads: watch::Receiver<Heads>,
+    pub(crate) vector: watch::Receiver<Vector>,
+    pub(crate) progress: watch::Receiver<BTreeMap<NodeId, Progress>>,
+    pub(crate) denials: Arc<Denials>,
+    /// Asks for a look at once.
+    pub(crate) wake: Arc<Notify>,
+}
+
+/// What it tells others.
+pub(crate) struct Outputs {
+    pub(crate) observed: watch::Sender<Arc<Observed>>,
+    pub(crate) links: watch::Sender<Vec<LinkStatus>>,
+    pub(crate) level: watch::Sender<bool>,
+}
+
+/// The vectors of peers, each with when it was heard.
+pub(crate) type Heads = BTreeMap<NodeId, (Duration, Arc<Vector>)>;
+
 pub(crate) struct Reconciler<T> {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
+    confirmation: Arc<ConfirmationState>,
+    inputs: Inputs,
+    outputs: Outputs,
     executor: Executor<T>,
     ledger: Ledger,
     observer: Option<Observer>,
@@ -59,20 +87,22 @@ pub(crate) struct Reconciler<T> {
     tasks: JoinSet<Result<StepOutcome, Error>>,
     running: HashMap<Id, Step>,
     standings: Standings,
-    /// For what outlives a round and has no key.
-    tracker: TaskTracker,
 }
 
 impl<T: Transport> Reconciler<T> {
     pub(crate) fn new(
-        shared: Arc<Shared>,
-        subscriber: Arc<Subscriber<T>>,
-        publisher: Arc<Publisher>,
-        tracker: TaskTracker,
+        context: Arc<Context>,
+        confirmation: Arc<ConfirmationState>,
+        inputs: Inputs,
+        outputs: Outputs,
+        (subscriber, publisher): (Arc<Subscriber<T>>, Arc<Publisher>),
     ) -> Self {
         Self {
-            executor: Executor::new(Arc::clone(&shared), subscriber, publisher),
-            shared,
+            executor: Executor::new(inputs.desired.subscribe(), subscriber, publisher),
+            context,
+            confirmation,
+            inputs,
+            outputs,
             ledger: Ledger::default(),
             observer: None,
             observed: Arc::new(Observed::Unknown),
@@ -80,13 +110,12 @@ impl<T: Transport> Reconciler<T> {
             tasks: JoinSet::new(),
             running: HashMap::new(),
             standings: Standings::default(),
-            tracker,
         }
     }
 
     /// Runs until the data plane ends.
     pub(crate) async fn run(mut self) {
-        let stopped = self.shared.cancel.clone();
+        let stopped = self.context.cancel.clone();
         tokio::select! {
             () = stopped.cancelled() => {}
             () = self.reconcile() => {}
@@ -95,15 +124,15 @@ impl<T: Transport> Reconciler<T> {
 
     async fn reconcile(&mut self) {
         self.await_confirmation().await;
-        let mut desired = self.shared.desired.subscribe();
+        let mut desired = self.inputs.desired.subscribe();
         loop {
             let pause = self.round().await;
-            let shared = Arc::clone(&self.shared);
+            let wake = Arc::clone(&self.inputs.wake);
             tokio::select! {
                 biased;
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
                 _ = desired.changed() => {}
-                () = shared.wake.notified() => {}
+                () = wake.notified() => {}
                 () = sleep(pause) => {}
             }
             while let Some(ended) = self.tasks.try_join_next_with_id() {
@@ -114,24 +143,23 @@ impl<T: Transport> Reconciler<T> {
 
     /// Nothing is done for a store that may be an older copy of itself, but to leave for good.
     async fn await_confirmation(&self) {
-        let mut confirmation = self.shared.confirmation.subscribe();
-        let mut desired = self.shared.desired.subscribe();
-        // The senders live in `shared`, so waiting cannot fail.
+        let mut desired = self.inputs.desired.subscribe();
         tokio::select! {
-            _ = confirmation.wait_for(|confirmation| *confirmation == Confirmation::Confirmed) => {}
+            () = self.confirmation.confirmed() => {}
+            // The sender lives in `self`, so waiting cannot fail.
             _ = desired.wait_for(|desired| desired.phase != Phase::Serving) => {}
         }
     }
 
     /// One look, one plan; how long to wait if nothing happens.
     async fn round(&mut self) -> Duration {
-        self.greet();
+        self.note_neighbors();
         self.look().await;
-        let now = self.shared.now();
+        let now = self.context.now();
         let steps = self.plan(now);
         let is_settled = steps.is_empty() && self.tasks.is_empty() && self.is_calm();
         let mut pause = if is_settled {
-            self.shared.settings.tick
+            self.context.settings.tick
         } else {
             FAST_TICK
         };
@@ -150,8 +178,8 @@ impl<T: Transport> Reconciler<T> {
     }
 
     /// Takes note of who became a neighbour since the last round.
-    fn greet(&mut self) {
-        let desired = self.shared.desired.borrow();
+    fn note_neighbors(&mut self) {
+        let desired = self.inputs.desired.borrow();
         for peer in desired.linked() {
             let generation = desired
                 .neighbor(&peer.name)
@@ -162,13 +190,6 @@ impl<T: Transport> Reconciler<T> {
         }
         self.generations
             .retain(|peer, _| desired.neighbor(peer).is_some());
-        drop(desired);
-        if let Some(order) = self.shared.take_order() {
-            let subscriber = Arc::clone(&self.executor.subscriber);
-            let leaving =
-                crate::replication::leave::run(Arc::clone(&self.shared), subscriber, order);
-            self.tracker.spawn(leaving.in_current_span());
-        }
     }
 
     async fn look(&mut self) {
@@ -186,23 +207,23 @@ impl<T: Transport> Reconciler<T> {
         };
         making.append(&mut self.executor.publisher.making());
         self.ledger.opening = making;
-        self.ledger.note(&observed, self.shared.now());
+        self.ledger.note(&observed, self.context.now());
         if let Observed::Known(inventory) = &observed {
             self.executor.publisher.note(inventory);
             self.compare(inventory).await;
         }
         self.observed = Arc::new(observed);
-        self.shared
+        self.outputs
             .observed
             .send_replace(Arc::clone(&self.observed));
     }
 
     /// Finds out which links bring less than their publishers have, and why.
     async fn compare(&mut self, inventory: &Inventory) {
-        let (heads, ours) = (&self.shared.heads, &self.shared.vector);
+        let (heads, ours) = (&self.inputs.heads, &self.inputs.vector);
         self.ledger
             .compare(&heads.borrow(), &ours.borrow(), inventory.own);
-        let stuck = self.ledger.stuck(inventory, self.shared.now());
+        let stuck = self.ledger.stuck(inventory, self.context.now());
         self.ledger.hindrances.clear();
         let Some(observer) = self.observer.as_ref().filter(|_| !stuck.is_empty()) else {
             return;
@@ -223,7 +244,7 @@ impl<T: Transport> Reconciler<T> {
         // Taken out, so that a session that failed or timed out is not used again.
         let observer = match self.observer.take() {
             Some(observer) => observer,
-            None => Observer::open(&self.shared.database).await?,
+            None => Observer::open(&self.context.database).await?,
         };
         let inventory = observer.look().await?;
         self.observer = Some(observer);
@@ -237,10 +258,10 @@ impl<T: Transport> Reconciler<T> {
     }
 
     fn store_is_down(&mut self, error: &Error) {
-        self.shared
+        self.context
             .counters
             .step(Step::Inspect.name(), Outcome::Failed);
-        let now = self.shared.now();
+        let now = self.context.now();
         let retry = self.ledger.retries.entry(LOOKING).or_default();
         if fail(retry, error, now) {
             tracing::warn!(%error, "the links of the store cannot be seen");
@@ -248,12 +269,12 @@ impl<T: Transport> Reconciler<T> {
     }
 
     fn plan(&self, now: Duration) -> Vec<Step> {
-        if self.shared.confirmation.borrow().is_over() {
+        if self.confirmation.is_over() {
             return Vec::new();
         }
-        let settings = &self.shared.settings;
+        let settings = &self.context.settings;
         plan(View {
-            desired: &self.shared.desired.borrow(),
+            desired: &self.inputs.desired.borrow(),
             observed: &self.observed,
             ledger: &self.ledger,
             limits: Limits {
@@ -269,9 +290,9 @@ impl<T: Transport> Reconciler<T> {
 
     /// Nothing waits for a time to pass or for a worker to come back.
     fn is_calm(&self) -> bool {
-        let desired = self.shared.desired.borrow();
+        let desired = self.inputs.desired.borrow();
         let is_waiting = |wish: &Wish| !matches!(wish, Wish::Linked { .. });
-        let now = self.shared.now();
+        let now = self.context.now();
         desired.phase == Phase::Serving
             && !desired.peers.values().any(is_waiting)
             && self
@@ -287,7 +308,7 @@ impl<T: Transport> Reconciler<T> {
     }
 
     fn start(&mut self, step: Step) {
-        let now = self.shared.now();
+        let now = self.context.now();
         self.ledger.busy.insert(step.key());
         let note = match &step {
             Step::Resume { link, .. } => self.ledger.incoming.get(link),
@@ -329,7 +350,7 @@ impl<T: Transport> Reconciler<T> {
         } else {
             Outcome::Failed
         };
-        self.shared.counters.step(step.name(), outcome);
+        self.context.counters.step(step.name(), outcome);
         match result {
             Ok(done) => self.succeeded(&step, &done),
             Err(error) => self.failed(&step, &error),
@@ -337,7 +358,7 @@ impl<T: Transport> Reconciler<T> {
     }
 
     fn succeeded(&mut self, step: &Step, done: &StepOutcome) {
-        let now = self.shared.now();
+        let now = self.context.now();
         tracing::debug!(step = step.name(), ?done, "step done");
         let attempt = (step.key(), step.name());
         if let StepOutcome::Opened { link, generation } = *done {
@@ -366,7 +387,7 @@ impl<T: Transport> Reconciler<T> {
     }
 
     fn failed(&mut self, step: &Step, error: &Error) {
-        let now = self.shared.now();
+        let now = self.context.now();
         let attempt = (step.key(), step.name());
         let retry = self.ledger.retries.entry(attempt).or_default();
         // The first refusal as a stranger is a matter of who heard of the other first.
@@ -381,34 +402,34 @@ impl<T: Transport> Reconciler<T> {
 
     /// Tells what we saw to those who watch.
     fn tell(&mut self) {
-        let now = self.shared.now();
+        let now = self.context.now();
         let mut links = match &*self.observed {
             Observed::Known(inventory) => {
                 if self.ledger.is_level(inventory) {
-                    self.shared
+                    self.outputs
                         .level
                         .send_if_modified(|level| !std::mem::replace(level, true));
                 }
-                let desired = self.shared.desired.borrow();
+                let desired = self.inputs.desired.borrow();
                 let scene = Scene {
                     desired: &desired,
                     inventory,
                     ledger: &self.ledger,
-                    progress: &self.shared.progress.borrow(),
-                    denials: &self.shared.denials(),
+                    progress: &self.inputs.progress.borrow(),
+                    denials: &self.inputs.denials.lock(),
                     now,
                 };
                 scene.links()
             }
             Observed::Unknown => {
                 let (key, step) = LOOKING;
-                let links = self.shared.links.borrow().clone();
+                let links = self.outputs.links.borrow().clone();
                 out_of_sight(links, self.ledger.trouble(&key, step))
             }
         };
-        let grace = self.shared.settings.link_grace.max(OVERDUE);
+        let grace = self.context.settings.link_grace.max(OVERDUE);
         self.standings.date(&mut links, now, grace);
-        self.shared.links.send_if_modified(|told| {
+        self.outputs.links.send_if_modified(|told| {
             let is_news = *told != links;
             *told = links;
             is_news
@@ -420,8 +441,8 @@ impl<T: Transport> Reconciler<T> {
         let Observed::Known(inventory) = &*self.observed else {
             return;
         };
-        let grace = self.shared.settings.link_grace;
-        let now = self.shared.now();
+        let grace = self.context.settings.link_grace;
+        let now = self.context.now();
         let ledger = &self.ledger;
         let is_over = |peer: &NodeId, wish: &Wish| match wish {
             Wish::Linked { .. } => false,
@@ -431,7 +452,7 @@ impl<T: Transport> Reconciler<T> {
             }
         };
         let mut is_shorter = false;
-        self.shared.desired.send_if_modified(|desired| {
+        self.inputs.desired.send_if_modified(|desired| {
             let before = desired.peers.len();
             desired.peers.retain(|peer, wish| !is_over(peer, wish));
             is_shorter = desired.peers.len() < before;
@@ -440,9 +461,9 @@ impl<T: Transport> Reconciler<T> {
         });
         if is_shorter {
             // Whoever waits for a peer to be gone looks at both.
-            self.shared.observed.send_modify(|_| {});
+            self.outputs.observed.send_modify(|_| {});
         }
-        let desired = self.shared.desired.borrow();
+        let desired = self.inputs.desired.borrow();
         self.ledger.retries.retain(|(key, _), _| match key {
             Key::Store => true,
             Key::In(peer) => {
