@@ -9,6 +9,7 @@ mod dashboard;
 mod error;
 mod exposition;
 mod guard;
+mod limits;
 mod metrics;
 mod routes;
 mod server;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{check::Check, duration, layers::Origins, size};
+use crate::replication::Settings;
 
 /// Less would drop a slot for a burst of writes.
 const SLOT_BYTES_MIN: u64 = 16 << 20;
@@ -66,10 +67,10 @@ impl Default for Replication {
         Self {
             dissemination: Dissemination::Flood,
             store_hosts: Vec::new(),
-            link_grace: Duration::from_secs(30),
-            slot_bytes_max: 1 << 30,
-            slot_inactive_max: Duration::from_secs(600),
-            checkpoint_interval: Duration::from_secs(1),
+            link_grace: Settings::LINK_GRACE,
+            slot_bytes_max: Settings::SLOT_BYTES_MAX,
+            slot_inactive_max: Settings::SLOT_INACTIVE_MAX,
+            checkpoint_interval: Settings::CHECKPOINT_INTERVAL,
             confirm_within: Duration::from_secs(15),
             clock_warn: Duration::from_millis(500),
             max_clock_ahead: Duration::from_secs(10),

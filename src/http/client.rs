@@ -9,16 +9,15 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use super::token;
+use super::{
+    limits::{CLIENT_COMMAND_TIMEOUT, CLIENT_READ_TIMEOUT},
+    token,
+};
 use crate::api::{
     AppRole, AppRoleRequest, LeaveReport, LeaveRequest, NewAppRole, NodeInfo, Problem, Status,
     Topology,
 };
 
-/// A node answers a read from memory.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// More than the server's own limit for a command, so that its word is heard.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(75);
 /// More than a status of a very large cluster.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
@@ -167,7 +166,7 @@ impl Client {
     /// No node, no answer in time, or an answer that is a refusal.
     pub fn add_app_role(&self, role: &NewAppRole) -> Result<(), ClientError> {
         self.done(|token| {
-            let asked = agent(Some(COMMAND_TIMEOUT)).post(self.url("/v1/app-roles"));
+            let asked = agent(Some(CLIENT_COMMAND_TIMEOUT)).post(self.url("/v1/app-roles"));
             authorize(asked, token).send_json(role)
         })
     }
@@ -180,7 +179,7 @@ impl Client {
     pub fn rotate_app_role(&self, name: &str, role: &AppRoleRequest) -> Result<(), ClientError> {
         self.done(|token| {
             let url = self.url(&format!("/v1/app-roles/{name}"));
-            authorize(agent(Some(COMMAND_TIMEOUT)).put(url), token).send_json(role)
+            authorize(agent(Some(CLIENT_COMMAND_TIMEOUT)).put(url), token).send_json(role)
         })
     }
 
@@ -192,20 +191,20 @@ impl Client {
     pub fn remove_app_role(&self, name: &str) -> Result<(), ClientError> {
         self.done(|token| {
             let url = self.url(&format!("/v1/app-roles/{name}"));
-            authorize(agent(Some(COMMAND_TIMEOUT)).delete(url), token).call()
+            authorize(agent(Some(CLIENT_COMMAND_TIMEOUT)).delete(url), token).call()
         })
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.ask(|token| {
-            let request = agent(Some(READ_TIMEOUT)).get(self.url(path));
+            let request = agent(Some(CLIENT_READ_TIMEOUT)).get(self.url(path));
             authorize(request, token).call()
         })
     }
 
     fn post(&self, path: &str) -> Result<(), ClientError> {
         self.done(|token| {
-            let request = agent(Some(COMMAND_TIMEOUT)).post(self.url(path));
+            let request = agent(Some(CLIENT_COMMAND_TIMEOUT)).post(self.url(path));
             authorize(request, token).send_empty()
         })
     }

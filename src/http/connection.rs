@@ -7,7 +7,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::{
@@ -21,11 +20,10 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use super::limits::SILENCE_MAX;
+
 /// Browsers open six, a scraper one; the rest wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 128;
-/// A connection on which nothing moves for this long is closed: longer than the longest command
-/// ([`super::guard::COMMAND_TIMEOUT`]), which is silent until its answer.
-const SILENCE_MAX: Duration = Duration::from_secs(90);
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]

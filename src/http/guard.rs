@@ -8,7 +8,6 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use axum::{
@@ -18,12 +17,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{connection::Peer, error::ApiError, view::Settings};
+use super::{
+    connection::Peer,
+    error::ApiError,
+    limits::{COMMAND_TIMEOUT, READ_TIMEOUT},
+    view::Settings,
+};
 
-/// A read answers from memory; whatever takes longer is stuck.
-pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Whoever is evicted is told to nobody but our own parts.
-pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest body has two short fields.
 pub(super) const BODY_BYTES_MAX: usize = 16 << 10;
 

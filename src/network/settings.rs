@@ -51,7 +51,7 @@ pub struct Settings {
     pub overlay: hyparview::Config,
     /// How long a request may take, including the peer's work for its answer.
     ///
-    /// Defaults to 30 s: making a replication slot waits for transactions under way.
+    /// Defaults to [`Self::REQUEST_TIMEOUT`].
     pub request_timeout: Duration,
     /// How long it may take until a peer is reached; the handshakes may take as long again.
     ///
@@ -78,6 +78,9 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How long a request may take unless somebody says otherwise: 30 s, more than any of ours does.
+    pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
     /// The defaults, for the cluster's name and the data directory.
     #[must_use]
     pub fn new(cluster: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
@@ -95,7 +98,7 @@ impl Settings {
             mdns: true,
             swarm_key: None,
             overlay: hyparview::Config::default(),
-            request_timeout: Duration::from_secs(30),
+            request_timeout: Self::REQUEST_TIMEOUT,
             dial_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(5),

@@ -24,6 +24,11 @@ use crate::{
     vector::Vector,
 };
 
+// The data plane gives up first, because it knows what it waited for.
+const _: () = assert!(
+    replication::REQUEST_LIMIT.as_millis() < network::Settings::REQUEST_TIMEOUT.as_millis()
+);
+
 /// Carries the data plane's requests over the link protocol.
 #[derive(Debug)]
 struct OverNetwork(network::Handle);

@@ -18,6 +18,7 @@ use super::context::Context;
 use super::counters::Totals;
 use super::denials::Denials;
 use super::leave::{Departing, LeaveError, Left, Member, Order, Stage, Terms};
+use super::limits::{ACQUAINTANCE_LIMIT, CONFIRM_LIMIT, PARTING_LIMIT};
 use super::links::desired::{Departure, Desired, Doubt, Neighbor, Phase, Wish};
 use super::links::observed::{Observed, until};
 use super::links::reconciler::{Heads, Inputs, Outputs, Reconciler};
@@ -31,16 +32,6 @@ use crate::api::{LinkState, LinkStatus};
 use crate::identity::{NodeId, Site};
 use crate::postgres::Conninfo;
 use crate::vector::{Seq, Vector};
-
-/// Of two that become neighbours one hears of it first; its request waits so long for the other.
-const ACQUAINTANCE_LIMIT: Duration = Duration::from_secs(1);
-
-/// Each of two that become neighbours asks the other about itself first; a request to open a link
-/// waits so long for that.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(2);
-
-/// Taking down the links with one peer: a walsender to end, a worker to stop, a peer to tell.
-const PARTING_LIMIT: Duration = Duration::from_secs(40);
 
 /// Links could not be taken down in time: the store or a walsender does not answer. The work goes on
 /// as long as the data plane runs, and the next life finds what is left.
@@ -90,40 +81,63 @@ struct Shown {
     stage: watch::Receiver<Option<Stage>>,
 }
 
+/// The other ends of what is shown.
+struct Showing {
+    observed: watch::Sender<Arc<Observed>>,
+    links: watch::Sender<Vec<LinkStatus>>,
+    vector: watch::Sender<Vector>,
+    clock: watch::Sender<Option<Reading>>,
+    progress: watch::Sender<BTreeMap<NodeId, Progress>>,
+    stage: watch::Sender<Option<Stage>>,
+}
+
+impl Told {
+    fn new() -> (Self, mpsc::Receiver<Order>) {
+        // One departure at a time; who asks for a second one waits.
+        let (orders, ordered) = mpsc::channel(1);
+        let told = Self {
+            desired: watch::Sender::default(),
+            heads: watch::Sender::default(),
+            members: watch::Sender::default(),
+            holders: watch::Sender::default(),
+            orders,
+            wake: Arc::default(),
+            denials: Arc::default(),
+            has_met: Arc::default(),
+            level: watch::Sender::new(true),
+        };
+        (told, ordered)
+    }
+}
+
+fn show() -> (Showing, Shown) {
+    let showing = Showing {
+        observed: watch::Sender::new(Arc::new(Observed::Unknown)),
+        links: watch::Sender::default(),
+        vector: watch::Sender::default(),
+        clock: watch::Sender::default(),
+        progress: watch::Sender::default(),
+        stage: watch::Sender::default(),
+    };
+    let shown = Shown {
+        observed: showing.observed.subscribe(),
+        links: showing.links.subscribe(),
+        vector: showing.vector.subscribe(),
+        clock: showing.clock.subscribe(),
+        progress: showing.progress.subscribe(),
+        stage: showing.stage.subscribe(),
+    };
+    (showing, shown)
+}
+
 /// Starts the data plane. The store need not be up: work begins when it is.
-///
-/// Each task is given the channels that it reads or writes, and no others.
 #[must_use]
 pub fn start<T: Transport>(settings: Settings, transport: T) -> Handle {
     let is_confirmed = settings.confirm_within.is_none();
     let context = Context::new(settings);
     let confirmation = ConfirmationState::new(is_confirmed);
-    let (vector_in, vector) = watch::channel(Vector::default());
-    let (clock_in, clock) = watch::channel(None);
-    let (progress_in, progress) = watch::channel(BTreeMap::new());
-    let (stage_in, stage) = watch::channel(None);
-    let (observed_in, observed) = watch::channel(Arc::new(Observed::Unknown));
-    let (links_in, links) = watch::channel(Vec::new());
-    let (orders, ordered) = mpsc::channel(1);
-    let told = Told {
-        desired: watch::Sender::default(),
-        heads: watch::Sender::default(),
-        members: watch::Sender::default(),
-        holders: watch::Sender::default(),
-        orders,
-        wake: Arc::default(),
-        denials: Arc::default(),
-        has_met: Arc::default(),
-        level: watch::Sender::new(true),
-    };
-    let shown = Shown {
-        observed,
-        links,
-        vector,
-        clock,
-        progress,
-        stage,
-    };
+    let (told, ordered) = Told::new();
+    let (showing, shown) = show();
     let publisher = Publisher::new(
         Arc::clone(&context),
         told.desired.subscribe(),
@@ -132,70 +146,84 @@ pub fn start<T: Transport>(settings: Settings, transport: T) -> Handle {
     let subscriber = Subscriber::new(
         Arc::clone(&context),
         Arc::clone(&confirmation),
-        progress_in,
+        showing.progress.clone(),
         transport,
     );
-    let reconciler = Reconciler::new(
-        Arc::clone(&context),
-        Arc::clone(&confirmation),
-        Inputs {
-            desired: told.desired.clone(),
-            heads: told.heads.subscribe(),
-            vector: shown.vector.clone(),
-            progress: shown.progress.clone(),
-            denials: Arc::clone(&told.denials),
-            wake: Arc::clone(&told.wake),
-        },
-        Outputs {
-            observed: observed_in,
-            links: links_in,
-            level: told.level.clone(),
-        },
-        (Arc::clone(&subscriber), Arc::clone(&publisher)),
-    );
-    let departing = Departing {
-        context: Arc::clone(&context),
-        confirmation: Arc::clone(&confirmation),
-        desired: told.desired.clone(),
-        observed: shown.observed.clone(),
-        holders: told.holders.subscribe(),
-        stage: stage_in,
-        subscriber: Arc::clone(&subscriber),
-    };
-    let checkpoints = Checkpoints {
-        context: Arc::clone(&context),
-        confirmation: Arc::clone(&confirmation),
-        vector: vector_in,
-    };
-    let Settings { node, cluster, .. } = &context.settings;
-    let span = tracing::info_span!("replication", %node, cluster);
-    let tasks = TaskTracker::new();
-    if let Some(limit) = context.settings.confirm_within {
-        let confirmer = Confirmer {
-            context: Arc::clone(&context),
-            state: Arc::clone(&confirmation),
-            desired: told.desired.subscribe(),
-            members: told.members.subscribe(),
-            subscriber,
-        };
-        tasks.spawn(confirmer.run(limit).instrument(span.clone()));
-    }
-    tasks.spawn(reconciler.run().instrument(span.clone()));
-    tasks.spawn(departing.run(ordered).instrument(span.clone()));
-    tasks.spawn(clock::run(Arc::clone(&context), clock_in).instrument(span.clone()));
-    tasks.spawn(checkpoints.run().instrument(span));
-    tasks.close();
-    Handle {
+    let handle = Handle {
         context,
         confirmation,
         publisher,
-        tasks,
+        tasks: TaskTracker::new(),
         told,
         shown,
-    }
+    };
+    handle.spawn(&subscriber, showing, ordered);
+    handle
 }
 
 impl Handle {
+    /// Each task is given the channels that it reads or writes, and no others.
+    fn spawn<T: Transport>(
+        &self,
+        subscriber: &Arc<Subscriber<T>>,
+        showing: Showing,
+        ordered: mpsc::Receiver<Order>,
+    ) {
+        let (context, confirmation) = (&self.context, &self.confirmation);
+        let Settings { node, cluster, .. } = &context.settings;
+        let span = tracing::info_span!("replication", %node, cluster);
+        if let Some(limit) = context.settings.confirm_within {
+            let confirmer = Confirmer {
+                context: Arc::clone(context),
+                state: Arc::clone(confirmation),
+                desired: self.told.desired.subscribe(),
+                members: self.told.members.subscribe(),
+                subscriber: Arc::clone(subscriber),
+            };
+            self.tasks
+                .spawn(confirmer.run(limit).instrument(span.clone()));
+        }
+        let reconciler = Reconciler::new(
+            Arc::clone(context),
+            Arc::clone(confirmation),
+            Inputs {
+                desired: self.told.desired.clone(),
+                heads: self.told.heads.subscribe(),
+                vector: self.shown.vector.clone(),
+                progress: self.shown.progress.clone(),
+                denials: Arc::clone(&self.told.denials),
+                wake: Arc::clone(&self.told.wake),
+            },
+            Outputs {
+                observed: showing.observed,
+                links: showing.links,
+                level: self.told.level.clone(),
+            },
+            (Arc::clone(subscriber), Arc::clone(&self.publisher)),
+        );
+        self.tasks.spawn(reconciler.run().instrument(span.clone()));
+        let departing = Departing {
+            context: Arc::clone(context),
+            confirmation: Arc::clone(confirmation),
+            desired: self.told.desired.clone(),
+            observed: self.shown.observed.clone(),
+            holders: self.told.holders.subscribe(),
+            stage: showing.stage,
+            subscriber: Arc::clone(subscriber),
+        };
+        self.tasks
+            .spawn(departing.run(ordered).instrument(span.clone()));
+        let reading = clock::run(Arc::clone(context), showing.clock);
+        self.tasks.spawn(reading.instrument(span.clone()));
+        let checkpoints = Checkpoints {
+            context: Arc::clone(context),
+            confirmation: Arc::clone(confirmation),
+            vector: showing.vector,
+        };
+        self.tasks.spawn(checkpoints.run().instrument(span));
+        self.tasks.close();
+    }
+
     /// A peer is a neighbour: link with it, both ways. To be called again when its addresses change.
     pub fn neighbor_up(&self, neighbor: Neighbor) {
         if !self.told.has_met.swap(true, Ordering::Relaxed) {

@@ -16,6 +16,7 @@ use super::database::refused;
 use super::error::Error;
 use super::failpoint::Failpoint;
 use super::holders;
+use super::limits::OPEN_REPLY_LIMIT;
 use super::links::desired::Desired;
 use super::links::observed::{Inventory, Observer, Outgoing, Slot};
 use super::names::{Epoch, LinkName};
@@ -31,10 +32,6 @@ pub(super) mod credentials;
 mod slot;
 
 use slot::{drop_slot, end_orphan};
-
-/// An `Open` is answered within this, with "ask again" and what it waits for if need be; sooner, once that
-/// is known, because the subscriber has nothing to tell before.
-const OPEN_REPLY_LIMIT: Duration = Duration::from_secs(3);
 
 /// Making a slot waits for every transaction that writes; longer than this is hardly worth it.
 const SLOT_LIMIT: Duration = Duration::from_secs(600);

@@ -20,16 +20,17 @@ pub struct Settings {
     /// Hosts of other stores that peers may name beside their own addresses. Default none.
     pub store_hosts: Vec<String>,
     /// How long the links of a lost peer stay as they are. Long enough for a controller to be
-    /// restarted, short enough that a dead peer's slot holds little WAL. Default 30 s.
+    /// restarted, short enough that a dead peer's slot holds little WAL. Defaults to [`Self::LINK_GRACE`].
     pub link_grace: Duration,
     /// A slot that holds back more WAL than this is dropped; its link is opened again and caught up
-    /// by vector, which costs what is missing, not what was written. Default 1 GiB.
+    /// by vector, which costs what is missing, not what was written. Defaults to [`Self::SLOT_BYTES_MAX`].
     pub slot_bytes_max: u64,
-    /// A slot that nobody streams from for longer is dropped. Default 10 minutes.
+    /// A slot that nobody streams from for longer is dropped. Defaults to [`Self::SLOT_INACTIVE_MAX`].
     pub slot_inactive_max: Duration,
     /// How often the links are looked at while nothing happens. Default 3 s: two short queries.
     pub tick: Duration,
-    /// How often a checkpoint is tried while there is something new to say. Default 250 ms.
+    /// How often a checkpoint is tried while there is something new to say. Defaults to
+    /// [`Self::CHECKPOINT_INTERVAL`].
     pub checkpoint_interval: Duration,
     /// The store may be an older copy of itself, and is closed to writers: a peer has to confirm it
     /// within this time before it is used, or it goes on as another site. `None`, the default: it is
@@ -42,8 +43,18 @@ pub struct Settings {
     pub failpoints: Failpoints,
 }
 
+/// The defaults. The configuration has no others.
 impl Settings {
-    /// Settings with the defaults.
+    /// Of [`link_grace`](Self::link_grace): long enough for a controller to be restarted.
+    pub const LINK_GRACE: Duration = Duration::from_secs(30);
+    /// Of [`slot_bytes_max`](Self::slot_bytes_max): 1 GiB.
+    pub const SLOT_BYTES_MAX: u64 = 1 << 30;
+    /// Of [`slot_inactive_max`](Self::slot_inactive_max): 10 minutes.
+    pub const SLOT_INACTIVE_MAX: Duration = Duration::from_mins(10);
+    /// Of [`checkpoint_interval`](Self::checkpoint_interval): a second.
+    pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// Settings with the defaults, and a look at the links every three seconds.
     #[must_use]
     pub fn new(
         node: NodeId,
@@ -57,11 +68,11 @@ impl Settings {
             store: store.into(),
             advertise,
             store_hosts: Vec::new(),
-            link_grace: Duration::from_secs(30),
-            slot_bytes_max: 1 << 30,
-            slot_inactive_max: Duration::from_secs(600),
+            link_grace: Self::LINK_GRACE,
+            slot_bytes_max: Self::SLOT_BYTES_MAX,
+            slot_inactive_max: Self::SLOT_INACTIVE_MAX,
             tick: Duration::from_secs(3),
-            checkpoint_interval: Duration::from_millis(250),
+            checkpoint_interval: Self::CHECKPOINT_INTERVAL,
             confirm_within: None,
             lineage: Lineage::default(),
             failpoints: Failpoints::default(),

@@ -15,6 +15,7 @@ use super::context::Context;
 use super::database::refused;
 use super::error::{Error, TransportError};
 use super::failpoint::Failpoint;
+use super::limits::REQUEST_LIMIT;
 use super::links::desired::Neighbor;
 use super::links::observed::{Incoming, own_site};
 use super::names::LinkName;
@@ -34,9 +35,6 @@ pub(crate) use reach::is_ours;
 use reach::{Expected, candidates, reach};
 pub(crate) use subscription::drop_subscription;
 use subscription::{await_streaming, create_subscription, silence_statement_log};
-
-/// A publisher answers within seconds even if it has to wait.
-const REQUEST_LIMIT: Duration = Duration::from_secs(12);
 
 /// Telling a peer that may be gone is a courtesy.
 const COURTESY_LIMIT: Duration = Duration::from_secs(4);

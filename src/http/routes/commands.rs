@@ -12,7 +12,8 @@ use crate::{
     api::{LeaveReport, LeaveRequest},
     http::{
         error::ApiError,
-        guard::{BODY_BYTES_MAX, READ_TIMEOUT},
+        guard::BODY_BYTES_MAX,
+        limits::BODY_TIMEOUT,
         view::{Command, CommandError, View},
     },
 };
@@ -25,9 +26,9 @@ pub(super) async fn leave(
     body: Body,
 ) -> Result<Json<LeaveReport>, ApiError> {
     // The command has no limit, its body has.
-    let body = tokio::time::timeout(READ_TIMEOUT, to_bytes(body, BODY_BYTES_MAX))
+    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX))
         .await
-        .map_err(|_| ApiError::Timeout(READ_TIMEOUT))?
+        .map_err(|_| ApiError::Timeout(BODY_TIMEOUT))?
         .map_err(|error| ApiError::BadBody(error.to_string()))?;
     let request = read(&body).map_err(ApiError::BadBody)?;
     send(&view, |reply| Command::Leave { request, reply })

@@ -377,6 +377,8 @@ impl Cluster {
         };
         Settings {
             link_grace: GRACE,
+            // Tests wait for vectors. Users' nodes make one a second.
+            checkpoint_interval: Duration::from_millis(250),
             ..Settings::new(
                 node.name.clone(),
                 "test".to_owned(),
