@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(wildcard tests/*.sh findings/*.sh deployment/*.sh deployment
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-matrix build verify fix bench bench-store bench-overlay simulate sockets chaos smoke-docker clean
+.PHONY: help demo test test-matrix build verify fix bench bench-store bench-overlay simulate sockets chaos upgrade smoke-docker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -40,7 +40,7 @@ verify: ## formatting, lints, documentation, tests: reads only
 	$(CARGO) test --locked --workspace --doc
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked --workspace; \
 	else echo 'cargo-nextest is not installed: the tests run with cargo test'; set -x; \
-	$(CARGO) test --locked --workspace --lib --bins --tests --examples -- --skip versions::mixed_; fi
+	$(CARGO) test --locked --workspace --lib --bins --tests --examples -- --skip versions::mixed_ --skip upgrade::; fi
 
 fix: ## format, and apply the lints that mend themselves
 	$(CARGO) clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
@@ -68,6 +68,10 @@ chaos: ## whole nodes under every kind of trouble, with writers at each (SECONDS
 	@deployment/setup.sh linker postgresql nextest
 	STARLING_CHAOS_SECONDS=$(or $(SECONDS),600) $(if $(SEED),STARLING_CHAOS_SEED=$(SEED)) \
 		$(CARGO) nextest run --locked --profile campaign --no-capture chaos_nodes::whole
+
+upgrade: ## an earlier version's program and this one on the same data, in one cluster, under chaos (FROM=commit)
+	@deployment/setup.sh linker postgresql nextest
+	tests/upgrade.sh $(FROM)
 
 smoke-docker: ## three nodes in containers; one is cut off while writes go on (needs a Docker engine)
 	deployment/compose/smoke.sh

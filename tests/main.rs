@@ -69,5 +69,7 @@ mod sockets;
 mod store;
 #[path = "main/tls.rs"]
 mod tls;
+#[path = "main/upgrade.rs"]
+mod upgrade;
 #[path = "main/versions.rs"]
 mod versions;

@@ -106,6 +106,9 @@ impl Flock {
     async fn resume(&mut self, node: usize) {
         let pause = Duration::from_millis(self.draw(0..1_500));
         sleep(pause).await;
+        if self.draw(0..2) == 0 {
+            self.members[node].node.upgrade();
+        }
         self.members[node].node.resume();
         self.members[node].open().await;
     }

@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::Sabotage;
 use super::clients::Clients;
 use crate::foreign::Foreign;
-use crate::harness::process::{Node, PATIENCE, eventually};
+use crate::harness::process::{Node, PATIENCE, earlier_build, eventually};
 use crate::restore::{LOCAL, folder_of_its_own};
 
 /// Nodes with private servers. One more has its store on a server of the user's.
@@ -104,7 +104,12 @@ impl Flock {
         let contact = self.members.last().map(|member| member.node.bootstrap());
         let join = contact.iter().flat_map(|address| ["--bootstrap", address]);
         let arguments: Vec<_> = ["--name", &name].into_iter().chain(join).collect();
-        let node = Node::start(&self.path(&name), &[&arguments, how].concat());
+        let arguments = [&arguments, how].concat();
+        // A campaign with an earlier build has nodes of both, and upgrades one when it starts again.
+        let node = match earlier_build().filter(|_| self.rng.random()) {
+            Some(program) => Node::start_program(program, &self.path(&name), &arguments),
+            None => Node::start(&self.path(&name), &arguments),
+        };
         if let Some(Sabotage(sql)) = self.sabotage {
             node.client().await.batch_execute(sql).await.unwrap();
         }

@@ -26,12 +26,29 @@ pub(crate) struct Node {
     child: Option<Child>,
     runtime: Option<RuntimeFile>,
     arguments: Vec<String>,
+    program: PathBuf,
+}
+
+/// The program under test.
+fn this_build() -> PathBuf {
+    env!("CARGO_BIN_EXE_starling").into()
+}
+
+/// A program of an earlier version, for tests of upgrades: `tests/upgrade.sh` makes it and names it.
+pub(crate) fn earlier_build() -> Option<PathBuf> {
+    std::env::var_os("STARLING_EARLIER").map(PathBuf::from)
 }
 
 impl Node {
     /// Starts a node and waits until it serves.
     pub(crate) fn start(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_program(this_build(), data, arguments)
+    }
+
+    /// The same with a program of an earlier version, until [`upgrade`](Self::upgrade).
+    pub(crate) fn start_program(program: PathBuf, data: &Path, arguments: &[&str]) -> Self {
         let mut node = Self {
+            program,
             data: data.to_path_buf(),
             child: None,
             runtime: None,
@@ -48,6 +65,11 @@ impl Node {
         Self::start(data, &arguments)
     }
 
+    /// From its next start on the node runs the program under test.
+    pub(crate) fn upgrade(&mut self) {
+        self.program = this_build();
+    }
+
     /// Starts the node again on the same data directory.
     pub(crate) fn resume(&mut self) {
         assert!(self.child.is_none(), "still running");
@@ -58,7 +80,7 @@ impl Node {
             .append(true)
             .open(self.data.with_extension("log"))
             .unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
+        let mut command = Command::new(&self.program);
         command
             .arg("up")
             .arg("--data-dir")
@@ -98,7 +120,7 @@ impl Node {
 
     /// Runs another `starling` command against this node; returns exit code, stdout and stderr.
     pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_starling"))
+        let output = Command::new(&self.program)
             .args(arguments)
             .args(["--http", &self.runtime().http.to_string()])
             .output()
