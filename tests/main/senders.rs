@@ -72,11 +72,15 @@ async fn a_big_transaction_reaches_a_subscriber_that_is_slow() {
     let blocked =
         "select wait_event from pg_stat_activity where backend_type = 'walsender' limit 1";
     cluster.await_text(0, blocked, "WalSenderWriteData").await;
+    let applying = format!(
+        "select exists (select from pg_locks where pid = {worker} and locktype = 'advisory')::text"
+    );
     // Held up for long, a moment of work, held up for long again.
     for _ in 0..2 {
         sleep(HOSTILE_TIMEOUT * 3).await;
         kill(worker, Signal::SIGCONT).unwrap();
-        sleep(Duration::from_millis(10)).await;
+        // Its first row lifts the limits of its transaction, and takes locks that can be seen.
+        cluster.await_text(1, &applying, "true").await;
         kill(worker, Signal::SIGSTOP).unwrap();
     }
     kill(worker, Signal::SIGCONT).unwrap();
