@@ -176,6 +176,20 @@ fn every_message_survives_the_wire() {
     }
 }
 
+/// Names of fields and variants are the format: with small numbers for ids and records they can be read.
+#[test]
+fn the_bytes_of_each_message_stay_as_they_are() {
+    let (sender, other) = (peer(), peer());
+    let lines = all(&sender, &other).into_iter().map(|message| {
+        let Ok(plain) = translate(message, &|id| u8::from(id == other.id), &mut |_, _| {
+            Ok::<_, Void>(2_u8)
+        });
+        let content = to_vec(Vec::new(), &plain).unwrap();
+        format!("{}\n", content.escape_ascii())
+    });
+    assert_eq!(lines.collect::<String>(), include_str!("bytes.txt"));
+}
+
 #[test]
 fn signatures_are_checked_once() {
     let (sender, other) = (peer(), peer());
