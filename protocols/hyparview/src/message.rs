@@ -16,7 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::io::Contact;
+use crate::contact::Contact;
 
 /// The name of one neighbour relation, chosen by the side that asked for it and echoed in every
 /// message about it (R3). Two relations between the same peers never share a name, so a message

@@ -4,6 +4,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `ask`, `request`, `switch`, `line` | what a request of another is, one of ours, a four-node switch, and the way to a neighbour |
 //! | `view` | the active and the passive view: what goes in, what goes out |
 //! | `join`, `neighbor`, `asked`, `half_open`, `disconnect` | how neighbour relations begin and end |
 //! | `refill` | keeping the active view full |
@@ -29,6 +30,7 @@ use crate::{
 
 mod admission;
 mod alarms;
+mod ask;
 mod asked;
 mod beacon;
 mod crowd;
@@ -37,6 +39,7 @@ mod half_open;
 mod heartbeat;
 mod invariants;
 mod join;
+mod line;
 mod neighbor;
 mod optimize;
 mod probe;
@@ -44,9 +47,11 @@ mod quarantine;
 mod records;
 mod refill;
 mod remix;
+mod request;
 mod sampler;
 mod shuffle;
 mod suspects;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -55,19 +60,20 @@ pub use invariants::Violation;
 
 use admission::Admission;
 use alarms::Alarms;
-use asked::{Ask, Kind};
+use ask::{Ask, Kind};
 use beacon::Beacon;
 use crowd::Crowd;
 use half_open::HalfOpen;
-use neighbor::{Grant, Pending};
 use optimize::Optimizer;
 use probe::Probe;
 use quarantine::Quarantine;
 use refill::Refill;
-use remix::{Mixing, Switch};
+use remix::Mixing;
+use request::{Grant, Pending};
 use sampler::Sampler;
 use shuffle::Offer;
 use suspects::Suspects;
+use switch::Switch;
 use view::{Backup, Neighbor};
 
 /// The membership of one node.

@@ -3,40 +3,19 @@
 
 use rand::Rng;
 
-use super::{State, half_open::HALF_OPEN_MAX, neighbor::Purpose, optimize::Link, view::Neighbor};
-use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Message, Priority, Pulse};
+use super::{
+    State,
+    ask::{Ask, Kind},
+    half_open::HALF_OPEN_MAX,
+    line::Line,
+    request::Purpose,
+    view::Neighbor,
+};
+use crate::{Address, DownReason, Epoch, Farewell, Id, Message};
 
 /// Requests that wait. Each one waits for half a second; when there are more, the others are
 /// better off elsewhere.
 pub(super) const WAITING_MAX: usize = 8;
-
-/// A request of another peer.
-#[derive(Debug, Clone)]
-pub(super) struct Ask<I, A> {
-    pub(super) contact: Contact<I, A>,
-    pub(super) epoch: Epoch<I>,
-    pub(super) pulse: Pulse<I>,
-    pub(super) kind: Kind,
-}
-
-/// What kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Join,
-    Low,
-    High,
-    Switch(u64),
-}
-
-impl From<Priority> for Kind {
-    fn from(priority: Priority) -> Self {
-        match priority {
-            Priority::Low => Self::Low,
-            Priority::High => Self::High,
-            Priority::Switch(token) => Self::Switch(token),
-        }
-    }
-}
 
 /// What becomes of a request.
 enum Verdict {
@@ -112,7 +91,7 @@ impl<I: Id, A: Address> State<I, A> {
             heard: self.now,
             since: self.now,
             elder_from: self.elder_from(matches!(ask.kind, Kind::Switch(_))),
-            link: Link::default(),
+            link: Line::default(),
             crowded: self.is_new() && at_hand,
         });
         self.spread_soon(rng);

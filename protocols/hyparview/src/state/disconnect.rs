@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::{State, neighbor::Purpose, view::Neighbor};
+use super::{State, request::Purpose, view::Neighbor};
 use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Loss};
 
 impl<I: Id, A: Address> State<I, A> {

@@ -10,7 +10,7 @@
 
 use rand::Rng;
 
-use super::{State, asked::Ask};
+use super::{State, ask::Ask};
 use crate::{Address, Contact, Epoch, Id};
 
 /// Relations half open at a time. Each is so for a round trip, or until its timer rings.

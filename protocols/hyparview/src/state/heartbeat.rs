@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::{State, neighbor::Purpose};
+use super::{State, request::Purpose};
 use crate::{Address, DownReason, Epoch, Gauge, Id, Message, Output, Pulse, Tag, Timer};
 
 impl<I: Id, A: Address> State<I, A> {

@@ -2,7 +2,7 @@
 
 use rand::{Rng, seq::IteratorRandom};
 
-use super::{State, neighbor::Purpose, optimize::Optimizer, remix::Mixing};
+use super::{State, optimize::Optimizer, remix::Mixing, request::Purpose};
 use crate::{Address, Contact, DownReason, Farewell, Id, Message, Timer};
 
 impl<I: Id, A: Address> State<I, A> {

@@ -4,67 +4,19 @@
 //! The side that accepts holds the relation from then on; nothing is pending there. The side that
 //! asked has a timer, and gives the relation up explicitly when the answer comes too late.
 
-use std::time::Duration;
-
 use rand::Rng;
 
-use super::{State, optimize::Link, view::Neighbor};
-use crate::{Address, Contact, Epoch, Farewell, Id, Message, Priority, Pulse};
+use super::{
+    State,
+    line::Line,
+    request::{Grant, Pending, Purpose},
+    view::Neighbor,
+};
+use crate::{Address, Contact, Epoch, Farewell, Id, Message, Priority};
 
 /// Requests without an answer that a node has at most. Refill stays far below; a flood of walks
 /// that end here does not get beyond.
 pub(super) const PENDING_MAX: usize = 128;
-
-/// A request of ours without an answer.
-#[derive(Debug, Clone)]
-pub(super) struct Pending<I, A> {
-    pub(super) contact: Contact<I, A>,
-    pub(super) epoch: Epoch<I>,
-    pub(super) since: Duration,
-    pub(super) purpose: Purpose,
-    /// The other side may make room for us, once we have confirmed.
-    pub(super) pressing: bool,
-    /// The peer asked us as well; its request was dropped in favour of ours.
-    pub(super) crossed: Option<(u64, u64)>,
-}
-
-/// Why we ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// We are new.
-    Join,
-    /// A slot is free.
-    Refill,
-    /// A newcomer's walk has ended here.
-    Walk,
-    /// The peer lives in another component.
-    Heal,
-    /// The peer believes to be our neighbour.
-    Repair,
-    /// The peer waits for us under this token.
-    Switch(u64),
-}
-
-impl Purpose {
-    /// Whether a neighbour goes if there is no slot when the peer accepts.
-    pub(super) fn evicts(self) -> bool {
-        matches!(self, Self::Walk | Self::Heal)
-    }
-
-    /// Whether a slot waits for the answer, but not for long.
-    pub(super) fn waits(self) -> bool {
-        matches!(self, Self::Join | Self::Refill | Self::Repair)
-    }
-}
-
-/// The acceptance of a request of ours.
-#[derive(Debug, Clone)]
-pub(super) struct Grant<I, A> {
-    pub(super) contact: Contact<I, A>,
-    pub(super) epoch: Epoch<I>,
-    pub(super) life: u64,
-    pub(super) pulse: Pulse<I>,
-}
 
 impl<I: Id, A: Address> State<I, A> {
     /// Slots held for requests that may yet be accepted. One that keeps us waiting loses its slot
@@ -179,7 +131,7 @@ impl<I: Id, A: Address> State<I, A> {
             heard: self.now,
             since: self.now,
             elder_from: self.elder_from(matches!(ours.purpose, Purpose::Switch(_))),
-            link: Link::default(),
+            link: Line::default(),
             crowded: self.is_new() && !matches!(ours.purpose, Purpose::Switch(_) | Purpose::Heal),
         });
         if ours.pressing {

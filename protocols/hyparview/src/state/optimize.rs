@@ -20,16 +20,17 @@
 //! Neighbours are measured by their heartbeats, others by a few probes in a row. The shortest round trip
 //! counts, since the first holds the time that the connection took.
 
-mod link;
-
 use std::time::Duration;
 
 use rand::{Rng, seq::IteratorRandom};
 
-pub(super) use link::Link;
-use link::micros;
-
-use super::{State, alarms::spread, remix::Role, view::Neighbor};
+use super::{
+    State,
+    alarms::spread,
+    line::{Line, micros},
+    switch::Role,
+    view::Neighbor,
+};
 use crate::{Address, Bid, Contact, Gauge, Id, Message, Timer};
 
 /// Round trips measured of a peer that is not a neighbour. The first may hold a dial.
@@ -108,8 +109,8 @@ impl<I: Id, A: Address> Optimizer<I, A> {
 
 impl<I: Id, A: Address> State<I, A> {
     /// The line to a neighbour that has just come: the first ones are left to chance.
-    pub(super) fn new_link(&self) -> Link {
-        Link::new(self.config.optimize() && self.unbiased_links() < self.config.unbiased_min())
+    pub(super) fn new_link(&self) -> Line {
+        Line::new(self.config.optimize() && self.unbiased_links() < self.config.unbiased_min())
     }
 
     pub(super) fn unbiased_links(&self) -> usize {
@@ -151,7 +152,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Whether `neighbor` may be given up for a nearer one.
     pub(super) fn is_movable(&self, neighbor: &Neighbor<I, A>) -> bool {
         let rested = self.now.saturating_sub(neighbor.since) >= self.config.optimize_rest();
-        let Link { unbiased, kept, .. } = neighbor.link;
+        let Line { unbiased, kept, .. } = neighbor.link;
         self.config.optimize() && rested && !unbiased && !kept && neighbor.link.cost().is_some()
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt, seq::IteratorRandom};
 
-use super::{State, neighbor::Purpose};
+use super::{State, request::Purpose};
 use crate::{Address, Contact, Id, Message, Pulse, Timer};
 
 /// Pause after a suspect has answered, until the next one is asked.

@@ -11,7 +11,7 @@ use rand::{Rng, seq::IteratorRandom};
 use super::{
     State,
     alarms::{doubled, spread},
-    neighbor::Purpose,
+    request::Purpose,
     view::Backup,
 };
 use crate::{Address, Config, Contact, Id, Timer, io::Event};

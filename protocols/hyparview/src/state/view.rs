@@ -7,7 +7,7 @@ use rand::{
     seq::{IndexedRandom, IteratorRandom},
 };
 
-use super::{State, optimize::Link};
+use super::{State, line::Line};
 use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Message, io::Event};
 
 /// A peer in the active view.
@@ -27,7 +27,7 @@ pub(super) struct Neighbor<I, A> {
     /// From when on it is not evicted, unless it is the latest.
     pub(super) elder_from: Duration,
     /// How far away it is.
-    pub(super) link: Link,
+    pub(super) link: Line,
     /// Made in a crowd: to be exchanged for a random one (R8).
     pub(super) crowded: bool,
 }
