@@ -7,7 +7,7 @@ mod config;
 mod contact;
 mod counters;
 mod io;
-mod message;
+pub mod message;
 mod record;
 mod refusal;
 mod settings;

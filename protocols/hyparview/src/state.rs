@@ -60,7 +60,7 @@ pub use invariants::Violation;
 
 use admission::Admission;
 use alarms::Alarms;
-use ask::{Ask, Kind};
+use ask::Ask;
 use beacon::Beacon;
 use crowd::Crowd;
 use half_open::HalfOpen;
@@ -69,7 +69,7 @@ use probe::Probe;
 use quarantine::Quarantine;
 use refill::Refill;
 use remix::Mixing;
-use request::{Grant, Pending};
+use request::Pending;
 use sampler::Sampler;
 use shuffle::Offer;
 use suspects::Suspects;
@@ -278,134 +278,29 @@ impl<I: Id, A: Address> State<I, A> {
         known
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one arm per message, each a single call"
-    )]
     fn on_message<R: Rng>(&mut self, from: I, message: Message<I, A>, rng: &mut R) {
         if from == self.me.id {
             return;
         }
         self.rehabilitate(from, rng);
         match message {
-            Message::Join {
-                epoch,
-                record,
-                pulse,
-            } => {
-                let contact = Contact { id: from, record };
-                self.on_ask(
-                    Ask {
-                        contact,
-                        epoch,
-                        pulse,
-                        kind: Kind::Join,
-                    },
-                    rng,
-                );
-            }
-            Message::Neighbor {
-                epoch,
-                priority,
-                record,
-                pulse,
-            } => {
-                let contact = Contact { id: from, record };
-                self.on_ask(
-                    Ask {
-                        contact,
-                        epoch,
-                        pulse,
-                        kind: priority.into(),
-                    },
-                    rng,
-                );
-            }
-            Message::Accept {
-                epoch,
-                life,
-                record,
-                pulse,
-                sample,
-            } => {
-                let contact = Contact { id: from, record };
-                self.on_accept(
-                    Grant {
-                        contact,
-                        epoch,
-                        life,
-                        pulse,
-                    },
-                    sample,
-                    rng,
-                );
-            }
-            Message::Refuse { epoch, sample } => self.on_refuse(from, epoch, sample, rng),
-            Message::Disconnect {
-                epoch,
-                farewell,
-                sample,
-            } => {
-                self.on_disconnect(from, epoch, farewell, sample, rng);
-            }
-            Message::ForwardJoin { newcomer, ttl } => {
-                self.on_forward_join(from, newcomer, ttl, rng);
-            }
-            Message::Shuffle {
-                serial,
-                origin,
-                list,
-                ttl,
-            } => {
-                let offered = shuffle::Walk {
-                    serial,
-                    origin,
-                    list,
-                    ttl,
-                };
-                self.on_shuffle(from, offered, rng);
-            }
-            Message::ShuffleReply { serial, list } => self.on_shuffle_reply(serial, list, rng),
-            Message::Heartbeat {
-                epoch,
-                pulse,
-                gauge,
-            } => self.on_heartbeat(from, epoch, pulse, gauge, rng),
-            Message::Moved { record } => self.on_moved(from, record),
-            Message::Probe { serial, record } => {
-                self.on_probe(Contact { id: from, record }, serial, rng);
-            }
-            Message::ProbeReply {
-                serial,
-                record,
-                pulse,
-                sample,
-            } => {
-                let found = probe::Found {
-                    contact: Contact { id: from, record },
-                    serial,
-                    pulse,
-                };
-                self.on_probe_reply(found, sample, rng);
-            }
-            Message::SwitchProposal {
-                token,
-                record,
-                old,
-                bid,
-            } => {
-                self.on_switch_proposal(Contact { id: from, record }, token, old, bid, rng);
-            }
-            Message::SwitchInvite {
-                token,
-                partner,
-                bid,
-            } => self.on_switch_invite(from, token, partner, bid),
-            Message::SwitchDecline { token } => self.on_switch_decline(from, token, rng),
-            Message::SwitchConsent { token } => self.on_switch_consent(from, token),
-            Message::SwitchReady { token, partner } => {
-                self.on_switch_ready(from, token, partner, rng);
-            }
+            Message::Join(join) => self.on_ask(Ask::from_join(from, join), rng),
+            Message::ForwardJoin(walk) => self.on_forward_join(from, walk, rng),
+            Message::Neighbor(request) => self.on_ask(Ask::from_neighbor(from, request), rng),
+            Message::Accept(accept) => self.on_accept(from, accept, rng),
+            Message::Refuse(refuse) => self.on_refuse(from, refuse, rng),
+            Message::Disconnect(disconnect) => self.on_disconnect(from, disconnect, rng),
+            Message::Shuffle(walk) => self.on_shuffle(from, walk, rng),
+            Message::ShuffleReply(reply) => self.on_shuffle_reply(reply, rng),
+            Message::Heartbeat(heartbeat) => self.on_heartbeat(from, heartbeat, rng),
+            Message::Moved(moved) => self.on_moved(from, moved),
+            Message::Probe(probe) => self.on_probe(from, probe, rng),
+            Message::ProbeReply(reply) => self.on_probe_reply(from, reply, rng),
+            Message::SwitchProposal(proposal) => self.on_switch_proposal(from, proposal, rng),
+            Message::SwitchInvite(invite) => self.on_switch_invite(from, invite),
+            Message::SwitchDecline(decline) => self.on_switch_decline(from, decline, rng),
+            Message::SwitchConsent(consent) => self.on_switch_consent(from, consent),
+            Message::SwitchReady(ready) => self.on_switch_ready(from, ready, rng),
         }
     }
 

@@ -122,23 +122,23 @@ fn parse(content: &[u8]) -> Result<Message<WireId, Sealed>, Refusal> {
 /// Whether losing the message costs a view change; gossip and heartbeats are said again anyway.
 fn is_control(message: &PeerMessage) -> bool {
     match message {
-        Message::Join { .. }
-        | Message::ForwardJoin { .. }
-        | Message::Neighbor { .. }
-        | Message::Accept { .. }
-        | Message::Refuse { .. }
-        | Message::Disconnect { .. }
-        | Message::Moved { .. }
-        | Message::SwitchProposal { .. }
-        | Message::SwitchInvite { .. }
-        | Message::SwitchConsent { .. }
-        | Message::SwitchDecline { .. }
-        | Message::SwitchReady { .. } => true,
-        Message::Shuffle { .. }
-        | Message::ShuffleReply { .. }
-        | Message::Heartbeat { .. }
-        | Message::Probe { .. }
-        | Message::ProbeReply { .. } => false,
+        Message::Join(_)
+        | Message::ForwardJoin(_)
+        | Message::Neighbor(_)
+        | Message::Accept(_)
+        | Message::Refuse(_)
+        | Message::Disconnect(_)
+        | Message::Moved(_)
+        | Message::SwitchProposal(_)
+        | Message::SwitchInvite(_)
+        | Message::SwitchConsent(_)
+        | Message::SwitchDecline(_)
+        | Message::SwitchReady(_) => true,
+        Message::Shuffle(_)
+        | Message::ShuffleReply(_)
+        | Message::Heartbeat(_)
+        | Message::Probe(_)
+        | Message::ProbeReply(_) => false,
     }
 }
 

@@ -1,6 +1,9 @@
 //! A request of another peer to become a neighbour.
 
-use crate::{Contact, Epoch, Priority, Pulse};
+use crate::{
+    Contact, Epoch, Priority, Pulse,
+    message::{Join, Neighbor},
+};
 
 /// A request of another peer.
 #[derive(Debug, Clone)]
@@ -9,6 +12,32 @@ pub(super) struct Ask<I, A> {
     pub(super) epoch: Epoch<I>,
     pub(super) pulse: Pulse<I>,
     pub(super) kind: Kind,
+}
+
+impl<I, A> Ask<I, A> {
+    pub(super) fn from_join(from: I, join: Join<I, A>) -> Self {
+        Self {
+            contact: Contact {
+                id: from,
+                record: join.record,
+            },
+            epoch: join.epoch,
+            pulse: join.pulse,
+            kind: Kind::Join,
+        }
+    }
+
+    pub(super) fn from_neighbor(from: I, request: Neighbor<I, A>) -> Self {
+        Self {
+            contact: Contact {
+                id: from,
+                record: request.record,
+            },
+            epoch: request.epoch,
+            pulse: request.pulse,
+            kind: request.priority.into(),
+        }
+    }
 }
 
 /// What kind of request.

@@ -11,7 +11,7 @@ use super::{
     request::Purpose,
     view::Neighbor,
 };
-use crate::{Address, DownReason, Epoch, Farewell, Id, Message};
+use crate::{Address, DownReason, Epoch, Farewell, Id, Message, message};
 
 /// Requests that wait. Each one waits for half a second; when there are more, the others are
 /// better off elsewhere.
@@ -185,13 +185,13 @@ impl<I: Id, A: Address> State<I, A> {
         let peer = ask.contact.id;
         // Passive peers only: a newcomer that linked up with our neighbours would close triangles.
         let sample = self.passive_sample(peer, self.config.list_max(), rng);
-        let message = Message::Accept {
+        let message = Message::Accept(message::Accept {
             epoch: ask.epoch,
             life: self.incarnation,
             record: self.me.record.clone(),
             pulse: self.pulse(),
             sample,
-        };
+        });
         self.tell(peer, message);
     }
 
@@ -204,10 +204,10 @@ impl<I: Id, A: Address> State<I, A> {
         };
         self.tell(
             peer,
-            Message::Refuse {
+            Message::Refuse(message::Refuse {
                 epoch: ask.epoch,
                 sample,
-            },
+            }),
         );
         self.release(peer);
         if !self.left {

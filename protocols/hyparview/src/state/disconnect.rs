@@ -3,18 +3,24 @@
 use rand::Rng;
 
 use super::{State, request::Purpose, view::Neighbor};
-use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Loss};
+use crate::{
+    Address, DownReason, Farewell, Id, Loss,
+    message::{Disconnect, Refuse},
+};
 
 impl<I: Id, A: Address> State<I, A> {
     /// The other side ends the relation. A farewell to a relation of the past is ignored (R3).
     pub(super) fn on_disconnect<R: Rng>(
         &mut self,
         from: I,
-        epoch: Epoch<I>,
-        farewell: Farewell<I, A>,
-        sample: Vec<Contact<I, A>>,
+        disconnect: Disconnect<I, A>,
         rng: &mut R,
     ) {
+        let Disconnect {
+            epoch,
+            farewell,
+            sample,
+        } = disconnect;
         self.waiting.retain(|ask| ask.epoch != epoch);
         if self.no_longer_half_open(from, epoch).is_some() {
             return self.release(from);
@@ -24,7 +30,7 @@ impl<I: Id, A: Address> State<I, A> {
             .get(&from)
             .is_some_and(|ours| ours.epoch == epoch)
         {
-            return self.on_refuse(from, epoch, sample, rng);
+            return self.on_refuse(from, Refuse { epoch, sample }, rng);
         }
         if self
             .active

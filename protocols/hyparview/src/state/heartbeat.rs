@@ -3,7 +3,10 @@
 use rand::Rng;
 
 use super::{State, request::Purpose};
-use crate::{Address, DownReason, Epoch, Gauge, Id, Message, Output, Pulse, Tag, Timer};
+use crate::{
+    Address, DownReason, Epoch, Id, Message, Output, Pulse, Tag, Timer,
+    message::{Disconnect, Heartbeat},
+};
 
 impl<I: Id, A: Address> State<I, A> {
     /// Confirms all relations, and ends those that the other side no longer confirms.
@@ -41,11 +44,11 @@ impl<I: Id, A: Address> State<I, A> {
         let gauge = self.gauge(peer);
         self.tell(
             peer,
-            Message::Heartbeat {
+            Message::Heartbeat(Heartbeat {
                 epoch,
                 pulse,
                 gauge,
-            },
+            }),
         );
     }
 
@@ -63,14 +66,12 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// The other side confirms a relation.
-    pub(super) fn on_heartbeat<R: Rng>(
-        &mut self,
-        from: I,
-        epoch: Epoch<I>,
-        pulse: Pulse<I>,
-        gauge: Option<Gauge>,
-        rng: &mut R,
-    ) {
+    pub(super) fn on_heartbeat<R: Rng>(&mut self, from: I, heartbeat: Heartbeat<I>, rng: &mut R) {
+        let Heartbeat {
+            epoch,
+            pulse,
+            gauge,
+        } = heartbeat;
         if let Some(neighbor) = self.active.get_mut(&from) {
             // About another relation it is late, or the other side is wrong: then both fall silent
             // for each other and start anew.
@@ -108,11 +109,11 @@ impl<I: Id, A: Address> State<I, A> {
                 };
                 self.tell(
                     from,
-                    Message::Disconnect {
+                    Message::Disconnect(Disconnect {
                         epoch,
                         farewell,
                         sample,
-                    },
+                    }),
                 );
                 self.release(from);
             }

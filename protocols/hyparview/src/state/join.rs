@@ -3,7 +3,7 @@
 use rand::{Rng, seq::IteratorRandom};
 
 use super::{State, optimize::Optimizer, remix::Mixing, request::Purpose};
-use crate::{Address, Contact, DownReason, Farewell, Id, Message, Timer};
+use crate::{Address, Contact, DownReason, Farewell, Id, Message, Timer, message::ForwardJoin};
 
 impl<I: Id, A: Address> State<I, A> {
     /// [`Command::Join`](crate::Command::Join).
@@ -39,10 +39,10 @@ impl<I: Id, A: Address> State<I, A> {
         for peer in through {
             self.tell(
                 peer,
-                Message::ForwardJoin {
+                Message::ForwardJoin(ForwardJoin {
                     newcomer: newcomer.clone(),
                     ttl,
-                },
+                }),
             );
         }
     }
@@ -51,10 +51,10 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn on_forward_join<R: Rng>(
         &mut self,
         from: I,
-        newcomer: Contact<I, A>,
-        ttl: u8,
+        walk: ForwardJoin<I, A>,
         rng: &mut R,
     ) {
+        let ForwardJoin { newcomer, ttl } = walk;
         if newcomer.id == self.me.id
             || !self.active.contains_key(&from)
             || !self.admission.walk(from, self.now)
@@ -71,10 +71,10 @@ impl<I: Id, A: Address> State<I, A> {
         }
         self.tell(
             next,
-            Message::ForwardJoin {
+            Message::ForwardJoin(ForwardJoin {
                 newcomer,
                 ttl: ttl - 1,
-            },
+            }),
         );
     }
 

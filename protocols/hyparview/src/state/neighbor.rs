@@ -9,10 +9,13 @@ use rand::Rng;
 use super::{
     State,
     line::Line,
-    request::{Grant, Pending, Purpose},
+    request::{Pending, Purpose},
     view::Neighbor,
 };
-use crate::{Address, Contact, Epoch, Farewell, Id, Message, Priority};
+use crate::{
+    Address, Contact, Epoch, Farewell, Id, Message, Priority,
+    message::{self, Accept, Refuse},
+};
 
 /// Requests without an answer that a node has at most. Refill stays far below; a flood of walks
 /// that end here does not get beyond.
@@ -57,17 +60,17 @@ impl<I: Id, A: Address> State<I, A> {
             Purpose::Join | Purpose::Refill | Purpose::Walk | Purpose::Repair => Priority::Low,
         };
         let message = match purpose {
-            Purpose::Join => Message::Join {
+            Purpose::Join => Message::Join(message::Join {
                 epoch,
                 record,
                 pulse,
-            },
-            _ => Message::Neighbor {
+            }),
+            _ => Message::Neighbor(message::Neighbor {
                 epoch,
                 priority,
                 record,
                 pulse,
-            },
+            }),
         };
         self.send(contact.clone(), message);
         self.expect(peer, serial);
@@ -86,19 +89,15 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// A request of ours was accepted.
-    pub(super) fn on_accept<R: Rng>(
-        &mut self,
-        grant: Grant<I, A>,
-        sample: Vec<Contact<I, A>>,
-        rng: &mut R,
-    ) {
-        let Grant {
-            contact,
+    pub(super) fn on_accept<R: Rng>(&mut self, peer: I, accept: Accept<I, A>, rng: &mut R) {
+        let Accept {
             epoch,
             life,
+            record,
             pulse,
-        } = grant;
-        let peer = contact.id;
+            sample,
+        } = accept;
+        let contact = Contact { id: peer, record };
         if self
             .active
             .get(&peer)
@@ -150,23 +149,18 @@ impl<I: Id, A: Address> State<I, A> {
         let farewell = Farewell::Unwanted;
         self.tell(
             peer,
-            Message::Disconnect {
+            Message::Disconnect(message::Disconnect {
                 epoch,
                 farewell,
                 sample,
-            },
+            }),
         );
         self.release(peer);
     }
 
     /// A request of ours was refused: the next candidate is asked at once (R5).
-    pub(super) fn on_refuse<R: Rng>(
-        &mut self,
-        from: I,
-        epoch: Epoch<I>,
-        sample: Vec<Contact<I, A>>,
-        rng: &mut R,
-    ) {
+    pub(super) fn on_refuse<R: Rng>(&mut self, from: I, refuse: Refuse<I, A>, rng: &mut R) {
+        let Refuse { epoch, sample } = refuse;
         if self
             .pending
             .get(&from)

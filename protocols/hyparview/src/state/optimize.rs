@@ -31,7 +31,7 @@ use super::{
     switch::Role,
     view::Neighbor,
 };
-use crate::{Address, Bid, Contact, Gauge, Id, Message, Timer};
+use crate::{Address, Bid, Contact, Gauge, Id, Message, Timer, message};
 
 /// Round trips measured of a peer that is not a neighbour. The first may hold a dial.
 const ROUND_TRIPS: u32 = 3;
@@ -234,7 +234,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     fn send_sounding(&mut self, to: Contact<I, A>) -> u64 {
         let (serial, record) = (self.next_serial(), self.me.record.clone());
-        self.send(to, Message::Probe { serial, record });
+        self.send(to, Message::Probe(message::Probe { serial, record }));
         serial
     }
 
@@ -396,7 +396,10 @@ impl<I: Id, A: Address> State<I, A> {
             self.consent(old, weighing.token, new);
         } else {
             let token = weighing.token;
-            self.tell(old, Message::SwitchDecline { token });
+            self.tell(
+                old,
+                Message::SwitchDecline(message::SwitchDecline { token }),
+            );
             self.release(new);
         }
     }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use rand::{Rng, RngExt, seq::IteratorRandom};
 
 use super::{State, request::Purpose};
-use crate::{Address, Contact, Id, Message, Pulse, Timer};
+use crate::{
+    Address, Contact, Id, Message, Timer,
+    message::{self, ProbeReply},
+};
 
 /// Pause after a suspect has answered, until the next one is asked.
 const AFTER_SUCCESS: Duration = Duration::from_millis(500);
@@ -22,14 +25,6 @@ pub(super) struct Probe<I> {
     pub(super) serial: u64,
     /// The peer was a suspect.
     suspected: bool,
-}
-
-/// The answer to a probe.
-#[derive(Debug)]
-pub(super) struct Found<I, A> {
-    pub(super) contact: Contact<I, A>,
-    pub(super) serial: u64,
-    pub(super) pulse: Pulse<I>,
 }
 
 impl<I: Id, A: Address> State<I, A> {
@@ -48,7 +43,7 @@ impl<I: Id, A: Address> State<I, A> {
         let (peer, serial) = (target.id, self.next_serial());
         let suspected = self.suspects.contains(peer);
         let record = self.me.record.clone();
-        self.send(target, Message::Probe { serial, record });
+        self.send(target, Message::Probe(message::Probe { serial, record }));
         self.expect(peer, serial);
         self.probe = Some(Probe {
             peer,
@@ -79,8 +74,9 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// Somebody asks whether we are alive, and where.
-    pub(super) fn on_probe<R: Rng>(&mut self, contact: Contact<I, A>, serial: u64, rng: &mut R) {
-        let peer = contact.id;
+    pub(super) fn on_probe<R: Rng>(&mut self, peer: I, probe: message::Probe<A>, rng: &mut R) {
+        let message::Probe { serial, record } = probe;
+        let contact = Contact { id: peer, record };
         if self.left || !self.admission.serve(self.now) {
             return self.release(peer);
         }
@@ -90,30 +86,26 @@ impl<I: Id, A: Address> State<I, A> {
         self.learn(contact, &[], rng);
         self.tell(
             peer,
-            Message::ProbeReply {
+            Message::ProbeReply(ProbeReply {
                 serial,
                 record,
                 pulse,
                 sample,
-            },
+            }),
         );
         self.release(peer);
     }
 
     /// A peer that we lost sight of is alive. If it lives in another component we become
     /// neighbours; both make room for it.
-    pub(super) fn on_probe_reply<R: Rng>(
-        &mut self,
-        found: Found<I, A>,
-        sample: Vec<Contact<I, A>>,
-        rng: &mut R,
-    ) {
-        let Found {
-            contact,
+    pub(super) fn on_probe_reply<R: Rng>(&mut self, peer: I, reply: ProbeReply<I, A>, rng: &mut R) {
+        let ProbeReply {
             serial,
+            record,
             pulse,
-        } = found;
-        let peer = contact.id;
+            sample,
+        } = reply;
+        let contact = Contact { id: peer, record };
         let asked = |probe: &mut Probe<I>| probe.peer == peer && probe.serial == serial;
         let Some(probe) = self.probe.take_if(asked) else {
             return self.on_sounded(&contact, serial);

@@ -3,11 +3,14 @@
 use rand::Rng;
 
 use super::State;
-use crate::{Address, Contact, Id, Message, io::Event};
+use crate::{Address, Contact, Id, Message, io::Event, message::Moved};
 
 impl<I: Id, A: Address> State<I, A> {
-    pub(super) fn on_moved(&mut self, from: I, record: A) {
-        self.set_record_of(&Contact { id: from, record });
+    pub(super) fn on_moved(&mut self, from: I, moved: Moved<A>) {
+        self.set_record_of(&Contact {
+            id: from,
+            record: moved.record,
+        });
     }
 
     /// Our own record changed: neighbours are told at once, and those who were sent the old one with
@@ -18,7 +21,7 @@ impl<I: Id, A: Address> State<I, A> {
         let peers: Vec<I> = asked.copied().collect();
         for peer in peers {
             let record = self.me.record.clone();
-            self.tell(peer, Message::Moved { record });
+            self.tell(peer, Message::Moved(Moved { record }));
         }
     }
 

@@ -29,7 +29,10 @@ use super::{
     switch::{Role, Switch},
     view::Neighbor,
 };
-use crate::{Address, Bid, Contact, DownReason, Farewell, Id, Message, Timer};
+use crate::{
+    Address, Bid, Contact, DownReason, Farewell, Id, Message, Timer,
+    message::{SwitchConsent, SwitchDecline, SwitchInvite, SwitchProposal, SwitchReady},
+};
 
 /// Mixing ends after this long, whether or not all switches came about.
 const MIXING_MOST: Duration = Duration::from_secs(60);
@@ -132,12 +135,12 @@ impl<I: Id, A: Address> State<I, A> {
         });
         let (peer, record) = (new.id, self.me.record.clone());
         let patience = self.switch_patience(bid.is_some());
-        let message = Message::SwitchProposal {
+        let message = Message::SwitchProposal(SwitchProposal {
             token,
             record,
             old,
             bid,
-        };
+        });
         self.send(new, message);
         self.expect_within(peer, token, patience);
     }
@@ -162,13 +165,17 @@ impl<I: Id, A: Address> State<I, A> {
     /// c: asks a neighbour to give way.
     pub(super) fn on_switch_proposal<R: Rng>(
         &mut self,
-        initiator: Contact<I, A>,
-        token: u64,
-        old: I,
-        bid: Option<Bid<A>>,
+        new: I,
+        proposal: SwitchProposal<I, A>,
         rng: &mut R,
     ) {
-        let new = initiator.id;
+        let SwitchProposal {
+            token,
+            record,
+            old,
+            bid,
+        } = proposal;
+        let initiator = Contact { id: new, record };
         let leaving = self.give_way(&initiator, old, bid.is_some(), rng);
         self.set_record_of(&initiator);
         self.learn(initiator, &[], rng);
@@ -186,11 +193,11 @@ impl<I: Id, A: Address> State<I, A> {
                 );
                 self.tell(
                     leaving,
-                    Message::SwitchInvite {
+                    Message::SwitchInvite(SwitchInvite {
                         token,
                         partner: old,
                         bid,
-                    },
+                    }),
                 );
             }
             None => self.switch_off(new, token),
@@ -243,13 +250,12 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// d: agrees to part with c, if o is not a neighbour already.
-    pub(super) fn on_switch_invite(
-        &mut self,
-        from: I,
-        token: u64,
-        partner: I,
-        bid: Option<Bid<A>>,
-    ) {
+    pub(super) fn on_switch_invite(&mut self, from: I, invite: SwitchInvite<I, A>) {
+        let SwitchInvite {
+            token,
+            partner,
+            bid,
+        } = invite;
         let Some(neighbor) = self.active.get(&from) else {
             return;
         };
@@ -264,7 +270,7 @@ impl<I: Id, A: Address> State<I, A> {
                 None => self.may_mix(neighbor) || neighbor.link.kept,
             };
         match bid {
-            _ if !willing => self.tell(from, Message::SwitchDecline { token }),
+            _ if !willing => self.tell(from, Message::SwitchDecline(SwitchDecline { token })),
             Some(bid) => self.weigh(from, token, partner, bid),
             None => self.consent(from, token, partner),
         }
@@ -274,7 +280,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn consent(&mut self, old: I, token: u64, new: I) {
         let patience = self.config.request_timeout();
         self.engage(new, token, Role::Partner { old, new }, patience);
-        self.tell(old, Message::SwitchConsent { token });
+        self.tell(old, Message::SwitchConsent(SwitchConsent { token }));
     }
 
     /// Whether `neighbor` is the last one that we chose ourselves. Less is at stake here than in an
@@ -285,7 +291,8 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// c: tells i to go ahead.
-    pub(super) fn on_switch_consent(&mut self, from: I, token: u64) {
+    pub(super) fn on_switch_consent(&mut self, from: I, consent: SwitchConsent) {
+        let SwitchConsent { token } = consent;
         let partner = self
             .active
             .get(&from)
@@ -304,7 +311,7 @@ impl<I: Id, A: Address> State<I, A> {
                 new,
                 agreed: true,
             };
-            self.tell(new, Message::SwitchReady { token, partner });
+            self.tell(new, Message::SwitchReady(SwitchReady { token, partner }));
         }
     }
 
@@ -312,10 +319,10 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn on_switch_ready<R: Rng>(
         &mut self,
         from: I,
-        token: u64,
-        partner: Contact<I, A>,
+        ready: SwitchReady<I, A>,
         rng: &mut R,
     ) {
+        let SwitchReady { token, partner } = ready;
         let asked = |switch: &mut Switch<I>| {
             switch.token == token
                 && matches!(switch.role, Role::Initiator { new, .. } if new == from)
@@ -354,7 +361,13 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// Nothing comes of the switch: whoever waits for its next step need wait no longer.
-    pub(super) fn on_switch_decline<R: Rng>(&mut self, from: I, token: u64, rng: &mut R) {
+    pub(super) fn on_switch_decline<R: Rng>(
+        &mut self,
+        from: I,
+        decline: SwitchDecline,
+        rng: &mut R,
+    ) {
+        let SwitchDecline { token } = decline;
         let concerned = |switch: &mut Switch<I>| {
             switch.token == token
                 && match switch.role {
@@ -378,7 +391,7 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     fn switch_off(&mut self, peer: I, token: u64) {
-        self.tell(peer, Message::SwitchDecline { token });
+        self.tell(peer, Message::SwitchDecline(SwitchDecline { token }));
         self.release(peer);
     }
 

@@ -1,8 +1,8 @@
-//! A request of ours to become a neighbour, and its acceptance.
+//! A request of ours to become a neighbour.
 
 use std::time::Duration;
 
-use crate::{Contact, Epoch, Pulse};
+use crate::{Contact, Epoch};
 
 /// A request of ours without an answer.
 #[derive(Debug, Clone)]
@@ -44,13 +44,4 @@ impl Purpose {
     pub(super) fn waits(self) -> bool {
         matches!(self, Self::Join | Self::Refill | Self::Repair)
     }
-}
-
-/// The acceptance of a request of ours.
-#[derive(Debug, Clone)]
-pub(super) struct Grant<I, A> {
-    pub(super) contact: Contact<I, A>,
-    pub(super) epoch: Epoch<I>,
-    pub(super) life: u64,
-    pub(super) pulse: Pulse<I>,
 }

@@ -3,7 +3,10 @@
 use rand::Rng;
 
 use super::{State, alarms::spread};
-use crate::{Address, Contact, Id, Message, Timer};
+use crate::{
+    Address, Contact, Id, Message, Timer,
+    message::{Shuffle, ShuffleReply},
+};
 
 /// The shuffle that we have started last.
 #[derive(Debug)]
@@ -11,15 +14,6 @@ pub(super) struct Offer<I> {
     serial: u64,
     /// Whom we told of: the first to go when the reply fills our view.
     sent: Vec<I>,
-}
-
-/// A shuffle of another node, on its way.
-#[derive(Debug)]
-pub(super) struct Walk<I, A> {
-    pub(super) serial: u64,
-    pub(super) origin: Contact<I, A>,
-    pub(super) list: Vec<Contact<I, A>>,
-    pub(super) ttl: u8,
 }
 
 impl<I: Id, A: Address> State<I, A> {
@@ -42,18 +36,18 @@ impl<I: Id, A: Address> State<I, A> {
         let (origin, ttl) = (self.me.clone(), self.config.shuffle_walk());
         self.tell(
             peer,
-            Message::Shuffle {
+            Message::Shuffle(Shuffle {
                 serial,
                 origin,
                 list,
                 ttl,
-            },
+            }),
         );
     }
 
     /// A walk passes or ends here. Only neighbours may send one here.
-    pub(super) fn on_shuffle<R: Rng>(&mut self, from: I, walk: Walk<I, A>, rng: &mut R) {
-        let Walk {
+    pub(super) fn on_shuffle<R: Rng>(&mut self, from: I, walk: Shuffle<I, A>, rng: &mut R) {
+        let Shuffle {
             serial,
             origin,
             mut list,
@@ -72,22 +66,22 @@ impl<I: Id, A: Address> State<I, A> {
         {
             return self.tell(
                 next,
-                Message::Shuffle {
+                Message::Shuffle(Shuffle {
                     serial,
                     origin,
                     list,
                     ttl,
-                },
+                }),
             );
         }
         let reply = self.passive_sample(origin.id, list.len(), rng);
         let sent = ids(&reply);
         self.answer(
             origin,
-            Message::ShuffleReply {
+            Message::ShuffleReply(ShuffleReply {
                 serial,
                 list: reply,
-            },
+            }),
         );
         self.learn_all(list, &sent, rng);
     }
@@ -105,12 +99,8 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// Anybody may answer a shuffle of ours, but only once.
-    pub(super) fn on_shuffle_reply<R: Rng>(
-        &mut self,
-        serial: u64,
-        list: Vec<Contact<I, A>>,
-        rng: &mut R,
-    ) {
+    pub(super) fn on_shuffle_reply<R: Rng>(&mut self, reply: ShuffleReply<I, A>, rng: &mut R) {
+        let ShuffleReply { serial, list } = reply;
         if let Some(offer) = self.offer.take_if(|offer| offer.serial == serial) {
             self.learn_all(list, &offer.sent, rng);
         }

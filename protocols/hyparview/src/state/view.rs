@@ -8,7 +8,7 @@ use rand::{
 };
 
 use super::{State, line::Line};
-use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Message, io::Event};
+use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Message, io::Event, message};
 
 /// A peer in the active view.
 #[derive(Debug, Clone)]
@@ -169,11 +169,11 @@ impl<I: Id, A: Address> State<I, A> {
         if let Some(gone) = self.dismiss(peer, reason) {
             self.tell(
                 peer,
-                Message::Disconnect {
+                Message::Disconnect(message::Disconnect {
                     epoch: gone.epoch,
                     farewell,
                     sample,
-                },
+                }),
             );
             self.release(peer);
             self.set_aside(gone.contact, rng);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use hyparview::{Contact, Epoch, Message, Pulse, Tag};
+use hyparview::{Contact, Epoch, Message, Pulse, Tag, message};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol,
     core::{Endpoint, PeerRecord, transport::PortUse, upgrade::ReadyUpgrade},
@@ -160,19 +160,19 @@ impl Hostile {
     }
 
     pub(crate) fn join(&self) -> RawMessage {
-        Message::Join {
+        Message::Join(message::Join {
             epoch: self.epoch(),
             record: self.record(),
             pulse: self.pulse(),
-        }
+        })
     }
 
     pub(crate) fn heartbeat(&self) -> RawMessage {
-        Message::Heartbeat {
+        Message::Heartbeat(message::Heartbeat {
             epoch: self.epoch(),
             pulse: self.pulse(),
             gauge: None,
-        }
+        })
     }
 }
 

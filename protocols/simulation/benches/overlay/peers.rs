@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use carrier::cbor::{ByteString, WireId};
 use hyparview::{
-    Bid, Contact, Echo, Epoch, Farewell, Gauge, Message, Priority, Pulse, Record, Tag,
+    Bid, Contact, Echo, Epoch, Farewell, Gauge, Message, Priority, Pulse, Record, Tag, message,
 };
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
 
@@ -150,146 +150,146 @@ pub(crate) fn messages<N: Names>() -> Vec<Named<N>> {
     vec![
         (
             "Join",
-            Message::Join {
+            Message::Join(message::Join {
                 epoch,
                 record: record(),
                 pulse,
-            },
+            }),
         ),
         (
             "ForwardJoin",
-            Message::ForwardJoin {
+            Message::ForwardJoin(message::ForwardJoin {
                 newcomer: N::contact(6),
                 ttl: 3,
-            },
+            }),
         ),
         (
             "Neighbor",
-            Message::Neighbor {
+            Message::Neighbor(message::Neighbor {
                 epoch,
                 priority: Priority::Low,
                 record: record(),
                 pulse,
-            },
+            }),
         ),
         (
             "Accept",
-            Message::Accept {
+            Message::Accept(message::Accept {
                 epoch,
                 life: 1_790_000_000_000,
                 record: record(),
                 pulse,
                 sample: N::contacts(10, LIST),
-            },
+            }),
         ),
         (
             "Refuse",
-            Message::Refuse {
+            Message::Refuse(message::Refuse {
                 epoch,
                 sample: N::contacts(10, LIST),
-            },
+            }),
         ),
         (
             "Disconnect",
-            Message::Disconnect {
+            Message::Disconnect(message::Disconnect {
                 epoch,
                 farewell: Farewell::Evicted,
                 sample: N::contacts(10, LIST),
-            },
+            }),
         ),
         (
             "Shuffle",
-            Message::Shuffle {
+            Message::Shuffle(message::Shuffle {
                 serial: 4711,
                 origin: N::contact(9),
                 list: N::contacts(9, LIST),
                 ttl: 6,
-            },
+            }),
         ),
         (
             "ShuffleReply",
-            Message::ShuffleReply {
+            Message::ShuffleReply(message::ShuffleReply {
                 serial: 4711,
                 list: N::contacts(10, LIST),
-            },
+            }),
         ),
         (
             "Heartbeat",
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge: None,
-            },
+            }),
         ),
         (
             "Heartbeat with gauge",
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge: Some(gauge()),
-            },
+            }),
         ),
-        ("Moved", Message::Moved { record: record() }),
+        ("Moved", Message::Moved(message::Moved { record: record() })),
         (
             "Probe",
-            Message::Probe {
+            Message::Probe(message::Probe {
                 serial: 4711,
                 record: record(),
-            },
+            }),
         ),
         (
             "ProbeReply",
-            Message::ProbeReply {
+            Message::ProbeReply(message::ProbeReply {
                 serial: 4711,
                 record: record(),
                 pulse,
                 sample: N::contacts(10, LIST),
-            },
+            }),
         ),
         (
             "SwitchProposal",
-            Message::SwitchProposal {
+            Message::SwitchProposal(message::SwitchProposal {
                 token: u64::MAX / 3,
                 record: record(),
                 old: N::id(3),
                 bid: None,
-            },
+            }),
         ),
         (
             "SwitchProposal with bid",
-            Message::SwitchProposal {
+            Message::SwitchProposal(message::SwitchProposal {
                 token: u64::MAX / 3,
                 record: record(),
                 old: N::id(3),
                 bid: Some(bid()),
-            },
+            }),
         ),
         (
             "SwitchInvite",
-            Message::SwitchInvite {
+            Message::SwitchInvite(message::SwitchInvite {
                 token: u64::MAX / 3,
                 partner: N::id(3),
                 bid: None,
-            },
+            }),
         ),
         (
             "SwitchConsent",
-            Message::SwitchConsent {
+            Message::SwitchConsent(message::SwitchConsent {
                 token: u64::MAX / 3,
-            },
+            }),
         ),
         (
             "SwitchDecline",
-            Message::SwitchDecline {
+            Message::SwitchDecline(message::SwitchDecline {
                 token: u64::MAX / 3,
-            },
+            }),
         ),
         (
             "SwitchReady",
-            Message::SwitchReady {
+            Message::SwitchReady(message::SwitchReady {
                 token: u64::MAX / 3,
                 partner: N::contact(3),
-            },
+            }),
         ),
     ]
 }

@@ -6,7 +6,7 @@ use rand::{SeedableRng, rngs::SmallRng};
 
 use crate::{
     Address, Command, Config, Contact, DownReason, Epoch, Farewell, Input, Loss, Message, Output,
-    Priority, Pulse, State, Tag, Timer, io::Event,
+    Priority, Pulse, State, Tag, Timer, io::Event, message,
 };
 
 /// The machine's own id. Peers with smaller and greater ids are used where it matters.
@@ -85,54 +85,54 @@ pub(super) fn pulse(degree: u8) -> Pulse<u64> {
 
 pub(super) fn neighbor(peer: u64, serial: u64, priority: Priority, degree: u8) -> Said {
     let (epoch, record) = (theirs(peer, serial), Home::default());
-    Message::Neighbor {
+    Message::Neighbor(message::Neighbor {
         epoch,
         priority,
         record,
         pulse: pulse(degree),
-    }
+    })
 }
 
 pub(super) fn join(peer: u64, serial: u64) -> Said {
-    Message::Join {
+    Message::Join(message::Join {
         epoch: theirs(peer, serial),
         record: Home::default(),
         pulse: pulse(0),
-    }
+    })
 }
 
 pub(super) fn accept(epoch: Epoch<u64>, sample: &[u64]) -> Said {
     let (record, sample) = (Home::default(), contacts(sample));
-    Message::Accept {
+    Message::Accept(message::Accept {
         epoch,
         life: PEER_LIFE,
         record,
         pulse: pulse(3),
         sample,
-    }
+    })
 }
 
 pub(super) fn refuse(epoch: Epoch<u64>, sample: &[u64]) -> Said {
-    Message::Refuse {
+    Message::Refuse(message::Refuse {
         epoch,
         sample: contacts(sample),
-    }
+    })
 }
 
 pub(super) fn disconnect(epoch: Epoch<u64>, farewell: Farewell<u64, Home>, sample: &[u64]) -> Said {
-    Message::Disconnect {
+    Message::Disconnect(message::Disconnect {
         epoch,
         farewell,
         sample: contacts(sample),
-    }
+    })
 }
 
 pub(super) fn heartbeat(epoch: Epoch<u64>, pulse: Pulse<u64>) -> Said {
-    Message::Heartbeat {
+    Message::Heartbeat(message::Heartbeat {
         epoch,
         pulse,
         gauge: None,
-    }
+    })
 }
 
 pub(super) fn send(to: u64, message: Said) -> Out {
@@ -264,7 +264,7 @@ impl Bench {
     pub(super) fn court(&mut self, peer: u64) -> Epoch<u64> {
         let outputs = self.order(Command::Join(contact(peer)));
         let Some(Output::Send {
-            message: Message::Join { epoch, .. },
+            message: Message::Join(message::Join { epoch, .. }),
             ..
         }) = outputs.first()
         else {
@@ -308,13 +308,13 @@ impl Bench {
     /// The machine's acceptance of a request.
     pub(super) fn accepted(&self, epoch: Epoch<u64>, sample: &[u64]) -> Said {
         let (record, pulse, sample) = (Home::default(), self.pulse(), contacts(sample));
-        Message::Accept {
+        Message::Accept(message::Accept {
             epoch,
             life: LIFE,
             record,
             pulse,
             sample,
-        }
+        })
     }
 
     /// What `peer` says when it has been let in.
@@ -342,12 +342,12 @@ impl Bench {
             degree,
             ..self.pulse()
         };
-        Message::Neighbor {
+        Message::Neighbor(message::Neighbor {
             epoch: ours(serial),
             priority,
             record: Home::default(),
             pulse,
-        }
+        })
     }
 
     fn outputs(&mut self) -> Vec<Out> {
@@ -362,7 +362,7 @@ pub(super) fn requests(outputs: &[Out]) -> Vec<(u64, Priority)> {
         .filter_map(|output| match output {
             Output::Send {
                 to,
-                message: Message::Neighbor { priority, .. },
+                message: Message::Neighbor(message::Neighbor { priority, .. }),
             } => Some((to.id, *priority)),
             _ => None,
         })

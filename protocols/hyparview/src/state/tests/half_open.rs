@@ -1,7 +1,7 @@
 //! A neighbour goes for another peer only once that peer has shown that it hears: R3.
 
 use super::bench::*;
-use crate::{DownReason, Farewell, Loss, Message, Priority, Timer};
+use crate::{DownReason, Farewell, Loss, Message, Priority, Timer, message};
 
 #[test]
 fn nobody_goes_for_a_peer_that_does_not_hear() {
@@ -34,7 +34,7 @@ fn a_confirmed_peer_takes_the_place_of_a_neighbour_and_a_newcomer_is_introduced(
         matches!(
             one,
             crate::Output::Tell {
-                message: Message::ForwardJoin { .. },
+                message: Message::ForwardJoin(_),
                 ..
             }
         )
@@ -87,21 +87,21 @@ fn who_loses_its_place_meanwhile_is_told_so() {
         let gauge = None;
         bench.hear(
             peer,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge,
-            },
+            }),
         );
     }
     let outputs = bench.hear(60, bench.confirmation(60, 1));
     let crate::Output::Tell {
         message:
-            Message::Disconnect {
+            Message::Disconnect(message::Disconnect {
                 epoch,
                 farewell,
                 sample,
-            },
+            }),
         ..
     } = &outputs[0]
     else {

@@ -8,7 +8,7 @@ use rand::{SeedableRng, rngs::SmallRng};
 use super::network::{Faults, Network};
 use crate::{
     Bid, Command, Config, Contact, Echo, Epoch, Farewell, Gauge, Input, Loss, Message, Output,
-    Priority, Pulse, State, Tag, Timer, io::Event,
+    Priority, Pulse, State, Tag, Timer, io::Event, message,
 };
 
 const ME: u64 = 5;
@@ -85,65 +85,72 @@ fn farewell() -> impl Strategy<Value = Farewell<u64, ()>> {
 
 fn relation() -> impl Strategy<Value = Message<u64, ()>> {
     prop_oneof![
-        (epoch(), pulse()).prop_map(|(epoch, pulse)| Message::Join {
+        (epoch(), pulse()).prop_map(|(epoch, pulse)| Message::Join(message::Join {
             epoch,
             record: (),
             pulse
-        }),
+        })),
         (epoch(), priority(), pulse()).prop_map(|(epoch, priority, pulse)| {
-            Message::Neighbor {
+            Message::Neighbor(message::Neighbor {
                 epoch,
                 priority,
                 record: (),
                 pulse,
-            }
+            })
         }),
         (epoch(), number(), pulse(), contacts()).prop_map(|(epoch, life, pulse, sample)| {
-            Message::Accept {
+            Message::Accept(message::Accept {
                 epoch,
                 life,
                 record: (),
                 pulse,
                 sample,
-            }
+            })
         }),
-        (epoch(), contacts()).prop_map(|(epoch, sample)| Message::Refuse { epoch, sample }),
+        (epoch(), contacts())
+            .prop_map(|(epoch, sample)| Message::Refuse(message::Refuse { epoch, sample })),
         (epoch(), farewell(), contacts()).prop_map(|(epoch, farewell, sample)| {
-            Message::Disconnect {
+            Message::Disconnect(message::Disconnect {
                 epoch,
                 farewell,
                 sample,
+            })
+        }),
+        (epoch(), pulse(), gauge()).prop_map(|(epoch, pulse, gauge)| Message::Heartbeat(
+            message::Heartbeat {
+                epoch,
+                pulse,
+                gauge
             }
-        }),
-        (epoch(), pulse(), gauge()).prop_map(|(epoch, pulse, gauge)| Message::Heartbeat {
-            epoch,
-            pulse,
-            gauge
-        }),
-        Just(Message::Moved { record: () }),
+        )),
+        Just(Message::Moved(message::Moved { record: () })),
     ]
 }
 
 fn walk() -> impl Strategy<Value = Message<u64, ()>> {
     prop_oneof![
-        (contact(), any::<u8>()).prop_map(|(newcomer, ttl)| Message::ForwardJoin { newcomer, ttl }),
+        (contact(), any::<u8>()).prop_map(|(newcomer, ttl)| Message::ForwardJoin(
+            message::ForwardJoin { newcomer, ttl }
+        )),
         (number(), contact(), contacts(), any::<u8>()).prop_map(|(serial, origin, list, ttl)| {
-            Message::Shuffle {
+            Message::Shuffle(message::Shuffle {
                 serial,
                 origin,
                 list,
                 ttl,
-            }
+            })
         }),
-        (number(), contacts()).prop_map(|(serial, list)| Message::ShuffleReply { serial, list }),
-        number().prop_map(|serial| Message::Probe { serial, record: () }),
+        (number(), contacts()).prop_map(|(serial, list)| Message::ShuffleReply(
+            message::ShuffleReply { serial, list }
+        )),
+        number().prop_map(|serial| Message::Probe(message::Probe { serial, record: () })),
         (number(), pulse(), contacts()).prop_map(|(serial, pulse, sample)| {
-            Message::ProbeReply {
+            Message::ProbeReply(message::ProbeReply {
                 serial,
                 record: (),
                 pulse,
                 sample,
-            }
+            })
         }),
     ]
 }
@@ -151,23 +158,25 @@ fn walk() -> impl Strategy<Value = Message<u64, ()>> {
 fn switch() -> impl Strategy<Value = Message<u64, ()>> {
     prop_oneof![
         (number(), peer(), bid()).prop_map(|(token, old, bid)| {
-            Message::SwitchProposal {
+            Message::SwitchProposal(message::SwitchProposal {
                 token,
                 record: (),
                 old,
                 bid,
-            }
+            })
         }),
         (number(), peer(), bid()).prop_map(|(token, partner, bid)| {
-            Message::SwitchInvite {
+            Message::SwitchInvite(message::SwitchInvite {
                 token,
                 partner,
                 bid,
-            }
+            })
         }),
-        number().prop_map(|token| Message::SwitchDecline { token }),
-        number().prop_map(|token| Message::SwitchConsent { token }),
-        (number(), contact()).prop_map(|(token, partner)| Message::SwitchReady { token, partner }),
+        number().prop_map(|token| Message::SwitchDecline(message::SwitchDecline { token })),
+        number().prop_map(|token| Message::SwitchConsent(message::SwitchConsent { token })),
+        (number(), contact()).prop_map(|(token, partner)| Message::SwitchReady(
+            message::SwitchReady { token, partner }
+        )),
     ]
 }
 
@@ -287,24 +296,24 @@ impl Subject {
                     settled: true,
                 };
                 let sample = Vec::new();
-                let message = Message::Accept {
+                let message = Message::Accept(message::Accept {
                     epoch,
                     life: 1,
                     record: (),
                     pulse,
                     sample,
-                };
+                });
                 Input::Received { from, message }
             }),
             Step::About(back, who, farewell) => {
                 let asked = last(self.requests.len(), back).map(|at| self.requests[at]);
                 let held = self.state.epoch(who).map(|epoch| (who, epoch));
                 held.or(asked).map(|(from, epoch)| {
-                    let message = Message::Disconnect {
+                    let message = Message::Disconnect(message::Disconnect {
                         epoch,
                         farewell,
                         sample: Vec::new(),
-                    };
+                    });
                     Input::Received { from, message }
                 })
             }
@@ -322,7 +331,9 @@ impl Subject {
             match output {
                 Output::Send { to, message } => {
                     assert_ne!(to.id, ME);
-                    if let Message::Neighbor { epoch, .. } | Message::Join { epoch, .. } = message {
+                    if let Message::Neighbor(message::Neighbor { epoch, .. })
+                    | Message::Join(message::Join { epoch, .. }) = message
+                    {
                         self.requests.push((to.id, epoch));
                     }
                 }

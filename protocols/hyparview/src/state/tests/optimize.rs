@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::bench::*;
 use crate::{
-    Bid, Config, DownReason, Echo, Farewell, Gauge, Loss, Message, Output, Priority, Timer,
+    Bid, Config, DownReason, Echo, Farewell, Gauge, Loss, Message, Output, Priority, Timer, message,
 };
 
 const FULL: [u64; 5] = [1, 2, 3, 4, 5];
 
-const DECLINE: Said = Message::SwitchDecline { token: 9 };
-const CONSENT: Said = Message::SwitchConsent { token: 9 };
+const DECLINE: Said = Message::SwitchDecline(message::SwitchDecline { token: 9 });
+const CONSENT: Said = Message::SwitchConsent(message::SwitchConsent { token: 9 });
 
 fn config() -> Config {
     Config::default().with_optimize(true)
@@ -18,16 +18,16 @@ fn config() -> Config {
 
 fn probe(serial: u64) -> Said {
     let record = Home::default();
-    Message::Probe { serial, record }
+    Message::Probe(message::Probe { serial, record })
 }
 
 fn answer(serial: u64) -> Said {
-    Message::ProbeReply {
+    Message::ProbeReply(message::ProbeReply {
         serial,
         record: Home::default(),
         pulse: pulse(5),
         sample: Vec::new(),
-    }
+    })
 }
 
 fn bid(gained: u64, lost: u64) -> Option<Bid<Home>> {
@@ -39,20 +39,20 @@ fn bid(gained: u64, lost: u64) -> Option<Bid<Home>> {
 }
 
 fn proposal(old: u64, bid: Option<Bid<Home>>) -> Said {
-    Message::SwitchProposal {
+    Message::SwitchProposal(message::SwitchProposal {
         token: 9,
         record: Home::default(),
         old,
         bid,
-    }
+    })
 }
 
 fn invite(partner: u64, bid: Option<Bid<Home>>) -> Said {
-    Message::SwitchInvite {
+    Message::SwitchInvite(message::SwitchInvite {
         token: 9,
         partner,
         bid,
-    }
+    })
 }
 
 /// Waits for round trips longer than a request may take.
@@ -79,11 +79,11 @@ impl Bench {
             echo,
             kept,
         };
-        let heartbeat = Message::Heartbeat {
+        let heartbeat = Message::Heartbeat(message::Heartbeat {
             epoch: self.epoch(peer),
             pulse: pulse(5),
             gauge: Some(gauge),
-        };
+        });
         self.hear(peer, heartbeat);
     }
 
@@ -118,7 +118,7 @@ impl Bench {
         outputs.iter().find_map(|output| match output {
             Output::Send {
                 to,
-                message: Message::Probe { serial, .. },
+                message: Message::Probe(message::Probe { serial, .. }),
             } if to.id == 70 => Some(*serial),
             _ => None,
         })
@@ -133,18 +133,18 @@ fn the_dearest_neighbour_is_offered_for_a_nearer_one() {
     assert_eq!(bench.searches(), None, "one search at a time");
     let outputs = bench.sound(70, serial, 30);
     // 1 and 2 are farther, but left to chance. The dial does not count.
-    let proposed = Message::SwitchProposal {
+    let proposed = Message::SwitchProposal(message::SwitchProposal {
         token: serial + 3,
         record: Home::default(),
         old: 4,
         bid: bid(30, 90),
-    };
+    });
     assert_eq!(outputs, [send(70, proposed), expect_long(70, serial + 3)]);
     assert_eq!(bench.active(), FULL, "nothing is cut yet");
-    let ready = Message::SwitchReady {
+    let ready = Message::SwitchReady(message::SwitchReady {
         token: serial + 3,
         partner: contact(80),
-    };
+    });
     let outputs = bench.hear(70, ready);
     assert_eq!(outputs[0], down(4, DownReason::Switched));
     assert_eq!(requests(&outputs), [(70, Priority::Switch(serial + 3))]);
@@ -157,7 +157,7 @@ fn the_nearest_of_several_is_taken_and_the_others_are_let_go() {
     let outputs = bench.ring(Timer::Optimize);
     let Output::Send {
         to,
-        message: Message::Probe { serial, .. },
+        message: Message::Probe(message::Probe { serial, .. }),
     } = &outputs[1]
     else {
         panic!("{outputs:?}");
@@ -169,7 +169,7 @@ fn the_nearest_of_several_is_taken_and_the_others_are_let_go() {
     let outputs = bench.sound(second, serial + 4, 30);
     let Output::Send {
         to,
-        message: Message::SwitchProposal { old: 4, .. },
+        message: Message::SwitchProposal(message::SwitchProposal { old: 4, .. }),
     } = &outputs[0]
     else {
         panic!("{outputs:?}");
@@ -299,7 +299,7 @@ fn the_partner_measures_and_consents_only_if_the_whole_exchange_pays() {
     assert!(matches!(
         outputs[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
@@ -366,7 +366,7 @@ fn heartbeats_carry_the_clock_and_what_is_left_to_chance() {
         let beats = bench.ring(Timer::Heartbeat);
         let gauge = |output| match output {
             Output::Tell {
-                message: Message::Heartbeat { gauge, .. },
+                message: Message::Heartbeat(message::Heartbeat { gauge, .. }),
                 ..
             } => Some(gauge),
             _ => None,

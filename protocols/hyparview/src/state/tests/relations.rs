@@ -1,7 +1,9 @@
 //! How neighbour relations begin and end: R3, R4, R9, R11, R15.
 
 use super::bench::*;
-use crate::{Command, Config, DownReason, Farewell, Input, Loss, Message, Output, Priority};
+use crate::{
+    Command, Config, DownReason, Farewell, Input, Loss, Message, Output, Priority, message,
+};
 
 #[test]
 fn a_low_priority_request_gets_a_free_slot_and_no_more() {
@@ -17,7 +19,7 @@ fn a_low_priority_request_gets_a_free_slot_and_no_more() {
     let outputs = bench.hear(61, neighbor(61, 1, Priority::Low, 0));
     let Output::Tell {
         peer: 61,
-        message: Message::Refuse { epoch, sample },
+        message: Message::Refuse(message::Refuse { epoch, sample }),
     } = &outputs[0]
     else {
         panic!("not refused: {outputs:?}");
@@ -38,7 +40,7 @@ fn a_request_under_way_holds_its_slot() {
     assert!(matches!(
         outputs[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
@@ -64,7 +66,7 @@ fn a_request_of_a_smaller_id_waits_for_the_answer_to_ours() {
             assert_eq!(outputs[..3], [up(9), bench.confirms(9, ours(1)), grace()]);
             let Output::Tell {
                 peer: 20,
-                message: Message::Refuse { .. },
+                message: Message::Refuse(_),
             } = &outputs[3]
             else {
                 panic!("{outputs:?}");
@@ -85,11 +87,11 @@ fn a_high_priority_request_evicts_but_never_a_peer_that_would_be_left_alone() {
         let epoch = bench.epoch(peer);
         bench.hear(
             peer,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse: pulse(1),
                 gauge: None,
-            },
+            }),
         );
     }
     let gone = bench.epoch(3);
@@ -101,11 +103,11 @@ fn a_high_priority_request_evicts_but_never_a_peer_that_would_be_left_alone() {
     let Output::Tell {
         peer: 3,
         message:
-            Message::Disconnect {
+            Message::Disconnect(message::Disconnect {
                 epoch,
                 farewell,
                 sample,
-            },
+            }),
     } = bye
     else {
         panic!("{bye:?}");
@@ -125,7 +127,7 @@ fn when_nobody_can_be_evicted_the_requester_is_sent_on() {
     }
     let outputs = bench.hear(60, join(60, 1));
     let Output::Tell {
-        message: Message::Refuse { sample, .. },
+        message: Message::Refuse(message::Refuse { sample, .. }),
         ..
     } = &outputs[0]
     else {
@@ -186,12 +188,12 @@ fn a_restarted_peer_replaces_its_old_relation() {
         serial: 1,
     };
     let (priority, record) = (Priority::Low, Home::default());
-    let message = Message::Neighbor {
+    let message = Message::Neighbor(message::Neighbor {
         epoch,
         priority,
         record,
         pulse: pulse(0),
-    };
+    });
     let outputs = bench.hear(60, message);
     let accepted = tell(60, bench.accepted(epoch, &[]));
     assert_eq!(outputs, [down(60, DownReason::Closed), up(60), accepted]);
@@ -299,7 +301,7 @@ fn a_slow_peer_is_kept_out_for_a_while() {
     assert!(matches!(
         outputs[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
@@ -328,7 +330,7 @@ fn a_flapping_peer_is_kept_out_for_a_while() {
     assert!(matches!(
         outputs[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
@@ -347,12 +349,12 @@ fn one_part_of_the_network_gets_its_share_of_the_views() {
     };
     for peer in 1..=10 {
         let (epoch, record) = (theirs(peer, 1), home);
-        let message = Message::Neighbor {
+        let message = Message::Neighbor(message::Neighbor {
             epoch,
             priority: Priority::High,
             record,
             pulse: pulse(0),
-        };
+        });
         bench.hear(peer, message);
     }
     assert_eq!(bench.active(), [1, 2]);
@@ -375,11 +377,11 @@ fn leaving_tells_the_neighbours_and_empties_the_views() {
     assert_eq!(refused, [tell(61, refuse(theirs(61, 1), &[])), release(61)]);
     let stray = bench.hear(
         60,
-        Message::Heartbeat {
+        Message::Heartbeat(message::Heartbeat {
             epoch,
             pulse: pulse(1),
             gauge: None,
-        },
+        }),
     );
     let unwanted = tell(60, disconnect(epoch, Farewell::Unwanted, &[]));
     assert_eq!(stray, [unwanted, release(60)]);
@@ -394,8 +396,11 @@ fn a_new_record_is_told_to_neighbours_and_taken_from_them() {
         ..Home::default()
     };
     let outputs = bench.order(Command::SetRecord(record));
-    assert_eq!(outputs, [tell(60, Message::Moved { record })]);
-    let outputs = bench.hear(60, Message::Moved { record });
+    assert_eq!(
+        outputs,
+        [tell(60, Message::Moved(message::Moved { record }))]
+    );
+    let outputs = bench.hear(60, Message::Moved(message::Moved { record }));
     let moved = crate::Contact { id: 60, record };
     assert_eq!(
         outputs,
@@ -439,7 +444,7 @@ fn hints_are_kept_to_oneself_and_old_records_do_not_replace_new_ones() {
     );
     let outputs = bench.hear(60, neighbor(60, 1, Priority::Low, 0));
     let Output::Tell {
-        message: Message::Refuse { sample, .. },
+        message: Message::Refuse(message::Refuse { sample, .. }),
         ..
     } = &outputs[0]
     else {
