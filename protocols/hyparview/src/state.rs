@@ -1,14 +1,41 @@
 //! The HyParView state machine: the whole protocol, without I/O, clock or randomness of its own.
 //!
-//! One dispatcher, and one small function per input in the file that bears the rule's name:
+//! One dispatcher, and one small function per input in the file that bears the rule's name. What a rule may change
+//! is named by the groups of fields that it touches:
+//!
+//! | group | what |
+//! |---|---|
+//! | `relations` | the active view, requests in either direction, and relations that have ended |
+//! | `reserve` | the passive view, suspects, and bootstrap contacts |
+//! | `guards` | quarantine, and the allowances of others |
+//! | `switching` | four-node switches under way and wanted |
+//! | `healing` | the component's tag, and the probe under way |
+//!
+//! | when this arrives | in | this may change |
+//! |---|---|---|
+//! | `Join`, `Neighbor` | `asked`, `half_open` | `relations`; `guards` (an allowance); `reserve` (who had to go, who was refused); `switching` (a switch completed) |
+//! | `Accept`, `Refuse` | `neighbor` | `relations`, `reserve` (the sample, who had to go) |
+//! | `Disconnect` | `disconnect` | `relations`, `reserve`; `guards` (who left for good is kept out) |
+//! | `ForwardJoin` | `join` | `guards` (an allowance); `reserve` (the newcomer), or `relations` (it is asked) |
+//! | `Shuffle`, `ShuffleReply` | `shuffle` | `guards` (an allowance), `reserve` (the list) |
+//! | `Heartbeat` | `heartbeat` | `relations`; `healing` (the tag), and `switching` when two components have merged |
+//! | `Moved` | `records` | records in `relations` and `reserve` |
+//! | `Probe`, `ProbeReply` | `probe`, `optimize` | `guards` (an allowance), `reserve`; `healing`, and `relations` if the peer is asked; `switching` if it was measured |
+//! | the steps of a switch | `remix`, `optimize` | `switching`, `reserve`; `guards` (an allowance); `relations` when the links are exchanged |
+//!
+//! So much for the message. Before each one, its sender ceases to be a suspect (`suspects`: `reserve`, and `switching` when
+//! many come back together). After each input, whatever it was, requests that wait are looked at again, and free
+//! slots are filled (`refill`: `relations`). A full view without requests that wait is left as it is.
+//! `tests/groups.rs` holds the rows about walks, probes and records.
 //!
 //! | file | what |
 //! |---|---|
-//! | `ask`, `request`, `switch`, `line` | what a request of another is, one of ours, a four-node switch, and the way to a neighbour |
+//! | `relations`, `reserve`, `guards`, `switching`, `healing` | the groups |
+//! | `ask`, `request`, `switch`, `line` | a request of another, one of ours, a switch, and the way to a neighbour |
 //! | `view` | the active and the passive view: what goes in, what goes out |
 //! | `join`, `neighbor`, `asked`, `half_open`, `disconnect` | how neighbour relations begin and end |
 //! | `refill` | keeping the active view full |
-//! | `shuffle` | keeping the passive view fresh |
+//! | `shuffle`, `sampler` | keeping the passive view fresh, and a part of it where nobody can push it out |
 //! | `heartbeat`, `beacon` | keeping relations alive and symmetric; the component's tag |
 //! | `suspects`, `probe` | not forgetting who is out of reach; healing partitions |
 //! | `remix`, `crowd` | four-node switches that keep the graph random, and links made in a crowd |
@@ -17,10 +44,7 @@
 //! | `admission`, `quarantine` | limits on what others may make us do |
 //! | `alarms`, `invariants` | timers asked for; what must hold after every input |
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use rand::Rng;
 
@@ -35,7 +59,9 @@ mod asked;
 mod beacon;
 mod crowd;
 mod disconnect;
+mod guards;
 mod half_open;
+mod healing;
 mod heartbeat;
 mod invariants;
 mod join;
@@ -46,35 +72,30 @@ mod probe;
 mod quarantine;
 mod records;
 mod refill;
+mod relations;
 mod remix;
 mod request;
+mod reserve;
 mod sampler;
 mod shuffle;
 mod suspects;
 mod switch;
+mod switching;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use invariants::Violation;
 
-use admission::Admission;
 use alarms::Alarms;
 use ask::Ask;
-use beacon::Beacon;
-use crowd::Crowd;
-use half_open::HalfOpen;
-use optimize::Optimizer;
-use probe::Probe;
-use quarantine::Quarantine;
+use guards::Guards;
+use healing::Healing;
 use refill::Refill;
-use remix::Mixing;
-use request::Pending;
-use sampler::Sampler;
+use relations::Relations;
+use reserve::Reserve;
 use shuffle::Offer;
-use suspects::Suspects;
-use switch::Switch;
-use view::{Backup, Neighbor};
+use switching::Switching;
 
 /// The membership of one node.
 #[derive(Debug)]
@@ -87,38 +108,25 @@ pub struct State<I, A> {
     now: Duration,
     /// Last number given to a request, probe or switch.
     serial: u64,
-    active: BTreeMap<I, Neighbor<I, A>>,
-    passive: BTreeMap<I, Backup<I, A>>,
-    sampler: Sampler,
-    /// Requests without an answer, to peers that are not active.
-    pending: BTreeMap<I, Pending<I, A>>,
-    /// Requests of others that wait for an answer to one of ours.
-    waiting: Vec<Ask<I, A>>,
-    /// Requests of others that are granted, and wait to be confirmed.
-    half_open: BTreeMap<I, HalfOpen<I, A>>,
-    suspects: Suspects<I, A>,
-    permanent: BTreeMap<I, Contact<I, A>>,
-    quarantine: Quarantine<I>,
-    admission: Admission<I>,
-    beacon: Beacon<I>,
-    refill: Refill<I>,
-    /// When heartbeats were last sent.
-    beat_at: Duration,
-    offer: Option<Offer<I>>,
-    probe: Option<Probe<I>>,
-    /// Counts probes, to take turns between kinds of targets.
-    probes: u64,
-    /// When the next partition may be healed with a high-priority request.
-    heal_after: Duration,
-    switch: Option<Switch<I>>,
-    mixing: Mixing,
-    optimizer: Optimizer<I, A>,
-    crowd: Crowd,
-    /// Relations that ended lately: heartbeats about them are answered with Disconnect.
-    ended: VecDeque<Epoch<I>>,
-    alarms: Alarms<I>,
     /// The application said Leave.
     left: bool,
+    /// Neighbours, and requests in either direction.
+    relations: Relations<I, A>,
+    /// Whom else this node knows.
+    reserve: Reserve<I, A>,
+    /// Limits on others.
+    guards: Guards<I>,
+    /// Four-node switches.
+    switching: Switching<I, A>,
+    /// The component, and the search for others.
+    healing: Healing<I>,
+    /// Where the filling of free slots is.
+    refill: Refill<I>,
+    /// The shuffle without an answer.
+    offer: Option<Offer<I>>,
+    /// When heartbeats were last sent.
+    beat_at: Duration,
+    alarms: Alarms<I>,
     outputs: VecDeque<Output<I, A>>,
 }
 
@@ -127,35 +135,21 @@ impl<I: Id, A: Address> State<I, A> {
     /// than in any earlier life. `config` should have been validated.
     pub fn new(me: Contact<I, A>, config: Config, incarnation: u64) -> Self {
         Self {
-            beacon: Beacon::new(me.id, incarnation, config.tag_timeout()),
-            suspects: Suspects::new(&config),
-            quarantine: Quarantine::new(&config),
-            admission: Admission::new(&config),
+            relations: Relations::new(&config),
+            reserve: Reserve::new(&config),
+            guards: Guards::new(&config),
+            switching: Switching::default(),
+            healing: Healing::new(me.id, incarnation, &config),
             refill: Refill::new(&config),
-            sampler: Sampler::new(&config),
             me,
             config,
             incarnation,
             now: Duration::ZERO,
             serial: 0,
-            active: BTreeMap::new(),
-            passive: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            waiting: Vec::new(),
-            half_open: BTreeMap::new(),
-            permanent: BTreeMap::new(),
-            beat_at: Duration::ZERO,
-            offer: None,
-            probe: None,
-            probes: 0,
-            heal_after: Duration::ZERO,
-            switch: None,
-            mixing: Mixing::default(),
-            optimizer: Optimizer::default(),
-            crowd: Crowd::default(),
-            ended: VecDeque::new(),
-            alarms: Alarms::default(),
             left: false,
+            offer: None,
+            beat_at: Duration::ZERO,
+            alarms: Alarms::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -164,9 +158,9 @@ impl<I: Id, A: Address> State<I, A> {
     /// [`State::poll_output`] afterwards.
     pub fn start<R: Rng>(&mut self, now: Duration, rng: &mut R) {
         self.now = now;
-        self.beacon.start(now);
+        self.healing.beacon.start(now);
         self.beat_at = now;
-        self.sampler.draw(rng);
+        self.reserve.sampler.draw(rng);
         self.enter_crowd();
         // The application's first contacts are joined, not just asked.
         self.refill
@@ -226,44 +220,51 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// The neighbours, in order of their ids.
     pub fn active(&self) -> impl Iterator<Item = I> {
-        self.active.keys().copied()
+        self.relations.active.keys().copied()
     }
 
     /// The name of the relation with `peer`, if it is a neighbour. Both sides have the same.
     pub fn epoch(&self, peer: I) -> Option<Epoch<I>> {
-        self.active.get(&peer).map(|neighbor| neighbor.epoch)
+        self.relations
+            .active
+            .get(&peer)
+            .map(|neighbor| neighbor.epoch)
     }
 
     /// The passive view.
     pub fn passive(&self) -> impl Iterator<Item = &Contact<I, A>> {
-        self.passive.values().map(|backup| &backup.contact)
+        self.reserve.passive.values().map(|backup| &backup.contact)
     }
 
     /// Peers that could not be reached, remembered and probed with back-off (R6).
     pub fn suspects(&self) -> impl Iterator<Item = &Contact<I, A>> {
-        self.suspects.contacts()
+        self.reserve.suspects.contacts()
     }
 
     /// Contacts that are never forgotten.
     pub fn permanent(&self) -> impl Iterator<Item = &Contact<I, A>> {
-        self.permanent.values()
+        self.reserve.permanent.values()
     }
 
     /// Requests without an answer: to whom, and since when.
     pub fn requests(&self) -> impl Iterator<Item = (I, Duration)> {
-        self.pending.iter().map(|(id, ours)| (*id, ours.since))
+        self.relations
+            .pending
+            .iter()
+            .map(|(id, ours)| (*id, ours.since))
     }
 
     /// The root of the component that this node believes to be in: the same everywhere once a
     /// network is whole and quiet (R7).
     pub fn root(&self) -> I {
-        self.beacon.tag().root
+        self.healing.beacon.tag().root
     }
 
     /// Every peer worth saving for the next start, each once, neighbours first.
     pub fn known(&self) -> Vec<Contact<I, A>> {
         let mut known: Vec<Contact<I, A>> = Vec::new();
         let all = self
+            .relations
             .active
             .values()
             .map(|neighbor| &neighbor.contact)
@@ -346,16 +347,10 @@ impl<I: Id, A: Address> State<I, A> {
     fn release(&mut self, peer: I) {
         // A node that steps between two others gives up nobody: it stands for its own old neighbour.
         let used = peer == self.me.id
-            || self.active.contains_key(&peer)
-            || self.pending.contains_key(&peer)
-            || self.half_open.contains_key(&peer)
-            || self.waiting.iter().any(|ask| ask.contact.id == peer)
-            || self.probe.as_ref().is_some_and(|probe| probe.peer == peer)
-            || self.optimizer.needs(peer)
-            || self
-                .switch
-                .as_ref()
-                .is_some_and(|switch| switch.awaits(peer));
+            || self.relations.is_engaged(peer)
+            || self.relations.keeps_waiting(peer)
+            || self.healing.asks(peer)
+            || self.switching.needs(peer);
         if !used {
             self.outputs.push_back(Output::Release { peer });
         }
@@ -368,9 +363,9 @@ impl<I: Id, A: Address> State<I, A> {
 
     fn pulse(&self) -> Pulse<I> {
         Pulse {
-            degree: u8::try_from(self.active.len()).unwrap_or(u8::MAX),
-            tag: self.beacon.tag(),
-            settled: self.beacon.settled(self.now),
+            degree: u8::try_from(self.relations.active.len()).unwrap_or(u8::MAX),
+            tag: self.healing.beacon.tag(),
+            settled: self.healing.beacon.settled(self.now),
         }
     }
 }

@@ -58,3 +58,17 @@ impl From<Priority> for Kind {
         }
     }
 }
+
+/// A request that was granted on condition.
+#[derive(Debug)]
+pub(super) struct HalfOpen<I, A> {
+    pub(super) ask: Ask<I, A>,
+    /// Names the timer.
+    pub(super) serial: u64,
+}
+
+impl<I: Copy, A> HalfOpen<I, A> {
+    pub(super) fn epoch(&self) -> Epoch<I> {
+        self.ask.epoch
+    }
+}

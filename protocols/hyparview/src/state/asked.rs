@@ -8,8 +8,8 @@ use super::{
     ask::{Ask, Kind},
     half_open::HALF_OPEN_MAX,
     line::Line,
+    relations::Neighbor,
     request::Purpose,
-    view::Neighbor,
 };
 use crate::{Address, DownReason, Epoch, Farewell, Id, Message, message};
 
@@ -31,29 +31,29 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn on_ask<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
         let peer = ask.contact.id;
         // A relation that has ended stays so, however late a request for it comes once more.
-        if ask.epoch.by != peer || self.ended.contains(&ask.epoch) {
+        if ask.epoch.by != peer || self.relations.has_ended(&ask.epoch) {
             return;
         }
-        self.quarantine.returned(peer);
+        self.guards.quarantine.returned(peer);
         self.set_record_of(&ask.contact);
-        if let Some(known) = self.active.get(&peer) {
+        if let Some(known) = self.relations.active.get(&peer) {
             match order(&ask.epoch, known) {
                 Order::Stale => return,
                 Order::Same => return self.accept(&ask, rng),
                 Order::Newer => self.supersede(peer),
             }
         }
-        match self.half_open_with(peer) {
+        match self.relations.half_open_with(peer) {
             Some(known) if known == ask.epoch => return self.accept(&ask, rng),
             Some(known) if (ask.epoch.life, ask.epoch.serial) < (known.life, known.serial) => {
                 return;
             }
             Some(known) => {
-                self.no_longer_half_open(peer, known);
+                self.relations.no_longer_half_open(peer, known);
             }
             None => {}
         }
-        let crossing = match self.pending.get_mut(&peer) {
+        let crossing = match self.relations.pending.get_mut(&peer) {
             // Both sides see both requests; the one of the smaller id is pursued.
             Some(ours) if self.me.id < peer => {
                 ours.crossed = Some((ask.epoch.life, ask.epoch.serial));
@@ -61,7 +61,7 @@ impl<I: Id, A: Address> State<I, A> {
             }
             Some(ours) => {
                 let purpose = ours.purpose;
-                self.pending.remove(&peer);
+                self.relations.pending.remove(&peer);
                 Some(purpose)
             }
             None => None,
@@ -113,8 +113,8 @@ impl<I: Id, A: Address> State<I, A> {
         rng: &mut R,
     ) -> Verdict {
         let peer = ask.contact.id;
-        let alone = self.active.is_empty();
-        let kept_out = self.quarantine.holds(peer, self.now) && !alone;
+        let alone = self.relations.active.is_empty();
+        let kept_out = self.is_kept_out(peer) && !alone;
         if self.left || kept_out || self.share_used_up(&ask.contact.record) {
             return Verdict::Refuse;
         }
@@ -130,7 +130,7 @@ impl<I: Id, A: Address> State<I, A> {
         let may_wait = ask.kind == Kind::Low
             && peer < self.me.id
             && self.unheld_slots() > 0
-            && self.waiting.len() < WAITING_MAX;
+            && self.relations.waiting.len() < WAITING_MAX;
         match accepted {
             true => Verdict::Accept,
             false if may_wait => Verdict::Wait,
@@ -140,11 +140,11 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// A peer asks to be let in even if a neighbour must go for it.
     fn let_in<R: Rng>(&mut self, peer: I, rng: &mut R) -> Verdict {
-        if !self.admission.admit(peer, self.now) {
+        if !self.guards.admission.admit(peer, self.now) {
             Verdict::Refuse
         } else if self.unheld_slots() > 0 {
             Verdict::Accept
-        } else if self.victim(0, rng).is_some() && self.half_open.len() < HALF_OPEN_MAX {
+        } else if self.victim(0, rng).is_some() && self.relations.half_open.len() < HALF_OPEN_MAX {
             Verdict::OnceConfirmed
         } else {
             Verdict::Refuse
@@ -152,18 +152,13 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     fn keep_waiting(&mut self, ask: Ask<I, A>) {
-        self.stop_waiting(ask.contact.id);
-        self.waiting.push(ask);
-    }
-
-    /// The request of `peer`, if one waits, is settled otherwise or void.
-    pub(super) fn stop_waiting(&mut self, peer: I) {
-        self.waiting.retain(|ask| ask.contact.id != peer);
+        self.relations.stop_waiting(ask.contact.id);
+        self.relations.waiting.push(ask);
     }
 
     /// Looks again at the requests that wait for an answer to one of ours.
     pub(super) fn serve_waiting<R: Rng>(&mut self, rng: &mut R) {
-        for ask in std::mem::take(&mut self.waiting) {
+        for ask in std::mem::take(&mut self.relations.waiting) {
             self.on_ask(ask, rng);
         }
     }
@@ -184,7 +179,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn accept<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
         let peer = ask.contact.id;
         // Passive peers only: a newcomer that linked up with our neighbours would close triangles.
-        let sample = self.passive_sample(peer, self.config.list_max(), rng);
+        let sample = self.reserve.sample(peer, self.config.list_max(), rng);
         let message = Message::Accept(message::Accept {
             epoch: ask.epoch,
             life: self.incarnation,

@@ -33,7 +33,7 @@ pub(super) struct Crowd {
 
 impl<I: Id, A: Address> State<I, A> {
     pub(super) fn enter_crowd(&mut self) {
-        self.crowd = Crowd {
+        self.switching.crowd = Crowd {
             started_at: self.now,
             tries: 0,
         };
@@ -41,28 +41,32 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// How long this node is still new.
     fn youth_left(&self) -> Duration {
-        let end = self.crowd.started_at.saturating_add(self.config.youth());
+        let end = self
+            .switching
+            .crowd
+            .started_at
+            .saturating_add(self.config.youth());
         end.saturating_sub(self.now)
     }
 
     /// Whether a link that is made now is to be marked, unless it is one to a random place.
     pub(super) fn is_new(&self) -> bool {
-        self.crowd.started_at > Duration::ZERO && !self.youth_left().is_zero()
+        self.switching.crowd.started_at > Duration::ZERO && !self.youth_left().is_zero()
     }
 
     /// The oldest marked link, while there is hope to exchange it.
     pub(super) fn crowded(&self) -> Option<I> {
-        let marked = self.active.values().filter(|one| one.crowded);
+        let marked = self.relations.active.values().filter(|one| one.crowded);
         marked
             .min_by_key(|one| one.since)
             .map(|one| one.contact.id)
-            .filter(|_| self.crowd.tries < TRIES_MAX)
+            .filter(|_| self.switching.crowd.tries < TRIES_MAX)
     }
 
     /// The marked link that is to be exchanged now, if any.
     pub(super) fn spread_out(&mut self) -> Option<I> {
         let link = self.crowded().filter(|_| !self.is_new())?;
-        self.crowd.tries += 1;
+        self.switching.crowd.tries += 1;
         Some(link)
     }
 

@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::{State, request::Purpose, view::Neighbor};
+use super::{State, relations::Neighbor, request::Purpose};
 use crate::{
     Address, DownReason, Farewell, Id, Loss,
     message::{Disconnect, Refuse},
@@ -21,22 +21,14 @@ impl<I: Id, A: Address> State<I, A> {
             farewell,
             sample,
         } = disconnect;
-        self.waiting.retain(|ask| ask.epoch != epoch);
-        if self.no_longer_half_open(from, epoch).is_some() {
+        self.relations.waiting.retain(|ask| ask.epoch != epoch);
+        if self.relations.no_longer_half_open(from, epoch).is_some() {
             return self.release(from);
         }
-        if self
-            .pending
-            .get(&from)
-            .is_some_and(|ours| ours.epoch == epoch)
-        {
+        if self.relations.awaits(from, epoch) {
             return self.on_refuse(from, Refuse { epoch, sample }, rng);
         }
-        if self
-            .active
-            .get(&from)
-            .is_none_or(|neighbor| neighbor.epoch != epoch)
-        {
+        if !self.relations.holds(from, epoch) {
             return;
         }
         let reason = match farewell {
@@ -50,12 +42,12 @@ impl<I: Id, A: Address> State<I, A> {
         self.learn_all(sample, &[], rng);
         self.release(from);
         match farewell {
-            Farewell::Leaving => self.quarantine.departed(from, self.now),
+            Farewell::Leaving => self.guards.quarantine.departed(from, self.now),
             Farewell::Evicted | Farewell::Unwanted => self.set_aside(gone.contact, rng),
             Farewell::Switched { successor } => {
                 self.set_aside(gone.contact, rng);
                 if let Some((token, successor)) = successor
-                    && !self.quarantine.holds(successor.id, self.now)
+                    && !self.is_kept_out(successor.id)
                 {
                     self.request(successor, Purpose::Switch(token));
                 }
@@ -72,7 +64,7 @@ impl<I: Id, A: Address> State<I, A> {
         };
         if cause != Loss::Closed {
             // Paper 5.5: a peer that does not drain its queue must not come straight back.
-            self.quarantine.offended(peer, self.now);
+            self.guards.quarantine.offended(peer, self.now);
         }
         if let Some(gone) = self.dismiss(peer, reason) {
             if cause == Loss::Closed {
@@ -80,12 +72,12 @@ impl<I: Id, A: Address> State<I, A> {
             }
             self.suspect(gone.contact, true, rng);
         } else if cause != Loss::Closed
-            && let Some(backup) = self.passive.remove(&peer)
+            && let Some(backup) = self.reserve.passive.remove(&peer)
         {
             self.suspect(backup.contact, true, rng);
         }
         // A request may have met a connection that was just closing: the peer is as good as before.
-        if let Some(ours) = self.pending.remove(&peer) {
+        if let Some(ours) = self.relations.pending.remove(&peer) {
             self.learn(ours.contact, &[], rng);
         }
         self.abandon(peer);
@@ -93,10 +85,14 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// `peer` could not be reached.
     pub(super) fn on_unreachable<R: Rng>(&mut self, peer: I, rng: &mut R) {
-        if self.active.contains_key(&peer) {
+        if self.relations.active.contains_key(&peer) {
             return self.on_connection_lost(peer, Loss::Closed, rng);
         }
-        let asked = self.pending.remove(&peer).map(|ours| ours.contact);
+        let asked = self
+            .relations
+            .pending
+            .remove(&peer)
+            .map(|ours| ours.contact);
         if let Some(contact) = asked.or_else(|| self.contact_of(peer)) {
             self.suspect(contact, false, rng);
         }
@@ -105,10 +101,10 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Whatever else we waited for from `peer` will not come.
     fn abandon(&mut self, peer: I) {
-        self.stop_waiting(peer);
-        self.half_open.remove(&peer);
-        self.probe.take_if(|probe| probe.peer == peer);
-        self.switch.take_if(|switch| switch.awaits(peer));
+        self.relations.stop_waiting(peer);
+        self.relations.half_open.remove(&peer);
+        self.healing.probe.take_if(|probe| probe.peer == peer);
+        self.switching.switch.take_if(|switch| switch.awaits(peer));
         self.search_without(peer);
     }
 
@@ -116,9 +112,9 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn judge(&mut self, gone: &Neighbor<I, A>) {
         let stayed = self.now.saturating_sub(gone.since);
         if stayed < self.config.flap_window() {
-            self.quarantine.flapped(gone.contact.id, self.now);
+            self.guards.quarantine.flapped(gone.contact.id, self.now);
         } else {
-            self.quarantine.forgive(gone.contact.id);
+            self.guards.quarantine.forgive(gone.contact.id);
         }
     }
 }

@@ -12,9 +12,10 @@ impl<I: Id, A: Address> State<I, A> {
     /// Confirms all relations, and ends those that the other side no longer confirms.
     pub(super) fn on_heartbeat_timer<R: Rng>(&mut self, rng: &mut R) {
         self.wake(Timer::Heartbeat, self.config.heartbeat_interval());
-        self.beacon.beat(self.now);
+        self.healing.beacon.beat(self.now);
         self.excuse_silence();
         let silent: Vec<I> = self
+            .relations
             .active
             .values()
             .filter(|one| self.now.saturating_sub(one.heard) > self.config.silence_deadline())
@@ -29,6 +30,7 @@ impl<I: Id, A: Address> State<I, A> {
         }
         let pulse = self.pulse();
         let live: Vec<_> = self
+            .relations
             .active
             .iter()
             .map(|(id, neighbor)| (*id, neighbor.epoch))
@@ -58,7 +60,7 @@ impl<I: Id, A: Address> State<I, A> {
             .beat_at
             .saturating_add(self.config.heartbeat_interval());
         if self.now.saturating_sub(due) > self.config.silence_deadline() / 2 {
-            for neighbor in self.active.values_mut() {
+            for neighbor in self.relations.active.values_mut() {
                 neighbor.heard = self.now;
             }
         }
@@ -72,7 +74,7 @@ impl<I: Id, A: Address> State<I, A> {
             pulse,
             gauge,
         } = heartbeat;
-        if let Some(neighbor) = self.active.get_mut(&from) {
+        if let Some(neighbor) = self.relations.active.get_mut(&from) {
             // About another relation it is late, or the other side is wrong: then both fall silent
             // for each other and start anew.
             if neighbor.epoch == epoch {
@@ -81,7 +83,7 @@ impl<I: Id, A: Address> State<I, A> {
                 neighbor.link.hear(gauge, self.now);
                 self.hear_tag(pulse.tag, rng);
             }
-        } else if !self.confirmed(from, epoch, rng) && !self.pending.contains_key(&from) {
+        } else if !self.confirmed(from, epoch, rng) && !self.relations.pending.contains_key(&from) {
             self.on_stray_heartbeat(from, epoch, rng);
         }
     }
@@ -90,14 +92,15 @@ impl<I: Id, A: Address> State<I, A> {
     /// relation that we ended ourselves stays ended.
     fn on_stray_heartbeat<R: Rng>(&mut self, from: I, epoch: Epoch<I>, rng: &mut R) {
         let resting = self
+            .reserve
             .passive
             .get(&from)
             .is_some_and(|backup| self.now < backup.rest_until);
         let unwelcome = self.left
             || resting
             || self.free_slots() == 0
-            || self.ended.contains(&epoch)
-            || self.quarantine.holds(from, self.now);
+            || self.relations.has_ended(&epoch)
+            || self.is_kept_out(from);
         match self.contact_of(from).filter(|_| !unwelcome) {
             Some(contact) => self.request(contact, Purpose::Repair),
             None => {
@@ -122,7 +125,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// A neighbour told us its component's tag.
     pub(super) fn hear_tag<R: Rng>(&mut self, tag: Tag<I>, rng: &mut R) {
-        if self.beacon.hear(tag, self.now) {
+        if self.healing.beacon.hear(tag, self.now) {
             self.merged(rng);
         }
     }

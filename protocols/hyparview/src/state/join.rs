@@ -2,7 +2,7 @@
 
 use rand::{Rng, seq::IteratorRandom};
 
-use super::{State, optimize::Optimizer, remix::Mixing, request::Purpose};
+use super::{State, request::Purpose};
 use crate::{Address, Contact, DownReason, Farewell, Id, Message, Timer, message::ForwardJoin};
 
 impl<I: Id, A: Address> State<I, A> {
@@ -10,7 +10,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn join<R: Rng>(&mut self, contact: Contact<I, A>, rng: &mut R) {
         self.left = false;
         // The application knows better than our suspicion.
-        self.suspects.remove(contact.id);
+        self.reserve.suspects.remove(contact.id);
         self.learn(contact.clone(), &[], rng);
         if self.unheld_slots() == 0 {
             return;
@@ -31,6 +31,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn introduce(&mut self, newcomer: &Contact<I, A>) {
         let ttl = self.config.active_walk();
         let through: Vec<I> = self
+            .relations
             .active
             .keys()
             .copied()
@@ -56,8 +57,8 @@ impl<I: Id, A: Address> State<I, A> {
     ) {
         let ForwardJoin { newcomer, ttl } = walk;
         if newcomer.id == self.me.id
-            || !self.active.contains_key(&from)
-            || !self.admission.walk(from, self.now)
+            || !self.relations.active.contains_key(&from)
+            || !self.guards.admission.walk(from, self.now)
         {
             return;
         }
@@ -85,10 +86,10 @@ impl<I: Id, A: Address> State<I, A> {
     /// reached, costs nobody a link.
     fn welcome<R: Rng>(&mut self, newcomer: Contact<I, A>, rng: &mut R) {
         let able = self.free_slots() > 0 || self.victim(1, rng).is_some();
-        let wanted = !self.quarantine.holds(newcomer.id, self.now)
-            && !self.active.contains_key(&newcomer.id)
+        let wanted = !self.is_kept_out(newcomer.id)
+            && !self.relations.active.contains_key(&newcomer.id)
             && !self.share_used_up(&newcomer.record);
-        if able && wanted && self.admission.serve(self.now) {
+        if able && wanted && self.guards.admission.serve(self.now) {
             self.request(newcomer, Purpose::Walk);
         } else {
             self.learn(newcomer, &[], rng);
@@ -97,7 +98,8 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// A random neighbour to send a walk on to.
     pub(super) fn onward<R: Rng>(&self, not: &[I], rng: &mut R) -> Option<I> {
-        self.active
+        self.relations
+            .active
             .keys()
             .copied()
             .filter(|id| !not.contains(id))
@@ -106,25 +108,21 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// [`Command::Leave`](crate::Command::Leave).
     pub(super) fn leave<R: Rng>(&mut self, rng: &mut R) {
-        let neighbors: Vec<I> = self.active.keys().copied().collect();
+        let neighbors: Vec<I> = self.relations.active.keys().copied().collect();
         for peer in neighbors {
             self.part(peer, Farewell::Leaving, DownReason::Left, rng);
         }
-        let pending = std::mem::take(&mut self.pending);
+        let pending = std::mem::take(&mut self.relations.pending);
         for (peer, ours) in pending {
             self.decline(peer, ours.epoch, Vec::new());
         }
-        for (peer, one) in std::mem::take(&mut self.half_open) {
+        for (peer, one) in std::mem::take(&mut self.relations.half_open) {
             self.decline(peer, one.epoch(), Vec::new());
         }
         self.left = true;
-        self.passive.clear();
-        self.suspects.clear();
-        self.permanent.clear();
-        self.probe = None;
+        self.reserve.clear();
+        self.healing.probe = None;
         self.offer = None;
-        self.switch = None;
-        self.optimizer = Optimizer::default();
-        self.mixing = Mixing::default();
+        self.switching.stop();
     }
 }

@@ -9,8 +9,8 @@ use rand::Rng;
 use super::{
     State,
     line::Line,
+    relations::Neighbor,
     request::{Pending, Purpose},
-    view::Neighbor,
 };
 use crate::{
     Address, Contact, Epoch, Farewell, Id, Message, Priority,
@@ -29,7 +29,7 @@ impl<I: Id, A: Address> State<I, A> {
             matches!(ours.purpose, Purpose::Switch(_))
                 || (ours.purpose.waits() && self.is_fresh(ours))
         };
-        self.pending.values().filter(holds).count()
+        self.relations.pending.values().filter(holds).count()
     }
 
     /// Whether the answer to a request may still be expected at any moment.
@@ -40,10 +40,10 @@ impl<I: Id, A: Address> State<I, A> {
     /// Asks a peer to become a neighbour.
     pub(super) fn request(&mut self, contact: Contact<I, A>, purpose: Purpose) {
         let peer = contact.id;
-        let known = self.active.contains_key(&peer)
-            || self.pending.contains_key(&peer)
-            || self.half_open.contains_key(&peer);
-        if known || peer == self.me.id || self.pending.len() >= PENDING_MAX {
+        if self.relations.is_engaged(peer)
+            || peer == self.me.id
+            || self.relations.pending.len() >= PENDING_MAX
+        {
             return;
         }
         let serial = self.next_serial();
@@ -54,7 +54,7 @@ impl<I: Id, A: Address> State<I, A> {
         };
         let (record, pulse) = (self.me.record.clone(), self.pulse());
         let priority = match purpose {
-            Purpose::Refill if self.active.is_empty() => Priority::High,
+            Purpose::Refill if self.relations.active.is_empty() => Priority::High,
             Purpose::Heal => Priority::High,
             Purpose::Switch(token) => Priority::Switch(token),
             Purpose::Join | Purpose::Refill | Purpose::Walk | Purpose::Repair => Priority::Low,
@@ -75,7 +75,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.send(contact.clone(), message);
         self.expect(peer, serial);
         let since = self.now;
-        self.pending.insert(
+        self.relations.pending.insert(
             peer,
             Pending {
                 contact,
@@ -98,21 +98,13 @@ impl<I: Id, A: Address> State<I, A> {
             sample,
         } = accept;
         let contact = Contact { id: peer, record };
-        if self
-            .active
-            .get(&peer)
-            .is_some_and(|neighbor| neighbor.epoch == epoch)
-        {
+        if self.relations.holds(peer, epoch) {
             return;
         }
-        if self
-            .pending
-            .get(&peer)
-            .is_none_or(|ours| ours.epoch != epoch)
-        {
+        if !self.relations.awaits(peer, epoch) {
             return self.decline(peer, epoch, Vec::new());
         }
-        let Some(ours) = self.pending.remove(&peer) else {
+        let Some(ours) = self.relations.pending.remove(&peer) else {
             return;
         };
         self.set_record_of(&contact);
@@ -161,14 +153,10 @@ impl<I: Id, A: Address> State<I, A> {
     /// A request of ours was refused: the next candidate is asked at once (R5).
     pub(super) fn on_refuse<R: Rng>(&mut self, from: I, refuse: Refuse<I, A>, rng: &mut R) {
         let Refuse { epoch, sample } = refuse;
-        if self
-            .pending
-            .get(&from)
-            .is_none_or(|ours| ours.epoch != epoch)
-        {
+        if !self.relations.awaits(from, epoch) {
             return;
         }
-        if let Some(ours) = self.pending.remove(&from) {
+        if let Some(ours) = self.relations.pending.remove(&from) {
             self.learn(ours.contact, &[], rng);
             self.learn_all(sample, &[], rng);
             self.release(from);
@@ -178,16 +166,18 @@ impl<I: Id, A: Address> State<I, A> {
     /// The timer of request, probe or switch `serial` has expired.
     pub(super) fn on_overdue<R: Rng>(&mut self, peer: I, serial: u64, rng: &mut R) {
         if self
+            .relations
             .pending
             .get(&peer)
             .is_some_and(|ours| ours.epoch.serial == serial)
         {
-            if let Some(ours) = self.pending.remove(&peer) {
+            if let Some(ours) = self.relations.pending.remove(&peer) {
                 self.suspect(ours.contact, false, rng);
                 // It may have accepted, and the answer is late.
                 self.decline(peer, ours.epoch, Vec::new());
             }
         } else if self
+            .healing
             .probe
             .as_ref()
             .is_some_and(|probe| probe.serial == serial)
@@ -195,13 +185,14 @@ impl<I: Id, A: Address> State<I, A> {
             self.probe_failed(rng);
             self.release(peer);
         } else if self
+            .switching
             .switch
             .as_ref()
             .is_some_and(|switch| switch.serial == serial)
         {
-            self.switch = None;
+            self.switching.switch = None;
             self.release(peer);
-        } else if let Some(contact) = self.unconfirmed(peer, serial) {
+        } else if let Some(contact) = self.relations.unconfirmed(peer, serial) {
             self.suspect(contact, false, rng);
             self.release(peer);
         } else {

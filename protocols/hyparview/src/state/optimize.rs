@@ -28,8 +28,8 @@ use super::{
     State,
     alarms::spread,
     line::{Line, micros},
+    relations::Neighbor,
     switch::Role,
-    view::Neighbor,
 };
 use crate::{Address, Bid, Contact, Gauge, Id, Message, Timer, message};
 
@@ -114,13 +114,17 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     pub(super) fn unbiased_links(&self) -> usize {
-        self.active.values().filter(|one| one.link.unbiased).count()
+        self.relations
+            .active
+            .values()
+            .filter(|one| one.link.unbiased)
+            .count()
     }
 
     /// What the next heartbeat to `peer` says of the line.
     pub(super) fn gauge(&mut self, peer: I) -> Option<Gauge> {
         let now = self.now;
-        let neighbor = self.active.get_mut(&peer);
+        let neighbor = self.relations.active.get_mut(&peer);
         neighbor
             .filter(|_| self.config.optimize())
             .map(|neighbor| neighbor.link.gauge(now))
@@ -129,7 +133,8 @@ impl<I: Id, A: Address> State<I, A> {
     /// Keeps a link that the neighbour keeps instead of one that only we keep.
     pub(super) fn align(&mut self) {
         let find = |unbiased: bool| {
-            self.active
+            self.relations
+                .active
                 .values()
                 .find(|one| one.link.unbiased == unbiased && one.link.kept != unbiased)
                 .map(|one| one.contact.id)
@@ -138,7 +143,7 @@ impl<I: Id, A: Address> State<I, A> {
             return;
         };
         for (peer, unbiased) in [(ours, false), (theirs, true)] {
-            if let Some(neighbor) = self.active.get_mut(&peer) {
+            if let Some(neighbor) = self.relations.active.get_mut(&peer) {
                 neighbor.link.unbiased = unbiased;
             }
         }
@@ -158,7 +163,8 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// The farthest of the neighbours that may be given up.
     pub(super) fn dearest(&self, able: impl Fn(&Neighbor<I, A>) -> bool) -> Option<I> {
-        self.active
+        self.relations
+            .active
             .values()
             .filter(|one| self.is_movable(one) && able(one))
             .max_by_key(|one| one.link.cost())
@@ -166,7 +172,7 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     fn cost(&self, peer: I) -> Option<Duration> {
-        self.active.get(&peer)?.link.cost()
+        self.relations.active.get(&peer)?.link.cost()
     }
 
     /// Whether links as long as `gained` are worth giving up links as long as `lost`.
@@ -181,7 +187,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.wake(Timer::Optimize, after);
         let dearest = self.dearest(|_| true).and_then(|peer| self.cost(peer));
         let worth = dearest.is_some_and(|cost| self.pays(Duration::ZERO, cost));
-        if !worth || !self.may_optimize() || self.optimizer.search.is_some() {
+        if !worth || !self.may_optimize() || self.switching.optimizer.search.is_some() {
             return;
         }
         let count = self.config.optimize_candidates();
@@ -194,14 +200,14 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Only with a full view: free slots are filled first.
     fn may_optimize(&self) -> bool {
-        !self.left && self.switch.is_none() && !self.is_mixing() && self.unheld_slots() == 0
+        !self.left
+            && self.switching.switch.is_none()
+            && !self.is_mixing()
+            && self.unheld_slots() == 0
     }
 
     fn suits(&self, contact: &Contact<I, A>) -> bool {
-        !self.active.contains_key(&contact.id)
-            && !self.pending.contains_key(&contact.id)
-            && !self.quarantine.holds(contact.id, self.now)
-            && !self.share_used_up(&contact.record)
+        self.is_open_to(contact.id) && !self.share_used_up(&contact.record)
     }
 
     fn search(
@@ -213,7 +219,7 @@ impl<I: Id, A: Address> State<I, A> {
         let serial = self.next_serial();
         self.expect(next.id, serial);
         let sounding = self.sound(next);
-        self.optimizer.search = Some(Search {
+        self.switching.optimizer.search = Some(Search {
             serial,
             sounding,
             rest,
@@ -241,7 +247,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// i or d: a probe was answered.
     pub(super) fn on_sounded(&mut self, contact: &Contact<I, A>, serial: u64) {
         self.set_record_of(contact);
-        let optimizer = &mut self.optimizer;
+        let optimizer = &mut self.switching.optimizer;
         let search = optimizer
             .search
             .take_if(|one| one.sounding.asks(contact.id, serial));
@@ -250,7 +256,7 @@ impl<I: Id, A: Address> State<I, A> {
                 Some(cost) => self.searched(search, cost),
                 None => {
                     self.sound_again(&mut search.sounding);
-                    self.optimizer.search = Some(search);
+                    self.switching.optimizer.search = Some(search);
                 }
             }
             return;
@@ -265,7 +271,7 @@ impl<I: Id, A: Address> State<I, A> {
                 Some(cost) => self.weighed(&weighing, cost),
                 None => {
                     self.sound_again(&mut weighing.sounding);
-                    self.optimizer.weighing = Some(weighing);
+                    self.switching.optimizer.weighing = Some(weighing);
                 }
             }
         }
@@ -314,7 +320,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// i: `peer` is out of reach.
     pub(super) fn search_without(&mut self, peer: I) {
-        let search = &mut self.optimizer.search;
+        let search = &mut self.switching.optimizer.search;
         if let Some(search) = search {
             search.nearest.take_if(|(_, nearest)| nearest.id == peer);
         }
@@ -325,7 +331,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// i: the timer of a search has expired.
     pub(super) fn search_overdue(&mut self, serial: u64) {
-        let search = &mut self.optimizer.search;
+        let search = &mut self.switching.optimizer.search;
         if let Some(search) = search.take_if(|search| search.serial == serial) {
             self.search_on(search.rest, search.nearest);
             self.release(search.sounding.contact.id);
@@ -335,7 +341,9 @@ impl<I: Id, A: Address> State<I, A> {
     /// i: proposes to give up the dearest neighbour for `nearest`.
     fn bid(&mut self, nearest: Contact<I, A>, cost: Duration) {
         let peer = nearest.id;
-        let old = self.dearest(|_| true).and_then(|old| self.active.get(&old));
+        let old = self
+            .dearest(|_| true)
+            .and_then(|old| self.relations.active.get(&old));
         if self.may_optimize()
             && self.suits(&nearest)
             && let Some(old) = old
@@ -364,7 +372,7 @@ impl<I: Id, A: Address> State<I, A> {
             record: bid.record,
         };
         let sounding = self.sound(contact);
-        self.optimizer.weighing = Some(Weighing {
+        self.switching.optimizer.weighing = Some(Weighing {
             token,
             gained: Duration::from_micros(bid.gained),
             lost: Duration::from_micros(bid.lost),
@@ -374,7 +382,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// d: who is c and who o, if the switch is not over yet.
     fn weighed_by(&self, weighing: &Weighing<I, A>) -> Option<(I, I)> {
-        let switch = self.switch.as_ref();
+        let switch = self.switching.switch.as_ref();
         match switch.filter(|switch| switch.token == weighing.token)?.role {
             Role::Weighing { old, new } if new == weighing.sounding.contact.id => Some((old, new)),
             _ => None,
@@ -386,9 +394,13 @@ impl<I: Id, A: Address> State<I, A> {
         let Some((old, new)) = self.weighed_by(weighing) else {
             return;
         };
-        self.switch = None;
+        self.switching.switch = None;
         let gained = weighing.gained.saturating_add(cost);
-        let mediator = self.active.get(&old).filter(|one| self.is_movable(one));
+        let mediator = self
+            .relations
+            .active
+            .get(&old)
+            .filter(|one| self.is_movable(one));
         let pays = mediator
             .and_then(|one| one.link.cost())
             .is_some_and(|here| self.pays(gained, weighing.lost.saturating_add(here)));

@@ -34,18 +34,18 @@ impl<I: Id, A: Address> State<I, A> {
         let after = rng.random_range(shortest..=longest);
         self.wake(Timer::Probe, after);
         // A node without neighbours asks everybody anyway (`refill`).
-        if self.left || self.probe.is_some() || self.active.is_empty() {
+        if self.left || self.healing.probe.is_some() || self.relations.active.is_empty() {
             return;
         }
         let Some(target) = self.probe_target(rng) else {
             return;
         };
         let (peer, serial) = (target.id, self.next_serial());
-        let suspected = self.suspects.contains(peer);
+        let suspected = self.reserve.suspects.contains(peer);
         let record = self.me.record.clone();
         self.send(target, Message::Probe(message::Probe { serial, record }));
         self.expect(peer, serial);
-        self.probe = Some(Probe {
+        self.healing.probe = Some(Probe {
             peer,
             serial,
             suspected,
@@ -55,17 +55,13 @@ impl<I: Id, A: Address> State<I, A> {
     /// Suspects take every other turn, bootstrap contacts and backups one in four. The back-off
     /// only orders the suspects; the rate is bounded by the timer.
     fn probe_target<R: Rng>(&mut self, rng: &mut R) -> Option<Contact<I, A>> {
-        self.probes = self.probes.wrapping_add(1);
-        let suits = |peer: I| {
-            !self.active.contains_key(&peer)
-                && !self.pending.contains_key(&peer)
-                && !self.quarantine.holds(peer, self.now)
-        };
-        let suspect = self.suspects.next(None, suits);
+        self.healing.probes = self.healing.probes.wrapping_add(1);
+        let suits = |peer: I| self.is_open_to(peer);
+        let suspect = self.reserve.suspects.next(None, suits);
         let permanent = self.permanent().filter(|one| suits(one.id)).choose(rng);
-        let passive = self.backup(|one| suits(one.contact.id), rng);
+        let passive = self.reserve.backup(|one| suits(one.contact.id), rng);
         let passive = passive.map(|one| &one.contact);
-        let target = match self.probes % 4 {
+        let target = match self.healing.probes % 4 {
             0 => permanent.or(suspect).or(passive),
             1 | 3 => suspect.or(passive).or(permanent),
             _ => passive.or(suspect).or(permanent),
@@ -77,7 +73,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn on_probe<R: Rng>(&mut self, peer: I, probe: message::Probe<A>, rng: &mut R) {
         let message::Probe { serial, record } = probe;
         let contact = Contact { id: peer, record };
-        if self.left || !self.admission.serve(self.now) {
+        if self.left || !self.guards.admission.serve(self.now) {
             return self.release(peer);
         }
         self.set_record_of(&contact);
@@ -107,12 +103,12 @@ impl<I: Id, A: Address> State<I, A> {
         } = reply;
         let contact = Contact { id: peer, record };
         let asked = |probe: &mut Probe<I>| probe.peer == peer && probe.serial == serial;
-        let Some(probe) = self.probe.take_if(asked) else {
+        let Some(probe) = self.healing.probe.take_if(asked) else {
             return self.on_sounded(&contact, serial);
         };
-        if probe.suspected && self.suspects.len() > 0 {
+        if probe.suspected && self.reserve.suspects.len() > 0 {
             // Where one has come back, others may have.
-            self.probes = 0;
+            self.healing.probes = 0;
             self.wake(Timer::Probe, AFTER_SUCCESS);
         }
         self.set_record_of(&contact);
@@ -120,10 +116,10 @@ impl<I: Id, A: Address> State<I, A> {
         self.learn_all(sample, &[], rng);
         let own = self.pulse();
         let apart = own.settled && pulse.settled && own.tag.root != pulse.tag.root;
-        if apart && self.now >= self.heal_after && !self.quarantine.holds(peer, self.now) {
+        if apart && self.now >= self.healing.heal_after && !self.is_kept_out(peer) {
             // Once per node and settling time: joining is for the first links across, mixing for
             // the many.
-            self.heal_after = self.now.saturating_add(self.config.tag_timeout());
+            self.healing.heal_after = self.now.saturating_add(self.config.tag_timeout());
             self.request(contact, Purpose::Heal);
         }
         self.release(peer);
@@ -131,11 +127,11 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// The probe under way has failed.
     pub(super) fn probe_failed<R: Rng>(&mut self, rng: &mut R) {
-        let Some(probe) = self.probe.take() else {
+        let Some(probe) = self.healing.probe.take() else {
             return;
         };
-        if !self.active.contains_key(&probe.peer)
-            && !self.pending.contains_key(&probe.peer)
+        if !self.relations.active.contains_key(&probe.peer)
+            && !self.relations.pending.contains_key(&probe.peer)
             && let Some(contact) = self.contact_of(probe.peer)
         {
             self.suspect(contact, false, rng);
@@ -145,15 +141,15 @@ impl<I: Id, A: Address> State<I, A> {
     /// Half of our neighbours were lost, and are heard again all at once: a cut has healed, perhaps before
     /// the tags told the sides apart.
     pub(super) fn reunite<R: Rng>(&mut self, rng: &mut R) {
-        self.suspects.amnesty(self.now);
+        self.reserve.suspects.amnesty(self.now);
         self.mix(self.config.remix_burst(), rng);
     }
 
     /// Our component has come under another root. If we miss several peers, a cut has healed:
     /// they are on the other side, and are the candidates for links across it.
     pub(super) fn merged<R: Rng>(&mut self, rng: &mut R) {
-        if self.suspects.len() >= CUT_MIN {
-            self.suspects.amnesty(self.now);
+        if self.reserve.suspects.len() >= CUT_MIN {
+            self.reserve.suspects.amnesty(self.now);
             self.mix(self.config.remix_burst(), rng);
         }
     }

@@ -17,7 +17,11 @@ impl<I: Id, A: Address> State<I, A> {
     /// a request; others hear of it by shuffles.
     pub(super) fn set_record(&mut self, record: A) {
         self.me.record = record;
-        let asked = self.active.keys().chain(self.pending.keys());
+        let asked = self
+            .relations
+            .active
+            .keys()
+            .chain(self.relations.pending.keys());
         let peers: Vec<I> = asked.copied().collect();
         for peer in peers {
             let record = self.me.record.clone();
@@ -35,9 +39,9 @@ impl<I: Id, A: Address> State<I, A> {
         if contact.id == self.me.id || self.left {
             return;
         }
-        let room = self.permanent.len() < self.config.permanent_capacity();
-        if permanent && (room || self.permanent.contains_key(&contact.id)) {
-            self.permanent.insert(contact.id, contact.clone());
+        let room = self.reserve.permanent.len() < self.config.permanent_capacity();
+        if permanent && (room || self.reserve.permanent.contains_key(&contact.id)) {
+            self.reserve.permanent.insert(contact.id, contact.clone());
         }
         self.learn(contact, &[], rng);
     }
@@ -45,30 +49,21 @@ impl<I: Id, A: Address> State<I, A> {
     /// A record that its owner told us itself, wherever we know the owner from.
     pub(super) fn set_record_of(&mut self, contact: &Contact<I, A>) {
         let id = contact.id;
-        if let Some(neighbor) = self.active.get_mut(&id)
+        if let Some(neighbor) = self.relations.active.get_mut(&id)
             && neighbor.contact.record != contact.record
         {
             neighbor.contact = contact.clone();
             self.emit(Event::NeighborMoved(contact.clone()));
         }
-        let elsewhere = [
-            self.passive.get_mut(&id).map(|backup| &mut backup.contact),
-            self.suspects.get_mut(id),
-            self.permanent.get_mut(&id),
-        ];
-        for known in elsewhere.into_iter().flatten() {
-            known.record = contact.record.clone();
-        }
+        self.reserve.set_record_of(contact);
     }
 
     /// What we know of how to reach `peer`.
     pub(super) fn contact_of(&self, peer: I) -> Option<Contact<I, A>> {
-        self.active
-            .get(&peer)
+        let neighbor = self.relations.active.get(&peer);
+        neighbor
             .map(|neighbor| &neighbor.contact)
-            .or_else(|| self.passive.get(&peer).map(|backup| &backup.contact))
-            .or_else(|| self.suspects.get(peer))
-            .or_else(|| self.permanent.get(&peer))
+            .or_else(|| self.reserve.contact(peer))
             .cloned()
     }
 }

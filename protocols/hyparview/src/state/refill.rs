@@ -12,7 +12,7 @@ use super::{
     State,
     alarms::{doubled, spread},
     request::Purpose,
-    view::Backup,
+    reserve::Backup,
 };
 use crate::{Address, Config, Contact, Id, Timer, io::Event};
 
@@ -116,7 +116,8 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     fn fresh_requests(&self) -> usize {
-        self.pending
+        self.relations
+            .pending
             .values()
             .filter(|ours| ours.purpose == Purpose::Refill && self.is_fresh(ours))
             .count()
@@ -126,18 +127,19 @@ impl<I: Id, A: Address> State<I, A> {
     /// without neighbours asks everybody it knows; those that dropped it only when a pass over the
     /// others was in vain (R15).
     fn candidate<R: Rng>(&self, rng: &mut R) -> Option<Contact<I, A>> {
-        let alone = self.active.is_empty();
+        let alone = self.relations.active.is_empty();
         let suits = |contact: &Contact<I, A>| {
             !self.refill.tried.contains(&contact.id)
-                && !self.pending.contains_key(&contact.id)
-                && !self.active.contains_key(&contact.id)
-                && !self.waiting.iter().any(|ask| ask.contact.id == contact.id)
-                && (alone || !self.quarantine.holds(contact.id, self.now))
+                && !self.relations.pending.contains_key(&contact.id)
+                && !self.relations.active.contains_key(&contact.id)
+                && !self.relations.keeps_waiting(contact.id)
+                && (alone || !self.is_kept_out(contact.id))
                 && !self.share_used_up(&contact.record)
         };
         let desperate = alone && self.refill.passes > 0;
         let rested = |backup: &Backup<I, A>| desperate || backup.rest_until <= self.now;
         let backup = self
+            .reserve
             .backup(|one| suits(&one.contact) && rested(one), rng)
             .map(|backup| &backup.contact);
         let permanent = || {
@@ -146,16 +148,17 @@ impl<I: Id, A: Address> State<I, A> {
                 .choose(rng)
         };
         let due_by = (!alone).then_some(self.now);
-        let due = |peer| self.suspects.get(peer).is_some_and(&suits);
+        let due = |peer| self.reserve.suspects.get(peer).is_some_and(&suits);
         backup
             .or_else(permanent)
-            .or_else(|| self.suspects.next(due_by, due))
+            .or_else(|| self.reserve.suspects.next(due_by, due))
             .cloned()
     }
 
     /// Nobody is left to ask in this pass; it is over when all have answered.
     fn pass_over<R: Rng>(&mut self, rng: &mut R) {
         let waiting = self
+            .relations
             .pending
             .values()
             .any(|ours| ours.purpose == Purpose::Refill);
@@ -165,7 +168,7 @@ impl<I: Id, A: Address> State<I, A> {
         if self.refill.again_at.is_some() {
             return;
         }
-        let alone = self.active.is_empty();
+        let alone = self.relations.active.is_empty();
         let pause = spread(self.refill.pause(alone), rng);
         self.refill.again_at = Some(self.now.saturating_add(pause));
         self.wake(Timer::Refill, pause);
@@ -183,6 +186,7 @@ impl<I: Id, A: Address> State<I, A> {
     fn wake_when_impatient(&mut self) {
         let patience = self.config.patience();
         let soonest = self
+            .relations
             .pending
             .values()
             .filter(|ours| ours.purpose.waits() && self.is_fresh(ours))

@@ -25,9 +25,9 @@ use rand::{Rng, seq::IndexedRandom};
 use super::{
     State,
     alarms::{spread, within},
+    relations::Neighbor,
     request::Purpose,
     switch::{Role, Switch},
-    view::Neighbor,
 };
 use crate::{
     Address, Bid, Contact, DownReason, Farewell, Id, Message, Timer,
@@ -47,14 +47,14 @@ pub(super) struct Mixing {
 impl<I: Id, A: Address> State<I, A> {
     /// Slots kept for a neighbour to come in a switch, the old one having gone.
     pub(super) fn switch_slots(&self) -> usize {
-        let exchange = self.switch.as_ref().and_then(Switch::exchange);
-        usize::from(exchange.is_some_and(|(old, _)| !self.active.contains_key(&old)))
+        let exchange = self.switching.switch.as_ref().and_then(Switch::exchange);
+        usize::from(exchange.is_some_and(|(old, _)| !self.relations.active.contains_key(&old)))
     }
 
     /// Makes `switches` soon, if enough others go along.
     pub(super) fn mix<R: Rng>(&mut self, switches: u32, rng: &mut R) {
-        self.mixing = Mixing {
-            wanted: self.mixing.wanted.max(switches),
+        self.switching.mixing = Mixing {
+            wanted: self.switching.mixing.wanted.max(switches),
             until: self.now.saturating_add(MIXING_MOST),
         };
         self.mix_soon(rng);
@@ -68,7 +68,7 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     pub(super) fn is_mixing(&self) -> bool {
-        self.mixing.wanted > 0 && self.now < self.mixing.until
+        self.switching.mixing.wanted > 0 && self.now < self.switching.mixing.until
     }
 
     /// i: proposes a switch to a random peer outside the view.
@@ -87,7 +87,7 @@ impl<I: Id, A: Address> State<I, A> {
         if crowded.is_none() {
             self.spread_soon(rng);
         }
-        if self.active.len() < 2 {
+        if self.relations.active.len() < 2 {
             return;
         }
         let Some(new) = self.switch_candidate(mixing, rng) else {
@@ -96,7 +96,11 @@ impl<I: Id, A: Address> State<I, A> {
         // Both sides give up links made in a crowd first, and then their oldest, so that all links are
         // mixed in turn.
         let oldest = || {
-            let all = self.active.values().filter(|one| self.may_mix(one));
+            let all = self
+                .relations
+                .active
+                .values()
+                .filter(|one| self.may_mix(one));
             all.min_by_key(|one| one.since).map(|one| one.contact.id)
         };
         if let Some(old) = crowded.or_else(oldest) {
@@ -112,7 +116,12 @@ impl<I: Id, A: Address> State<I, A> {
         };
         let old = match self.free_slots() {
             0 => None,
-            1 => self.active.values().find(lacks).map(|one| one.contact.id),
+            1 => self
+                .relations
+                .active
+                .values()
+                .find(lacks)
+                .map(|one| one.contact.id),
             _ => Some(self.me.id),
         };
         if let Some(old) = old
@@ -123,12 +132,12 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     pub(super) fn propose(&mut self, new: Contact<I, A>, old: I, bid: Option<Bid<A>>) {
-        if self.left || self.switch.is_some() {
+        if self.left || self.switching.switch.is_some() {
             return;
         }
         let token = self.next_serial();
         let role = Role::Initiator { old, new: new.id };
-        self.switch = Some(Switch {
+        self.switching.switch = Some(Switch {
             serial: token,
             token,
             role,
@@ -152,13 +161,13 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// A random peer; after a partition one from the other side.
     fn switch_candidate<R: Rng>(&self, burst: bool, rng: &mut R) -> Option<Contact<I, A>> {
-        let suits = |peer: I| {
-            !self.active.contains_key(&peer)
-                && !self.pending.contains_key(&peer)
-                && !self.quarantine.holds(peer, self.now)
-        };
-        let across = self.suspects.next(Some(self.now), suits).filter(|_| burst);
-        let random = self.backup(|one| suits(one.contact.id), rng);
+        let suits = |peer: I| self.is_open_to(peer);
+        let across = self
+            .reserve
+            .suspects
+            .next(Some(self.now), suits)
+            .filter(|_| burst);
+        let random = self.reserve.backup(|one| suits(one.contact.id), rng);
         across.or(random.map(|one| &one.contact)).cloned()
     }
 
@@ -214,13 +223,11 @@ impl<I: Id, A: Address> State<I, A> {
     ) -> Option<I> {
         let new = initiator.id;
         let willing = !self.left
-            && self.switch.is_none()
+            && self.switching.switch.is_none()
             && old != self.me.id
-            && !self.active.contains_key(&new)
-            && !self.pending.contains_key(&new)
-            && !self.quarantine.holds(new, self.now)
+            && self.is_open_to(new)
             && !self.share_used_up(&initiator.record)
-            && self.admission.serve(self.now);
+            && self.guards.admission.serve(self.now);
         let able =
             |one: &Neighbor<I, A>| willing && one.contact.id != old && !self.protected(one, 0);
         if bid {
@@ -233,6 +240,7 @@ impl<I: Id, A: Address> State<I, A> {
             Vec::new()
         };
         let mut able: Vec<_> = self
+            .relations
             .active
             .values()
             .filter(|one| able(one) && self.may_mix(one) && !spared.contains(&one.contact.id))
@@ -256,14 +264,12 @@ impl<I: Id, A: Address> State<I, A> {
             partner,
             bid,
         } = invite;
-        let Some(neighbor) = self.active.get(&from) else {
+        let Some(neighbor) = self.relations.active.get(&from) else {
             return;
         };
-        let willing = self.switch.is_none()
+        let willing = self.switching.switch.is_none()
             && partner != self.me.id
-            && !self.active.contains_key(&partner)
-            && !self.pending.contains_key(&partner)
-            && !self.quarantine.holds(partner, self.now)
+            && self.is_open_to(partner)
             && !self.is_last_chosen(neighbor)
             && match &bid {
                 Some(bid) => self.is_movable(neighbor) && !self.share_used_up(&bid.record),
@@ -287,17 +293,22 @@ impl<I: Id, A: Address> State<I, A> {
     /// eviction: c was not chosen by the peer that comes.
     fn is_last_chosen(&self, neighbor: &Neighbor<I, A>) -> bool {
         neighbor.epoch.by == self.me.id
-            && self.outbound_links() <= self.config.outbound_min().div_ceil(2)
+            && self.relations.outbound(self.me.id) <= self.config.outbound_min().div_ceil(2)
     }
 
     /// c: tells i to go ahead.
     pub(super) fn on_switch_consent(&mut self, from: I, consent: SwitchConsent) {
         let SwitchConsent { token } = consent;
         let partner = self
+            .relations
             .active
             .get(&from)
             .map(|neighbor| neighbor.contact.clone());
-        let switch = self.switch.as_mut().filter(|switch| switch.token == token);
+        let switch = self
+            .switching
+            .switch
+            .as_mut()
+            .filter(|switch| switch.token == token);
         if let (Some(partner), Some(switch)) = (partner, switch)
             && let Role::Mediator {
                 old,
@@ -330,19 +341,19 @@ impl<I: Id, A: Address> State<I, A> {
         let Some(Switch {
             role: Role::Initiator { old, new },
             ..
-        }) = self.switch.take_if(asked)
+        }) = self.switching.switch.take_if(asked)
         else {
             return;
         };
         let inserts = old == self.me.id;
-        let possible = !self.active.contains_key(&new)
-            && !self.pending.contains_key(&new)
+        let possible = !self.relations.active.contains_key(&new)
+            && !self.relations.pending.contains_key(&new)
             && partner.id != self.me.id
             && partner.id != old
             && if inserts {
                 self.free_slots() >= 2
             } else {
-                self.active.contains_key(&old)
+                self.relations.active.contains_key(&old)
             };
         let Some(contact) = self.contact_of(new).filter(|_| possible) else {
             return self.switch_off(from, token);
@@ -354,7 +365,7 @@ impl<I: Id, A: Address> State<I, A> {
                 successor: Some((token, partner)),
             };
             self.part(old, farewell, DownReason::Switched, rng);
-            self.mixing.wanted = self.mixing.wanted.saturating_sub(1);
+            self.switching.mixing.wanted = self.switching.mixing.wanted.saturating_sub(1);
             self.mix_soon(rng);
         }
         self.request(contact, Purpose::Switch(token));
@@ -376,7 +387,12 @@ impl<I: Id, A: Address> State<I, A> {
                     Role::Partner { old, .. } | Role::Weighing { old, .. } => old == from,
                 }
         };
-        match self.switch.take_if(concerned).map(|switch| switch.role) {
+        match self
+            .switching
+            .switch
+            .take_if(concerned)
+            .map(|switch| switch.role)
+        {
             Some(Role::Mediator { old, new, .. }) => {
                 self.switch_off(if from == old { new } else { old }, token);
                 self.release(from);
@@ -401,7 +417,7 @@ impl<I: Id, A: Address> State<I, A> {
         let agreed = |switch: &mut Switch<I>| {
             switch.token == token && switch.exchange().is_some_and(|(_, new)| new == peer)
         };
-        let switch = self.switch.take_if(agreed);
+        let switch = self.switching.switch.take_if(agreed);
         let Some((old, _)) = switch.and_then(|switch| switch.exchange()) else {
             return false;
         };
@@ -412,7 +428,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     pub(super) fn engage(&mut self, peer: I, token: u64, role: Role<I>, patience: Duration) {
         let serial = self.next_serial();
-        self.switch = Some(Switch {
+        self.switching.switch = Some(Switch {
             serial,
             token,
             role,

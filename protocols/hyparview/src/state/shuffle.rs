@@ -27,7 +27,7 @@ impl<I: Id, A: Address> State<I, A> {
         let (active, passive) = (self.config.shuffle_active(), self.config.shuffle_passive());
         let mut list = vec![self.me.clone()];
         list.extend(self.active_sample(peer, active, rng));
-        list.extend(self.passive_sample(peer, passive, rng));
+        list.extend(self.reserve.sample(peer, passive, rng));
         let serial = self.next_serial();
         self.offer = Some(Offer {
             serial,
@@ -54,8 +54,8 @@ impl<I: Id, A: Address> State<I, A> {
             ttl,
         } = walk;
         if origin.id == self.me.id
-            || !self.active.contains_key(&from)
-            || !self.admission.shuffle(from, self.now)
+            || !self.relations.active.contains_key(&from)
+            || !self.guards.admission.shuffle(from, self.now)
         {
             return;
         }
@@ -74,7 +74,7 @@ impl<I: Id, A: Address> State<I, A> {
                 }),
             );
         }
-        let reply = self.passive_sample(origin.id, list.len(), rng);
+        let reply = self.reserve.sample(origin.id, list.len(), rng);
         let sent = ids(&reply);
         self.answer(
             origin,
@@ -90,7 +90,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// is none.
     fn answer(&mut self, origin: Contact<I, A>, reply: Message<I, A>) {
         let peer = origin.id;
-        if self.active.contains_key(&peer) {
+        if self.relations.active.contains_key(&peer) {
             self.tell(peer, reply);
         } else {
             self.send(origin, reply);

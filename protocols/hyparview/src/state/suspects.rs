@@ -188,24 +188,24 @@ impl<I: Id, A: Address> Suspects<I, A> {
 impl<I: Id, A: Address> State<I, A> {
     /// Notes that `contact` cannot be reached. `proven`: we have spoken with it before.
     pub(super) fn suspect<R: Rng>(&mut self, contact: Contact<I, A>, proven: bool, rng: &mut R) {
-        debug_assert!(!self.active.contains_key(&contact.id));
-        self.passive.remove(&contact.id);
-        self.suspects.fail(contact, proven, self.now, rng);
+        debug_assert!(!self.relations.active.contains_key(&contact.id));
+        self.reserve.passive.remove(&contact.id);
+        self.reserve.suspects.fail(contact, proven, self.now, rng);
     }
 
     /// `peer` speaks: it is a suspect no longer.
     pub(super) fn rehabilitate<R: Rng>(&mut self, peer: I, rng: &mut R) {
-        if self.quarantine.holds(peer, self.now) {
+        if self.is_kept_out(peer) {
             return;
         }
-        let Some(suspect) = self.suspects.all.remove(&peer) else {
+        let Some(suspect) = self.reserve.suspects.all.remove(&peer) else {
             return;
         };
         self.learn(suspect.contact, &[], rng);
         let many = (self.config.active_capacity() / 2).max(1);
         let (now, window) = (self.now, self.config.tag_timeout());
         let lost = (peer, suspect.since);
-        if suspect.proven && self.suspects.reunited(lost, many, now, window) {
+        if suspect.proven && self.reserve.suspects.reunited(lost, many, now, window) {
             self.reunite(rng);
         }
     }

@@ -246,13 +246,14 @@ fn backups_of_the_sample_are_asked_first() {
         let mut node = poisoned(config);
         let mut rng = SmallRng::seed_from_u64(2);
         let asked = (0..1000).filter_map(|_| {
-            let backup = node.state.backup(|_| true, &mut rng);
+            let backup = node.state.reserve.backup(|_| true, &mut rng);
             backup.map(|backup| backup.contact.id)
         });
         let asked: BTreeSet<u64> = asked.collect();
         // The next one when none of these is there.
         let others = node
             .state
+            .reserve
             .backup(|one| !asked.contains(&one.contact.id), &mut node.rng);
         (asked.len(), others.is_some())
     };

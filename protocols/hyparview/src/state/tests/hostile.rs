@@ -381,11 +381,11 @@ proptest! {
             subject.take(Step::Invented(Input::Timer(timer)));
         }
         let state = &subject.state;
-        prop_assert!(state.pending.values().all(|ours| ours.epoch.serial > last));
-        prop_assert!(state.switch.as_ref().is_none_or(|switch| switch.serial > last));
-        prop_assert!(state.optimizer.search.as_ref().is_none_or(|search| search.serial > last));
-        prop_assert!(state.probe.as_ref().is_none_or(|probe| probe.serial > last));
-        prop_assert!(state.waiting.is_empty() || state.reserved_slots() > 0);
+        prop_assert!(state.relations.pending.values().all(|ours| ours.epoch.serial > last));
+        prop_assert!(state.switching.switch.as_ref().is_none_or(|switch| switch.serial > last));
+        prop_assert!(state.switching.optimizer.search.as_ref().is_none_or(|search| search.serial > last));
+        prop_assert!(state.healing.probe.as_ref().is_none_or(|probe| probe.serial > last));
+        prop_assert!(state.relations.waiting.is_empty() || state.reserved_slots() > 0);
         subject.take(Step::Invented(Input::Command(Command::Leave)));
         prop_assert_eq!(subject.state.known(), vec![]);
     }
