@@ -63,7 +63,7 @@ carrier::knobs! {
     /// A request without an answer holds its slot for this long; then another candidate is asked
     /// as well. At most `request_timeout`.
     /// Defaults to 500 ms (iroh-gossip's neighbour timeout).
-    patience, with_patience: Duration = Duration::from_millis(500);
+    slot_hold, with_slot_hold: Duration = Duration::from_millis(500);
     /// Candidates asked at the same time while the active view is not full.
     /// Defaults to 3 (R5).
     refill_parallel, with_refill_parallel: usize = 3;
@@ -79,7 +79,7 @@ carrier::knobs! {
     walk_grace, with_walk_grace: Duration = Duration::from_secs(1);
     /// How long a peer that dropped us is not asked again (R15).
     /// Defaults to 30 s (guess; gossipsub's prune back-off is 60 s).
-    drop_rest, with_drop_rest: Duration = Duration::from_secs(30);
+    drop_backoff, with_drop_backoff: Duration = Duration::from_secs(30);
 
     /// How many unreachable peers are remembered and probed (R6).
     /// Defaults to 60 (guess: twice the passive view).
@@ -112,7 +112,7 @@ carrier::knobs! {
     /// pause between them, so that shuffles bring backups from ever further away: at least some `shuffle_interval`s.
     /// Defaults to 60 s (measured: 10,000 nodes that came through one contact have 27 to 33 triangles with a pause of
     /// 10 s, 14 with 30 s, 12 with 60 s; a random graph has 11).
-    youth, with_youth: Duration = Duration::from_secs(60);
+    settle_time, with_settle_time: Duration = Duration::from_secs(60);
     /// How many switches a node makes when its component has come together with another.
     /// Defaults to 3 (measured: 20, 50 and 100 nodes have 80 % of a random graph's cross links 20 s
     /// after a cut has healed; 5 gains little).
@@ -179,12 +179,12 @@ carrier::knobs! {
     /// A link that has stood for so long, or that a switch has put in the place of another, is not given up
     /// for others who ask, but for the latest link: who asks and asks gets the places of others who do.
     /// [`Duration::MAX`]: no link is ever safe.
-    /// Defaults to 1 min (guess: as `youth`, so that a growing network grows as the paper has it).
-    elder_age, with_elder_age: Duration = Duration::from_secs(60);
+    /// Defaults to 1 min (guess: as `settle_time`, so that a growing network grows as the paper has it).
+    tenure_min, with_tenure_min: Duration = Duration::from_secs(60);
     /// A neighbour that claims to have no other link is not evicted for so long after it came; an honest
     /// one has found others by then. At least `request_timeout`.
     /// Defaults to 60 s (guess: two passes of refill).
-    mercy, with_mercy: Duration = Duration::from_secs(60);
+    last_link_protection, with_last_link_protection: Duration = Duration::from_secs(60);
     /// How many times the shuffles of an honest neighbour are taken from one; more are dropped. An honest one
     /// sends, or passes on, `shuffle_walk` / `active_capacity` of them per `shuffle_interval` on average.
     /// Defaults to 4 (guess: three neighbours in four may be missing for a while).
@@ -217,7 +217,7 @@ impl Config {
             ("shuffle_interval", self.shuffle_interval.is_zero()),
             ("heartbeat_interval", self.heartbeat_interval.is_zero()),
             ("request_timeout", self.request_timeout.is_zero()),
-            ("patience", self.patience.is_zero()),
+            ("slot_hold", self.slot_hold.is_zero()),
             ("refill_parallel", self.refill_parallel == 0),
             ("refill_interval", self.refill_interval.is_zero()),
             ("suspect_backoff", self.suspect_backoff.is_zero()),
@@ -254,9 +254,9 @@ impl Config {
                 self.shuffle_walk <= self.active_walk,
             ),
             (
-                "patience",
+                "slot_hold",
                 "request_timeout",
-                self.patience <= self.request_timeout,
+                self.slot_hold <= self.request_timeout,
             ),
             (
                 "twice heartbeat_interval",
@@ -265,8 +265,8 @@ impl Config {
             ),
             (
                 "request_timeout",
-                "mercy",
-                self.request_timeout <= self.mercy,
+                "last_link_protection",
+                self.request_timeout <= self.last_link_protection,
             ),
             (
                 "silence_deadline",
@@ -331,9 +331,12 @@ mod tests {
         );
         assert_eq!(
             Config::default()
-                .with_mercy(Duration::from_secs(2))
+                .with_last_link_protection(Duration::from_secs(2))
                 .validate(),
-            Err(ConfigError::Exceeds("request_timeout", "mercy"))
+            Err(ConfigError::Exceeds(
+                "request_timeout",
+                "last_link_protection"
+            ))
         );
         assert_eq!(
             Config::default()

@@ -152,8 +152,8 @@ impl Adversaries {
 /// The configuration without what protects links that stand and bounds what neighbours send.
 fn plain(config: Config) -> Config {
     config
-        .with_elder_age(Duration::MAX)
-        .with_mercy(Duration::MAX)
+        .with_tenure_min(Duration::MAX)
+        .with_last_link_protection(Duration::MAX)
         .with_shuffle_excess(u32::MAX)
         .with_passive_sampled_percent(0)
 }

@@ -87,10 +87,10 @@ impl Defect {
             Self::NeverMixes => config
                 .with_remix_interval(NEVER)
                 .with_remix_burst(0)
-                .with_youth(Duration::ZERO),
+                .with_settle_time(Duration::ZERO),
             Self::TakesNoForAnAnswer => config
                 .with_refill_parallel(1)
-                .with_patience(Duration::from_secs(60))
+                .with_slot_hold(Duration::from_secs(60))
                 .with_request_timeout(Duration::from_secs(60)),
             Self::WaitsForEver => config.with_silence_deadline(NEVER),
             Self::Crowds => config.with_active_capacity(14),

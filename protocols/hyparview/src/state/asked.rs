@@ -90,7 +90,7 @@ impl<I: Id, A: Address> State<I, A> {
             degree: ask.pulse.degree.saturating_add(1),
             heard: self.now,
             since: self.now,
-            elder_from: self.elder_from(matches!(ask.kind, Kind::Switch(_))),
+            tenured_from: self.tenured_from(matches!(ask.kind, Kind::Switch(_))),
             link: Line::default(),
             crowded: self.is_new() && at_hand,
         });

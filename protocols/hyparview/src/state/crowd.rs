@@ -11,7 +11,7 @@
 //! The exchanges must take their time. Shuffles that walk over a crowd's links stay in the crowd: when a node is new
 //! no longer, most of its backups still came when it came. The first links that are exchanged lead shuffles further
 //! away, and only then do the others lead anywhere. Hence the pause between two exchanges of a node, which is
-//! as long as its youth: several shuffles.
+//! `settle_time`: several shuffles.
 
 use std::time::Duration;
 
@@ -39,19 +39,19 @@ impl<I: Id, A: Address> State<I, A> {
         };
     }
 
-    /// How long this node is still new.
-    fn youth_left(&self) -> Duration {
+    /// How long this node still counts as new.
+    fn settling_left(&self) -> Duration {
         let end = self
             .switching
             .crowd
             .started_at
-            .saturating_add(self.config.youth());
+            .saturating_add(self.config.settle_time());
         end.saturating_sub(self.now)
     }
 
     /// Whether a link that is made now is to be marked, unless it is one to a random place.
     pub(super) fn is_new(&self) -> bool {
-        self.switching.crowd.started_at > Duration::ZERO && !self.youth_left().is_zero()
+        self.switching.crowd.started_at > Duration::ZERO && !self.settling_left().is_zero()
     }
 
     /// The oldest marked link, while there is hope to exchange it.
@@ -73,8 +73,8 @@ impl<I: Id, A: Address> State<I, A> {
     /// Sees to it that marked links are looked at in time.
     pub(super) fn spread_soon<R: Rng>(&mut self, rng: &mut R) {
         if self.crowded().is_some() {
-            let after = within(self.config.youth(), rng);
-            self.wake(Timer::Remix, self.youth_left().saturating_add(after));
+            let after = within(self.config.settle_time(), rng);
+            self.wake(Timer::Remix, self.settling_left().saturating_add(after));
         }
     }
 }

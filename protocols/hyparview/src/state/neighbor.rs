@@ -34,7 +34,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Whether the answer to a request may still be expected at any moment.
     pub(super) fn is_fresh(&self, pending: &Pending<I, A>) -> bool {
-        self.now.saturating_sub(pending.since) < self.config.patience()
+        self.now.saturating_sub(pending.since) < self.config.slot_hold()
     }
 
     /// Asks a peer to become a neighbour.
@@ -121,7 +121,7 @@ impl<I: Id, A: Address> State<I, A> {
             degree: pulse.degree,
             heard: self.now,
             since: self.now,
-            elder_from: self.elder_from(matches!(ours.purpose, Purpose::Switch(_))),
+            tenured_from: self.tenured_from(matches!(ours.purpose, Purpose::Switch(_))),
             link: Line::default(),
             crowded: self.is_new() && !matches!(ours.purpose, Purpose::Switch(_) | Purpose::Heal),
         });

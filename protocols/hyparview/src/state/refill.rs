@@ -103,7 +103,7 @@ impl<I: Id, A: Address> State<I, A> {
             self.mark_tried(candidate.id);
             self.request(candidate, Purpose::Refill);
         }
-        self.wake_when_impatient();
+        self.wake_when_slot_is_lost();
     }
 
     /// Notes that a peer was asked in this pass.
@@ -163,7 +163,7 @@ impl<I: Id, A: Address> State<I, A> {
             .values()
             .any(|ours| ours.purpose == Purpose::Refill);
         if waiting {
-            return self.wake_when_impatient();
+            return self.wake_when_slot_is_lost();
         }
         if self.refill.again_at.is_some() {
             return;
@@ -183,14 +183,14 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// Asks for a wake-up when the first outstanding request has lost its slot.
-    fn wake_when_impatient(&mut self) {
-        let patience = self.config.patience();
+    fn wake_when_slot_is_lost(&mut self) {
+        let hold = self.config.slot_hold();
         let soonest = self
             .relations
             .pending
             .values()
             .filter(|ours| ours.purpose.waits() && self.is_fresh(ours))
-            .map(|ours| ours.since.saturating_add(patience))
+            .map(|ours| ours.since.saturating_add(hold))
             .min();
         if let Some(at) = soonest {
             self.wake(Timer::Refill, at.saturating_sub(self.now));

@@ -27,7 +27,7 @@ pub(super) struct Neighbor<I, A> {
     pub(super) heard: Duration,
     pub(super) since: Duration,
     /// From when on it is not evicted, unless it is the latest.
-    pub(super) elder_from: Duration,
+    pub(super) tenured_from: Duration,
     /// How far away it is.
     pub(super) link: Line,
     /// Made in a crowd: to be exchanged for a random one (R8).

@@ -78,7 +78,7 @@ impl<I: Id, A: Address> State<I, A> {
         let mean = if mixing {
             self.config.remix_burst_interval()
         } else if crowded.is_some() {
-            self.config.youth()
+            self.config.settle_time()
         } else {
             self.config.remix_interval()
         };
@@ -143,7 +143,7 @@ impl<I: Id, A: Address> State<I, A> {
             role,
         });
         let (peer, record) = (new.id, self.me.record.clone());
-        let patience = self.switch_patience(bid.is_some());
+        let timeout = self.switch_timeout(bid.is_some());
         let message = Message::SwitchProposal(SwitchProposal {
             token,
             record,
@@ -151,11 +151,11 @@ impl<I: Id, A: Address> State<I, A> {
             bid,
         });
         self.send(new, message);
-        self.expect_within(peer, token, patience);
+        self.expect_within(peer, token, timeout);
     }
 
     /// How long i and c wait for the others. With a `bid` d has to measure o first.
-    fn switch_patience(&self, bid: bool) -> Duration {
+    fn switch_timeout(&self, bid: bool) -> Duration {
         self.config.request_timeout() * if bid { 2 } else { 1 }
     }
 
@@ -198,7 +198,7 @@ impl<I: Id, A: Address> State<I, A> {
                         new,
                         agreed: false,
                     },
-                    self.switch_patience(bid.is_some()),
+                    self.switch_timeout(bid.is_some()),
                 );
                 self.tell(
                     leaving,
@@ -235,7 +235,7 @@ impl<I: Id, A: Address> State<I, A> {
         }
         // Who steps in between two others gains two links, and gives none: no more than by asking (R11).
         let spared = if old == new {
-            self.elders()
+            self.tenured()
         } else {
             Vec::new()
         };
@@ -284,8 +284,8 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// d: is ready for o.
     pub(super) fn consent(&mut self, old: I, token: u64, new: I) {
-        let patience = self.config.request_timeout();
-        self.engage(new, token, Role::Partner { old, new }, patience);
+        let timeout = self.config.request_timeout();
+        self.engage(new, token, Role::Partner { old, new }, timeout);
         self.tell(old, Message::SwitchConsent(SwitchConsent { token }));
     }
 
@@ -426,13 +426,13 @@ impl<I: Id, A: Address> State<I, A> {
         self.unheld_slots() > 0
     }
 
-    pub(super) fn engage(&mut self, peer: I, token: u64, role: Role<I>, patience: Duration) {
+    pub(super) fn engage(&mut self, peer: I, token: u64, role: Role<I>, timeout: Duration) {
         let serial = self.next_serial();
         self.switching.switch = Some(Switch {
             serial,
             token,
             role,
         });
-        self.expect_within(peer, serial, patience);
+        self.expect_within(peer, serial, timeout);
     }
 }

@@ -48,42 +48,42 @@ impl<I: Id, A: Address> State<I, A> {
             && !self.is_kept_out(peer)
     }
 
-    /// The neighbours that have stayed so long that they stay, but for the latest of those that chance may
+    /// The neighbours with tenure, which stay because they have stayed, but for the latest of those that chance may
     /// take (R11). If that one is protected nobody goes: making way with the next one instead gave a third more
     /// of the links away (measured).
-    pub(super) fn elders(&self) -> Vec<I> {
-        let order = |one: &&Neighbor<I, A>| (self.may_mix(one), one.elder_from);
+    pub(super) fn tenured(&self) -> Vec<I> {
+        let order = |one: &&Neighbor<I, A>| (self.may_mix(one), one.tenured_from);
         let latest = self.relations.active.values().max_by_key(order);
         let latest = latest.map(|one| one.contact.id);
-        let there_are = self.config.elder_age() < Duration::MAX;
-        let elders = self.relations.active.values().filter(|one| {
-            there_are && one.elder_from <= self.now && Some(one.contact.id) != latest
+        let there_are = self.config.tenure_min() < Duration::MAX;
+        let tenured = self.relations.active.values().filter(|one| {
+            there_are && one.tenured_from <= self.now && Some(one.contact.id) != latest
         });
-        elders.map(|one| one.contact.id).collect()
+        tenured.map(|one| one.contact.id).collect()
     }
 
-    /// From when on a link that is made now is an elder.
-    pub(super) fn elder_from(&self, switched: bool) -> Duration {
-        let age = self.config.elder_age();
+    /// From when on a link that is made now has tenure.
+    pub(super) fn tenured_from(&self, switched: bool) -> Duration {
+        let age = self.config.tenure_min();
         self.now
             .saturating_add(if switched { Duration::ZERO } else { age })
     }
 
-    /// Whether the word of a neighbour that this is its only link still counts.
-    fn at_mercy(&self, neighbor: &Neighbor<I, A>) -> bool {
+    /// Whether a neighbour claims that this is its only link, and is still believed.
+    fn claims_last_link(&self, neighbor: &Neighbor<I, A>) -> bool {
         let stayed = self.now.saturating_sub(neighbor.since);
-        neighbor.degree <= 1 && stayed <= self.config.mercy()
+        neighbor.degree <= 1 && stayed <= self.config.last_link_protection()
     }
 
     /// Whom to evict for another peer. Never one that would be left without links (R9). Who comes by
     /// chance takes the place of one that came by chance.
     pub(super) fn victim<R: Rng>(&self, gained: usize, rng: &mut R) -> Option<I> {
-        let elders = self.elders();
+        let tenured = self.tenured();
         let able = || {
             self.relations.active.values().filter(|neighbor| {
-                !self.at_mercy(neighbor)
+                !self.claims_last_link(neighbor)
                     && !self.protected(neighbor, gained)
-                    && !elders.contains(&neighbor.contact.id)
+                    && !tenured.contains(&neighbor.contact.id)
             })
         };
         let random = able().filter(|neighbor| self.may_mix(neighbor)).choose(rng);
@@ -142,7 +142,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Keeps a former neighbour as a backup that is not asked again for a while (R15).
     pub(super) fn set_aside<R: Rng>(&mut self, contact: Contact<I, A>, rng: &mut R) {
         let id = contact.id;
-        let rest_until = self.now.saturating_add(self.config.drop_rest());
+        let rest_until = self.now.saturating_add(self.config.drop_backoff());
         self.learn(contact, &[], rng);
         if let Some(backup) = self.reserve.passive.get_mut(&id) {
             backup.rest_until = rest_until;

@@ -113,7 +113,7 @@ fn strangers_that_press_in_get_the_place_of_the_latest_neighbor_only() {
         node.old()
     };
     assert_eq!(press(Config::default()), 4);
-    let unprotected = Config::default().with_elder_age(Duration::MAX);
+    let unprotected = Config::default().with_tenure_min(Duration::MAX);
     assert_eq!(press(unprotected), 0);
 }
 
@@ -176,7 +176,7 @@ fn who_steps_in_between_two_others_gets_the_latest_link_only() {
         invited
     };
     assert_eq!(invited(Config::default()), [5]);
-    let unprotected = Config::default().with_elder_age(Duration::MAX);
+    let unprotected = Config::default().with_tenure_min(Duration::MAX);
     assert!(invited(unprotected).len() > 1);
 }
 

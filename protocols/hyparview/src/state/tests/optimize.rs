@@ -396,7 +396,7 @@ fn heartbeats_carry_the_clock_and_what_is_left_to_chance() {
 
 #[test]
 fn chance_takes_only_what_is_left_to_it() {
-    let config = config().with_elder_age(Duration::MAX);
+    let config = config().with_tenure_min(Duration::MAX);
     let mut bench = Bench::measured(config, [200, 150, 40, 90, 60]);
     for (from, leaving) in [(60, [1, 2]), (61, [1, 2])] {
         let outputs = bench.hear(from, proposal(80, None));

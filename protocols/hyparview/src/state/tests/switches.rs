@@ -319,7 +319,7 @@ fn exchanges_of_links_made_in_a_crowd_leave_shuffles_time() {
         } => Some(*after),
         _ => None,
     });
-    let mean = config.youth();
+    let mean = config.settle_time();
     let between = mean / 4 * 3..=mean / 4 * 5;
     assert!(next.is_some_and(|next| between.contains(&next)), "{next:?}");
 }
