@@ -13,6 +13,9 @@
 //! optimising   i --Probe--> c, i --SwitchProposal(bid)--> c --SwitchInvite(bid)--> d --Probe--> o, and on as
 //!              in re-mixing if it pays; heartbeats carry gauges
 //! ```
+//!
+//! The names of variants and fields are the format on the wire. Where a field has another name here, it is called by
+//! the old one in the messages of earlier versions, and so it stays on the wire.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +29,8 @@ pub struct Epoch<I> {
     /// The side that asked.
     pub by: I,
     /// The incarnation of that side.
-    pub life: u64,
+    #[serde(rename = "life")]
+    pub incarnation: u64,
     /// Its counter of requests, growing within one incarnation.
     pub serial: u64,
 }
@@ -38,7 +42,8 @@ pub struct Tag<I> {
     /// The smallest id heard of.
     pub root: I,
     /// The incarnation of the root.
-    pub life: u64,
+    #[serde(rename = "life")]
+    pub incarnation: u64,
     /// Counted up by the root alone, once per heartbeat.
     pub beat: u64,
 }
@@ -192,7 +197,8 @@ pub struct Accept<I, A> {
     /// The relation, echoed.
     pub epoch: Epoch<I>,
     /// The incarnation of the accepting side.
-    pub life: u64,
+    #[serde(rename = "life")]
+    pub incarnation: u64,
     /// The sender's own record.
     pub record: A,
     /// The sender's state.

@@ -77,7 +77,7 @@ pub enum RecordError {
 impl Record {
     /// Signs a record of our own. Addresses beyond the limits are left out, best first.
     ///
-    /// `seq` orders the records of one peer over all its lives; the newest wins everywhere.
+    /// `seq` orders the records of one peer over all its starts; the newest wins everywhere.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `incarnation` orders the lives of one identity and the records it signs: unix milliseconds at
+    /// `incarnation` orders the starts of one identity and the records it signs: unix milliseconds at
     /// start. It must grow from one start to the next, else peers keep to our previous addresses.
     #[must_use]
     pub fn new(incarnation: u64) -> Self {

@@ -102,7 +102,7 @@ use switching::Switching;
 pub struct State<I, A> {
     me: Contact<I, A>,
     config: Config,
-    /// Orders the lives of this identity.
+    /// Orders the starts of this identity.
     incarnation: u64,
     /// Time of the input being handled.
     now: Duration,
@@ -131,8 +131,8 @@ pub struct State<I, A> {
 }
 
 impl<I: Id, A: Address> State<I, A> {
-    /// A node without peers. `incarnation` orders the lives of one identity: it must be greater
-    /// than in any earlier life. `config` should have been validated.
+    /// A node without peers. `incarnation` orders the starts of one identity: it must be greater
+    /// than at any earlier start. `config` should have been validated.
     pub fn new(me: Contact<I, A>, config: Config, incarnation: u64) -> Self {
         Self {
             relations: Relations::new(&config),

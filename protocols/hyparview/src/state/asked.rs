@@ -45,7 +45,10 @@ impl<I: Id, A: Address> State<I, A> {
         }
         match self.relations.half_open_with(peer) {
             Some(known) if known == ask.epoch => return self.accept(&ask, rng),
-            Some(known) if (ask.epoch.life, ask.epoch.serial) < (known.life, known.serial) => {
+            Some(known)
+                if (ask.epoch.incarnation, ask.epoch.serial)
+                    < (known.incarnation, known.serial) =>
+            {
                 return;
             }
             Some(known) => {
@@ -56,7 +59,7 @@ impl<I: Id, A: Address> State<I, A> {
         let crossing = match self.relations.pending.get_mut(&peer) {
             // Both sides see both requests; the one of the smaller id is pursued.
             Some(ours) if self.me.id < peer => {
-                ours.crossed = Some((ask.epoch.life, ask.epoch.serial));
+                ours.crossed = Some((ask.epoch.incarnation, ask.epoch.serial));
                 return;
             }
             Some(ours) => {
@@ -85,7 +88,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.admit(Neighbor {
             contact: ask.contact.clone(),
             epoch: ask.epoch,
-            life: ask.epoch.life,
+            incarnation: ask.epoch.incarnation,
             crossed: None,
             degree: ask.pulse.degree.saturating_add(1),
             heard: self.now,
@@ -182,7 +185,7 @@ impl<I: Id, A: Address> State<I, A> {
         let sample = self.reserve.sample(peer, self.config.list_max(), rng);
         let message = Message::Accept(message::Accept {
             epoch: ask.epoch,
-            life: self.incarnation,
+            incarnation: self.incarnation,
             record: self.me.record.clone(),
             pulse: self.pulse(),
             sample,
@@ -229,9 +232,9 @@ fn order<I: Id, A>(asked: &Epoch<I>, known: &Neighbor<I, A>) -> Order {
     if *asked == known.epoch {
         return Order::Same;
     }
-    let theirs = (asked.life, asked.serial);
-    let own = (known.epoch.by == asked.by).then_some((known.epoch.life, known.epoch.serial));
-    let older = asked.life < known.life
+    let theirs = (asked.incarnation, asked.serial);
+    let own = (known.epoch.by == asked.by).then_some((known.epoch.incarnation, known.epoch.serial));
+    let older = asked.incarnation < known.incarnation
         || own.is_some_and(|own| theirs <= own)
         || known.crossed.is_some_and(|crossed| theirs <= crossed);
     if older { Order::Stale } else { Order::Newer }

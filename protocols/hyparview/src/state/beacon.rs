@@ -32,11 +32,11 @@ pub(super) struct Beacon<I> {
 }
 
 impl<I: Id> Beacon<I> {
-    pub(super) fn new(me: I, life: u64, timeout: Duration) -> Self {
+    pub(super) fn new(me: I, incarnation: u64, timeout: Duration) -> Self {
         Self {
             own: Tag {
                 root: me,
-                life,
+                incarnation,
                 beat: 0,
             },
             timeout,
@@ -82,7 +82,7 @@ impl<I: Id> Beacon<I> {
         if tag.root > current.root || tag.root == self.own.root {
             return false;
         }
-        let newer = |than: &Tag<I>| (tag.life, tag.beat) > (than.life, than.beat);
+        let newer = |than: &Tag<I>| (tag.incarnation, tag.beat) > (than.incarnation, than.beat);
         if self
             .silent
             .iter()
@@ -113,7 +113,7 @@ mod tests {
     fn tag(root: u64, beat: u64) -> Tag<u64> {
         Tag {
             root,
-            life: 1,
+            incarnation: 1,
             beat,
         }
     }

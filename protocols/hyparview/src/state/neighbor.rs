@@ -49,7 +49,7 @@ impl<I: Id, A: Address> State<I, A> {
         let serial = self.next_serial();
         let epoch = Epoch {
             by: self.me.id,
-            life: self.incarnation,
+            incarnation: self.incarnation,
             serial,
         };
         let (record, pulse) = (self.me.record.clone(), self.pulse());
@@ -92,7 +92,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn on_accept<R: Rng>(&mut self, peer: I, accept: Accept<I, A>, rng: &mut R) {
         let Accept {
             epoch,
-            life,
+            incarnation,
             record,
             pulse,
             sample,
@@ -116,7 +116,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.admit(Neighbor {
             contact,
             epoch,
-            life,
+            incarnation,
             crossed: ours.crossed,
             degree: pulse.degree,
             heard: self.now,

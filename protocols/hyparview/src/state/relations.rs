@@ -18,8 +18,8 @@ pub(super) struct Neighbor<I, A> {
     pub(super) contact: Contact<I, A>,
     pub(super) epoch: Epoch<I>,
     /// Its incarnation.
-    pub(super) life: u64,
-    /// Life and serial of a request of its own that crossed ours and was dropped in favour of it.
+    pub(super) incarnation: u64,
+    /// Incarnation and serial of a request of its own that crossed ours and was dropped in favour of it.
     pub(super) crossed: Option<(u64, u64)>,
     /// Size of its active view as it last told.
     pub(super) degree: u8,

@@ -13,7 +13,7 @@ pub(super) struct Pending<I, A> {
     pub(super) purpose: Purpose,
     /// The other side may make room for us, once we have confirmed.
     pub(super) pressing: bool,
-    /// The peer asked us as well; its request was dropped in favour of ours.
+    /// Incarnation and serial of a request by which the peer asked us as well, dropped in favour of ours.
     pub(super) crossed: Option<(u64, u64)>,
 }
 

@@ -33,14 +33,14 @@ fn contact(peer: &Peer) -> Contact<PeerId, Record> {
 fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
     let epoch = Epoch {
         by: sender.id,
-        life: u64::MAX,
+        incarnation: u64::MAX,
         serial: 7,
     };
     let pulse = Pulse {
         degree: 5,
         tag: Tag {
             root: other.id,
-            life: 1,
+            incarnation: 1,
             beat: 2,
         },
         settled: true,
@@ -85,7 +85,7 @@ fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
         }),
         Message::Accept(message::Accept {
             epoch,
-            life: 2,
+            incarnation: 2,
             record: record(),
             pulse,
             sample: sample(),
@@ -201,7 +201,7 @@ fn signatures_are_checked_once() {
     let content = encoded(Message::Refuse(message::Refuse {
         epoch: Epoch {
             by: sender.id,
-            life: 1,
+            incarnation: 1,
             serial: 1,
         },
         sample: vec![contact(&other), contact(&sender)],

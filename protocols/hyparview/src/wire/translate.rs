@@ -97,14 +97,14 @@ impl<I, A, J: Copy, B, E> With<'_, I, A, J, B, E> {
     fn accept(&mut self, accept: Accept<I, A>) -> Result<Accept<J, B>, E> {
         let Accept {
             epoch,
-            life,
+            incarnation,
             record,
             pulse,
             sample,
         } = accept;
         Ok(Accept {
             epoch: self.epoch(epoch),
-            life,
+            incarnation,
             record: self.own(record)?,
             pulse: self.pulse(pulse),
             sample: self.list(sample)?,
@@ -290,10 +290,14 @@ impl<I, A, J: Copy, B, E> With<'_, I, A, J, B, E> {
     }
 
     fn epoch(&self, epoch: Epoch<I>) -> Epoch<J> {
-        let Epoch { by, life, serial } = epoch;
+        let Epoch {
+            by,
+            incarnation,
+            serial,
+        } = epoch;
         Epoch {
             by: (self.id)(by),
-            life,
+            incarnation,
             serial,
         }
     }
@@ -301,14 +305,19 @@ impl<I, A, J: Copy, B, E> With<'_, I, A, J, B, E> {
     fn pulse(&self, pulse: Pulse<I>) -> Pulse<J> {
         let Pulse {
             degree,
-            tag: Tag { root, life, beat },
+            tag:
+                Tag {
+                    root,
+                    incarnation,
+                    beat,
+                },
             settled,
         } = pulse;
         Pulse {
             degree,
             tag: Tag {
                 root: (self.id)(root),
-                life,
+                incarnation,
                 beat,
             },
             settled,

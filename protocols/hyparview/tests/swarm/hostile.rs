@@ -247,14 +247,14 @@ async fn unexpected_messages_change_nothing() {
     let (epoch, pulse, record) = (hostile.epoch(), hostile.pulse(), hostile.record());
     let stolen_epoch = hyparview::Epoch {
         by: victim.into(),
-        life: 1,
+        incarnation: 1,
         serial: 1,
     };
     let contact = invented_contact();
     let messages: Vec<RawMessage> = vec![
         Message::Accept(message::Accept {
             epoch: epoch.clone(),
-            life: 1,
+            incarnation: 1,
             record: record.clone(),
             pulse: pulse.clone(),
             sample: vec![contact.clone()],

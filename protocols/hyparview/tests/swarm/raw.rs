@@ -138,7 +138,7 @@ impl Hostile {
     pub(crate) fn epoch(&self) -> Epoch<Bytes> {
         Epoch {
             by: self.id().into(),
-            life: 1,
+            incarnation: 1,
             serial: 1,
         }
     }
@@ -148,7 +148,7 @@ impl Hostile {
             degree: 1,
             tag: Tag {
                 root: self.id().into(),
-                life: 1,
+                incarnation: 1,
                 beat: 1,
             },
             settled: false,

@@ -174,7 +174,7 @@ const EVENTS: [Event; 24] = [
             let (from, epoch) = request(machine);
             let message = Message::Accept(message::Accept {
                 epoch,
-                life: 1,
+                incarnation: 1,
                 record: Known::record(10),
                 pulse: pulse::<Known>(3),
                 sample: Known::contacts(STRANGERS, 8),

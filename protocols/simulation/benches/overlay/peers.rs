@@ -102,7 +102,7 @@ impl Names for Sealed {
 pub(crate) fn epoch<I>(by: I, serial: u64) -> Epoch<I> {
     Epoch {
         by,
-        life: 1_790_000_000_000,
+        incarnation: 1_790_000_000_000,
         serial,
     }
 }
@@ -113,7 +113,7 @@ pub(crate) fn pulse<N: Names>(degree: u8) -> Pulse<N::Id> {
         degree,
         tag: Tag {
             root: N::id(1),
-            life: 1_790_000_000_000,
+            incarnation: 1_790_000_000_000,
             beat: 50_000,
         },
         settled: true,
@@ -176,7 +176,7 @@ pub(crate) fn messages<N: Names>() -> Vec<Named<N>> {
             "Accept",
             Message::Accept(message::Accept {
                 epoch,
-                life: 1_790_000_000_000,
+                incarnation: 1_790_000_000_000,
                 record: record(),
                 pulse,
                 sample: N::contacts(10, LIST),

@@ -12,9 +12,9 @@ use crate::{
 /// The machine's own id. Peers with smaller and greater ids are used where it matters.
 pub(super) const ME: u64 = 50;
 /// The machine's incarnation.
-pub(super) const LIFE: u64 = 7;
+pub(super) const INCARNATION: u64 = 7;
 /// The incarnation of every peer.
-pub(super) const PEER_LIFE: u64 = 3;
+pub(super) const PEER_INCARNATION: u64 = 3;
 
 /// An address record that can be newer, belong to a group, or be a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +56,7 @@ pub(super) fn contacts(ids: &[u64]) -> Vec<Contact<u64, Home>> {
 pub(super) fn theirs(peer: u64, serial: u64) -> Epoch<u64> {
     Epoch {
         by: peer,
-        life: PEER_LIFE,
+        incarnation: PEER_INCARNATION,
         serial,
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn theirs(peer: u64, serial: u64) -> Epoch<u64> {
 pub(super) fn ours(serial: u64) -> Epoch<u64> {
     Epoch {
         by: ME,
-        life: LIFE,
+        incarnation: INCARNATION,
         serial,
     }
 }
@@ -76,7 +76,7 @@ pub(super) fn pulse(degree: u8) -> Pulse<u64> {
         degree,
         tag: Tag {
             root: 999,
-            life: 1,
+            incarnation: 1,
             beat: 1,
         },
         settled: false,
@@ -105,7 +105,7 @@ pub(super) fn accept(epoch: Epoch<u64>, sample: &[u64]) -> Said {
     let (record, sample) = (Home::default(), contacts(sample));
     Message::Accept(message::Accept {
         epoch,
-        life: PEER_LIFE,
+        incarnation: PEER_INCARNATION,
         record,
         pulse: pulse(3),
         sample,
@@ -187,7 +187,7 @@ impl Bench {
     /// A machine that was never started: it has no periodic timers and leaves free slots alone.
     pub(super) fn idle(config: Config) -> Self {
         Self {
-            state: State::new(contact(ME), config, LIFE),
+            state: State::new(contact(ME), config, INCARNATION),
             now: Duration::from_secs(1000),
             rng: SmallRng::seed_from_u64(1),
             serial: 0,
@@ -310,7 +310,7 @@ impl Bench {
         let (record, pulse, sample) = (Home::default(), self.pulse(), contacts(sample));
         Message::Accept(message::Accept {
             epoch,
-            life: LIFE,
+            incarnation: INCARNATION,
             record,
             pulse,
             sample,

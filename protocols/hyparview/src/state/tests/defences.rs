@@ -15,7 +15,7 @@ fn contact(id: u64) -> Contact<u64, ()> {
 fn epoch(by: u64) -> Epoch<u64> {
     Epoch {
         by,
-        life: 1,
+        incarnation: 1,
         serial: 1,
     }
 }
@@ -23,7 +23,7 @@ fn epoch(by: u64) -> Epoch<u64> {
 fn pulse(from: u64, degree: u8) -> Pulse<u64> {
     let tag = Tag {
         root: from,
-        life: 1,
+        incarnation: 1,
         beat: 1,
     };
     Pulse {

@@ -32,13 +32,21 @@ fn number() -> impl Strategy<Value = u64> {
 }
 
 fn epoch() -> impl Strategy<Value = Epoch<u64>> {
-    (peer(), number(), number()).prop_map(|(by, life, serial)| Epoch { by, life, serial })
+    (peer(), number(), number()).prop_map(|(by, incarnation, serial)| Epoch {
+        by,
+        incarnation,
+        serial,
+    })
 }
 
 fn pulse() -> impl Strategy<Value = Pulse<u64>> {
     (any::<u8>(), peer(), number(), number(), any::<bool>()).prop_map(
-        |(degree, root, life, beat, settled)| {
-            let tag = Tag { root, life, beat };
+        |(degree, root, incarnation, beat, settled)| {
+            let tag = Tag {
+                root,
+                incarnation,
+                beat,
+            };
             Pulse {
                 degree,
                 tag,
@@ -98,10 +106,10 @@ fn relation() -> impl Strategy<Value = Message<u64, ()>> {
                 pulse,
             })
         }),
-        (epoch(), number(), pulse(), contacts()).prop_map(|(epoch, life, pulse, sample)| {
+        (epoch(), number(), pulse(), contacts()).prop_map(|(epoch, incarnation, pulse, sample)| {
             Message::Accept(message::Accept {
                 epoch,
-                life,
+                incarnation,
                 record: (),
                 pulse,
                 sample,
@@ -287,7 +295,7 @@ impl Subject {
                 let (from, epoch) = self.requests[at];
                 let tag = Tag {
                     root: from,
-                    life: 1,
+                    incarnation: 1,
                     beat: 1,
                 };
                 let pulse = Pulse {
@@ -298,7 +306,7 @@ impl Subject {
                 let sample = Vec::new();
                 let message = Message::Accept(message::Accept {
                     epoch,
-                    life: 1,
+                    incarnation: 1,
                     record: (),
                     pulse,
                     sample,

@@ -46,7 +46,7 @@ enum Happening {
     },
     Ring {
         at: u64,
-        life: u64,
+        incarnation: u64,
         timer: Timer<u64>,
     },
 }
@@ -62,7 +62,7 @@ pub(super) struct Faults {
 #[derive(Debug, Default)]
 struct Node {
     machine: Option<Machine>,
-    life: u64,
+    incarnation: u64,
     side: u8,
 }
 
@@ -135,8 +135,8 @@ impl Network {
     /// Starts `id`, which joins through `contacts`. An `id` that crashed starts a new life.
     pub(super) fn start(&mut self, id: u64, contacts: &[u64]) {
         let node = self.nodes.entry(id).or_default();
-        node.life += 1;
-        let mut machine = State::new(contact(id), self.config.clone(), node.life);
+        node.incarnation += 1;
+        let mut machine = State::new(contact(id), self.config.clone(), node.incarnation);
         machine.start(self.now, &mut self.rng);
         node.machine = Some(machine);
         self.neighbors.insert(id, BTreeSet::new());
@@ -280,8 +280,12 @@ impl Network {
             }
             Happening::Idle { ends, link } => self.close_idle(ends, link),
             Happening::Unreachable { at, peer } => self.input(at, Input::Unreachable { peer }),
-            Happening::Ring { at, life, timer } => {
-                if self.nodes[&at].life == life {
+            Happening::Ring {
+                at,
+                incarnation,
+                timer,
+            } => {
+                if self.nodes[&at].incarnation == incarnation {
                     self.input(at, Input::Timer(timer));
                 }
             }
@@ -312,12 +316,12 @@ impl Network {
                 Output::Release { peer } => self.release(id, peer),
                 Output::Cut { peer } => self.break_link(pair(id, peer)),
                 Output::Schedule { after, timer } => {
-                    let life = self.nodes[&id].life;
+                    let incarnation = self.nodes[&id].incarnation;
                     self.at(
                         after,
                         Happening::Ring {
                             at: id,
-                            life,
+                            incarnation,
                             timer,
                         },
                     );

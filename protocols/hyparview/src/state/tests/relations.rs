@@ -184,7 +184,7 @@ fn a_restarted_peer_replaces_its_old_relation() {
     let mut bench = Bench::with(&[1, 60]);
     let epoch = crate::Epoch {
         by: 60,
-        life: PEER_LIFE + 1,
+        incarnation: PEER_INCARNATION + 1,
         serial: 1,
     };
     let (priority, record) = (Priority::Low, Home::default());

@@ -324,7 +324,7 @@ fn found(bench: &Bench, serial: u64, root: u64, settled: bool) -> Said {
     let pulse = Pulse {
         tag: Tag {
             root,
-            life: 1,
+            incarnation: 1,
             beat: 9,
         },
         settled,
@@ -449,7 +449,7 @@ fn a_merger_makes_a_node_that_misses_several_peers_mix() {
         bench.pass(15);
         let tag = Tag {
             root: 1,
-            life: 1,
+            incarnation: 1,
             beat: 500,
         };
         let (epoch, pulse) = (bench.epoch(60), Pulse { tag, ..pulse(3) });
