@@ -68,7 +68,8 @@ pub struct Gauge {
     /// The receiver's clock as last heard.
     pub echo: Option<Echo>,
     /// The sender leaves this link to chance: it is not to be optimised.
-    pub kept: bool,
+    #[serde(rename = "kept")]
+    pub unbiased: bool,
 }
 
 /// See [`Gauge`].

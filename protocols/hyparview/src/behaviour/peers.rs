@@ -61,13 +61,13 @@ pub(super) struct Peers {
 
 #[derive(Debug, Default)]
 struct Peer {
-    links: BTreeMap<ConnectionId, Link>,
+    connections: BTreeMap<ConnectionId, Connection>,
     kept: bool,
     outbox: Option<Outbox>,
 }
 
 #[derive(Debug)]
-struct Link {
+struct Connection {
     condition: Condition,
     endpoint: ConnectedPoint,
 }
@@ -107,11 +107,11 @@ impl Peers {
         self.peers
             .get(&peer)
             .is_some_and(|entry| entry.outbox.is_some())
-            || self.link(peer).is_some()
+            || self.usable_connection(peer).is_some()
     }
 
     /// The connection to speak over, if there is one.
-    fn link(&self, peer: PeerId) -> Option<ConnectionId> {
+    fn usable_connection(&self, peer: PeerId) -> Option<ConnectionId> {
         self.peers
             .get(&peer)?
             .usable()
@@ -120,15 +120,15 @@ impl Peers {
     }
 
     pub(super) fn remote_address(&self, peer: PeerId) -> Option<&Multiaddr> {
-        let (_, link) = self.peers.get(&peer)?.usable().last()?;
-        Some(link.endpoint.get_remote_address())
+        let (_, connection) = self.peers.get(&peer)?.usable().last()?;
+        Some(connection.endpoint.get_remote_address())
     }
 
     pub(super) fn is_usable(&self, peer: PeerId, connection: ConnectionId) -> bool {
         self.peers
             .get(&peer)
-            .and_then(|known| known.links.get(&connection))
-            .is_some_and(|link| link.condition == Condition::Usable)
+            .and_then(|known| known.connections.get(&connection))
+            .is_some_and(|connection| connection.condition == Condition::Usable)
     }
 
     /// Decides where a frame goes, dialling `addresses` when there is no connection.
@@ -138,14 +138,14 @@ impl Peers {
         frame: Frame,
         addresses: impl FnOnce() -> Vec<Multiaddr>,
     ) -> Route {
-        if let Some(connection) = self.link(peer) {
+        if let Some(connection) = self.usable_connection(peer) {
             return Route::Via(connection, frame);
         }
         let entry = self.peers.entry(peer).or_default();
         if entry
-            .links
+            .connections
             .values()
-            .any(|link| link.condition == Condition::Mute)
+            .any(|connection| connection.condition == Condition::Mute)
         {
             return Route::Nowhere;
         }
@@ -201,9 +201,9 @@ impl Peers {
     ) -> Vec<Frame> {
         self.dials.remove(&connection);
         let entry = self.peers.entry(peer).or_default();
-        entry.links.insert(
+        entry.connections.insert(
             connection,
-            Link {
+            Connection {
                 condition: Condition::Usable,
                 endpoint,
             },
@@ -253,8 +253,8 @@ impl Peers {
         let Some(entry) = self.peers.get_mut(&peer) else {
             return false;
         };
-        let link = entry.links.remove(&connection);
-        let lost = link.is_some_and(|link| link.condition == Condition::Usable)
+        let closed = entry.connections.remove(&connection);
+        let lost = closed.is_some_and(|connection| connection.condition == Condition::Usable)
             && entry.usable().next().is_none();
         if lost {
             entry.kept = false;
@@ -279,10 +279,10 @@ impl Peers {
         let Some(entry) = self.peers.get_mut(&peer) else {
             return false;
         };
-        let Some(link) = entry.links.get_mut(&connection) else {
+        let Some(known) = entry.connections.get_mut(&connection) else {
             return false;
         };
-        let was = std::mem::replace(&mut link.condition, to);
+        let was = std::mem::replace(&mut known.condition, to);
         was == Condition::Usable && entry.usable().next().is_none()
     }
 
@@ -292,8 +292,8 @@ impl Peers {
             return false;
         };
         let worked = entry.usable().next().is_some();
-        for link in entry.links.values_mut() {
-            link.condition = Condition::GivenUp;
+        for connection in entry.connections.values_mut() {
+            connection.condition = Condition::GivenUp;
         }
         entry.kept = false;
         entry.outbox = None;
@@ -322,9 +322,9 @@ impl Peers {
     /// Puts `addresses` in order of proof: the one we reached the peer at, those on a host that it is
     /// connected from, the rest.
     pub(super) fn rank(&self, peer: PeerId, mut addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
-        let links = || self.peers.get(&peer).into_iter().flat_map(Peer::usable);
-        let hosts: Vec<Protocol<'_>> = links()
-            .filter_map(|(_, link)| link.endpoint.get_remote_address().iter().next())
+        let usable = || self.peers.get(&peer).into_iter().flat_map(Peer::usable);
+        let hosts: Vec<Protocol<'_>> = usable()
+            .filter_map(|(_, connection)| connection.endpoint.get_remote_address().iter().next())
             .collect();
         addresses.sort_by_key(|address| {
             !address
@@ -332,8 +332,8 @@ impl Peers {
                 .next()
                 .is_some_and(|host| hosts.contains(&host))
         });
-        for (_, link) in links() {
-            if let ConnectedPoint::Dialer { address, .. } = &link.endpoint {
+        for (_, connection) in usable() {
+            if let ConnectedPoint::Dialer { address, .. } = &connection.endpoint {
                 let mut reached = address.clone();
                 if matches!(reached.iter().last(), Some(Protocol::P2p(_))) {
                     reached.pop();
@@ -349,7 +349,7 @@ impl Peers {
         if self
             .peers
             .get(&peer)
-            .is_some_and(|entry| entry.links.is_empty() && entry.outbox.is_none())
+            .is_some_and(|entry| entry.connections.is_empty() && entry.outbox.is_none())
         {
             self.peers.remove(&peer);
         }
@@ -358,11 +358,11 @@ impl Peers {
 
 impl Peer {
     /// Connections that work, oldest first.
-    fn usable(&self) -> impl Iterator<Item = (ConnectionId, &Link)> {
-        self.links
+    fn usable(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        self.connections
             .iter()
-            .filter(|(_, link)| link.condition == Condition::Usable)
-            .map(|(connection, link)| (*connection, link))
+            .filter(|(_, connection)| connection.condition == Condition::Usable)
+            .map(|(id, connection)| (*id, connection))
     }
 }
 

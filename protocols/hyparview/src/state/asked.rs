@@ -77,7 +77,7 @@ impl<I: Id, A: Address> State<I, A> {
         }
         self.hold(&ask, rng);
         self.accept(&ask, rng);
-        self.greet(&ask, rng);
+        self.welcome(&ask, rng);
     }
 
     /// The peer that asked becomes a neighbour; there is a slot.
@@ -94,14 +94,14 @@ impl<I: Id, A: Address> State<I, A> {
             heard: self.now,
             since: self.now,
             tenured_from: self.tenured_from(matches!(ask.kind, Kind::Switch(_))),
-            link: Line::default(),
+            line: Line::default(),
             crowded: self.is_new() && at_hand,
         });
         self.spread_soon(rng);
     }
 
     /// A new neighbour is listened to, and a newcomer introduced.
-    pub(super) fn greet<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
+    pub(super) fn welcome<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
         self.hear_tag(ask.pulse.tag, rng);
         if ask.kind == Kind::Join {
             self.introduce(&ask.contact);

@@ -37,10 +37,10 @@ impl<I: Id, A: Address> State<I, A> {
         };
         // Others may have come meanwhile.
         let kept_out = self.is_kept_out(peer) && !self.relations.active.is_empty();
-        let welcome = !kept_out && !self.share_used_up(&ask.contact.record);
-        if welcome && self.make_room(0, rng) {
+        let wanted = !kept_out && !self.share_used_up(&ask.contact.record);
+        if wanted && self.make_room(0, rng) {
             self.hold(&ask, rng);
-            self.greet(&ask, rng);
+            self.welcome(&ask, rng);
         } else {
             let sample = self.sample(peer, rng);
             self.learn(ask.contact, &[], rng);

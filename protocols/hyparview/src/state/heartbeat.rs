@@ -80,7 +80,7 @@ impl<I: Id, A: Address> State<I, A> {
             if neighbor.epoch == epoch {
                 neighbor.heard = self.now;
                 neighbor.degree = pulse.degree;
-                neighbor.link.hear(gauge, self.now);
+                neighbor.line.hear(gauge, self.now);
                 self.hear_tag(pulse.tag, rng);
             }
         } else if !self.confirmed(from, epoch, rng) && !self.relations.pending.contains_key(&from) {

@@ -159,7 +159,7 @@ impl<I: Id, A: Address> State<I, A> {
             ),
             (
                 "set of links left to chance",
-                self.unbiased_links(),
+                self.unbiased_len(),
                 config.unbiased_min(),
             ),
             ("list of allowances for requests", requests, PEERS_MAX),

@@ -65,7 +65,7 @@ impl<I: Id, A: Address> State<I, A> {
         let ttl = ttl.min(self.config.active_walk());
         let onward = self.onward(&[from, newcomer.id], rng);
         let (Some(next), true) = (onward, ttl > 0) else {
-            return self.welcome(newcomer, rng);
+            return self.on_walk_end(newcomer, rng);
         };
         if ttl == self.config.passive_walk() {
             self.learn(newcomer.clone(), &[], rng);
@@ -84,7 +84,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Modification from the paper: the newcomer is asked with low priority and a neighbour is
     /// evicted only once it has accepted, so that a newcomer that is full already, or cannot be
     /// reached, costs nobody a link.
-    fn welcome<R: Rng>(&mut self, newcomer: Contact<I, A>, rng: &mut R) {
+    fn on_walk_end<R: Rng>(&mut self, newcomer: Contact<I, A>, rng: &mut R) {
         let able = self.free_slots() > 0 || self.victim(1, rng).is_some();
         let wanted = !self.is_kept_out(newcomer.id)
             && !self.relations.active.contains_key(&newcomer.id)

@@ -14,9 +14,9 @@ const WINDOW: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Line {
     /// We leave it to chance.
-    pub(super) unbiased: bool,
+    pub(super) unbiased_here: bool,
     /// The neighbour leaves it to chance.
-    pub(super) kept: bool,
+    pub(super) unbiased_there: bool,
     /// The neighbour's clock, and when we heard it.
     heard: Option<(u64, Duration)>,
     recent: Option<Duration>,
@@ -25,9 +25,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(unbiased: bool) -> Self {
+    pub(super) fn new(unbiased_here: bool) -> Self {
         Self {
-            unbiased,
+            unbiased_here,
             ..Self::default()
         }
     }
@@ -46,18 +46,23 @@ impl Line {
         Gauge {
             sent: micros(now),
             echo,
-            kept: self.unbiased,
+            unbiased: self.unbiased_here,
         }
     }
 
     /// A heartbeat came.
     pub(super) fn hear(&mut self, gauge: Option<Gauge>, now: Duration) {
         // One that does not optimise takes no part.
-        let Some(Gauge { sent, echo, kept }) = gauge else {
-            *self = Self::new(self.unbiased);
+        let Some(Gauge {
+            sent,
+            echo,
+            unbiased,
+        }) = gauge
+        else {
+            *self = Self::new(self.unbiased_here);
             return;
         };
-        self.kept = kept;
+        self.unbiased_there = unbiased;
         self.heard = Some((sent, now));
         // An echo from the future is a lie, or a clock that jumped.
         let round_trip = echo.and_then(|Echo { sent, held }| {
@@ -100,7 +105,7 @@ mod tests {
                 sent: ours.sent,
                 held: micros(held),
             }),
-            kept: false,
+            unbiased: false,
         };
         line.hear(Some(theirs), now + away + held);
     }
@@ -126,10 +131,10 @@ mod tests {
         let gauge = Gauge {
             sent: 1234,
             echo: None,
-            kept: true,
+            unbiased: true,
         };
         line.hear(Some(gauge), ms(10));
-        assert!(line.kept);
+        assert!(line.unbiased_there);
         let echo = Some(Echo {
             sent: 1234,
             held: 500_000,
@@ -145,7 +150,7 @@ mod tests {
             let gauge = Gauge {
                 sent: 0,
                 echo: Some(Echo { sent, held }),
-                kept: false,
+                unbiased: false,
             };
             line.hear(Some(gauge), ms(10));
         }

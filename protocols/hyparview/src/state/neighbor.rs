@@ -122,7 +122,7 @@ impl<I: Id, A: Address> State<I, A> {
             heard: self.now,
             since: self.now,
             tenured_from: self.tenured_from(matches!(ours.purpose, Purpose::Switch(_))),
-            link: Line::default(),
+            line: Line::default(),
             crowded: self.is_new() && !matches!(ours.purpose, Purpose::Switch(_) | Purpose::Heal),
         });
         if ours.pressing {

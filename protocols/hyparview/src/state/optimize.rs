@@ -109,15 +109,15 @@ impl<I: Id, A: Address> Optimizer<I, A> {
 
 impl<I: Id, A: Address> State<I, A> {
     /// The line to a neighbour that has just come: the first ones are left to chance.
-    pub(super) fn new_link(&self) -> Line {
-        Line::new(self.config.optimize() && self.unbiased_links() < self.config.unbiased_min())
+    pub(super) fn new_line(&self) -> Line {
+        Line::new(self.config.optimize() && self.unbiased_len() < self.config.unbiased_min())
     }
 
-    pub(super) fn unbiased_links(&self) -> usize {
+    pub(super) fn unbiased_len(&self) -> usize {
         self.relations
             .active
             .values()
-            .filter(|one| one.link.unbiased)
+            .filter(|one| one.line.unbiased_here)
             .count()
     }
 
@@ -127,7 +127,7 @@ impl<I: Id, A: Address> State<I, A> {
         let neighbor = self.relations.active.get_mut(&peer);
         neighbor
             .filter(|_| self.config.optimize())
-            .map(|neighbor| neighbor.link.gauge(now))
+            .map(|neighbor| neighbor.line.gauge(now))
     }
 
     /// Keeps a link that the neighbour keeps instead of one that only we keep.
@@ -136,7 +136,9 @@ impl<I: Id, A: Address> State<I, A> {
             self.relations
                 .active
                 .values()
-                .find(|one| one.link.unbiased == unbiased && one.link.kept != unbiased)
+                .find(|one| {
+                    one.line.unbiased_here == unbiased && one.line.unbiased_there != unbiased
+                })
                 .map(|one| one.contact.id)
         };
         let (Some(ours), Some(theirs)) = (find(true), find(false)) else {
@@ -144,21 +146,29 @@ impl<I: Id, A: Address> State<I, A> {
         };
         for (peer, unbiased) in [(ours, false), (theirs, true)] {
             if let Some(neighbor) = self.relations.active.get_mut(&peer) {
-                neighbor.link.unbiased = unbiased;
+                neighbor.line.unbiased_here = unbiased;
             }
         }
     }
 
     /// Whether chance may take `neighbor` away.
     pub(super) fn may_mix(&self, neighbor: &Neighbor<I, A>) -> bool {
-        !self.config.optimize() || neighbor.link.unbiased || neighbor.crowded
+        !self.config.optimize() || neighbor.line.unbiased_here || neighbor.crowded
     }
 
     /// Whether `neighbor` may be given up for a nearer one.
     pub(super) fn is_movable(&self, neighbor: &Neighbor<I, A>) -> bool {
         let rested = self.now.saturating_sub(neighbor.since) >= self.config.optimize_rest();
-        let Line { unbiased, kept, .. } = neighbor.link;
-        self.config.optimize() && rested && !unbiased && !kept && neighbor.link.cost().is_some()
+        let Line {
+            unbiased_here,
+            unbiased_there,
+            ..
+        } = neighbor.line;
+        self.config.optimize()
+            && rested
+            && !unbiased_here
+            && !unbiased_there
+            && neighbor.line.cost().is_some()
     }
 
     /// The farthest of the neighbours that may be given up.
@@ -167,12 +177,12 @@ impl<I: Id, A: Address> State<I, A> {
             .active
             .values()
             .filter(|one| self.is_movable(one) && able(one))
-            .max_by_key(|one| one.link.cost())
+            .max_by_key(|one| one.line.cost())
             .map(|one| one.contact.id)
     }
 
     fn cost(&self, peer: I) -> Option<Duration> {
-        self.relations.active.get(&peer)?.link.cost()
+        self.relations.active.get(&peer)?.line.cost()
     }
 
     /// Whether links as long as `gained` are worth giving up links as long as `lost`.
@@ -347,7 +357,7 @@ impl<I: Id, A: Address> State<I, A> {
         if self.may_optimize()
             && self.suits(&nearest)
             && let Some(old) = old
-            && let Some(lost) = old.link.cost()
+            && let Some(lost) = old.line.cost()
             && self.pays(cost, lost)
         {
             let bid = Bid {
@@ -402,7 +412,7 @@ impl<I: Id, A: Address> State<I, A> {
             .get(&old)
             .filter(|one| self.is_movable(one));
         let pays = mediator
-            .and_then(|one| one.link.cost())
+            .and_then(|one| one.line.cost())
             .is_some_and(|here| self.pays(gained, weighing.lost.saturating_add(here)));
         if pays && self.suits(&weighing.sounding.contact) {
             self.consent(old, weighing.token, new);

@@ -29,7 +29,7 @@ pub(super) struct Neighbor<I, A> {
     /// From when on it is not evicted, unless it is the latest.
     pub(super) tenured_from: Duration,
     /// How far away it is.
-    pub(super) link: Line,
+    pub(super) line: Line,
     /// Made in a crowd: to be exchanged for a random one (R8).
     pub(super) crowded: bool,
 }

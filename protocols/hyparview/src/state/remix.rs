@@ -273,7 +273,7 @@ impl<I: Id, A: Address> State<I, A> {
             && !self.is_last_chosen(neighbor)
             && match &bid {
                 Some(bid) => self.is_movable(neighbor) && !self.share_used_up(&bid.record),
-                None => self.may_mix(neighbor) || neighbor.link.kept,
+                None => self.may_mix(neighbor) || neighbor.line.unbiased_there,
             };
         match bid {
             _ if !willing => self.tell(from, Message::SwitchDecline(SwitchDecline { token })),

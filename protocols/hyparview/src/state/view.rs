@@ -95,7 +95,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Puts a peer into the active view, both sides having agreed. There must be a slot.
     pub(super) fn admit(&mut self, mut neighbor: Neighbor<I, A>) {
         let id = neighbor.contact.id;
-        neighbor.link = self.new_link();
+        neighbor.line = self.new_line();
         debug_assert!(self.relations.active.len() < self.config.active_capacity().max(1));
         self.reserve.passive.remove(&id);
         self.reserve.suspects.remove(id);

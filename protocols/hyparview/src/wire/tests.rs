@@ -117,7 +117,7 @@ fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
             gauge: Some(Gauge {
                 sent: u64::MAX,
                 echo: Some(Echo { sent: 1, held: 2 }),
-                kept: true,
+                unbiased: true,
             }),
         }),
         Message::Moved(message::Moved { record: record() }),

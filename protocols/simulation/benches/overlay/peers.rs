@@ -128,7 +128,7 @@ pub(crate) fn gauge() -> Gauge {
             sent: 86_400_000_000,
             held: 500_000,
         }),
-        kept: false,
+        unbiased: false,
     }
 }
 

@@ -59,7 +59,11 @@ fn pulse() -> impl Strategy<Value = Pulse<u64>> {
 fn gauge() -> impl Strategy<Value = Option<Gauge>> {
     let echo = (number(), number()).prop_map(|(sent, held)| Echo { sent, held });
     let gauge = (number(), option::of(echo), any::<bool>());
-    option::of(gauge.prop_map(|(sent, echo, kept)| Gauge { sent, echo, kept }))
+    option::of(gauge.prop_map(|(sent, echo, unbiased)| Gauge {
+        sent,
+        echo,
+        unbiased,
+    }))
 }
 
 fn bid() -> impl Strategy<Value = Option<Bid<()>>> {

@@ -70,14 +70,14 @@ impl Bench {
     }
 
     /// A heartbeat comes from `peer` that shows a round trip that long.
-    fn measure(&mut self, peer: u64, millis: u64, kept: bool) {
+    fn measure(&mut self, peer: u64, millis: u64, unbiased: bool) {
         let sent = u64::try_from(self.now.as_micros()).unwrap();
         self.wait(millis);
         let echo = Some(Echo { sent, held: 0 });
         let gauge = Gauge {
             sent: 0,
             echo,
-            kept,
+            unbiased,
         };
         let heartbeat = Message::Heartbeat(message::Heartbeat {
             epoch: self.epoch(peer),
@@ -374,11 +374,11 @@ fn heartbeats_carry_the_clock_and_what_is_left_to_chance() {
         beats.into_iter().filter_map(gauge).collect()
     };
     let sent = u64::try_from(bench.now.as_micros()).unwrap();
-    let gauge = |kept| {
+    let gauge = |unbiased| {
         Some(Gauge {
             sent,
             echo: None,
-            kept,
+            unbiased,
         })
     };
     assert_eq!(gauges(&mut bench), [gauge(true), gauge(true), gauge(false)]);
@@ -387,7 +387,7 @@ fn heartbeats_carry_the_clock_and_what_is_left_to_chance() {
     bench.measure(3, 0, true);
     let kept: Vec<_> = gauges(&mut bench)
         .into_iter()
-        .map(|one| one.unwrap().kept)
+        .map(|one| one.unwrap().unbiased)
         .collect();
     assert_eq!(kept, [false, true, true]);
     let mut off = Bench::started(Config::default(), &[1]);
