@@ -26,7 +26,7 @@ pub use contact::{Contact, Id};
 pub use counters::Counters;
 // The machine's own event is one level below the behaviour's and less often named.
 pub use io::{Command, DownReason, Event as StateEvent, Input, Loss, Output, Timer};
-pub use message::{Bid, Echo, Epoch, Farewell, Gauge, Message, Priority, Pulse, Tag};
+pub use message::{Bid, DisconnectReason, Echo, Epoch, Gauge, Message, Priority, Pulse, Tag};
 pub use record::{ADDRESSES_MAX, RECORD_BYTES_MAX, Record, RecordError};
 pub use refusal::Refusal;
 pub use settings::Settings;

@@ -104,9 +104,9 @@ pub enum Priority {
     Switch(u64),
 }
 
-/// Why a neighbour says [`Message::Disconnect`].
+/// Why a relation ends, as the one who ends it says with [`Message::Disconnect`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Farewell<I, A> {
+pub enum DisconnectReason<I, A> {
     /// It made room for another peer.
     Evicted,
     /// It knows of no such relation, or has no room for it any more.
@@ -223,7 +223,8 @@ pub struct Disconnect<I, A> {
     /// The relation; another than the current one is stale (R3).
     pub epoch: Epoch<I>,
     /// Why.
-    pub farewell: Farewell<I, A>,
+    #[serde(rename = "farewell")]
+    pub reason: DisconnectReason<I, A>,
     /// Some peers to replace the sender with.
     pub sample: Vec<Contact<I, A>>,
 }

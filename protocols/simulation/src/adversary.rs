@@ -4,8 +4,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use hyparview::{
-    Address, Command, Config, Contact, Farewell, Input as Given, Message, Pulse, State, StateEvent,
-    Timer, message,
+    Address, Command, Config, Contact, DisconnectReason, Input as Given, Message, Pulse, State,
+    StateEvent, Timer, message,
 };
 use serde::Deserialize;
 
@@ -392,7 +392,10 @@ impl Hand {
                 | Message::ProbeReply(message::ProbeReply { sample, .. })
                 | Message::Disconnect(message::Disconnect {
                     sample,
-                    farewell: Farewell::Evicted | Farewell::Unwanted | Farewell::Leaving,
+                    reason:
+                        DisconnectReason::Evicted
+                        | DisconnectReason::Unwanted
+                        | DisconnectReason::Leaving,
                     ..
                 })
                 | Message::Shuffle(message::Shuffle { list: sample, .. })

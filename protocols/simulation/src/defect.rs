@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use hyparview::{
-    Command, Config, Farewell, Input as Given, Message, Priority, State, Timer, message,
+    Command, Config, DisconnectReason, Input as Given, Message, Priority, State, Timer, message,
 };
 
 use crate::{NodeId, Output, Place, member::Member, protocol::OutputOf};
@@ -126,13 +126,11 @@ impl Defect {
             (Self::HonoursOldFarewells, Given::Received { from, message }) => {
                 let message = match (message, state.epoch(from)) {
                     (
-                        Message::Disconnect(message::Disconnect {
-                            farewell, sample, ..
-                        }),
+                        Message::Disconnect(message::Disconnect { reason, sample, .. }),
                         Some(epoch),
                     ) => Message::Disconnect(message::Disconnect {
                         epoch,
-                        farewell,
+                        reason,
                         sample,
                     }),
                     (message, _) => message,
@@ -191,7 +189,7 @@ impl Defect {
                 Output::Tell {
                     message:
                         Message::Disconnect(message::Disconnect {
-                            farewell: Farewell::Evicted | Farewell::Unwanted,
+                            reason: DisconnectReason::Evicted | DisconnectReason::Unwanted,
                             ..
                         }),
                     ..

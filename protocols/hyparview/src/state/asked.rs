@@ -11,7 +11,7 @@ use super::{
     relations::Neighbor,
     request::Purpose,
 };
-use crate::{Address, DownReason, Epoch, Farewell, Id, Message, message};
+use crate::{Address, DisconnectReason, DownReason, Epoch, Id, Message, message};
 
 /// Requests that wait. Each one waits for half a second; when there are more, the others are
 /// better off elsewhere.
@@ -175,7 +175,7 @@ impl<I: Id, A: Address> State<I, A> {
         let Some(victim) = self.victim(gained, rng) else {
             return false;
         };
-        self.part(victim, Farewell::Evicted, DownReason::Evicted, rng);
+        self.part(victim, DisconnectReason::Evicted, DownReason::Evicted, rng);
         true
     }
 

@@ -4,12 +4,12 @@ use rand::Rng;
 
 use super::{State, relations::Neighbor, request::Purpose};
 use crate::{
-    Address, DownReason, Farewell, Id, Loss,
+    Address, DisconnectReason, DownReason, Id, Loss,
     message::{Disconnect, Refuse},
 };
 
 impl<I: Id, A: Address> State<I, A> {
-    /// The other side ends the relation. A farewell to a relation of the past is ignored (R3).
+    /// The other side ends the relation. A Disconnect of a relation of the past is ignored (R3).
     pub(super) fn on_disconnect<R: Rng>(
         &mut self,
         from: I,
@@ -18,7 +18,7 @@ impl<I: Id, A: Address> State<I, A> {
     ) {
         let Disconnect {
             epoch,
-            farewell,
+            reason: told,
             sample,
         } = disconnect;
         self.relations.waiting.retain(|ask| ask.epoch != epoch);
@@ -31,20 +31,22 @@ impl<I: Id, A: Address> State<I, A> {
         if !self.relations.holds(from, epoch) {
             return;
         }
-        let reason = match farewell {
-            Farewell::Evicted | Farewell::Unwanted => DownReason::Dropped,
-            Farewell::Leaving => DownReason::Left,
-            Farewell::Switched { .. } => DownReason::Switched,
+        let reason = match told {
+            DisconnectReason::Evicted | DisconnectReason::Unwanted => DownReason::Dropped,
+            DisconnectReason::Leaving => DownReason::Left,
+            DisconnectReason::Switched { .. } => DownReason::Switched,
         };
         let Some(gone) = self.dismiss(from, reason) else {
             return;
         };
         self.learn_all(sample, &[], rng);
         self.release(from);
-        match farewell {
-            Farewell::Leaving => self.guards.quarantine.departed(from, self.now),
-            Farewell::Evicted | Farewell::Unwanted => self.set_aside(gone.contact, rng),
-            Farewell::Switched { successor } => {
+        match told {
+            DisconnectReason::Leaving => self.guards.quarantine.departed(from, self.now),
+            DisconnectReason::Evicted | DisconnectReason::Unwanted => {
+                self.set_aside(gone.contact, rng);
+            }
+            DisconnectReason::Switched { successor } => {
                 self.set_aside(gone.contact, rng);
                 if let Some((token, successor)) = successor
                     && !self.is_kept_out(successor.id)

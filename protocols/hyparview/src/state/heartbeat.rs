@@ -104,7 +104,7 @@ impl<I: Id, A: Address> State<I, A> {
         match self.contact_of(from).filter(|_| !unwelcome) {
             Some(contact) => self.request(contact, Purpose::Repair),
             None => {
-                let farewell = crate::Farewell::Unwanted;
+                let reason = crate::DisconnectReason::Unwanted;
                 let sample = if self.left {
                     Vec::new()
                 } else {
@@ -114,7 +114,7 @@ impl<I: Id, A: Address> State<I, A> {
                     from,
                     Message::Disconnect(Disconnect {
                         epoch,
-                        farewell,
+                        reason,
                         sample,
                     }),
                 );

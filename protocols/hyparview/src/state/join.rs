@@ -3,7 +3,9 @@
 use rand::{Rng, seq::IteratorRandom};
 
 use super::{State, request::Purpose};
-use crate::{Address, Contact, DownReason, Farewell, Id, Message, Timer, message::ForwardJoin};
+use crate::{
+    Address, Contact, DisconnectReason, DownReason, Id, Message, Timer, message::ForwardJoin,
+};
 
 impl<I: Id, A: Address> State<I, A> {
     /// [`Command::Join`](crate::Command::Join).
@@ -110,7 +112,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn leave<R: Rng>(&mut self, rng: &mut R) {
         let neighbors: Vec<I> = self.relations.active.keys().copied().collect();
         for peer in neighbors {
-            self.part(peer, Farewell::Leaving, DownReason::Left, rng);
+            self.part(peer, DisconnectReason::Leaving, DownReason::Left, rng);
         }
         let pending = std::mem::take(&mut self.relations.pending);
         for (peer, ours) in pending {

@@ -13,7 +13,7 @@ use super::{
     request::{Pending, Purpose},
 };
 use crate::{
-    Address, Contact, Epoch, Farewell, Id, Message, Priority,
+    Address, Contact, DisconnectReason, Epoch, Id, Message, Priority,
     message::{self, Accept, Refuse},
 };
 
@@ -138,12 +138,12 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Gives up a relation that the other side holds and we do not. `sample`: whom it may ask instead.
     pub(super) fn decline(&mut self, peer: I, epoch: Epoch<I>, sample: Vec<Contact<I, A>>) {
-        let farewell = Farewell::Unwanted;
+        let reason = DisconnectReason::Unwanted;
         self.tell(
             peer,
             Message::Disconnect(message::Disconnect {
                 epoch,
-                farewell,
+                reason,
                 sample,
             }),
         );

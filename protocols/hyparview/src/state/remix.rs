@@ -6,7 +6,7 @@
 //! i --SwitchProposal(o)--> c --SwitchInvite(o)--> d       agreement: nothing is cut yet
 //! i <--SwitchReady(d)----- c <--SwitchConsent---- d
 //! i --Disconnect(Switched to d)--> o --Neighbor(Switch)--> d     each link is made by a plain
-//! i --Neighbor(Switch)--> c --Disconnect(Switched)--> d          handshake, cut by a plain farewell
+//! i --Neighbor(Switch)--> c --Disconnect(Switched)--> d          handshake, cut by a plain Disconnect
 //! ```
 //!
 //! With i standing for o as well the same steps put i between c and d: so a node fills two slots
@@ -30,7 +30,7 @@ use super::{
     switch::{Role, Switch},
 };
 use crate::{
-    Address, Bid, Contact, DownReason, Farewell, Id, Message, Timer,
+    Address, Bid, Contact, DisconnectReason, DownReason, Id, Message, Timer,
     message::{SwitchConsent, SwitchDecline, SwitchInvite, SwitchProposal, SwitchReady},
 };
 
@@ -361,10 +361,10 @@ impl<I: Id, A: Address> State<I, A> {
         if inserts {
             self.request(partner, Purpose::Switch(token));
         } else {
-            let farewell = Farewell::Switched {
+            let told = DisconnectReason::Switched {
                 successor: Some((token, partner)),
             };
-            self.part(old, farewell, DownReason::Switched, rng);
+            self.part(old, told, DownReason::Switched, rng);
             self.switching.mixing.wanted = self.switching.mixing.wanted.saturating_sub(1);
             self.mix_soon(rng);
         }
@@ -421,8 +421,8 @@ impl<I: Id, A: Address> State<I, A> {
         let Some((old, _)) = switch.and_then(|switch| switch.exchange()) else {
             return false;
         };
-        let farewell = Farewell::Switched { successor: None };
-        self.part(old, farewell, DownReason::Switched, rng);
+        let told = DisconnectReason::Switched { successor: None };
+        self.part(old, told, DownReason::Switched, rng);
         self.unheld_slots() > 0
     }
 

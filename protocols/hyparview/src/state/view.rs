@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{Rng, seq::IteratorRandom};
 
 use super::{State, relations::Neighbor, reserve::choose};
-use crate::{Address, Contact, DownReason, Farewell, Id, Message, io::Event, message};
+use crate::{Address, Contact, DisconnectReason, DownReason, Id, Message, io::Event, message};
 
 impl<I: Id, A: Address> State<I, A> {
     /// Slots that nobody holds: neither a neighbour, nor a request that may yet be accepted, nor
@@ -120,7 +120,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn part<R: Rng>(
         &mut self,
         peer: I,
-        farewell: Farewell<I, A>,
+        told: DisconnectReason<I, A>,
         reason: DownReason,
         rng: &mut R,
     ) {
@@ -130,7 +130,7 @@ impl<I: Id, A: Address> State<I, A> {
                 peer,
                 Message::Disconnect(message::Disconnect {
                     epoch: gone.epoch,
-                    farewell,
+                    reason: told,
                     sample,
                 }),
             );

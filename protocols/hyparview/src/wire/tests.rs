@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::*;
 use crate::{
-    Bid, Contact, Echo, Epoch, Farewell, Gauge, Priority, Pulse, RecordError, Tag, message,
+    Bid, Contact, DisconnectReason, Echo, Epoch, Gauge, Priority, Pulse, RecordError, Tag, message,
 };
 
 struct Peer {
@@ -54,10 +54,10 @@ fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
         })
     };
     let sample = || vec![contact(other), contact(sender)];
-    let disconnect = |farewell| {
+    let disconnect = |reason| {
         Message::Disconnect(message::Disconnect {
             epoch,
-            farewell,
+            reason,
             sample: sample(),
         })
     };
@@ -94,11 +94,11 @@ fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
             epoch,
             sample: sample(),
         }),
-        disconnect(Farewell::Evicted),
-        disconnect(Farewell::Unwanted),
-        disconnect(Farewell::Leaving),
-        disconnect(Farewell::Switched { successor: None }),
-        disconnect(Farewell::Switched {
+        disconnect(DisconnectReason::Evicted),
+        disconnect(DisconnectReason::Unwanted),
+        disconnect(DisconnectReason::Leaving),
+        disconnect(DisconnectReason::Switched { successor: None }),
+        disconnect(DisconnectReason::Switched {
             successor: Some((9, contact(other))),
         }),
         Message::Shuffle(message::Shuffle {

@@ -1,7 +1,7 @@
 //! From one kind of ids and records to another, over all messages.
 
 use crate::{
-    Bid, Contact, Epoch, Farewell, Message, Pulse, Tag,
+    Bid, Contact, DisconnectReason, Epoch, Message, Pulse, Tag,
     message::{
         Accept, Disconnect, ForwardJoin, Heartbeat, Join, Moved, Neighbor, Probe, ProbeReply,
         Refuse, Shuffle, ShuffleReply, SwitchInvite, SwitchProposal, SwitchReady,
@@ -122,12 +122,12 @@ impl<I, A, J: Copy, B, E> With<'_, I, A, J, B, E> {
     fn disconnect(&mut self, disconnect: Disconnect<I, A>) -> Result<Disconnect<J, B>, E> {
         let Disconnect {
             epoch,
-            farewell,
+            reason,
             sample,
         } = disconnect;
         Ok(Disconnect {
             epoch: self.epoch(epoch),
-            farewell: self.farewell(farewell)?,
+            reason: self.reason(reason)?,
             sample: self.list(sample)?,
         })
     }
@@ -275,15 +275,17 @@ impl<I, A, J: Copy, B, E> With<'_, I, A, J, B, E> {
         }))
     }
 
-    fn farewell(&mut self, farewell: Farewell<I, A>) -> Result<Farewell<J, B>, E> {
-        Ok(match farewell {
-            Farewell::Evicted => Farewell::Evicted,
-            Farewell::Unwanted => Farewell::Unwanted,
-            Farewell::Leaving => Farewell::Leaving,
-            Farewell::Switched { successor: None } => Farewell::Switched { successor: None },
-            Farewell::Switched {
+    fn reason(&mut self, reason: DisconnectReason<I, A>) -> Result<DisconnectReason<J, B>, E> {
+        Ok(match reason {
+            DisconnectReason::Evicted => DisconnectReason::Evicted,
+            DisconnectReason::Unwanted => DisconnectReason::Unwanted,
+            DisconnectReason::Leaving => DisconnectReason::Leaving,
+            DisconnectReason::Switched { successor: None } => {
+                DisconnectReason::Switched { successor: None }
+            }
+            DisconnectReason::Switched {
                 successor: Some((token, contact)),
-            } => Farewell::Switched {
+            } => DisconnectReason::Switched {
                 successor: Some((token, self.contact(contact)?)),
             },
         })

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use hyparview::{
-    CONTACTS_MAX, Config, Contact, DownReason, Event, FRAME_BYTES_MAX, Farewell, Message, Priority,
-    RecordError, Refusal, message,
+    CONTACTS_MAX, Config, Contact, DisconnectReason, DownReason, Event, FRAME_BYTES_MAX, Message,
+    Priority, RecordError, Refusal, message,
 };
 use libp2p::{PeerId, identity::Keypair};
 use tokio::time::timeout;
@@ -265,7 +265,7 @@ async fn unexpected_messages_change_nothing() {
         }),
         Message::Disconnect(message::Disconnect {
             epoch: stolen_epoch.clone(),
-            farewell: Farewell::Leaving,
+            reason: DisconnectReason::Leaving,
             sample: vec![],
         }),
         Message::Heartbeat(message::Heartbeat {

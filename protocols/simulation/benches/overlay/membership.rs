@@ -195,7 +195,7 @@ const EVENTS: [Event; 24] = [
     full("Disconnect", |_| {
         let message = Message::Disconnect(message::Disconnect {
             epoch: epoch(Known::id(1), 1),
-            farewell: hyparview::Farewell::Evicted,
+            reason: hyparview::DisconnectReason::Evicted,
             sample: Known::contacts(STRANGERS, 8),
         });
         received(1, message)

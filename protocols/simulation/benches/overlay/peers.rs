@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use carrier::cbor::{ByteString, WireId};
 use hyparview::{
-    Bid, Contact, Echo, Epoch, Farewell, Gauge, Message, Priority, Pulse, Record, Tag, message,
+    Bid, Contact, DisconnectReason, Echo, Epoch, Gauge, Message, Priority, Pulse, Record, Tag,
+    message,
 };
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
 
@@ -193,7 +194,7 @@ pub(crate) fn messages<N: Names>() -> Vec<Named<N>> {
             "Disconnect",
             Message::Disconnect(message::Disconnect {
                 epoch,
-                farewell: Farewell::Evicted,
+                reason: DisconnectReason::Evicted,
                 sample: N::contacts(10, LIST),
             }),
         ),

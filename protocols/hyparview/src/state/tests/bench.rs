@@ -5,8 +5,8 @@ use std::time::Duration;
 use rand::{SeedableRng, rngs::SmallRng};
 
 use crate::{
-    Address, Command, Config, Contact, DownReason, Epoch, Farewell, Input, Loss, Message, Output,
-    Priority, Pulse, State, Tag, Timer, io::Event, message,
+    Address, Command, Config, Contact, DisconnectReason, DownReason, Epoch, Input, Loss, Message,
+    Output, Priority, Pulse, State, Tag, Timer, io::Event, message,
 };
 
 /// The machine's own id. Peers with smaller and greater ids are used where it matters.
@@ -119,10 +119,14 @@ pub(super) fn refuse(epoch: Epoch<u64>, sample: &[u64]) -> Said {
     })
 }
 
-pub(super) fn disconnect(epoch: Epoch<u64>, farewell: Farewell<u64, Home>, sample: &[u64]) -> Said {
+pub(super) fn disconnect(
+    epoch: Epoch<u64>,
+    reason: DisconnectReason<u64, Home>,
+    sample: &[u64],
+) -> Said {
     Message::Disconnect(message::Disconnect {
         epoch,
-        farewell,
+        reason,
         sample: contacts(sample),
     })
 }

@@ -1,7 +1,7 @@
 //! A neighbour goes for another peer only once that peer has shown that it hears: R3.
 
 use super::bench::*;
-use crate::{DownReason, Farewell, Loss, Message, Priority, Timer, message};
+use crate::{DisconnectReason, DownReason, Loss, Message, Priority, Timer, message};
 
 #[test]
 fn nobody_goes_for_a_peer_that_does_not_hear() {
@@ -65,7 +65,10 @@ fn who_withdraws_or_is_lost_is_waited_for_no_longer() {
         let outputs = if lost {
             bench.lose(60, Loss::Closed)
         } else {
-            bench.hear(60, disconnect(theirs(60, 1), Farewell::Unwanted, &[]))
+            bench.hear(
+                60,
+                disconnect(theirs(60, 1), DisconnectReason::Unwanted, &[]),
+            )
         };
         assert!(
             !outputs
@@ -99,7 +102,7 @@ fn who_loses_its_place_meanwhile_is_told_so() {
         message:
             Message::Disconnect(message::Disconnect {
                 epoch,
-                farewell,
+                reason,
                 sample,
             }),
         ..
@@ -108,8 +111,8 @@ fn who_loses_its_place_meanwhile_is_told_so() {
         panic!("{outputs:?}");
     };
     assert_eq!(
-        (*epoch, farewell, sample.len()),
-        (theirs(60, 1), &Farewell::Unwanted, 5)
+        (*epoch, reason, sample.len()),
+        (theirs(60, 1), &DisconnectReason::Unwanted, 5)
     );
     assert_eq!(bench.active(), [1, 2, 3, 4, 5]);
 }

@@ -7,8 +7,8 @@ use rand::{SeedableRng, rngs::SmallRng};
 
 use super::network::{Faults, Network};
 use crate::{
-    Bid, Command, Config, Contact, Echo, Epoch, Farewell, Gauge, Input, Loss, Message, Output,
-    Priority, Pulse, State, Tag, Timer, io::Event, message,
+    Bid, Command, Config, Contact, DisconnectReason, Echo, Epoch, Gauge, Input, Loss, Message,
+    Output, Priority, Pulse, State, Tag, Timer, io::Event, message,
 };
 
 const ME: u64 = 5;
@@ -83,13 +83,13 @@ fn priority() -> impl Strategy<Value = Priority> {
     ]
 }
 
-fn farewell() -> impl Strategy<Value = Farewell<u64, ()>> {
+fn disconnect_reason() -> impl Strategy<Value = DisconnectReason<u64, ()>> {
     prop_oneof![
-        Just(Farewell::Evicted),
-        Just(Farewell::Unwanted),
-        Just(Farewell::Leaving),
-        Just(Farewell::Switched { successor: None }),
-        (number(), contact()).prop_map(|to| Farewell::Switched {
+        Just(DisconnectReason::Evicted),
+        Just(DisconnectReason::Unwanted),
+        Just(DisconnectReason::Leaving),
+        Just(DisconnectReason::Switched { successor: None }),
+        (number(), contact()).prop_map(|to| DisconnectReason::Switched {
             successor: Some(to)
         }),
     ]
@@ -121,10 +121,10 @@ fn relation() -> impl Strategy<Value = Message<u64, ()>> {
         }),
         (epoch(), contacts())
             .prop_map(|(epoch, sample)| Message::Refuse(message::Refuse { epoch, sample })),
-        (epoch(), farewell(), contacts()).prop_map(|(epoch, farewell, sample)| {
+        (epoch(), disconnect_reason(), contacts()).prop_map(|(epoch, reason, sample)| {
             Message::Disconnect(message::Disconnect {
                 epoch,
-                farewell,
+                reason,
                 sample,
             })
         }),
@@ -201,7 +201,7 @@ enum Step {
     /// The peer accepts the request made that long ago.
     Accept(usize),
     /// A peer that we have asked, or that has asked us, says so about the right relation.
-    About(usize, u64, Farewell<u64, ()>),
+    About(usize, u64, DisconnectReason<u64, ()>),
     /// Time passes.
     Wait(u64),
 }
@@ -238,7 +238,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => input().prop_map(Step::Invented),
         4 => (0..8usize).prop_map(Step::Ring),
         4 => (0..4usize).prop_map(Step::Accept),
-        2 => (0..8usize, peer(), farewell()).prop_map(|(back, who, why)| Step::About(back, who, why)),
+        2 => (0..8usize, peer(), disconnect_reason()).prop_map(|(back, who, why)| Step::About(back, who, why)),
         2 => (0..5000u64).prop_map(Step::Wait),
     ]
 }
@@ -317,13 +317,13 @@ impl Subject {
                 });
                 Input::Received { from, message }
             }),
-            Step::About(back, who, farewell) => {
+            Step::About(back, who, reason) => {
                 let asked = last(self.requests.len(), back).map(|at| self.requests[at]);
                 let held = self.state.epoch(who).map(|epoch| (who, epoch));
                 held.or(asked).map(|(from, epoch)| {
                     let message = Message::Disconnect(message::Disconnect {
                         epoch,
-                        farewell,
+                        reason,
                         sample: Vec::new(),
                     });
                     Input::Received { from, message }

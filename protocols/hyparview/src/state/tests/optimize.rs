@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::bench::*;
 use crate::{
-    Bid, Config, DownReason, Echo, Farewell, Gauge, Loss, Message, Output, Priority, Timer, message,
+    Bid, Config, DisconnectReason, DownReason, Echo, Gauge, Loss, Message, Output, Priority, Timer,
+    message,
 };
 
 const FULL: [u64; 5] = [1, 2, 3, 4, 5];
@@ -348,7 +349,7 @@ fn a_partner_that_nobody_comes_to_gives_the_slot_up() {
     let epoch = bench.epoch(4);
     bench.hear(
         4,
-        disconnect(epoch, Farewell::Switched { successor: None }, &[]),
+        disconnect(epoch, DisconnectReason::Switched { successor: None }, &[]),
     );
     assert_eq!(bench.state.free_slots(), 0, "kept for o");
     bench.ring(Timer::Request {

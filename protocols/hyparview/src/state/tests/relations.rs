@@ -2,7 +2,7 @@
 
 use super::bench::*;
 use crate::{
-    Command, Config, DownReason, Farewell, Input, Loss, Message, Output, Priority, message,
+    Command, Config, DisconnectReason, DownReason, Input, Loss, Message, Output, Priority, message,
 };
 
 #[test]
@@ -56,7 +56,10 @@ fn a_request_of_a_smaller_id_waits_for_the_answer_to_ours() {
         assert_eq!(bench.hear(20, neighbor(20, 1, Priority::Low, 0)), []);
         // A request that was withdrawn waits no longer.
         bench.hear(21, neighbor(21, 1, Priority::Low, 0));
-        bench.hear(21, disconnect(theirs(21, 1), Farewell::Unwanted, &[]));
+        bench.hear(
+            21,
+            disconnect(theirs(21, 1), DisconnectReason::Unwanted, &[]),
+        );
         if refused {
             let outputs = bench.hear(9, refuse(ours(1), &[]));
             let accepted = tell(20, bench.accepted(theirs(20, 1), &[9]));
@@ -105,14 +108,14 @@ fn a_high_priority_request_evicts_but_never_a_peer_that_would_be_left_alone() {
         message:
             Message::Disconnect(message::Disconnect {
                 epoch,
-                farewell,
+                reason,
                 sample,
             }),
     } = bye
     else {
         panic!("{bye:?}");
     };
-    assert_eq!((*epoch, farewell), (gone, &Farewell::Evicted));
+    assert_eq!((*epoch, reason), (gone, &DisconnectReason::Evicted));
     assert_eq!(sample.len(), 4, "an evicted peer is told whom to turn to");
     assert_eq!((let_go, come), (&release(3), &up(60)));
     assert_eq!(*accepted, tell(60, bench.accepted(theirs(60, 1), &[])));
@@ -160,8 +163,8 @@ fn high_priority_is_granted_to_one_peer_only_now_and_then() {
         let outputs = bench.press(60, serial, neighbor(60, serial, Priority::High, 2));
         granted += outputs.iter().filter(|output| **output == up(60)).count();
         if bench.state.epoch(60).is_some() {
-            let farewell = Farewell::Evicted;
-            bench.hear(60, disconnect(theirs(60, serial), farewell, &[]));
+            let reason = DisconnectReason::Evicted;
+            bench.hear(60, disconnect(theirs(60, serial), reason, &[]));
             bench.befriend(100 + serial);
         }
     }
@@ -235,7 +238,7 @@ fn an_acceptance_that_nobody_waits_for_is_declined() {
         peer: 60,
         serial: 1,
     });
-    let declined = tell(60, disconnect(ours(1), Farewell::Unwanted, &[]));
+    let declined = tell(60, disconnect(ours(1), DisconnectReason::Unwanted, &[]));
     assert_eq!(overdue, [declined.clone(), release(60)]);
     assert_eq!(bench.suspects(), [60]);
     // The late answer: it is alive after all.
@@ -256,25 +259,28 @@ fn an_acceptance_without_a_free_slot_is_declined() {
     bench.pass(1);
     bench.befriend(5);
     let outputs = bench.hear(9, accept(ours(1), &[]));
-    let declined = tell(9, disconnect(ours(1), Farewell::Unwanted, &[]));
+    let declined = tell(9, disconnect(ours(1), DisconnectReason::Unwanted, &[]));
     assert_eq!(outputs, [declined, release(9)]);
     assert_eq!(bench.passive(), [9]);
 }
 
 #[test]
-fn only_a_farewell_to_the_current_relation_counts() {
+fn only_a_disconnect_of_the_current_relation_counts() {
     let mut bench = Bench::with(&[1, 60]);
     let epoch = bench.epoch(60);
     assert_eq!(
-        bench.hear(60, disconnect(theirs(60, 99), Farewell::Evicted, &[70])),
+        bench.hear(
+            60,
+            disconnect(theirs(60, 99), DisconnectReason::Evicted, &[70])
+        ),
         []
     );
     assert_eq!(
-        bench.hear(61, disconnect(epoch, Farewell::Evicted, &[70])),
+        bench.hear(61, disconnect(epoch, DisconnectReason::Evicted, &[70])),
         []
     );
     assert_eq!(bench.passive(), Vec::<u64>::new());
-    let outputs = bench.hear(60, disconnect(epoch, Farewell::Evicted, &[70, 71]));
+    let outputs = bench.hear(60, disconnect(epoch, DisconnectReason::Evicted, &[70, 71]));
     assert_eq!(outputs, [down(60, DownReason::Dropped), release(60)]);
     assert_eq!(bench.passive(), [60, 70, 71]);
 }
@@ -282,11 +288,14 @@ fn only_a_farewell_to_the_current_relation_counts() {
 #[test]
 fn a_peer_that_leaves_for_good_is_forgotten_even_if_others_speak_of_it() {
     let mut bench = Bench::with(&[1, 60, 61]);
-    let outputs = bench.hear(60, disconnect(bench.epoch(60), Farewell::Leaving, &[]));
+    let outputs = bench.hear(
+        60,
+        disconnect(bench.epoch(60), DisconnectReason::Leaving, &[]),
+    );
     assert_eq!(outputs, [down(60, DownReason::Left), release(60)]);
     bench.hear(
         61,
-        disconnect(bench.epoch(61), Farewell::Evicted, &[60, 70]),
+        disconnect(bench.epoch(61), DisconnectReason::Evicted, &[60, 70]),
     );
     assert_eq!(bench.passive(), [61, 70]);
     // Until it comes back by itself.
@@ -369,7 +378,7 @@ fn leaving_tells_the_neighbours_and_empties_the_views() {
     bench.learn(&[70]);
     let epoch = bench.epoch(60);
     let outputs = bench.order(Command::Leave);
-    let bye = tell(60, disconnect(epoch, Farewell::Leaving, &[70]));
+    let bye = tell(60, disconnect(epoch, DisconnectReason::Leaving, &[70]));
     assert_eq!(outputs, [down(60, DownReason::Left), bye, release(60)]);
     assert_eq!(bench.state.known(), []);
     // From now on everybody is refused, and told so if it believes otherwise.
@@ -383,7 +392,7 @@ fn leaving_tells_the_neighbours_and_empties_the_views() {
             gauge: None,
         }),
     );
-    let unwanted = tell(60, disconnect(epoch, Farewell::Unwanted, &[]));
+    let unwanted = tell(60, disconnect(epoch, DisconnectReason::Unwanted, &[]));
     assert_eq!(stray, [unwanted, release(60)]);
     assert_eq!(bench.state.known(), []);
 }

@@ -1,7 +1,9 @@
 //! The four-node switch, step by step, and what is left when a step fails (R8).
 
 use super::bench::*;
-use crate::{Config, DownReason, Farewell, Input, Loss, Message, Output, Priority, Timer, message};
+use crate::{
+    Config, DisconnectReason, DownReason, Input, Loss, Message, Output, Priority, Timer, message,
+};
 
 const FULL: [u64; 5] = [1, 2, 3, 4, 5];
 
@@ -53,16 +55,16 @@ fn the_initiator_proposes_and_then_exchanges_its_oldest_link() {
     let epoch = bench.epoch(1);
     let outputs = bench.hear(70, ready(1));
     let successor = Some((1, contact(80)));
-    let bye = disconnect(epoch, Farewell::Switched { successor }, &[]);
+    let bye = disconnect(epoch, DisconnectReason::Switched { successor }, &[]);
     let Output::Tell {
         peer: 1,
-        message: Message::Disconnect(message::Disconnect { farewell, .. }),
+        message: Message::Disconnect(message::Disconnect { reason, .. }),
     } = &outputs[1]
     else {
         panic!("{outputs:?}");
     };
     assert!(
-        matches!(&bye, Message::Disconnect(message::Disconnect { farewell: same, .. }) if same == farewell)
+        matches!(&bye, Message::Disconnect(message::Disconnect { reason: same, .. }) if same == reason)
     );
     assert_eq!(outputs[0], down(1, DownReason::Switched));
     let request = bench.request(2, Priority::Switch(1), 4);
@@ -121,7 +123,11 @@ fn the_mediator_asks_a_neighbour_and_swaps_it_for_the_initiator() {
     );
     let epoch = bench.epoch(1);
     let outputs = bench.hear(60, neighbor(60, 2, Priority::Switch(9), 4));
-    let bye = disconnect(epoch, Farewell::Switched { successor: None }, &[60, 61]);
+    let bye = disconnect(
+        epoch,
+        DisconnectReason::Switched { successor: None },
+        &[60, 61],
+    );
     assert_eq!(outputs[0], down(1, DownReason::Switched));
     assert!(matches!(
         &outputs[1],
@@ -149,7 +155,11 @@ fn the_partner_swaps_the_mediator_for_the_initiators_old_neighbour() {
     );
     assert_eq!(outputs, [expect(80, 1), consent]);
     // c parts first, and the slot is kept.
-    let bye = disconnect(bench.epoch(1), Farewell::Switched { successor: None }, &[]);
+    let bye = disconnect(
+        bench.epoch(1),
+        DisconnectReason::Switched { successor: None },
+        &[],
+    );
     assert_eq!(
         bench.hear(1, bye),
         [down(1, DownReason::Switched), release(1)]
@@ -171,7 +181,11 @@ fn the_partner_swaps_the_mediator_for_the_initiators_old_neighbour() {
 fn the_old_neighbour_turns_to_its_successor() {
     let mut bench = Bench::with(&FULL);
     let successor = Some((9, contact(80)));
-    let bye = disconnect(bench.epoch(1), Farewell::Switched { successor }, &[]);
+    let bye = disconnect(
+        bench.epoch(1),
+        DisconnectReason::Switched { successor },
+        &[],
+    );
     let outputs = bench.hear(1, bye);
     let request = send(80, bench.request(1, Priority::Switch(9), 4));
     assert_eq!(

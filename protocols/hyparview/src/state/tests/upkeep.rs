@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::bench::*;
 use crate::{
-    Command, Config, DownReason, Farewell, Input, Loss, Message, Output, Priority, Pulse, Tag,
-    Timer, io::Event, message,
+    Command, Config, DisconnectReason, DownReason, Input, Loss, Message, Output, Priority, Pulse,
+    Tag, Timer, io::Event, message,
 };
 
 /// Two neighbours are enough.
@@ -72,7 +72,7 @@ fn a_candidate_that_keeps_us_waiting_loses_its_slot_to_the_next() {
     // Both accept: the slow one is declined.
     bench.hear(second[0].0, accept(ours(2), &[]));
     let outputs = bench.hear(first[0].0, accept(ours(1), &[]));
-    let declined = disconnect(ours(1), Farewell::Unwanted, &[]);
+    let declined = disconnect(ours(1), DisconnectReason::Unwanted, &[]);
     assert_eq!(outputs, [tell(first[0].0, declined), release(first[0].0)]);
 }
 
@@ -152,7 +152,10 @@ fn whom_it_is_told_of_a_node_with_free_slots_asks_at_once_and_without_priority()
 #[test]
 fn a_peer_that_dropped_us_is_left_alone_for_a_while() {
     let mut bench = Bench::started(Config::default(), &[1, 2]);
-    let outputs = bench.hear(1, disconnect(bench.epoch(1), Farewell::Evicted, &[]));
+    let outputs = bench.hear(
+        1,
+        disconnect(bench.epoch(1), DisconnectReason::Evicted, &[]),
+    );
     assert_eq!(requests(&outputs), []);
     assert_eq!(bench.passive(), [1]);
     bench.pass(31);
@@ -291,7 +294,10 @@ fn unreachable_peers_are_remembered_until_they_speak() {
     bench.give(Input::Unreachable { peer: 99 });
     assert_eq!((bench.passive(), bench.suspects()), (vec![71], vec![70]));
     // Hearsay does not clear it, unless it knows of a new address.
-    let sample = bench.hear(1, disconnect(bench.epoch(1), Farewell::Evicted, &[70]));
+    let sample = bench.hear(
+        1,
+        disconnect(bench.epoch(1), DisconnectReason::Evicted, &[70]),
+    );
     assert_eq!(sample.len(), 2);
     assert_eq!(bench.suspects(), [70]);
     bench.hear(
@@ -501,7 +507,10 @@ fn neighbours_that_were_lost_together_and_come_back_together_mean_that_a_cut_has
 fn a_request_that_comes_once_more_does_not_revive_what_has_ended() {
     let mut bench = Bench::with(&[1, 2, 3]);
     bench.hear(60, neighbor(60, 1, Priority::Low, 0));
-    bench.hear(60, disconnect(theirs(60, 1), Farewell::Evicted, &[]));
+    bench.hear(
+        60,
+        disconnect(theirs(60, 1), DisconnectReason::Evicted, &[]),
+    );
     assert_eq!(bench.hear(60, neighbor(60, 1, Priority::Low, 0)), []);
     assert_eq!(bench.active(), [1, 2, 3]);
 }
