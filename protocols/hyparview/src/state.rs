@@ -272,7 +272,7 @@ impl<I: Id, A: Address> State<I, A> {
             .chain(self.suspects())
             .chain(self.permanent());
         for contact in all {
-            if !known.iter().any(|one| one.id == contact.id) {
+            if !known.iter().any(|known| known.id == contact.id) {
                 known.push(contact.clone());
             }
         }

@@ -56,10 +56,14 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// The oldest marked link, while there is hope to exchange it.
     pub(super) fn crowded(&self) -> Option<I> {
-        let marked = self.relations.active.values().filter(|one| one.crowded);
+        let marked = self
+            .relations
+            .active
+            .values()
+            .filter(|neighbor| neighbor.crowded);
         marked
-            .min_by_key(|one| one.since)
-            .map(|one| one.contact.id)
+            .min_by_key(|neighbor| neighbor.since)
+            .map(|neighbor| neighbor.contact.id)
             .filter(|_| self.switching.crowd.tries < TRIES_MAX)
     }
 

@@ -18,8 +18,10 @@ impl<I: Id, A: Address> State<I, A> {
             .relations
             .active
             .values()
-            .filter(|one| self.now.saturating_sub(one.heard) > self.config.silence_deadline())
-            .map(|one| one.contact.id)
+            .filter(|neighbor| {
+                self.now.saturating_sub(neighbor.heard) > self.config.silence_deadline()
+            })
+            .map(|neighbor| neighbor.contact.id)
             .collect();
         for peer in silent {
             self.outputs.push_back(Output::Cut { peer });

@@ -118,8 +118,8 @@ impl<I: Id, A: Address> State<I, A> {
         for (peer, ours) in pending {
             self.decline(peer, ours.epoch, Vec::new());
         }
-        for (peer, one) in std::mem::take(&mut self.relations.half_open) {
-            self.decline(peer, one.epoch(), Vec::new());
+        for (peer, granted) in std::mem::take(&mut self.relations.half_open) {
+            self.decline(peer, granted.epoch(), Vec::new());
         }
         self.left = true;
         self.reserve.clear();

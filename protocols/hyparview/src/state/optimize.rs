@@ -117,7 +117,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.relations
             .active
             .values()
-            .filter(|one| one.line.unbiased_here)
+            .filter(|neighbor| neighbor.line.unbiased_here)
             .count()
     }
 
@@ -136,10 +136,11 @@ impl<I: Id, A: Address> State<I, A> {
             self.relations
                 .active
                 .values()
-                .find(|one| {
-                    one.line.unbiased_here == unbiased && one.line.unbiased_there != unbiased
+                .find(|neighbor| {
+                    neighbor.line.unbiased_here == unbiased
+                        && neighbor.line.unbiased_there != unbiased
                 })
-                .map(|one| one.contact.id)
+                .map(|neighbor| neighbor.contact.id)
         };
         let (Some(ours), Some(theirs)) = (find(true), find(false)) else {
             return;
@@ -176,9 +177,9 @@ impl<I: Id, A: Address> State<I, A> {
         self.relations
             .active
             .values()
-            .filter(|one| self.is_movable(one) && able(one))
-            .max_by_key(|one| one.line.cost())
-            .map(|one| one.contact.id)
+            .filter(|neighbor| self.is_movable(neighbor) && able(neighbor))
+            .max_by_key(|neighbor| neighbor.line.cost())
+            .map(|neighbor| neighbor.contact.id)
     }
 
     fn cost(&self, peer: I) -> Option<Duration> {
@@ -201,7 +202,7 @@ impl<I: Id, A: Address> State<I, A> {
             return;
         }
         let count = self.config.optimize_candidates();
-        let suitable = self.passive().filter(|one| self.suits(one));
+        let suitable = self.passive().filter(|contact| self.suits(contact));
         let mut rest: Vec<_> = suitable.cloned().sample(rng, count);
         if let Some(first) = rest.pop() {
             self.search(first, rest, None);
@@ -260,7 +261,7 @@ impl<I: Id, A: Address> State<I, A> {
         let optimizer = &mut self.switching.optimizer;
         let search = optimizer
             .search
-            .take_if(|one| one.sounding.asks(contact.id, serial));
+            .take_if(|measured| measured.sounding.asks(contact.id, serial));
         if let Some(mut search) = search {
             match search.sounding.answered(self.now) {
                 Some(cost) => self.searched(search, cost),
@@ -273,7 +274,7 @@ impl<I: Id, A: Address> State<I, A> {
         }
         let weighing = optimizer
             .weighing
-            .take_if(|one| one.sounding.asks(contact.id, serial));
+            .take_if(|measured| measured.sounding.asks(contact.id, serial));
         if let Some(mut weighing) = weighing
             && self.weighed_by(&weighing).is_some()
         {
@@ -317,7 +318,7 @@ impl<I: Id, A: Address> State<I, A> {
         mut rest: Vec<Contact<I, A>>,
         nearest: Option<(Duration, Contact<I, A>)>,
     ) {
-        rest.retain(|one| self.suits(one));
+        rest.retain(|contact| self.suits(contact));
         if self.left {
             return;
         }
@@ -410,9 +411,9 @@ impl<I: Id, A: Address> State<I, A> {
             .relations
             .active
             .get(&old)
-            .filter(|one| self.is_movable(one));
+            .filter(|neighbor| self.is_movable(neighbor));
         let pays = mediator
-            .and_then(|one| one.line.cost())
+            .and_then(|neighbor| neighbor.line.cost())
             .is_some_and(|here| self.pays(gained, weighing.lost.saturating_add(here)));
         if pays && self.suits(&weighing.sounding.contact) {
             self.consent(old, weighing.token, new);

@@ -58,9 +58,12 @@ impl<I: Id, A: Address> State<I, A> {
         self.healing.probes = self.healing.probes.wrapping_add(1);
         let suits = |peer: I| self.is_open_to(peer);
         let suspect = self.reserve.suspects.next(None, suits);
-        let permanent = self.permanent().filter(|one| suits(one.id)).choose(rng);
-        let passive = self.reserve.backup(|one| suits(one.contact.id), rng);
-        let passive = passive.map(|one| &one.contact);
+        let permanent = self
+            .permanent()
+            .filter(|contact| suits(contact.id))
+            .choose(rng);
+        let passive = self.reserve.backup(|backup| suits(backup.contact.id), rng);
+        let passive = passive.map(|backup| &backup.contact);
         let target = match self.healing.probes % 4 {
             0 => permanent.or(suspect).or(passive),
             1 | 3 => suspect.or(passive).or(permanent),

@@ -117,7 +117,10 @@ impl<I: Id> Quarantine<I> {
         self.offences.insert(peer, offence);
         if self.offences.len() > self.capacity {
             let others = self.offences.iter().filter(|(id, _)| **id != peer);
-            if let Some(soonest) = others.min_by_key(|(_, one)| one.until).map(|(id, _)| *id) {
+            if let Some(soonest) = others
+                .min_by_key(|(_, offence)| offence.until)
+                .map(|(id, _)| *id)
+            {
                 self.offences.remove(&soonest);
             }
         }

@@ -140,11 +140,11 @@ impl<I: Id, A: Address> State<I, A> {
         let rested = |backup: &Backup<I, A>| desperate || backup.rest_until <= self.now;
         let backup = self
             .reserve
-            .backup(|one| suits(&one.contact) && rested(one), rng)
+            .backup(|backup| suits(&backup.contact) && rested(backup), rng)
             .map(|backup| &backup.contact);
         let permanent = || {
             self.permanent()
-                .filter(|one| alone && suits(one))
+                .filter(|contact| alone && suits(contact))
                 .choose(rng)
         };
         let due_by = (!alone).then_some(self.now);

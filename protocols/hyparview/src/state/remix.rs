@@ -100,8 +100,9 @@ impl<I: Id, A: Address> State<I, A> {
                 .relations
                 .active
                 .values()
-                .filter(|one| self.may_mix(one));
-            all.min_by_key(|one| one.since).map(|one| one.contact.id)
+                .filter(|neighbor| self.may_mix(neighbor));
+            all.min_by_key(|neighbor| neighbor.since)
+                .map(|neighbor| neighbor.contact.id)
         };
         if let Some(old) = crowded.or_else(oldest) {
             self.propose(new, old, None);
@@ -111,8 +112,8 @@ impl<I: Id, A: Address> State<I, A> {
     /// i, with free slots that nobody could fill: with two it proposes to stand between two others. With one
     /// it gives up a neighbour that has one as well: neither of them could fill it but with the other.
     pub(super) fn insert_self<R: Rng>(&mut self, rng: &mut R) {
-        let lacks = |one: &&Neighbor<I, A>| {
-            usize::from(one.degree) < self.config.active_capacity() && self.may_mix(one)
+        let lacks = |neighbor: &&Neighbor<I, A>| {
+            usize::from(neighbor.degree) < self.config.active_capacity() && self.may_mix(neighbor)
         };
         let old = match self.free_slots() {
             0 => None,
@@ -121,7 +122,7 @@ impl<I: Id, A: Address> State<I, A> {
                 .active
                 .values()
                 .find(lacks)
-                .map(|one| one.contact.id),
+                .map(|neighbor| neighbor.contact.id),
             _ => Some(self.me.id),
         };
         if let Some(old) = old
@@ -167,8 +168,8 @@ impl<I: Id, A: Address> State<I, A> {
             .suspects
             .next(Some(self.now), suits)
             .filter(|_| burst);
-        let random = self.reserve.backup(|one| suits(one.contact.id), rng);
-        across.or(random.map(|one| &one.contact)).cloned()
+        let random = self.reserve.backup(|backup| suits(backup.contact.id), rng);
+        across.or(random.map(|backup| &backup.contact)).cloned()
     }
 
     /// c: asks a neighbour to give way.
@@ -228,8 +229,9 @@ impl<I: Id, A: Address> State<I, A> {
             && self.is_open_to(new)
             && !self.share_used_up(&initiator.record)
             && self.guards.admission.serve(self.now);
-        let able =
-            |one: &Neighbor<I, A>| willing && one.contact.id != old && !self.protected(one, 0);
+        let able = |neighbor: &Neighbor<I, A>| {
+            willing && neighbor.contact.id != old && !self.protected(neighbor, 0)
+        };
         if bid {
             return self.dearest(able);
         }
@@ -243,8 +245,10 @@ impl<I: Id, A: Address> State<I, A> {
             .relations
             .active
             .values()
-            .filter(|one| able(one) && self.may_mix(one) && !spared.contains(&one.contact.id))
-            .map(|one| (!one.crowded, one.since, one.contact.id))
+            .filter(|neighbor| {
+                able(neighbor) && self.may_mix(neighbor) && !spared.contains(&neighbor.contact.id)
+            })
+            .map(|neighbor| (!neighbor.crowded, neighbor.since, neighbor.contact.id))
             .collect();
         able.sort_unstable();
         // A marked one, or one of the older half: another one than last time, should that have declined.

@@ -119,7 +119,7 @@ impl<I: Id, A: Address> Reserve<I, A> {
             return true;
         } else {
             let last = self.last_sampled(Some(rank));
-            let fleeting = || self.passive.iter().filter(|(_, one)| one.rank > last);
+            let fleeting = || self.passive.iter().filter(|(_, backup)| backup.rank > last);
             let sent = fleeting().filter(|(id, _)| sent.contains(id)).choose(rng);
             let victim = sent.or_else(|| fleeting().choose(rng));
             victim.map(|(id, _)| *id)
@@ -140,8 +140,15 @@ impl<I: Id, A: Address> Reserve<I, A> {
         rng: &mut R,
     ) -> Option<&Backup<I, A>> {
         let last = self.last_sampled(None);
-        let suitable: Vec<_> = self.passive.values().filter(|one| suits(one)).collect();
-        let sampled = suitable.iter().filter(|one| one.rank <= last).choose(rng);
+        let suitable: Vec<_> = self
+            .passive
+            .values()
+            .filter(|backup| suits(backup))
+            .collect();
+        let sampled = suitable
+            .iter()
+            .filter(|backup| backup.rank <= last)
+            .choose(rng);
         sampled.or_else(|| suitable.choose(rng)).copied()
     }
 

@@ -121,7 +121,11 @@ impl<I: Id, A: Address> Suspects<I, A> {
 
     /// Hearsay goes first; a flood of invented names must not wash out the peers we knew.
     fn forget_one<R: Rng>(&mut self, rng: &mut R) {
-        let hearsay = self.all.iter().filter(|(_, one)| !one.proven).choose(rng);
+        let hearsay = self
+            .all
+            .iter()
+            .filter(|(_, suspect)| !suspect.proven)
+            .choose(rng);
         if let Some(id) = hearsay
             .or_else(|| self.all.iter().choose(rng))
             .map(|(id, _)| *id)

@@ -52,14 +52,14 @@ impl<I: Id, A: Address> State<I, A> {
     /// take (R11). If that one is protected nobody goes: making way with the next one instead gave a third more
     /// of the links away (measured).
     pub(super) fn tenured(&self) -> Vec<I> {
-        let order = |one: &&Neighbor<I, A>| (self.may_mix(one), one.tenured_from);
+        let order = |neighbor: &&Neighbor<I, A>| (self.may_mix(neighbor), neighbor.tenured_from);
         let latest = self.relations.active.values().max_by_key(order);
-        let latest = latest.map(|one| one.contact.id);
+        let latest = latest.map(|neighbor| neighbor.contact.id);
         let there_are = self.config.tenure_min() < Duration::MAX;
-        let tenured = self.relations.active.values().filter(|one| {
-            there_are && one.tenured_from <= self.now && Some(one.contact.id) != latest
+        let tenured = self.relations.active.values().filter(|neighbor| {
+            there_are && neighbor.tenured_from <= self.now && Some(neighbor.contact.id) != latest
         });
-        tenured.map(|one| one.contact.id).collect()
+        tenured.map(|neighbor| neighbor.contact.id).collect()
     }
 
     /// From when on a link that is made now has tenure.

@@ -254,7 +254,7 @@ fn backups_of_the_sample_are_asked_first() {
         let others = node
             .state
             .reserve
-            .backup(|one| !asked.contains(&one.contact.id), &mut node.rng);
+            .backup(|backup| !asked.contains(&backup.contact.id), &mut node.rng);
         (asked.len(), others.is_some())
     };
     assert_eq!(asked(Config::default()), (15, true));

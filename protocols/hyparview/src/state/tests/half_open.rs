@@ -73,7 +73,7 @@ fn who_withdraws_or_is_lost_is_waited_for_no_longer() {
         assert!(
             !outputs
                 .iter()
-                .any(|one| matches!(one, crate::Output::Event(_)))
+                .any(|output| matches!(output, crate::Output::Event(_)))
         );
         let late = bench.hear(60, bench.confirmation(60, 1));
         assert!(!late.contains(&up(60)), "{late:?}");
@@ -121,7 +121,7 @@ fn who_loses_its_place_meanwhile_is_told_so() {
 fn an_eviction_is_told_only_after_the_confirmation() {
     let mut bench = Bench::with(&[1, 2, 3, 4, 5]);
     let evicts =
-        |outputs: &[Out]| (1..=5).any(|one| outputs.contains(&down(one, DownReason::Evicted)));
+        |outputs: &[Out]| (1..=5).any(|peer| outputs.contains(&down(peer, DownReason::Evicted)));
     assert!(!evicts(&bench.hear(60, neighbor(60, 1, Priority::High, 0))));
     assert!(evicts(&bench.hear(60, bench.confirmation(60, 1))));
 }

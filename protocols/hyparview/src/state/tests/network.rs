@@ -257,7 +257,7 @@ impl Network {
                 if self
                     .connections
                     .get(&pair(from, to))
-                    .is_some_and(|one| one.number == connection)
+                    .is_some_and(|known| known.number == connection)
                 {
                     self.input(to, Input::Received { from, message });
                 }
@@ -271,7 +271,7 @@ impl Network {
                 if self
                     .connections
                     .get(&pair(at, peer))
-                    .is_none_or(|one| one.number == connection)
+                    .is_none_or(|known| known.number == connection)
                 {
                     self.input(
                         at,
@@ -517,7 +517,7 @@ impl Network {
                 let back = self.nodes[peer]
                     .machine
                     .as_ref()
-                    .and_then(|one| one.epoch(*id));
+                    .and_then(|state| state.epoch(*id));
                 back != machine.epoch(*peer)
             })
             .count()
@@ -615,8 +615,8 @@ impl Network {
                     .flat_map(|a| peers.iter().map(move |b| (a, b)))
                     .filter(|(a, b)| a < b)
                     .filter(|(a, b)| {
-                        let one = self.nodes[a].machine.as_ref();
-                        one.is_some_and(|one| one.epoch(**b).is_some())
+                        let machine = self.nodes[a].machine.as_ref();
+                        machine.is_some_and(|state| state.epoch(**b).is_some())
                     })
                     .count();
                 let pairs = peers.len() * peers.len().saturating_sub(1) / 2;

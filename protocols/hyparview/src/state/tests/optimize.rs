@@ -388,7 +388,7 @@ fn heartbeats_carry_the_clock_and_what_is_left_to_chance() {
     bench.measure(3, 0, true);
     let kept: Vec<_> = gauges(&mut bench)
         .into_iter()
-        .map(|one| one.unwrap().unbiased)
+        .map(|gauge| gauge.unwrap().unbiased)
         .collect();
     assert_eq!(kept, [false, true, true]);
     let mut off = Bench::started(Config::default(), &[1]);
@@ -410,7 +410,7 @@ fn chance_takes_only_what_is_left_to_it() {
         let outputs = bench.press(newcomer, 1, join(newcomer, 1));
         let evicted = gone.map(|peer| down(peer, DownReason::Evicted));
         assert!(
-            outputs.iter().any(|one| evicted.contains(one)),
+            outputs.iter().any(|output| evicted.contains(output)),
             "{outputs:?}"
         );
     }
@@ -421,7 +421,7 @@ fn chance_takes_only_what_is_left_to_it() {
     let outputs = bench.press(92, 1, join(92, 1));
     let evicted = [90, 91].map(|peer| down(peer, DownReason::Evicted));
     assert!(
-        outputs.iter().any(|one| evicted.contains(one)),
+        outputs.iter().any(|output| evicted.contains(output)),
         "{outputs:?}"
     );
 }

@@ -25,7 +25,7 @@ fn a_low_priority_request_gets_a_free_slot_and_no_more() {
         panic!("not refused: {outputs:?}");
     };
     // The refusal carries backups and, these being few, neighbours.
-    let mut ids: Vec<u64> = sample.iter().map(|one| one.id).collect();
+    let mut ids: Vec<u64> = sample.iter().map(|contact| contact.id).collect();
     ids.sort_unstable();
     assert_eq!((*epoch, ids), (theirs(61, 1), vec![1, 2, 3, 4, 60, 70]));
     assert_eq!(outputs[1..], [release(61)]);
@@ -459,9 +459,12 @@ fn hints_are_kept_to_oneself_and_old_records_do_not_replace_new_ones() {
     else {
         panic!("{outputs:?}");
     };
-    let known = sample.iter().find(|one| one.id == 71).expect("told");
+    let known = sample
+        .iter()
+        .find(|contact| contact.id == 71)
+        .expect("told");
     assert_eq!(known.record.version, 2);
-    assert!(sample.iter().all(|one| one.id != 70));
+    assert!(sample.iter().all(|contact| contact.id != 70));
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn a_shuffle_tells_of_oneself_some_neighbours_and_some_backups() {
     else {
         panic!("{outputs:?}");
     };
-    let mut ids: Vec<u64> = list.iter().map(|one| one.id).collect();
+    let mut ids: Vec<u64> = list.iter().map(|contact| contact.id).collect();
     ids.sort_unstable();
     assert_eq!((origin.id, ids, *ttl), (ME, vec![ME, 70, 71], 6));
 }
@@ -248,7 +248,8 @@ fn a_peer_is_known_once_with_neighbours_first() {
             permanent: true,
         });
     }
-    let ids = |known: Vec<Contact<u64, Home>>| known.iter().map(|one| one.id).collect::<Vec<_>>();
+    let ids =
+        |known: Vec<Contact<u64, Home>>| known.iter().map(|contact| contact.id).collect::<Vec<_>>();
     assert_eq!(ids(bench.state.known()), [60, 10, 20]);
 }
 
