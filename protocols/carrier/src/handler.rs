@@ -27,7 +27,7 @@ use libp2p::{
 };
 
 use crate::{
-    Limits, Protocol, Tally,
+    Counters, Limits, Protocol,
     frame::{self, Fault, ReadError},
 };
 
@@ -73,7 +73,7 @@ pub struct Shared<P> {
     /// How frames are read.
     pub protocol: P,
     /// What happens to frames.
-    pub tally: Tally,
+    pub counters: Counters,
     /// Origin of the handlers' time.
     pub start: Instant,
 }
@@ -131,7 +131,7 @@ impl<P: Protocol> Handler<P> {
     fn send(&mut self, frame: Frame) {
         match self.queue.push(frame) {
             Pushed::Queued => {}
-            Pushed::Shed => self.shared.tally.frames_shed.add(1),
+            Pushed::Shed => self.shared.counters.frames_shed.add(1),
             Pushed::Wedged => self.finish(Report::Slow),
         }
     }
@@ -179,7 +179,7 @@ impl<P: Protocol> Handler<P> {
                         return false;
                     }
                     Poll::Ready(Ok(stream)) => {
-                        self.shared.tally.frames_out.add(1);
+                        self.shared.counters.frames_out.add(1);
                         self.outbound = Outbound::Idle(stream);
                         self.linger();
                     }
@@ -230,7 +230,7 @@ impl<P: Protocol> Handler<P> {
                 Ok(message) => {
                     self.inbound = Some(self.read(stream));
                     self.linger();
-                    self.shared.tally.frames_in.add(1);
+                    self.shared.counters.frames_in.add(1);
                     self.reports.push_back(Report::Received(Box::new(message)));
                 }
                 Err(refusal) => self.refuse(refusal),
@@ -257,7 +257,7 @@ impl<P: Protocol> Handler<P> {
     }
 
     fn refuse(&mut self, refusal: P::Refusal) {
-        self.shared.tally.frames_refused.add(1);
+        self.shared.counters.frames_refused.add(1);
         self.finish(Report::Refused(refusal));
     }
 }

@@ -95,7 +95,7 @@ impl Behaviour {
             shared: Shared {
                 name: protocol,
                 limits: settings.limits(),
-                tally: wire.tally.frames.clone(),
+                counters: wire.counters.frames.clone(),
                 protocol: wire,
                 start,
             },
@@ -178,7 +178,7 @@ impl Behaviour {
         match self.peers.route(peer, frame, addresses) {
             Route::Via(connection, frame) => self.order(peer, connection, Order::Send(frame)),
             Route::Waits => {}
-            Route::Shed => self.shared.tally.frames_shed.add(1),
+            Route::Shed => self.shared.counters.frames_shed.add(1),
             Route::Nowhere => {
                 let unreachable = Input::Unreachable { peer };
                 self.state
@@ -190,7 +190,7 @@ impl Behaviour {
     fn encode(&self, message: Message<PeerId, Record>) -> Option<Frame> {
         wire::encode(message, &self.ticket)
             .inspect_err(|error| {
-                self.shared.tally.frames_shed.add(1);
+                self.shared.counters.frames_shed.add(1);
                 tracing::error!(%error, "message not sent");
             })
             .ok()
@@ -270,7 +270,7 @@ impl Behaviour {
         if !what.is_misbehaviour() {
             return self.cut_for(peer, Loss::Closed);
         }
-        self.shared.protocol.tally.misbehaved_peers.add(1);
+        self.shared.protocol.counters.misbehaved_peers.add(1);
         self.queue
             .push_back(ToSwarm::GenerateEvent(Event::Misbehaved { peer, what }));
         self.cut_for(peer, Loss::Misbehaved);
@@ -295,7 +295,7 @@ impl Behaviour {
             None | Some(Failed::Again) => {}
             Some(Failed::GivenUp { peer, waited }) => {
                 tracing::debug!(%peer, error = %failure.error, "cannot reach peer");
-                self.shared.protocol.tally.dial_failures.add(1);
+                self.shared.protocol.counters.dial_failures.add(1);
                 self.unreachable(waited, peer);
             }
         }
@@ -395,7 +395,7 @@ impl NetworkBehaviour for Behaviour {
             }
             Report::Slow => {
                 tracing::info!(%peer, "peer does not read");
-                self.shared.protocol.tally.slow_peers.add(1);
+                self.shared.protocol.counters.slow_peers.add(1);
                 self.cut_for(peer, Loss::Slow);
             }
             Report::Refused(what) => self.on_refused(peer, what),
@@ -408,7 +408,7 @@ impl NetworkBehaviour for Behaviour {
                 return Poll::Ready(wish);
             }
             if let Some(opts) = self.peers.next_dial() {
-                self.shared.protocol.tally.dials.add(1);
+                self.shared.protocol.counters.dials.add(1);
                 return Poll::Ready(ToSwarm::Dial { opts });
             }
             match self.timers.poll(cx) {

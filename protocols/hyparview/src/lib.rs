@@ -23,7 +23,7 @@ pub use behaviour::{Behaviour, Event, SetupError};
 pub use carrier::FRAME_BYTES_MAX;
 pub use config::{Config, ConfigError};
 pub use contact::{Contact, Id};
-pub use counters::Counters;
+pub use counters::CountersSnapshot;
 // The machine's own event is one level below the behaviour's and less often named.
 pub use io::{Command, DownReason, Event as StateEvent, Input, Loss, Output, Timer};
 pub use message::{Bid, DisconnectReason, Echo, Epoch, Gauge, Message, Priority, Pulse, Tag};

@@ -16,7 +16,7 @@ use libp2p::PeerId;
 use void::Void;
 
 use crate::{
-    FRAME_BYTES_MAX, Message, RECORD_BYTES_MAX, Record, Refusal, counters::Tally, record::Book,
+    FRAME_BYTES_MAX, Message, RECORD_BYTES_MAX, Record, Refusal, counters::Counters, record::Book,
 };
 use translate::{Owner, translate};
 
@@ -36,7 +36,7 @@ pub type Handler = carrier::Handler<Wire>;
 #[derive(Debug, Clone, Default)]
 pub struct Wire {
     pub(crate) book: Book,
-    pub(crate) tally: Tally,
+    pub(crate) counters: Counters,
 }
 
 impl carrier::Protocol for Wire {
@@ -45,7 +45,7 @@ impl carrier::Protocol for Wire {
 
     fn decode(&self, content: &[u8], from: PeerId) -> Result<(PeerMessage, u32), Refusal> {
         let (message, verified) = decode(content, from, &self.book)?;
-        self.tally.records_verified.add(verified.into());
+        self.counters.records_verified.add(verified.into());
         Ok((message, verified))
     }
 }

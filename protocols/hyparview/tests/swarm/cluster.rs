@@ -12,7 +12,7 @@ use futures::{
     StreamExt,
     future::{Either, select},
 };
-use hyparview::{Behaviour, Config, Counters, DownReason, Event, Settings};
+use hyparview::{Behaviour, Config, CountersSnapshot, DownReason, Event, Settings};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
     identity::Keypair,
@@ -109,7 +109,7 @@ impl Node {
         self.swarm.connected_peers().copied().collect()
     }
 
-    pub(crate) fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> CountersSnapshot {
         self.swarm.behaviour().counters()
     }
 

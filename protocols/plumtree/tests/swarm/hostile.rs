@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carrier::{Fault, Frame, Limits, Order, Protocol, Report, Shared, Tally};
+use carrier::{Counters, Fault, Frame, Limits, Order, Protocol, Report, Shared};
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId,
@@ -54,7 +54,7 @@ impl Attacker {
                 frames_per_second_max: 10_000,
             },
             protocol: Raw,
-            tally: Tally::default(),
+            counters: Counters::default(),
             start: Instant::now(),
         };
         carrier::Handler::new(peer, true, shared)
