@@ -13,7 +13,6 @@ use std::{
     time::Instant,
 };
 
-use carrier::{Frame, Order, Shared, Timers};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
     core::{Endpoint, transport::PortUse},
@@ -24,6 +23,7 @@ use libp2p::{
     },
 };
 use rand::{SeedableRng, rngs::StdRng};
+use substream::{Frame, Order, Shared, Timers};
 
 use crate::{
     Command, Config, Contact, Input, Loss, Message, Output, Record, Refusal, Settings, State,
@@ -36,7 +36,7 @@ use peers::{Failed, Peers, Route};
 use strays::Strays;
 
 /// What a connection reports.
-type Report = carrier::Report<PeerMessage, Refusal>;
+type Report = substream::Report<PeerMessage, Refusal>;
 
 /// Most timers served in one turn, so that other behaviours get theirs.
 const TIMERS_PER_POLL_MAX: usize = 32;

@@ -13,7 +13,7 @@ pub enum ConfigError {
     Exceeds(&'static str, &'static str),
 }
 
-carrier::knobs! {
+substream::knobs! {
     /// Parameters of [`State`](crate::State). [`Config::default`] is the paper's set for ten
     /// thousand nodes, completed where the paper is silent.
     Config;

@@ -1,6 +1,6 @@
 //! Counters of the libp2p side, for whoever exports metrics.
 
-use carrier::Counter;
+use substream::Counter;
 
 /// All counters at one moment. Each counts from the start of the behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,7 +59,7 @@ impl CountersSnapshot {
 /// The live counters, shared with every connection: clones count together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counters {
-    pub(crate) frames: carrier::Counters,
+    pub(crate) frames: substream::Counters,
     pub(crate) records_verified: Counter,
     pub(crate) slow_peers: Counter,
     pub(crate) misbehaved_peers: Counter,

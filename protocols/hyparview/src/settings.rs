@@ -152,8 +152,8 @@ impl Settings {
         self.waiting_peers_max
     }
 
-    pub(crate) fn limits(&self) -> carrier::Limits {
-        carrier::Limits {
+    pub(crate) fn limits(&self) -> substream::Limits {
+        substream::Limits {
             frame_timeout: self.frame_timeout,
             linger: self.linger,
             queue_frames_max: self.queue_frames_max,

@@ -8,11 +8,11 @@ mod translate;
 
 use std::sync::Arc;
 
-use carrier::{
+use libp2p::PeerId;
+use substream::{
     Frame,
     cbor::{self, ByteString as Sealed, Unencodable, WireId},
 };
-use libp2p::PeerId;
 use void::Void;
 
 use crate::{
@@ -30,7 +30,7 @@ pub const CONTACTS_MAX: usize = 48;
 const _: () = assert!((CONTACTS_MAX + 1) * (RECORD_BYTES_MAX + 128) < FRAME_BYTES_MAX);
 
 /// The substreams of one connection.
-pub type Handler = carrier::Handler<Wire>;
+pub type Handler = substream::Handler<Wire>;
 
 /// How frames of this protocol are read.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +39,7 @@ pub struct Wire {
     pub(crate) counters: Counters,
 }
 
-impl carrier::Protocol for Wire {
+impl substream::Protocol for Wire {
     type Message = PeerMessage;
     type Refusal = Refusal;
 

@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carrier::{Order, Shared, Timers};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
     core::{Endpoint, transport::PortUse},
@@ -22,6 +21,7 @@ use libp2p::{
     },
 };
 use rand::{SeedableRng, rngs::StdRng};
+use substream::{Order, Shared, Timers};
 
 use crate::{
     Command, Config, Counters, Input, Message, MessageId, Output, Refusal, Settings, State, Timer,
@@ -33,7 +33,7 @@ pub use event::{BroadcastError, Event, SetupError};
 use routes::Routes;
 
 /// What a connection reports.
-type Report = carrier::Report<PeerMessage, Refusal>;
+type Report = substream::Report<PeerMessage, Refusal>;
 
 /// Most timers served in one turn, so that other behaviours get theirs.
 const TIMERS_PER_POLL_MAX: usize = 32;
@@ -82,7 +82,7 @@ impl Behaviour {
                 name: protocol,
                 limits: settings.limits(),
                 protocol: Wire,
-                counters: carrier::Counters::default(),
+                counters: substream::Counters::default(),
                 start,
             },
             queue: VecDeque::new(),

@@ -34,7 +34,7 @@ pub enum Keep {
     All,
 }
 
-carrier::knobs! {
+substream::knobs! {
     /// Parameters of [`State`](crate::State).
     Config;
 

@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carrier::Frame;
 use libp2p::{
     Multiaddr, PeerId,
     core::{ConnectedPoint, multiaddr::Protocol},
@@ -18,6 +17,7 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
+use substream::Frame;
 
 use crate::settings::Settings;
 

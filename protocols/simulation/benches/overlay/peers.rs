@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 
-use carrier::cbor::{ByteString, WireId};
 use hyparview::{
     Bid, Contact, DisconnectReason, Echo, Epoch, Gauge, Message, Priority, Pulse, Record, Tag,
     message,
 };
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
+use substream::cbor::{ByteString, WireId};
 
 /// Names to be had; the first is that of the machine under test.
 pub(crate) const COUNT: usize = 1100;
