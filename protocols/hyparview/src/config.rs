@@ -176,12 +176,13 @@ substream::knobs! {
     /// than `active_capacity`.
     /// Defaults to 2 (gossipsub's outbound minimum).
     outbound_min, with_outbound_min: usize = 2;
-    /// A link that has stood for so long, or that a switch has put in the place of another, is not given up
-    /// for others who ask, but for the latest link: who asks and asks gets the places of others who do.
+    /// A link that has stood for this long, or that a switch has put in the place of another, is not given up
+    /// for others who ask; only the latest link is. So whoever asks again and again gets the places of others
+    /// who do.
     /// [`Duration::MAX`]: no link is ever safe.
     /// Defaults to 1 min (guess: as `settle_time`, so that a growing network grows as the paper has it).
     tenure_min, with_tenure_min: Duration = Duration::from_secs(60);
-    /// A neighbour that claims to have no other link is not evicted for so long after it came; an honest
+    /// How long after it came a neighbour is not evicted that claims to have no other link; an honest
     /// one has found others by then. At least `request_timeout`.
     /// Defaults to 60 s (guess: two passes of refill).
     last_link_protection, with_last_link_protection: Duration = Duration::from_secs(60);

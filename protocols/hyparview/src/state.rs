@@ -23,7 +23,7 @@
 //! | `Probe`, `ProbeReply` | `probe`, `optimize` | `guards` (an allowance), `reserve`; `healing`, and `relations` if the peer is asked; `switching` if it was measured |
 //! | the steps of a switch | `remix`, `optimize` | `switching`, `reserve`; `guards` (an allowance); `relations` when the links are exchanged |
 //!
-//! So much for the message. Before each one, its sender ceases to be a suspect (`suspects`: `reserve`, and `switching` when
+//! That is the message alone. Before each one, its sender ceases to be a suspect (`suspects`: `reserve`, and `switching` when
 //! many come back together). After each input, whatever it was, requests that wait are looked at again, and free
 //! slots are filled (`refill`: `relations`). A full view without requests that wait is left as it is.
 //! `tests/groups.rs` holds the rows about walks, probes and records.

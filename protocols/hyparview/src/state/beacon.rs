@@ -55,7 +55,8 @@ impl<I: Id> Beacon<I> {
         self.heard.map_or(self.own, |heard| heard.tag)
     }
 
-    /// Whether the root has been the same for so long that another root means another component.
+    /// Whether the root has been the same for longer than a tag takes to cross the component, so that another
+    /// root means another component.
     pub(super) fn settled(&self, now: Duration) -> bool {
         now.saturating_sub(self.since) >= self.timeout
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{Address, Config, Contact, Id};
 
-/// Neighbours lost by one cause are missed within so long of each other.
+/// Neighbours lost by one cause are missed within this time of each other.
 const LOST_TOGETHER: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
@@ -161,7 +161,7 @@ impl<I: Id, A: Address> Suspects<I, A> {
         if known.who.is_empty() {
             (known.lost, known.heard) = (lost, now);
         }
-        // Beyond that many, nobody is counted.
+        // Counting stops at `many`, so that the news comes once.
         known.who.len() < many && known.who.insert(peer) && known.who.len() == many
     }
 

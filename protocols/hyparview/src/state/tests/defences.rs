@@ -186,7 +186,7 @@ fn a_neighbor_that_claims_to_have_no_other_is_believed_for_a_while_only() {
     node.ask(20, 10, Priority::High, 4);
     assert_eq!(node.old(), 5, "nobody is left alone");
     node.ask(100, 11, Priority::High, 4);
-    assert_eq!(node.old(), 4, "nobody is alone for so long");
+    assert_eq!(node.old(), 4, "nobody is alone for a minute");
 }
 
 #[test]

@@ -196,9 +196,9 @@ fn switch() -> impl Strategy<Value = Message<u64, ()>> {
 #[derive(Debug, Clone)]
 enum Step {
     Invented(Input<u64, ()>),
-    /// The timer asked for that long ago rings.
+    /// Of the timers asked for, the one this many before the latest rings.
     Ring(usize),
-    /// The peer accepts the request made that long ago.
+    /// Of our requests, the one this many before the latest is accepted.
     Accept(usize),
     /// A peer that we have asked, or that has asked us, says so about the right relation.
     About(usize, u64, DisconnectReason<u64, ()>),

@@ -70,7 +70,7 @@ impl Bench {
         self.now += Duration::from_millis(millis);
     }
 
-    /// A heartbeat comes from `peer` that shows a round trip that long.
+    /// A heartbeat comes from `peer` that shows a round trip of `millis`.
     fn measure(&mut self, peer: u64, millis: u64, unbiased: bool) {
         let sent = u64::try_from(self.now.as_micros()).unwrap();
         self.wait(millis);
