@@ -165,6 +165,7 @@ impl Behaviour {
     }
 
     fn tell(&mut self, peer: PeerId, message: Message<PeerId, Record>) {
+        // Encoding costs; what would go nowhere is not encoded.
         if !self.peers.is_within_reach(peer) {
             return;
         }
@@ -179,6 +180,7 @@ impl Behaviour {
             Route::Via(connection, frame) => self.order(peer, connection, Order::Send(frame)),
             Route::Waits => {}
             Route::Shed => self.shared.counters.frames_shed.add(1),
+            // At once, and not through the queue: the machine asks the next candidate in the same turn.
             Route::Nowhere => {
                 let unreachable = Input::Unreachable { peer };
                 self.state
@@ -267,6 +269,7 @@ impl Behaviour {
 
     fn on_refused(&mut self, peer: PeerId, what: Refusal) {
         tracing::info!(%peer, error = %what, "peer sent what it must not");
+        // A frame that was cut short may be the end of a crash: no offence.
         if !what.is_misbehaviour() {
             return self.cut_for(peer, Loss::Closed);
         }
@@ -345,6 +348,7 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        // First, so that messages which this event causes carry the new record.
         if self.advertised.on_swarm_event(&event)
             && let Some(record) = self.advertised.sign(self.timers.now())
         {
@@ -404,6 +408,7 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, Order>> {
         for _ in 0..TIMERS_PER_POLL_MAX {
+            // Local work before new: outputs, then dials, then timers, which make more of both.
             if let Some(wish) = self.queue.pop_front() {
                 return Poll::Ready(wish);
             }
@@ -416,6 +421,7 @@ impl NetworkBehaviour for Behaviour {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        // There may be more timers: the swarm asks again after its other behaviours.
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -185,6 +185,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Takes one input. Drain [`State::poll_output`] afterwards.
     pub fn handle<R: Rng>(&mut self, now: Duration, input: Input<I, A>, rng: &mut R) {
+        // A clock that goes back must not make spans of time out of nothing.
         self.now = self.now.max(now);
         match input {
             Input::Received { from, message } => self.on_message(from, message, rng),
@@ -280,9 +281,11 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     fn on_message<R: Rng>(&mut self, from: I, message: Message<I, A>, rng: &mut R) {
+        // One with our key, or a defect of the runtime: about ourselves nobody tells us anything.
         if from == self.me.id {
             return;
         }
+        // Whatever it says, it is there.
         self.rehabilitate(from, rng);
         match message {
             Message::Join(join) => self.on_ask(Ask::from_join(from, join), rng),

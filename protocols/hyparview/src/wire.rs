@@ -64,6 +64,7 @@ pub(crate) enum Unsendable {
 /// Encodes a message.
 pub(crate) fn encode(message: PeerMessage, ticket: &Arc<()>) -> Result<Frame, Unsendable> {
     let control = is_control(&message);
+    // An error here is a defect of ours: nobody is told of a peer whose word for it we do not have.
     let message = translate(message, &WireId, &mut |owner, record: Record| {
         let unsigned = || match owner {
             Owner::Sender => Unsendable::Unsigned(None),

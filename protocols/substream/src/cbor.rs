@@ -46,6 +46,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Unencodable> {
 pub fn decode<T: DeserializeOwned>(content: &[u8]) -> Result<T, String> {
     let mut deserializer = Deserializer::new(SliceReader::new(content));
     let message = T::deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    // What follows would be seen by one decoder and not by another.
     let Ok(rest) = deserializer
         .into_inner()
         .fill(1)

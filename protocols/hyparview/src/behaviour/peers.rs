@@ -147,8 +147,10 @@ impl Peers {
             .values()
             .any(|connection| connection.condition == Condition::Mute)
         {
+            // Connected, but it does not speak our protocol: another dial would end in the same.
             return Route::Nowhere;
         }
+        // A peer that is being dialled already takes more; only another peer would need room.
         if entry.outbox.is_none() && self.waiting.len() >= self.waiting_max {
             self.forget_if_idle(peer);
             return Route::Nowhere;
@@ -160,6 +162,7 @@ impl Peers {
                 ..Outbox::default()
             }
         });
+        // Shed rather than refused: the dial is under way, and the first frames may yet be sent.
         if outbox.frames.len() >= OUTBOX_FRAMES_MAX {
             return Route::Shed;
         }
@@ -208,10 +211,14 @@ impl Peers {
                 endpoint,
             },
         );
+        // Whoever has dialled: what waited for our dial goes over this connection.
         let outbox = entry.outbox.take().unwrap_or_default();
+        // The dial has not begun, and is not needed any more.
         if outbox.dial.is_none() {
             self.waiting.retain(|waiting| *waiting != peer);
         }
+        // An old request has been given up by the machine meanwhile: sent now it would make a relation that
+        // nobody wants.
         let in_time = |since: &Instant| since.elapsed() < self.wait_max;
         outbox
             .frames
@@ -257,6 +264,7 @@ impl Peers {
         let lost = closed.is_some_and(|connection| connection.condition == Condition::Usable)
             && entry.usable().next().is_none();
         if lost {
+            // The machine hears of the loss, and says anew if it wants the next connection held.
             entry.kept = false;
         }
         self.forget_if_idle(peer);
@@ -326,6 +334,7 @@ impl Peers {
         let hosts: Vec<Protocol<'_>> = usable()
             .filter_map(|(_, connection)| connection.endpoint.get_remote_address().iter().next())
             .collect();
+        // Stable: within each half the order of the peer's own record stays.
         addresses.sort_by_key(|address| {
             !address
                 .iter()

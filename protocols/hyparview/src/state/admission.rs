@@ -23,6 +23,8 @@ struct Allowance {
 impl Allowance {
     /// Takes one unit, if there is one.
     fn take(&mut self, now: Duration, interval: Duration, burst: u32) -> bool {
+        // The time at which it is full again is all the state: no count that would have to be filled by a
+        // timer.
         let full_at = self.full_at.max(now).saturating_add(interval);
         let granted = full_at <= now.saturating_add(interval.saturating_mul(burst));
         if granted {
@@ -83,6 +85,7 @@ impl<I: Id> Admission<I> {
     pub(super) fn admit(&mut self, peer: I, now: Duration) -> bool {
         make_way(&mut self.peers, peer);
         let allowance = self.peers.entry(peer).or_default();
+        // First its own: one that asks again and again must not use up what is there for all.
         allowance.take(now, self.peer_interval, self.peer_burst)
             && self
                 .all
@@ -106,6 +109,8 @@ impl<I: Id> Admission<I> {
 
 /// Time between two shuffles of one neighbour, on average, that are taken.
 fn shuffle_interval(config: &Config) -> Duration {
+    // Every node starts one shuffle per interval. It passes `hops` nodes, each of which hears it from one of
+    // its neighbours: so a neighbour sends `hops / neighbors` per interval.
     let neighbors = u32::try_from(config.active_capacity()).unwrap_or(u32::MAX);
     let hops = u32::from(config.shuffle_walk()).max(1);
     config.shuffle_interval().saturating_mul(neighbors)

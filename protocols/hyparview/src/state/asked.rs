@@ -30,20 +30,25 @@ impl<I: Id, A: Address> State<I, A> {
     /// A peer asks to become a neighbour.
     pub(super) fn on_ask<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
         let peer = ask.contact.id;
-        // A relation that has ended stays so, however late a request for it comes once more.
+        // Only the side that asks names a relation, or two of them could have one name (R3). And one that has
+        // ended stays so, however late a request for it comes once more.
         if ask.epoch.by != peer || self.relations.has_ended(&ask.epoch) {
             return;
         }
+        // Others may spread the name of a peer that has left; that it is back only its own word shows.
         self.guards.quarantine.returned(peer);
         self.set_record_of(&ask.contact);
         if let Some(known) = self.relations.active.get(&peer) {
             match order(&ask.epoch, known) {
+                // To answer would revive a relation that the peer has replaced since.
                 Order::Stale => return,
+                // It would not ask again had our answer reached it.
                 Order::Same => return self.accept(&ask, rng),
                 Order::Newer => self.supersede(peer),
             }
         }
         match self.relations.half_open_with(peer) {
+            // As for a neighbour: the first answer did not reach it.
             Some(known) if known == ask.epoch => return self.accept(&ask, rng),
             Some(known)
                 if (ask.epoch.incarnation, ask.epoch.serial)
@@ -51,18 +56,22 @@ impl<I: Id, A: Address> State<I, A> {
             {
                 return;
             }
+            // A new request means that the peer has given up the old one, and will never confirm it.
             Some(known) => {
                 self.relations.no_longer_half_open(peer, known);
             }
             None => {}
         }
         let crossing = match self.relations.pending.get_mut(&peer) {
-            // Both sides see both requests; the one of the smaller id is pursued.
+            // Both sides see both requests; the one of the smaller id is pursued. Were both, two relations
+            // would be made, each end holding another one.
             Some(ours) if self.me.id < peer => {
+                // Noted, so that it is known as stale should it come once more.
                 ours.crossed = Some((ask.epoch.incarnation, ask.epoch.serial));
                 return;
             }
             Some(ours) => {
+                // What ours was for decides about theirs as well: see `Kind::Low` below.
                 let purpose = ours.purpose;
                 self.relations.pending.remove(&peer);
                 Some(purpose)
@@ -90,9 +99,11 @@ impl<I: Id, A: Address> State<I, A> {
             epoch: ask.epoch,
             incarnation: ask.epoch.incarnation,
             crossed: None,
+            // It was told before the peer had this relation.
             degree: ask.pulse.degree.saturating_add(1),
             heard: self.now,
             since: self.now,
+            // A switch puts it in the place of a link that stood: it must not be easier to get rid of.
             tenured_from: self.tenured_from(matches!(ask.kind, Kind::Switch(_))),
             line: Line::default(),
             crowded: self.is_new() && at_hand,
@@ -117,15 +128,20 @@ impl<I: Id, A: Address> State<I, A> {
     ) -> Verdict {
         let peer = ask.contact.id;
         let alone = self.relations.active.is_empty();
+        // Who has nobody takes anybody: a peer that flaps is better than none.
         let kept_out = self.is_kept_out(peer) && !alone;
         if self.left || kept_out || self.share_used_up(&ask.contact.record) {
             return Verdict::Refuse;
         }
         let free = self.free_slots() > 0;
+        // Switches were agreed upon, and nobody goes for a request into a free slot: both cost no allowance.
+        // A join does, for it sends walks through all neighbours.
         let accepted = match ask.kind {
             Kind::Switch(token) => self.complete_switch(peer, token, rng),
             Kind::High if free => true,
             Kind::Join | Kind::High => return self.let_in(peer, rng),
+            // Had our request been the one that is pursued, we would have made room when it was accepted.
+            // Which of two crossing requests wins must not decide that.
             Kind::Low => free || (crossing.is_some_and(Purpose::evicts) && self.make_room(0, rng)),
         };
         // A slot is held for a request of our own. Were we to refuse, a crowd in which everybody
@@ -145,8 +161,11 @@ impl<I: Id, A: Address> State<I, A> {
     fn let_in<R: Rng>(&mut self, peer: I, rng: &mut R) -> Verdict {
         if !self.guards.admission.admit(peer, self.now) {
             Verdict::Refuse
+        // A slot that is held for a request of ours will do: this peer is here, the other one may never
+        // answer.
         } else if self.unheld_slots() > 0 {
             Verdict::Accept
+        // The victim is only looked for. It goes when the peer has shown that it hears (`half_open`).
         } else if self.victim(0, rng).is_some() && self.relations.half_open.len() < HALF_OPEN_MAX {
             Verdict::OnceConfirmed
         } else {
@@ -155,6 +174,7 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     fn keep_waiting(&mut self, ask: Ask<I, A>) {
+        // Of one peer the latest request counts.
         self.relations.stop_waiting(ask.contact.id);
         self.relations.waiting.push(ask);
     }
@@ -195,6 +215,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     fn refuse<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
         let peer = ask.contact.id;
+        // Whom a node knows that has left is of the past, and it knows nobody any more.
         let sample = if self.left {
             Vec::new()
         } else {
@@ -208,6 +229,7 @@ impl<I: Id, A: Address> State<I, A> {
             }),
         );
         self.release(peer);
+        // It is alive, and has a free slot: worth asking when one of ours is free.
         if !self.left {
             self.learn(ask.contact, &[], rng);
         }
@@ -233,7 +255,10 @@ fn order<I: Id, A>(asked: &Epoch<I>, known: &Neighbor<I, A>) -> Order {
         return Order::Same;
     }
     let theirs = (asked.incarnation, asked.serial);
+    // Serials can only be compared within what one side has asked.
     let own = (known.epoch.by == asked.by).then_some((known.epoch.incarnation, known.epoch.serial));
+    // Older than the start of the peer that we know, than the request that made this relation, or than the
+    // one that crossed ours.
     let older = asked.incarnation < known.incarnation
         || own.is_some_and(|own| theirs <= own)
         || known.crossed.is_some_and(|crossed| theirs <= crossed);

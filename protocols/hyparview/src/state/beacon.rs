@@ -65,6 +65,8 @@ impl<I: Id> Beacon<I> {
     pub(super) fn beat(&mut self, now: Duration) {
         self.own.beat = self.own.beat.saturating_add(1);
         let Some(heard) = self.heard else { return };
+        // The root has died, or is on the other side of a cut. Remembered, so that a slower neighbour does
+        // not bring it back.
         if now.saturating_sub(heard.at) > self.timeout {
             self.heard = None;
             self.since = now;
@@ -80,6 +82,8 @@ impl<I: Id> Beacon<I> {
     /// two components have merged.
     pub(super) fn hear(&mut self, tag: Tag<I>, now: Duration) -> bool {
         let current = self.tag();
+        // Nobody but this node counts up its own beat: who claims to have heard more of it has heard an
+        // earlier start, or lies.
         if tag.root > current.root || tag.root == self.own.root {
             return false;
         }
@@ -91,9 +95,11 @@ impl<I: Id> Beacon<I> {
         {
             return false;
         }
+        // By another path, later: it shows no new sign of life.
         if tag.root == current.root && !newer(&current) {
             return false;
         }
+        // While the root still changes it is the tags that spread, not components that meet.
         let merged = tag.root != current.root && self.settled(now);
         if tag.root != current.root {
             self.since = now;

@@ -51,6 +51,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Whether a link that is made now is to be marked, unless it is one to a random place.
     pub(super) fn is_new(&self) -> bool {
+        // A machine that was not started is not new: so tests drive one without exchanges.
         self.switching.crowd.started_at > Duration::ZERO && !self.settling_left().is_zero()
     }
 
@@ -70,6 +71,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// The marked link that is to be exchanged now, if any.
     pub(super) fn spread_out(&mut self) -> Option<I> {
         let link = self.crowded().filter(|_| !self.is_new())?;
+        // Counted when it is due and not when it succeeds, or it would never end in a small network.
         self.switching.crowd.tries += 1;
         Some(link)
     }

@@ -21,13 +21,17 @@ impl<I: Id, A: Address> State<I, A> {
             reason: told,
             sample,
         } = disconnect;
+        // A request that was withdrawn is not answered; without a slot it may still wait here.
         self.relations.waiting.retain(|ask| ask.epoch != epoch);
         if self.relations.no_longer_half_open(from, epoch).is_some() {
+            // The peer has given up before it has confirmed. Nobody had gone for it.
             return self.release(from);
         }
+        // It had granted our request and takes that back, before we heard of it: as good as a refusal.
         if self.relations.awaits(from, epoch) {
             return self.on_refuse(from, Refuse { epoch, sample }, rng);
         }
+        // It is about a relation of the past: the one of today is not ended by it (R3).
         if !self.relations.holds(from, epoch) {
             return;
         }
@@ -42,12 +46,15 @@ impl<I: Id, A: Address> State<I, A> {
         self.learn_all(sample, &[], rng);
         self.release(from);
         match told {
+            // Others will name it for a while. Nobody would be served by our asking it.
             DisconnectReason::Leaving => self.guards.quarantine.departed(from, self.now),
             DisconnectReason::Evicted | DisconnectReason::Unwanted => {
                 self.set_aside(gone.contact, rng);
             }
             DisconnectReason::Switched { successor } => {
                 self.set_aside(gone.contact, rng);
+                // d waits for us and keeps a slot. Without a successor we have lost one neighbour, as in any
+                // other way.
                 if let Some((token, successor)) = successor
                     && !self.is_kept_out(successor.id)
                 {
@@ -69,10 +76,12 @@ impl<I: Id, A: Address> State<I, A> {
             self.guards.quarantine.offended(peer, self.now);
         }
         if let Some(gone) = self.dismiss(peer, reason) {
+            // Slow and misbehaving peers were punished above, whenever they came.
             if cause == Loss::Closed {
                 self.judge(&gone);
             }
             self.suspect(gone.contact, true, rng);
+        // Not asked at once from the passive view; as a suspect it comes back with back-off.
         } else if cause != Loss::Closed
             && let Some(backup) = self.reserve.passive.remove(&peer)
         {
@@ -88,6 +97,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// `peer` could not be reached.
     pub(super) fn on_unreachable<R: Rng>(&mut self, peer: I, rng: &mut R) {
         if self.relations.active.contains_key(&peer) {
+            // A neighbour to which nothing could be sent is lost, whatever was tried.
             return self.on_connection_lost(peer, Loss::Closed, rng);
         }
         let asked = self
@@ -104,6 +114,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Whatever else we waited for from `peer` will not come.
     fn abandon(&mut self, peer: I) {
         self.relations.stop_waiting(peer);
+        // Of all these steps none comes without a connection; the timers would only say so later.
         self.relations.half_open.remove(&peer);
         self.healing.probe.take_if(|probe| probe.peer == peer);
         self.switching.switch.take_if(|switch| switch.awaits(peer));

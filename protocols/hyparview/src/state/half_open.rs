@@ -23,6 +23,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Grants a request for which a neighbour will have to go.
     pub(super) fn half_open<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
         let (peer, serial) = (ask.contact.id, self.next_serial());
+        // The answer is given now: it is what the peer has to hear.
         self.accept(&ask, rng);
         self.expect(peer, serial);
         self.relations
@@ -42,6 +43,7 @@ impl<I: Id, A: Address> State<I, A> {
             self.hold(&ask, rng);
             self.welcome(&ask, rng);
         } else {
+            // It was granted, and is not: then it is told whom it may ask instead.
             let sample = self.sample(peer, rng);
             self.learn(ask.contact, &[], rng);
             self.decline(peer, epoch, sample);

@@ -24,8 +24,10 @@ impl<I: Id, A: Address> State<I, A> {
             .map(|neighbor| neighbor.contact.id)
             .collect();
         for peer in silent {
+            // Closing in order would wait for a peer that does not answer.
             self.outputs.push_back(Output::Cut { peer });
             if let Some(gone) = self.dismiss(peer, DownReason::Silent) {
+                // A peer that comes and falls silent again and again is kept out longer each time.
                 self.judge(&gone);
                 self.suspect(gone.contact, true, rng);
             }
@@ -37,6 +39,7 @@ impl<I: Id, A: Address> State<I, A> {
             .iter()
             .map(|(id, neighbor)| (*id, neighbor.epoch))
             .collect();
+        // Before the heartbeats, which say what is left to chance.
         self.align();
         for (peer, epoch) in live {
             self.beat(peer, epoch, pulse);
@@ -58,6 +61,8 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// If it was this node that stood still, its neighbours have not been silent.
     fn excuse_silence(&mut self) {
+        // The timer rings when the process runs again: after it was stopped, or its host suspended, what the
+        // neighbours have said meanwhile is still in the sockets.
         let due = self
             .beat_at
             .saturating_add(self.config.heartbeat_interval());
@@ -85,6 +90,7 @@ impl<I: Id, A: Address> State<I, A> {
                 neighbor.line.hear(gauge, self.now);
                 self.hear_tag(pulse.tag, rng);
             }
+        // With a request of ours under way the answer to that decides.
         } else if !self.confirmed(from, epoch, rng) && !self.relations.pending.contains_key(&from) {
             self.on_stray_heartbeat(from, epoch, rng);
         }

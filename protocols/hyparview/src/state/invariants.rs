@@ -40,6 +40,7 @@ impl<I: Id, A: Address> State<I, A> {
                 return Err(Violation::Epoch(format!("{peer:?}")));
             }
         }
+        // Only we name our requests: an answer to another name is not ours.
         for (peer, ours) in &self.relations.pending {
             if ours.epoch.by != self.me.id || ours.contact.id != *peer {
                 return Err(Violation::Epoch(format!("{peer:?}")));

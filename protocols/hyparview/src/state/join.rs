@@ -13,10 +13,12 @@ impl<I: Id, A: Address> State<I, A> {
         self.left = false;
         // The application knows better than our suspicion.
         self.reserve.suspects.remove(contact.id);
+        // Also if nothing comes of the request: the contact is known from now on.
         self.learn(contact.clone(), &[], rng);
         if self.unheld_slots() == 0 {
             return;
         }
+        // The refill has its turn in the same input, and must not ask it once more.
         self.mark_tried(contact.id);
         self.request(contact, Purpose::Join);
     }
@@ -37,6 +39,7 @@ impl<I: Id, A: Address> State<I, A> {
             .active
             .keys()
             .copied()
+            // The newcomer is a neighbour by now.
             .filter(|id| *id != newcomer.id)
             .collect();
         for peer in through {
@@ -58,17 +61,21 @@ impl<I: Id, A: Address> State<I, A> {
         rng: &mut R,
     ) {
         let ForwardJoin { newcomer, ttl } = walk;
+        // A walk makes a request at its end, so strangers may not start one here, and a neighbour sends no
+        // more than an honest one lets in.
         if newcomer.id == self.me.id
             || !self.relations.active.contains_key(&from)
             || !self.guards.admission.walk(from, self.now)
         {
             return;
         }
+        // A walk sent with a greater number of hops would go round for long.
         let ttl = ttl.min(self.config.active_walk());
         let onward = self.onward(&[from, newcomer.id], rng);
         let (Some(next), true) = (onward, ttl > 0) else {
             return self.on_walk_end(newcomer, rng);
         };
+        // On the way it leaves the name in a passive view (paper 4.2).
         if ttl == self.config.passive_walk() {
             self.learn(newcomer.clone(), &[], rng);
         }
@@ -87,10 +94,14 @@ impl<I: Id, A: Address> State<I, A> {
     /// evicted only once it has accepted, so that a newcomer that is full already, or cannot be
     /// reached, costs nobody a link.
     fn on_walk_end<R: Rng>(&mut self, newcomer: Contact<I, A>, rng: &mut R) {
+        // A victim is looked for, though nobody goes before the newcomer has accepted: without one there
+        // would be no slot then.
         let able = self.free_slots() > 0 || self.victim(1, rng).is_some();
         let wanted = !self.is_kept_out(newcomer.id)
             && !self.relations.active.contains_key(&newcomer.id)
             && !self.share_used_up(&newcomer.record);
+        // Asking means a dial. Beyond the allowance of services the name is kept, and asked when a slot is
+        // free.
         if able && wanted && self.guards.admission.serve(self.now) {
             self.request(newcomer, Purpose::Walk);
         } else {
@@ -121,6 +132,7 @@ impl<I: Id, A: Address> State<I, A> {
         for (peer, granted) in std::mem::take(&mut self.relations.half_open) {
             self.decline(peer, granted.epoch(), Vec::new());
         }
+        // From here on: what was said above is the last that this node says.
         self.left = true;
         self.reserve.clear();
         self.healing.probe = None;

@@ -39,6 +39,7 @@ impl Line {
 
     /// What to say with the next heartbeat.
     pub(super) fn gauge(&mut self, now: Duration) -> Gauge {
+        // Each clock is echoed once: an old one would make the other side seem to have held it for long.
         let echo = self.heard.take().map(|(sent, at)| Echo {
             sent,
             held: micros(now.saturating_sub(at)),
@@ -75,6 +76,8 @@ impl Line {
     }
 
     fn measured(&mut self, round_trip: Duration, now: Duration) {
+        // Two windows: the older one serves until the new one has seen enough, and what is older than both is
+        // forgotten.
         if now >= self.window_end {
             self.before = self.recent.take();
             self.window_end = now.saturating_add(WINDOW);

@@ -53,6 +53,8 @@ impl<I: Id, A: Address> State<I, A> {
             serial,
         };
         let (record, pulse) = (self.me.record.clone(), self.pulse());
+        // Priority costs the other side a neighbour, so only who has none asks with it, or who joins two
+        // components that might not find each other again.
         let priority = match purpose {
             Purpose::Refill if self.relations.active.is_empty() => Priority::High,
             Purpose::Heal => Priority::High,
@@ -72,6 +74,7 @@ impl<I: Id, A: Address> State<I, A> {
                 pulse,
             }),
         };
+        // The answer may never come, also if the peer was reached: then the timer ends it (R2).
         self.send(contact.clone(), message);
         self.expect(peer, serial);
         let since = self.now;
@@ -98,9 +101,12 @@ impl<I: Id, A: Address> State<I, A> {
             sample,
         } = accept;
         let contact = Contact { id: peer, record };
+        // The answer once more: the relation is as it was.
         if self.relations.holds(peer, epoch) {
             return;
         }
+        // The sender holds a relation that we have given up, and would hold it until its heartbeats are
+        // answered.
         if !self.relations.awaits(peer, epoch) {
             return self.decline(peer, epoch, Vec::new());
         }
@@ -108,6 +114,7 @@ impl<I: Id, A: Address> State<I, A> {
             return;
         };
         self.set_record_of(&contact);
+        // The slot may be gone meanwhile. Nobody goes for a request that was to fill a free one.
         let room = self.unheld_slots() > 0 || (ours.purpose.evicts() && self.make_room(1, rng));
         if !room {
             self.learn(contact, &[], rng);
@@ -123,8 +130,11 @@ impl<I: Id, A: Address> State<I, A> {
             since: self.now,
             tenured_from: self.tenured_from(matches!(ours.purpose, Purpose::Switch(_))),
             line: Line::default(),
+            // Switches and other components lead to random places; whoever else is met by a newcomer may have
+            // come with it.
             crowded: self.is_new() && !matches!(ours.purpose, Purpose::Switch(_) | Purpose::Heal),
         });
+        // The other side lets a neighbour go only when it hears from us (`half_open`).
         if ours.pressing {
             self.beat(peer, epoch, self.pulse());
         }
@@ -156,6 +166,7 @@ impl<I: Id, A: Address> State<I, A> {
         if !self.relations.awaits(from, epoch) {
             return;
         }
+        // It is alive, only full: a backup as before. The slot is free for the next one.
         if let Some(ours) = self.relations.pending.remove(&from) {
             self.learn(ours.contact, &[], rng);
             self.learn_all(sample, &[], rng);

@@ -142,6 +142,7 @@ impl<I: Id, A: Address> State<I, A> {
                 })
                 .map(|neighbor| neighbor.contact.id)
         };
+        // One for one: how many are left to chance stays the same.
         let (Some(ours), Some(theirs)) = (find(true), find(false)) else {
             return;
         };
@@ -188,6 +189,8 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Whether links as long as `gained` are worth giving up links as long as `lost`.
     fn pays(&self, gained: Duration, lost: Duration) -> bool {
+        // By a share and by an amount: round trips vary by some of both, and an exchange within the noise
+        // would be undone by the next one.
         let most = lost.saturating_mul(self.config.optimize_percent()) / 100;
         gained < most && lost.saturating_sub(gained) >= self.config.optimize_gain()
     }
@@ -197,6 +200,7 @@ impl<I: Id, A: Address> State<I, A> {
         let after = spread(self.config.optimize_interval(), rng);
         self.wake(Timer::Optimize, after);
         let dearest = self.dearest(|_| true).and_then(|peer| self.cost(peer));
+        // Were the new links of no length at all: if even that does not pay nobody is asked.
         let worth = dearest.is_some_and(|cost| self.pays(Duration::ZERO, cost));
         if !worth || !self.may_optimize() || self.switching.optimizer.search.is_some() {
             return;
@@ -259,6 +263,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn on_sounded(&mut self, contact: &Contact<I, A>, serial: u64) {
         self.set_record_of(contact);
         let optimizer = &mut self.switching.optimizer;
+        // The serial tells the two apart: a node may measure a backup as i while it measures o as d.
         let search = optimizer
             .search
             .take_if(|measured| measured.sounding.asks(contact.id, serial));
@@ -302,6 +307,7 @@ impl<I: Id, A: Address> State<I, A> {
             ..
         } = search;
         let contact = sounding.contact;
+        // Of two the nearer stays; the connection to the other is of no use any more.
         let (nearest, other) = match nearest {
             Some((best, nearest)) if best <= cost => ((best, nearest), Some(contact.id)),
             farther => ((cost, contact), farther.map(|(_, farther)| farther.id)),
@@ -318,6 +324,7 @@ impl<I: Id, A: Address> State<I, A> {
         mut rest: Vec<Contact<I, A>>,
         nearest: Option<(Duration, Contact<I, A>)>,
     ) {
+        // While one was measured others may have become neighbours.
         rest.retain(|contact| self.suits(contact));
         if self.left {
             return;
@@ -333,6 +340,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn search_without(&mut self, peer: I) {
         let search = &mut self.switching.optimizer.search;
         if let Some(search) = search {
+            // It may be the best so far instead of the one being measured.
             search.nearest.take_if(|(_, nearest)| nearest.id == peer);
         }
         if let Some(search) = search.take_if(|search| search.sounding.contact.id == peer) {
@@ -352,6 +360,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// i: proposes to give up the dearest neighbour for `nearest`.
     fn bid(&mut self, nearest: Contact<I, A>, cost: Duration) {
         let peer = nearest.id;
+        // Looked up again: measuring took seconds, in which the dearest may have gone.
         let old = self
             .dearest(|_| true)
             .and_then(|old| self.relations.active.get(&old));
@@ -368,11 +377,14 @@ impl<I: Id, A: Address> State<I, A> {
             };
             self.propose(nearest, old.contact.id, Some(bid));
         }
+        // A proposal that was made holds the connection until it is answered.
         self.release(peer);
     }
 
     /// d: measures o.
     pub(super) fn weigh(&mut self, mediator: I, token: u64, partner: I, bid: Bid<A>) {
+        // As a switch of its own kind: d takes part in no other while it measures, but keeps no slot yet, for
+        // nothing is agreed.
         let role = Role::Weighing {
             old: mediator,
             new: partner,
@@ -407,6 +419,7 @@ impl<I: Id, A: Address> State<I, A> {
         };
         self.switching.switch = None;
         let gained = weighing.gained.saturating_add(cost);
+        // c was movable when it asked; by now it may have gone, or may be left to chance.
         let mediator = self
             .relations
             .active

@@ -57,6 +57,8 @@ impl<I: Id, A: Address> State<I, A> {
     fn probe_target<R: Rng>(&mut self, rng: &mut R) -> Option<Contact<I, A>> {
         self.healing.probes = self.healing.probes.wrapping_add(1);
         let suits = |peer: I| self.is_open_to(peer);
+        // Whose turn has not come may be asked as well: a cut that has healed is noticed sooner, and the
+        // timer bounds the rate.
         let suspect = self.reserve.suspects.next(None, suits);
         let permanent = self
             .permanent()
@@ -64,6 +66,8 @@ impl<I: Id, A: Address> State<I, A> {
             .choose(rng);
         let passive = self.reserve.backup(|backup| suits(backup.contact.id), rng);
         let passive = passive.map(|backup| &backup.contact);
+        // Suspects are the likeliest to be on the other side of a cut. A bootstrap contact may know a
+        // component of which nothing is known here. A backup shows whether the passive view is still of use.
         let target = match self.healing.probes % 4 {
             0 => permanent.or(suspect).or(passive),
             1 | 3 => suspect.or(passive).or(permanent),
@@ -76,6 +80,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn on_probe<R: Rng>(&mut self, peer: I, probe: message::Probe<A>, rng: &mut R) {
         let message::Probe { serial, record } = probe;
         let contact = Contact { id: peer, record };
+        // Not answered rather than refused: who probes has a timer, and others to ask.
         if self.left || !self.guards.admission.serve(self.now) {
             return self.release(peer);
         }
@@ -117,6 +122,7 @@ impl<I: Id, A: Address> State<I, A> {
         self.set_record_of(&contact);
         self.learn(contact.clone(), &[], rng);
         self.learn_all(sample, &[], rng);
+        // Tags that are still spreading differ within one component as well: both must have settled.
         let own = self.pulse();
         let apart = own.settled && pulse.settled && own.tag.root != pulse.tag.root;
         if apart && self.now >= self.healing.heal_after && !self.is_kept_out(peer) {

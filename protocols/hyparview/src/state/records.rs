@@ -40,6 +40,7 @@ impl<I: Id, A: Address> State<I, A> {
             return;
         }
         let room = self.reserve.permanent.len() < self.config.permanent_capacity();
+        // Known ones are taken beyond the bound: it is an update.
         if permanent && (room || self.reserve.permanent.contains_key(&contact.id)) {
             self.reserve.permanent.insert(contact.id, contact.clone());
         }
@@ -50,6 +51,7 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn set_record_of(&mut self, contact: &Contact<I, A>) {
         let id = contact.id;
         if let Some(neighbor) = self.relations.active.get_mut(&id)
+            // Each request and probe brings a record, mostly the same: the application hears of changes only.
             && neighbor.contact.record != contact.record
         {
             neighbor.contact = contact.clone();

@@ -126,6 +126,7 @@ impl<I: Id, A: Address> Relations<I, A> {
     /// Takes a peer out of the active view, and remembers that the relation has ended.
     pub(super) fn end(&mut self, peer: I) -> Option<Neighbor<I, A>> {
         let gone = self.active.remove(&peer)?;
+        // What the other side has said of it may still be on its way.
         self.ended.push_back(gone.epoch);
         if self.ended.len() > self.ended_max {
             self.ended.pop_front();

@@ -1,4 +1,5 @@
-//! Four-node switches (R8): links i-o and c-d become i-c and d-o. All degrees stay the same, and
+//! Four-node switches (R8): links i-o and c-d become i-c and d-o. The letters are those of X-BOT: i the
+//! initiator, o its old neighbour, c the candidate, d the one that c gives up (the disconnected). All degrees stay the same, and
 //! random switches turn any connected graph into a random one: a crowd that joined through one
 //! contact spreads out, and two healed halves grow together.
 //!
@@ -75,6 +76,9 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn on_remix_timer<R: Rng>(&mut self, rng: &mut R) {
         let mixing = self.is_mixing();
         let crowded = self.spread_out();
+        // Each switch moves two links, and the application has to follow: seldom in steady state, quickly
+        // when two halves hang on a few links, and for a crowd slowly enough for shuffles to leave it between
+        // two (`crowd`).
         let mean = if mixing {
             self.config.remix_burst_interval()
         } else if crowded.is_some() {
@@ -87,6 +91,7 @@ impl<I: Id, A: Address> State<I, A> {
         if crowded.is_none() {
             self.spread_soon(rng);
         }
+        // Who gives up its only neighbour is alone until d and c have answered.
         if self.relations.active.len() < 2 {
             return;
         }
@@ -115,6 +120,8 @@ impl<I: Id, A: Address> State<I, A> {
         let lacks = |neighbor: &&Neighbor<I, A>| {
             usize::from(neighbor.degree) < self.config.active_capacity() && self.may_mix(neighbor)
         };
+        // With one slot it cannot stand between two others, who each need one. With a neighbour that lacks
+        // one, too, it can exchange this link for two others.
         let old = match self.free_slots() {
             0 => None,
             1 => self
@@ -133,6 +140,7 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     pub(super) fn propose(&mut self, new: Contact<I, A>, old: I, bid: Option<Bid<A>>) {
+        // One at a time: two would count on the same slot.
         if self.left || self.switching.switch.is_some() {
             return;
         }
@@ -163,6 +171,8 @@ impl<I: Id, A: Address> State<I, A> {
     /// A random peer; after a partition one from the other side.
     fn switch_candidate<R: Rng>(&self, burst: bool, rng: &mut R) -> Option<Contact<I, A>> {
         let suits = |peer: I| self.is_open_to(peer);
+        // Suspects that answer again are the other side of a cut: what is to be mixed is the two sides. In
+        // steady state they would only make switches fail.
         let across = self
             .reserve
             .suspects
@@ -187,6 +197,7 @@ impl<I: Id, A: Address> State<I, A> {
         } = proposal;
         let initiator = Contact { id: new, record };
         let leaving = self.give_way(&initiator, old, bid.is_some(), rng);
+        // Whatever comes of it, i is alive: a backup.
         self.set_record_of(&initiator);
         self.learn(initiator, &[], rng);
         match leaving {
@@ -228,10 +239,12 @@ impl<I: Id, A: Address> State<I, A> {
             && old != self.me.id
             && self.is_open_to(new)
             && !self.share_used_up(&initiator.record)
+            // Last, so that only a proposal that could be followed costs something of the allowance.
             && self.guards.admission.serve(self.now);
         let able = |neighbor: &Neighbor<I, A>| {
             willing && neighbor.contact.id != old && !self.protected(neighbor, 0)
         };
+        // The dearest is what shortens the sum of all links most; d judges whether that is enough.
         if bid {
             return self.dearest(able);
         }
@@ -250,6 +263,8 @@ impl<I: Id, A: Address> State<I, A> {
             })
             .map(|neighbor| (!neighbor.crowded, neighbor.since, neighbor.contact.id))
             .collect();
+        // Links made in a crowd first: for them alone i may be asking. Then the oldest, so that all are mixed
+        // in turn.
         able.sort_unstable();
         // A marked one, or one of the older half: another one than last time, should that have declined.
         let marked = able.iter().filter(|(unmarked, ..)| !unmarked).count();
@@ -268,6 +283,7 @@ impl<I: Id, A: Address> State<I, A> {
             partner,
             bid,
         } = invite;
+        // Only a neighbour can be parted with. c waits for nobody else and gives up in time.
         let Some(neighbor) = self.relations.active.get(&from) else {
             return;
         };
@@ -276,6 +292,8 @@ impl<I: Id, A: Address> State<I, A> {
             && self.is_open_to(partner)
             && !self.is_last_chosen(neighbor)
             && match &bid {
+                // A link that is optimised goes only for a shorter one. One that either end leaves to chance
+                // may be mixed, whatever its length.
                 Some(bid) => self.is_movable(neighbor) && !self.share_used_up(&bid.record),
                 None => self.may_mix(neighbor) || neighbor.line.unbiased_there,
             };
@@ -289,6 +307,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// d: is ready for o.
     pub(super) fn consent(&mut self, old: I, token: u64, new: I) {
         let timeout = self.config.request_timeout();
+        // From now on d keeps a slot for o: c may part with it at any moment.
         self.engage(new, token, Role::Partner { old, new }, timeout);
         self.tell(old, Message::SwitchConsent(SwitchConsent { token }));
     }
@@ -313,6 +332,8 @@ impl<I: Id, A: Address> State<I, A> {
             .switch
             .as_mut()
             .filter(|switch| switch.token == token);
+        // Consent counts from the neighbour that was asked, once, in the switch under way. Anything else is
+        // late.
         if let (Some(partner), Some(switch)) = (partner, switch)
             && let Role::Mediator {
                 old,
@@ -350,6 +371,8 @@ impl<I: Id, A: Address> State<I, A> {
             return;
         };
         let inserts = old == self.me.id;
+        // What i has proposed may not be possible any more: c or d has become a neighbour otherwise, o has
+        // gone, a slot was filled. Nothing has been cut yet.
         let possible = !self.relations.active.contains_key(&new)
             && !self.relations.pending.contains_key(&new)
             && partner.id != self.me.id
@@ -363,8 +386,10 @@ impl<I: Id, A: Address> State<I, A> {
             return self.switch_off(from, token);
         };
         if inserts {
+            // i stands in the place of o: it turns to d itself.
             self.request(partner, Purpose::Switch(token));
         } else {
+            // o is told of d together with the end: it loses no time without a neighbour.
             let told = DisconnectReason::Switched {
                 successor: Some((token, partner)),
             };
@@ -397,6 +422,7 @@ impl<I: Id, A: Address> State<I, A> {
             .take_if(concerned)
             .map(|switch| switch.role)
         {
+            // In the middle: the one who has not declined is told.
             Some(Role::Mediator { old, new, .. }) => {
                 self.switch_off(if from == old { new } else { old }, token);
                 self.release(from);
@@ -406,6 +432,7 @@ impl<I: Id, A: Address> State<I, A> {
                 self.mix_soon(rng);
             }
             Some(Role::Weighing { new, .. }) => self.release(new),
+            // d has lost nobody and keeps c; its slot is free again with the switch.
             Some(Role::Partner { .. }) | None => {}
         }
     }
@@ -426,6 +453,8 @@ impl<I: Id, A: Address> State<I, A> {
             return false;
         };
         let told = DisconnectReason::Switched { successor: None };
+        // c and d let go of each other only now that the first new neighbour is here: a switch that fails
+        // earlier has cut nothing.
         self.part(old, told, DownReason::Switched, rng);
         self.unheld_slots() > 0
     }

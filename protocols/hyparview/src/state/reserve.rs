@@ -49,6 +49,7 @@ impl<I: Id, A: Address> Reserve<I, A> {
 
     /// What is known of how to reach `peer`.
     pub(super) fn contact(&self, peer: I) -> Option<&Contact<I, A>> {
+        // Bootstrap contacts last: their addresses are those of the configuration, the others are newer.
         let backup = self.passive.get(&peer).map(|backup| &backup.contact);
         backup
             .or_else(|| self.suspects.get(peer))
@@ -78,11 +79,13 @@ impl<I: Id, A: Address> Reserve<I, A> {
         rng: &mut R,
     ) {
         let id = contact.id;
+        // Hearsay does not make it reachable; a newer record may.
         if self.suspects.contains(id) {
             self.suspects.hear(&contact, now);
             return;
         }
         if let Some(known) = self.passive.get_mut(&id) {
+            // Records relayed by others may be old.
             if contact.record.supersedes(&known.contact.record) {
                 known.contact = contact;
             }
@@ -106,6 +109,7 @@ impl<I: Id, A: Address> Reserve<I, A> {
     /// in exchange for others: the newcomer takes the place of one of its own.
     fn make_room<R: Rng>(&mut self, record: &A, rank: u64, sent: &[I], rng: &mut R) -> bool {
         let group = record.group();
+        // Whoever knows a whole subnet could otherwise push out all others.
         let same: Vec<I> = self
             .passive
             .values()
@@ -118,6 +122,7 @@ impl<I: Id, A: Address> Reserve<I, A> {
         } else if self.passive.len() < self.capacity {
             return true;
         } else {
+            // The sample is not pushed out; a newcomer belongs to it if its rank is among the lowest.
             let last = self.last_sampled(Some(rank));
             let fleeting = || self.passive.iter().filter(|(_, backup)| backup.rank > last);
             let sent = fleeting().filter(|(id, _)| sent.contains(id)).choose(rng);

@@ -25,10 +25,13 @@ impl<I: Id, A: Address> State<I, A> {
             return;
         };
         let (active, passive) = (self.config.shuffle_active(), self.config.shuffle_passive());
+        // Oneself first, so that names spread of those who are alive; some neighbours, who are alive as well;
+        // some backups, so that names travel on.
         let mut list = vec![self.me.clone()];
         list.extend(self.active_sample(peer, active, rng));
         list.extend(self.reserve.sample(peer, passive, rng));
         let serial = self.next_serial();
+        // The reply to an earlier shuffle is of no use any more: what was sent then may have gone.
         self.offer = Some(Offer {
             serial,
             sent: ids(&list),
@@ -53,13 +56,17 @@ impl<I: Id, A: Address> State<I, A> {
             mut list,
             ttl,
         } = walk;
+        // A walk that came home would exchange our view with itself. Strangers could fill it. The allowance
+        // is asked last: only what is served counts.
         if origin.id == self.me.id
             || !self.relations.active.contains_key(&from)
             || !self.guards.admission.shuffle(from, self.now)
         {
             return;
         }
+        // Before it is passed on: a list too long must not grow the work of others.
         list.truncate(self.config.list_max());
+        // No walk goes further here than an honest one would.
         let ttl = ttl.min(self.config.active_walk()).saturating_sub(1);
         if ttl > 0
             && let Some(next) = self.onward(&[from, origin.id], rng)
@@ -74,6 +81,7 @@ impl<I: Id, A: Address> State<I, A> {
                 }),
             );
         }
+        // Backups only, as many as came: an exchange, and the neighbours are told of by their own shuffles.
         let reply = self.reserve.sample(origin.id, list.len(), rng);
         let sent = ids(&reply);
         self.answer(
@@ -83,6 +91,7 @@ impl<I: Id, A: Address> State<I, A> {
                 list: reply,
             }),
         );
+        // After the reply is drawn, so that the origin does not get its own list back.
         self.learn_all(list, &sent, rng);
     }
 
@@ -93,6 +102,7 @@ impl<I: Id, A: Address> State<I, A> {
         if self.relations.active.contains_key(&peer) {
             self.tell(peer, reply);
         } else {
+            // The connection is for this one message.
             self.send(origin, reply);
             self.release(peer);
         }

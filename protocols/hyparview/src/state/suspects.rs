@@ -100,11 +100,14 @@ impl<I: Id, A: Address> Suspects<I, A> {
         let failures = known
             .as_ref()
             .map_or(0, |suspect| suspect.failures.saturating_add(1));
+        // Of the first failure: it tells who was lost together.
         let since = known.as_ref().map_or(now, |suspect| suspect.since);
         let proven = proven || known.is_some_and(|suspect| suspect.proven);
+        // Before it is put in, so that it cannot be the one that goes.
         while self.all.len() >= self.capacity.max(1) {
             self.forget_one(rng);
         }
+        // Many lose the same peer at one moment; they must not all ask it at one moment.
         let pause = spread(doubled(self.first, failures, self.most), rng);
         let due = now.saturating_add(pause);
         self.all.insert(
@@ -136,6 +139,7 @@ impl<I: Id, A: Address> Suspects<I, A> {
 
     /// A third party knows another way to reach the peer: its turn comes at once.
     pub(super) fn hear(&mut self, contact: &Contact<I, A>, now: Duration) {
+        // Only a newer record: otherwise each shuffle that names a dead peer would have it dialled.
         if let Some(suspect) = self.all.get_mut(&contact.id)
             && contact.record.supersedes(&suspect.contact.record)
         {
@@ -155,6 +159,7 @@ impl<I: Id, A: Address> Suspects<I, A> {
     ) -> bool {
         let known = &mut self.returned;
         let together = lost.abs_diff(known.lost) <= LOST_TOGETHER;
+        // Lost at another time, or back much later: another cause, so counting begins anew.
         if !together || now.saturating_sub(known.heard) > window {
             known.who.clear();
         }
@@ -199,6 +204,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// `peer` speaks: it is a suspect no longer.
     pub(super) fn rehabilitate<R: Rng>(&mut self, peer: I, rng: &mut R) {
+        // It speaks, but is not to be turned to: as a backup it would be.
         if self.is_kept_out(peer) {
             return;
         }
@@ -206,6 +212,7 @@ impl<I: Id, A: Address> State<I, A> {
             return;
         };
         self.learn(suspect.contact, &[], rng);
+        // One that comes back was restarted; half of the neighbours at once were cut off.
         let many = (self.config.active_capacity() / 2).max(1);
         let (now, window) = (self.now, self.config.tag_timeout());
         let lost = (peer, suspect.since);

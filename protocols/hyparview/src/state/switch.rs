@@ -32,6 +32,7 @@ impl<I: Id> Switch<I> {
             Role::Initiator { new, .. }
             | Role::Mediator { new, .. }
             | Role::Weighing { new, .. } => new == peer,
+            // o comes by itself, and is not connected with before.
             Role::Partner { .. } => false,
         }
     }

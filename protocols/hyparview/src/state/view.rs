@@ -16,6 +16,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// As `free_slots`, but requests under way do not count.
     pub(super) fn unheld_slots(&self) -> usize {
+        // A capacity of 0 would make a node that can never join; it counts as 1.
         let taken = self.relations.active.len() + self.switch_slots();
         self.config.active_capacity().max(1).saturating_sub(taken)
     }
@@ -30,6 +31,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Whether the share of the active view that `record`'s part of the network may have is used
     /// up (R11).
     pub(super) fn share_used_up(&self, record: &A) -> bool {
+        // Off by default: on loopback, or behind one router, all peers are of one group.
         let (Some(most), Some(group)) = (self.config.group_active_max(), record.group()) else {
             return false;
         };
@@ -55,6 +57,7 @@ impl<I: Id, A: Address> State<I, A> {
         let order = |neighbor: &&Neighbor<I, A>| (self.may_mix(neighbor), neighbor.tenured_from);
         let latest = self.relations.active.values().max_by_key(order);
         let latest = latest.map(|neighbor| neighbor.contact.id);
+        // With the greatest value nobody has tenure, however long the node runs.
         let there_are = self.config.tenure_min() < Duration::MAX;
         let tenured = self.relations.active.values().filter(|neighbor| {
             there_are && neighbor.tenured_from <= self.now && Some(neighbor.contact.id) != latest
@@ -79,6 +82,8 @@ impl<I: Id, A: Address> State<I, A> {
     /// chance takes the place of one that came by chance.
     pub(super) fn victim<R: Rng>(&self, gained: usize, rng: &mut R) -> Option<I> {
         let tenured = self.tenured();
+        // One with tenure, or that claims to be lost without us, is not given up for a stranger. Who asks
+        // often gets the places of others who do.
         let able = || {
             self.relations.active.values().filter(|neighbor| {
                 !self.claims_last_link(neighbor)
@@ -86,6 +91,8 @@ impl<I: Id, A: Address> State<I, A> {
                     && !tenured.contains(&neighbor.contact.id)
             })
         };
+        // First from those that came by chance: the others were chosen for being near, and took effort to
+        // find.
         let random = able().filter(|neighbor| self.may_mix(neighbor)).choose(rng);
         random
             .or_else(|| able().choose(rng))
@@ -97,6 +104,7 @@ impl<I: Id, A: Address> State<I, A> {
         let id = neighbor.contact.id;
         neighbor.line = self.new_line();
         debug_assert!(self.relations.active.len() < self.config.active_capacity().max(1));
+        // A neighbour is nothing else beside (R2); what it had asked, or was asked, is settled by this.
         self.reserve.passive.remove(&id);
         self.reserve.suspects.remove(id);
         self.relations.pending.remove(&id);
@@ -110,6 +118,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Takes a peer out of the active view. Where it goes instead is up to the caller.
     pub(super) fn dismiss(&mut self, peer: I, reason: DownReason) -> Option<Neighbor<I, A>> {
         let gone = self.relations.end(peer)?;
+        // Whom the refill has asked in vain may have a free slot by now: a new pass begins.
         self.refill.lost(self.relations.active.is_empty());
         self.emit(Event::NeighborDown { peer, reason });
         Some(gone)
@@ -134,6 +143,7 @@ impl<I: Id, A: Address> State<I, A> {
                     sample,
                 }),
             );
+            // After Disconnect is queued: what is queued is still sent.
             self.release(peer);
             self.set_aside(gone.contact, rng);
         }
@@ -142,6 +152,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Keeps a former neighbour as a backup that is not asked again for a while (R15).
     pub(super) fn set_aside<R: Rng>(&mut self, contact: Contact<I, A>, rng: &mut R) {
         let id = contact.id;
+        // Two full nodes would otherwise evict each other's neighbours in turn for ever.
         let rest_until = self.now.saturating_add(self.config.drop_backoff());
         self.learn(contact, &[], rng);
         if let Some(backup) = self.reserve.passive.get_mut(&id) {
@@ -164,6 +175,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Learns a list that another peer sent, no longer than an honest one would be.
     pub(super) fn learn_all<R: Rng>(&mut self, list: Vec<Contact<I, A>>, sent: &[I], rng: &mut R) {
+        // An honest list is no longer. Cut rather than refused: a later version may send more.
         for contact in list.into_iter().take(self.config.list_max()) {
             self.learn(contact, sent, rng);
         }
@@ -172,6 +184,7 @@ impl<I: Id, A: Address> State<I, A> {
     /// Some passive peers to tell `peer` of, and neighbours as well if there are too few.
     pub(super) fn sample<R: Rng>(&self, peer: I, rng: &mut R) -> Vec<Contact<I, A>> {
         let mut sample = self.reserve.sample(peer, self.config.list_max(), rng);
+        // Neighbours only if there is nothing else: who asks our neighbours closes triangles.
         let lacking = self.config.list_max() - sample.len();
         sample.extend(self.active_sample(peer, lacking, rng));
         sample
