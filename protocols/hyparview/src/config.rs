@@ -2,16 +2,7 @@
 
 use std::time::Duration;
 
-/// A configuration that cannot work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// A capacity, length or period that must not be zero is.
-    #[error("{0} must not be zero")]
-    Zero(&'static str),
-    /// The first value must not exceed the second.
-    #[error("{0} must not exceed {1}")]
-    Exceeds(&'static str, &'static str),
-}
+use substream::{ConfigError, check_nonzero, check_ordered};
 
 substream::knobs! {
     /// Parameters of [`State`](crate::State). [`Config::default`] is the paper's set for ten
@@ -209,9 +200,19 @@ impl Config {
         1 + self.shuffle_active + self.shuffle_passive
     }
 
-    /// The first value that is zero and must not be.
-    fn zero(&self) -> Option<&'static str> {
-        let nonzero = [
+    /// Returns the configuration if its values fit together.
+    ///
+    /// # Errors
+    ///
+    /// The first value that is zero and must not be, or the first pair of values that contradict each other.
+    pub fn validate(self) -> Result<Self, ConfigError> {
+        self.check_zero()?;
+        self.check_order()?;
+        Ok(self)
+    }
+
+    fn check_zero(&self) -> Result<(), ConfigError> {
+        check_nonzero([
             ("active_capacity", self.active_capacity == 0),
             ("passive_capacity", self.passive_capacity == 0),
             ("active_walk", self.active_walk == 0),
@@ -229,21 +230,11 @@ impl Config {
             ("admission_rate", self.admission_rate == 0),
             ("service_rate", self.service_rate == 0),
             ("shuffle_excess", self.shuffle_excess == 0),
-        ];
-        let zero = nonzero.into_iter().find(|(_, zero)| *zero);
-        zero.map(|(name, _)| name)
+        ])
     }
 
-    /// Returns the configuration if its values fit together.
-    ///
-    /// # Errors
-    ///
-    /// The first pair of values that does not.
-    pub fn validate(self) -> Result<Self, ConfigError> {
-        if let Some(name) = self.zero() {
-            return Err(ConfigError::Zero(name));
-        }
-        let ordered = [
+    fn check_order(&self) -> Result<(), ConfigError> {
+        check_ordered([
             (
                 "passive_walk",
                 "active_walk",
@@ -295,11 +286,7 @@ impl Config {
                 "100",
                 self.passive_sampled_percent <= 100,
             ),
-        ];
-        match ordered.into_iter().find(|(_, _, fits)| !fits) {
-            Some((left, right, _)) => Err(ConfigError::Exceeds(left, right)),
-            None => Ok(self),
-        }
+        ])
     }
 }
 

@@ -20,10 +20,10 @@ pub mod rules {}
 
 pub use address::Address;
 pub use behaviour::{Behaviour, Event, SetupError};
-pub use config::{Config, ConfigError};
+pub use config::Config;
 pub use contact::{Contact, Id};
 pub use counters::CountersSnapshot;
-pub use substream::FRAME_BYTES_MAX;
+pub use substream::{ConfigError, FRAME_BYTES_MAX};
 // The machine's own event is one level below the behaviour's and less often named.
 pub use io::{Command, DownReason, Event as StateEvent, Input, Loss, Output, Timer};
 pub use message::{Bid, DisconnectReason, Echo, Epoch, Gauge, Message, Priority, Pulse, Tag};

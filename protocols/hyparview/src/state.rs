@@ -132,7 +132,10 @@ pub struct State<I, A> {
 
 impl<I: Id, A: Address> State<I, A> {
     /// A node without peers. `incarnation` orders the starts of one identity: it must be greater
-    /// than at any earlier start. `config` should have been validated.
+    /// than at any earlier start (a node takes the Unix milliseconds of its start).
+    ///
+    /// `config` is taken as it is: [`Behaviour::new`](crate::Behaviour::new) has it [validated](Config::validate), the
+    /// simulator does not, to see what comes of one that cannot work. The [invariants](State::check) hold with any.
     pub fn new(me: Contact<I, A>, config: Config, incarnation: u64) -> Self {
         Self {
             relations: Relations::new(&config),

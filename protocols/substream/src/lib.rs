@@ -4,6 +4,7 @@
 //! Nothing here knows what a message means: that is a [`Protocol`]'s.
 
 pub mod cbor;
+mod config;
 mod counters;
 mod frame;
 mod handler;
@@ -11,6 +12,7 @@ mod knobs;
 mod protocol;
 mod timers;
 
+pub use config::{ConfigError, check_nonzero, check_ordered};
 pub use counters::{Counter, Counters};
 pub use frame::{FRAME_BYTES_MAX, Fault};
 pub use handler::{Frame, Handler, Order, Report, Shared};
