@@ -41,7 +41,8 @@ type Report = substream::Report<PeerMessage, Refusal>;
 /// Most timers served in one turn, so that other behaviours get theirs.
 const TIMERS_PER_POLL_MAX: usize = 32;
 
-/// HyParView membership as part of a swarm. See the crate documentation.
+/// HyParView membership as part of a swarm: it runs a [`State`] over the swarm's connections, and tells the
+/// application of neighbours by [`Event`]s. How to put it into a swarm is shown at the [crate](crate).
 pub struct Behaviour {
     state: State<PeerId, Record>,
     rng: StdRng,

@@ -72,7 +72,8 @@ pub struct Gauge {
     pub unbiased: bool,
 }
 
-/// See [`Gauge`].
+/// What one side has heard of the other's clock, sent back to it with a [`Gauge`]. The other side takes both numbers from its
+/// own clock: what is left is the round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Echo {
     /// What the receiver's clock showed, echoed.
@@ -81,16 +82,19 @@ pub struct Echo {
     pub held: u64,
 }
 
-/// What an optimising switch is about: it comes about only if d finds that it pays. d measures the
-/// link with o itself, and knows the one with c.
+/// What an optimising switch is about. In it i gives up its neighbour o for c, and c its neighbour d for i, so that d and o
+/// become neighbours (the letters are those of X-BOT). It comes about only if d finds that the two new links together are
+/// shorter than the two old ones: d measures the way to o itself, knows the one to c, and is told of the other two here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bid<A> {
-    /// How o is reached.
+    /// How o is reached, as its own record says.
     pub record: A,
-    /// The round trip between i and c, in microseconds.
-    pub gained: u64,
-    /// The round trip between i and o, in microseconds.
-    pub lost: u64,
+    /// The round trip between i and c, which become neighbours, in microseconds.
+    #[serde(rename = "gained")]
+    pub gained_micros: u64,
+    /// The round trip between i and o, which part, in microseconds.
+    #[serde(rename = "lost")]
+    pub lost_micros: u64,
 }
 
 /// How much a [`Message::Neighbor`] request is to be obeyed.

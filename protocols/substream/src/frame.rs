@@ -8,7 +8,7 @@ use futures::{
 };
 use futures_timer::Delay;
 
-/// Longest content of a frame.
+/// Longest content of a frame, in bytes. The four bytes of its length come on top.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 
 /// How a peer broke the rules of frames. Nothing of the frame was acted upon; its connection is closed.

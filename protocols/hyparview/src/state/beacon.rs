@@ -82,8 +82,7 @@ impl<I: Id> Beacon<I> {
     /// two components have merged.
     pub(super) fn hear(&mut self, tag: Tag<I>, now: Duration) -> bool {
         let current = self.tag();
-        // Nobody but this node counts up its own beat: who claims to have heard more of it has heard an
-        // earlier start, or lies.
+        // The smallest root wins, and of its own beat a node hears nothing new from others.
         if tag.root > current.root || tag.root == self.own.root {
             return false;
         }

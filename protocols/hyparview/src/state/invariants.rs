@@ -6,19 +6,20 @@ use super::{
 };
 use crate::{Address, Id};
 
-/// A broken invariant, found by [`State::check`].
+/// A broken invariant (R2), found by [`State::check`]. Peers are given as their ids print for people who look for a
+/// defect; what is over its bound, by the name of the view or list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// The node is in one of its own views.
+    /// The node is in one of its own views: which.
     #[error("the node is in its own {0}")]
     Own(&'static str),
-    /// A peer is in two views at once.
+    /// A peer is in two views at once: which two, and the peer.
     #[error("{1} is both {0}")]
     Twice(&'static str, String),
-    /// A view or list is longer than it may be.
+    /// A view or list is longer than it may be: which, and its length.
     #[error("{0} is over its capacity with {1} entries")]
     Full(&'static str, usize),
-    /// A relation or request bears the name of other peers.
+    /// A relation or request bears the name of other peers than its own: with whom it is.
     #[error("the epoch of {0} does not belong to it")]
     Epoch(String),
 }

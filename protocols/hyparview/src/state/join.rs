@@ -132,7 +132,6 @@ impl<I: Id, A: Address> State<I, A> {
         for (peer, granted) in std::mem::take(&mut self.relations.half_open) {
             self.decline(peer, granted.epoch(), Vec::new());
         }
-        // From here on: what was said above is the last that this node says.
         self.left = true;
         self.reserve.clear();
         self.healing.probe = None;

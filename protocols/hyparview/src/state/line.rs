@@ -39,7 +39,7 @@ impl Line {
 
     /// What to say with the next heartbeat.
     pub(super) fn gauge(&mut self, now: Duration) -> Gauge {
-        // Each clock is echoed once: an old one would make the other side seem to have held it for long.
+        // Each clock is echoed once: echoed again, an old round trip would pass for one of late.
         let echo = self.heard.take().map(|(sent, at)| Echo {
             sent,
             held: micros(now.saturating_sub(at)),

@@ -372,8 +372,8 @@ impl<I: Id, A: Address> State<I, A> {
         {
             let bid = Bid {
                 record: old.contact.record.clone(),
-                gained: micros(cost),
-                lost: micros(lost),
+                gained_micros: micros(cost),
+                lost_micros: micros(lost),
             };
             self.propose(nearest, old.contact.id, Some(bid));
         }
@@ -397,8 +397,8 @@ impl<I: Id, A: Address> State<I, A> {
         let sounding = self.sound(contact);
         self.switching.optimizer.weighing = Some(Weighing {
             token,
-            gained: Duration::from_micros(bid.gained),
-            lost: Duration::from_micros(bid.lost),
+            gained: Duration::from_micros(bid.gained_micros),
+            lost: Duration::from_micros(bid.lost_micros),
             sounding,
         });
     }

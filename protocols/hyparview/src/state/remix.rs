@@ -371,8 +371,8 @@ impl<I: Id, A: Address> State<I, A> {
             return;
         };
         let inserts = old == self.me.id;
-        // What i has proposed may not be possible any more: c or d has become a neighbour otherwise, o has
-        // gone, a slot was filled. Nothing has been cut yet.
+        // While the others agreed c may have become a neighbour otherwise, o may have gone, or a slot may
+        // have been filled. Nothing has been cut yet, so nothing is lost.
         let possible = !self.relations.active.contains_key(&new)
             && !self.relations.pending.contains_key(&new)
             && partner.id != self.me.id

@@ -81,7 +81,8 @@ impl<I: Id, A: Address> State<I, A> {
                 }),
             );
         }
-        // Backups only, as many as came: an exchange, and the neighbours are told of by their own shuffles.
+        // As many as came: it is an exchange. Backups only, since the neighbours name themselves in shuffles
+        // of their own.
         let reply = self.reserve.sample(origin.id, list.len(), rng);
         let sent = ids(&reply);
         self.answer(

@@ -49,8 +49,8 @@ fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
     let bid = || {
         Some(Bid {
             record: other.record.clone(),
-            gained: 1000,
-            lost: 90_000,
+            gained_micros: 1000,
+            lost_micros: 90_000,
         })
     };
     let sample = || vec![contact(other), contact(sender)];

@@ -262,16 +262,16 @@ impl<I, A, J: Copy, B, E> With<'_, I, A, J, B, E> {
     fn bid(&mut self, old: J, bid: Option<Bid<A>>) -> Result<Option<Bid<B>>, E> {
         let Some(Bid {
             record,
-            gained,
-            lost,
+            gained_micros,
+            lost_micros,
         }) = bid
         else {
             return Ok(None);
         };
         Ok(Some(Bid {
             record: (self.record)(Owner::Peer(old), record)?,
-            gained,
-            lost,
+            gained_micros,
+            lost_micros,
         }))
     }
 

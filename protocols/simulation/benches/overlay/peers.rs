@@ -145,8 +145,8 @@ pub(crate) fn messages<N: Names>() -> Vec<Named<N>> {
     let (epoch, pulse, record) = (epoch(N::id(1), 4711), pulse::<N>(5), || N::record(1));
     let bid = || Bid {
         record: N::record(3),
-        gained: 20_000,
-        lost: 90_000,
+        gained_micros: 20_000,
+        lost_micros: 90_000,
     };
     vec![
         (

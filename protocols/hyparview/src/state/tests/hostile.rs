@@ -69,8 +69,8 @@ fn gauge() -> impl Strategy<Value = Option<Gauge>> {
 fn bid() -> impl Strategy<Value = Option<Bid<()>>> {
     let bid = (number(), number()).prop_map(|(gained, lost)| Bid {
         record: (),
-        gained,
-        lost,
+        gained_micros: gained,
+        lost_micros: lost,
     });
     option::of(bid)
 }

@@ -34,8 +34,8 @@ fn answer(serial: u64) -> Said {
 fn bid(gained: u64, lost: u64) -> Option<Bid<Home>> {
     Some(Bid {
         record: Home::default(),
-        gained: gained * 1000,
-        lost: lost * 1000,
+        gained_micros: gained * 1000,
+        lost_micros: lost * 1000,
     })
 }
 
