@@ -13,19 +13,21 @@
 //!
 //! | when this arrives | in | this may change |
 //! |---|---|---|
-//! | `Join`, `Neighbor` | `asked`, `half_open` | `relations`; `guards` (an allowance); `reserve` (who had to go, who was refused); `switching` (a switch completed) |
-//! | `Accept`, `Refuse` | `neighbor` | `relations`, `reserve` (the sample, who had to go) |
-//! | `Disconnect` | `disconnect` | `relations`, `reserve`; `guards` (who left for good is kept out) |
+//! | `Join`, `Neighbor` | `asked`, `half_open` | `relations`; `guards` (an allowance); `reserve` (who had to go, who was refused); `healing` (the tag); `switching` (a switch completed) |
+//! | `Accept`, `Refuse` | `neighbor` | `relations`; `reserve` (the sample, who had to go); `healing` (the tag) |
+//! | `Disconnect` | `disconnect` | `relations`; `reserve` (the sample, who has gone); `guards` (who left for good is kept out) |
 //! | `ForwardJoin` | `join` | `guards` (an allowance); `reserve` (the newcomer), or `relations` (it is asked) |
 //! | `Shuffle`, `ShuffleReply` | `shuffle` | `guards` (an allowance), `reserve` (the list) |
-//! | `Heartbeat` | `heartbeat` | `relations`; `healing` (the tag), and `switching` when two components have merged |
+//! | `Heartbeat` | `heartbeat` | `relations`; `reserve` (who had to go for a peer that confirms); `healing` (the tag) |
 //! | `Moved` | `records` | records in `relations` and `reserve` |
 //! | `Probe`, `ProbeReply` | `probe`, `optimize` | `guards` (an allowance), `reserve`; `healing`, and `relations` if the peer is asked; `switching` if it was measured |
 //! | the steps of a switch | `remix`, `optimize` | `switching`, `reserve`; `guards` (an allowance); `relations` when the links are exchanged |
 //!
-//! That is the message alone. Before each one, its sender ceases to be a suspect (`suspects`: `reserve`, and `switching` when
-//! many come back together). After each input, whatever it was, requests that wait are looked at again, and free
-//! slots are filled (`refill`: `relations`). A full view without requests that wait is left as it is.
+//! That is the message alone. A tag under which two components have merged sets `switching` in motion. A record
+//! is taken over wherever its owner is known (`records`). Before each message, its sender ceases to be a suspect
+//! (`suspects`: `reserve`, and `switching` when many come back together). After each input, whatever it was,
+//! requests that wait are looked at again, and free slots are filled (`refill`: `relations`). A full view without
+//! requests that wait is left as it is.
 //! `tests/groups.rs` holds the rows about walks, probes and records.
 //!
 //! | file | what |
