@@ -65,7 +65,7 @@ impl Plan {
     /// they would not be at all.
     pub(crate) fn short(nodes: NodeId) -> Self {
         Self {
-            overlay: hyparview::Config::default().with_youth(SECOND * 3),
+            overlay: hyparview::Config::default().with_settle_time(SECOND * 3),
             pace: SECOND / 20,
             settle: SECOND * 10,
             singles: 4,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProtocolCounters {
     /// HyParView's.
-    pub overlay: hyparview::Counters,
+    pub overlay: hyparview::CountersSnapshot,
     /// Plumtree's.
     pub broadcast: plumtree::Counters,
 }

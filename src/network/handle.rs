@@ -28,7 +28,7 @@ pub(super) enum Command {
         body: Vec<u8>,
         answer: Answer,
     },
-    OverlayCounters(oneshot::Sender<hyparview::Counters>),
+    OverlayCounters(oneshot::Sender<hyparview::CountersSnapshot>),
     Broadcast(Vec<u8>),
     BroadcastCounters(oneshot::Sender<plumtree::Counters>),
     Leave(oneshot::Sender<()>),
@@ -177,7 +177,7 @@ impl Handle {
     }
 
     /// What happened in the overlay protocol since start; `None` after the end.
-    pub async fn overlay_counters(&self) -> Option<hyparview::Counters> {
+    pub async fn overlay_counters(&self) -> Option<hyparview::CountersSnapshot> {
         let (answer, reply) = oneshot::channel();
         self.commands
             .send(Command::OverlayCounters(answer))

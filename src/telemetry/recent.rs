@@ -36,7 +36,7 @@ const SUBJECTS: [&str; 9] = [
     "peer", "node", "host", "address", "path", "file", "link", "key", "step",
 ];
 /// Our crates.
-const OURS: [&str; 4] = ["starling", "hyparview", "plumtree", "carrier"];
+const OURS: [&str; 4] = ["starling", "hyparview", "plumtree", "substream"];
 
 /// The process's own: logs are the process's, too.
 static RECENT: Mutex<Recent> = Mutex::new(Recent::new());

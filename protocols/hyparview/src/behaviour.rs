@@ -13,7 +13,6 @@ use std::{
     time::Instant,
 };
 
-use carrier::{Frame, Order, Shared, Timers};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
     core::{Endpoint, transport::PortUse},
@@ -24,6 +23,7 @@ use libp2p::{
     },
 };
 use rand::{SeedableRng, rngs::StdRng};
+use substream::{Frame, Order, Shared, Timers};
 
 use crate::{
     Command, Config, Contact, Input, Loss, Message, Output, Record, Refusal, Settings, State,
@@ -36,12 +36,13 @@ use peers::{Failed, Peers, Route};
 use strays::Strays;
 
 /// What a connection reports.
-type Report = carrier::Report<PeerMessage, Refusal>;
+type Report = substream::Report<PeerMessage, Refusal>;
 
 /// Most timers served in one turn, so that other behaviours get theirs.
 const TIMERS_PER_POLL_MAX: usize = 32;
 
-/// HyParView membership as part of a swarm. See the crate documentation.
+/// HyParView membership as part of a swarm: it runs a [`State`] over the swarm's connections, and tells the
+/// application of neighbours by [`Event`]s. How to put it into a swarm is shown at the [crate](crate).
 pub struct Behaviour {
     state: State<PeerId, Record>,
     rng: StdRng,
@@ -95,7 +96,7 @@ impl Behaviour {
             shared: Shared {
                 name: protocol,
                 limits: settings.limits(),
-                tally: wire.tally.frames.clone(),
+                counters: wire.counters.frames.clone(),
                 protocol: wire,
                 start,
             },
@@ -165,6 +166,7 @@ impl Behaviour {
     }
 
     fn tell(&mut self, peer: PeerId, message: Message<PeerId, Record>) {
+        // Encoding costs; what would go nowhere is not encoded.
         if !self.peers.is_within_reach(peer) {
             return;
         }
@@ -178,7 +180,8 @@ impl Behaviour {
         match self.peers.route(peer, frame, addresses) {
             Route::Via(connection, frame) => self.order(peer, connection, Order::Send(frame)),
             Route::Waits => {}
-            Route::Shed => self.shared.tally.frames_shed.add(1),
+            Route::Shed => self.shared.counters.frames_shed.add(1),
+            // At once, and not through the queue: the machine asks the next candidate in the same turn.
             Route::Nowhere => {
                 let unreachable = Input::Unreachable { peer };
                 self.state
@@ -190,7 +193,7 @@ impl Behaviour {
     fn encode(&self, message: Message<PeerId, Record>) -> Option<Frame> {
         wire::encode(message, &self.ticket)
             .inspect_err(|error| {
-                self.shared.tally.frames_shed.add(1);
+                self.shared.counters.frames_shed.add(1);
                 tracing::error!(%error, "message not sent");
             })
             .ok()
@@ -267,10 +270,11 @@ impl Behaviour {
 
     fn on_refused(&mut self, peer: PeerId, what: Refusal) {
         tracing::info!(%peer, error = %what, "peer sent what it must not");
+        // A frame that was cut short may be the end of a crash: no offence.
         if !what.is_misbehaviour() {
             return self.cut_for(peer, Loss::Closed);
         }
-        self.shared.protocol.tally.misbehaved_peers.add(1);
+        self.shared.protocol.counters.misbehaved_peers.add(1);
         self.queue
             .push_back(ToSwarm::GenerateEvent(Event::Misbehaved { peer, what }));
         self.cut_for(peer, Loss::Misbehaved);
@@ -295,7 +299,7 @@ impl Behaviour {
             None | Some(Failed::Again) => {}
             Some(Failed::GivenUp { peer, waited }) => {
                 tracing::debug!(%peer, error = %failure.error, "cannot reach peer");
-                self.shared.protocol.tally.dial_failures.add(1);
+                self.shared.protocol.counters.dial_failures.add(1);
                 self.unreachable(waited, peer);
             }
         }
@@ -345,6 +349,7 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        // First, so that messages which this event causes carry the new record.
         if self.advertised.on_swarm_event(&event)
             && let Some(record) = self.advertised.sign(self.timers.now())
         {
@@ -395,7 +400,7 @@ impl NetworkBehaviour for Behaviour {
             }
             Report::Slow => {
                 tracing::info!(%peer, "peer does not read");
-                self.shared.protocol.tally.slow_peers.add(1);
+                self.shared.protocol.counters.slow_peers.add(1);
                 self.cut_for(peer, Loss::Slow);
             }
             Report::Refused(what) => self.on_refused(peer, what),
@@ -404,11 +409,12 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, Order>> {
         for _ in 0..TIMERS_PER_POLL_MAX {
+            // Local work before new: outputs, then dials, then timers, which make more of both.
             if let Some(wish) = self.queue.pop_front() {
                 return Poll::Ready(wish);
             }
             if let Some(opts) = self.peers.next_dial() {
-                self.shared.protocol.tally.dials.add(1);
+                self.shared.protocol.counters.dials.add(1);
                 return Poll::Ready(ToSwarm::Dial { opts });
             }
             match self.timers.poll(cx) {
@@ -416,6 +422,7 @@ impl NetworkBehaviour for Behaviour {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        // There may be more timers: the swarm asks again after its other behaviours.
         cx.waker().wake_by_ref();
         Poll::Pending
     }

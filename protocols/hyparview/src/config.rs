@@ -2,18 +2,9 @@
 
 use std::time::Duration;
 
-/// A configuration that cannot work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// A capacity, length or period that must not be zero is.
-    #[error("{0} must not be zero")]
-    Zero(&'static str),
-    /// The first value must not exceed the second.
-    #[error("{0} must not exceed {1}")]
-    Exceeds(&'static str, &'static str),
-}
+use substream::{ConfigError, check_nonzero, check_ordered};
 
-carrier::knobs! {
+substream::knobs! {
     /// Parameters of [`State`](crate::State). [`Config::default`] is the paper's set for ten
     /// thousand nodes, completed where the paper is silent.
     Config;
@@ -63,7 +54,7 @@ carrier::knobs! {
     /// A request without an answer holds its slot for this long; then another candidate is asked
     /// as well. At most `request_timeout`.
     /// Defaults to 500 ms (iroh-gossip's neighbour timeout).
-    patience, with_patience: Duration = Duration::from_millis(500);
+    slot_hold, with_slot_hold: Duration = Duration::from_millis(500);
     /// Candidates asked at the same time while the active view is not full.
     /// Defaults to 3 (R5).
     refill_parallel, with_refill_parallel: usize = 3;
@@ -79,7 +70,7 @@ carrier::knobs! {
     walk_grace, with_walk_grace: Duration = Duration::from_secs(1);
     /// How long a peer that dropped us is not asked again (R15).
     /// Defaults to 30 s (guess; gossipsub's prune back-off is 60 s).
-    drop_rest, with_drop_rest: Duration = Duration::from_secs(30);
+    drop_backoff, with_drop_backoff: Duration = Duration::from_secs(30);
 
     /// How many unreachable peers are remembered and probed (R6).
     /// Defaults to 60 (guess: twice the passive view).
@@ -112,7 +103,7 @@ carrier::knobs! {
     /// pause between them, so that shuffles bring backups from ever further away: at least some `shuffle_interval`s.
     /// Defaults to 60 s (measured: 10,000 nodes that came through one contact have 27 to 33 triangles with a pause of
     /// 10 s, 14 with 30 s, 12 with 60 s; a random graph has 11).
-    youth, with_youth: Duration = Duration::from_secs(60);
+    settle_time, with_settle_time: Duration = Duration::from_secs(60);
     /// How many switches a node makes when its component has come together with another.
     /// Defaults to 3 (measured: 20, 50 and 100 nodes have 80 % of a random graph's cross links 20 s
     /// after a cut has healed; 5 gains little).
@@ -176,15 +167,16 @@ carrier::knobs! {
     /// than `active_capacity`.
     /// Defaults to 2 (gossipsub's outbound minimum).
     outbound_min, with_outbound_min: usize = 2;
-    /// A link that has stood for so long, or that a switch has put in the place of another, is not given up
-    /// for others who ask, but for the latest link: who asks and asks gets the places of others who do.
+    /// A link that has stood for this long, or that a switch has put in the place of another, is not given up
+    /// for others who ask; only the latest link is. So whoever asks again and again gets the places of others
+    /// who do.
     /// [`Duration::MAX`]: no link is ever safe.
-    /// Defaults to 1 min (guess: as `youth`, so that a growing network grows as the paper has it).
-    elder_age, with_elder_age: Duration = Duration::from_secs(60);
-    /// A neighbour that claims to have no other link is not evicted for so long after it came; an honest
+    /// Defaults to 1 min (guess: as `settle_time`, so that a growing network grows as the paper has it).
+    tenure_min, with_tenure_min: Duration = Duration::from_secs(60);
+    /// How long after it came a neighbour is not evicted that claims to have no other link; an honest
     /// one has found others by then. At least `request_timeout`.
     /// Defaults to 60 s (guess: two passes of refill).
-    mercy, with_mercy: Duration = Duration::from_secs(60);
+    last_link_protection, with_last_link_protection: Duration = Duration::from_secs(60);
     /// How many times the shuffles of an honest neighbour are taken from one; more are dropped. An honest one
     /// sends, or passes on, `shuffle_walk` / `active_capacity` of them per `shuffle_interval` on average.
     /// Defaults to 4 (guess: three neighbours in four may be missing for a while).
@@ -208,16 +200,26 @@ impl Config {
         1 + self.shuffle_active + self.shuffle_passive
     }
 
-    /// The first value that is zero and must not be.
-    fn zero(&self) -> Option<&'static str> {
-        let nonzero = [
+    /// Returns the configuration if its values fit together.
+    ///
+    /// # Errors
+    ///
+    /// The first value that is zero and must not be, or the first pair of values that contradict each other.
+    pub fn validate(self) -> Result<Self, ConfigError> {
+        self.check_zero()?;
+        self.check_order()?;
+        Ok(self)
+    }
+
+    fn check_zero(&self) -> Result<(), ConfigError> {
+        check_nonzero([
             ("active_capacity", self.active_capacity == 0),
             ("passive_capacity", self.passive_capacity == 0),
             ("active_walk", self.active_walk == 0),
             ("shuffle_interval", self.shuffle_interval.is_zero()),
             ("heartbeat_interval", self.heartbeat_interval.is_zero()),
             ("request_timeout", self.request_timeout.is_zero()),
-            ("patience", self.patience.is_zero()),
+            ("slot_hold", self.slot_hold.is_zero()),
             ("refill_parallel", self.refill_parallel == 0),
             ("refill_interval", self.refill_interval.is_zero()),
             ("suspect_backoff", self.suspect_backoff.is_zero()),
@@ -228,21 +230,11 @@ impl Config {
             ("admission_rate", self.admission_rate == 0),
             ("service_rate", self.service_rate == 0),
             ("shuffle_excess", self.shuffle_excess == 0),
-        ];
-        let zero = nonzero.into_iter().find(|(_, zero)| *zero);
-        zero.map(|(name, _)| name)
+        ])
     }
 
-    /// Returns the configuration if its values fit together.
-    ///
-    /// # Errors
-    ///
-    /// The first pair of values that does not.
-    pub fn validate(self) -> Result<Self, ConfigError> {
-        if let Some(name) = self.zero() {
-            return Err(ConfigError::Zero(name));
-        }
-        let ordered = [
+    fn check_order(&self) -> Result<(), ConfigError> {
+        check_ordered([
             (
                 "passive_walk",
                 "active_walk",
@@ -254,9 +246,9 @@ impl Config {
                 self.shuffle_walk <= self.active_walk,
             ),
             (
-                "patience",
+                "slot_hold",
                 "request_timeout",
-                self.patience <= self.request_timeout,
+                self.slot_hold <= self.request_timeout,
             ),
             (
                 "twice heartbeat_interval",
@@ -265,8 +257,8 @@ impl Config {
             ),
             (
                 "request_timeout",
-                "mercy",
-                self.request_timeout <= self.mercy,
+                "last_link_protection",
+                self.request_timeout <= self.last_link_protection,
             ),
             (
                 "silence_deadline",
@@ -294,11 +286,7 @@ impl Config {
                 "100",
                 self.passive_sampled_percent <= 100,
             ),
-        ];
-        match ordered.into_iter().find(|(_, _, fits)| !fits) {
-            Some((left, right, _)) => Err(ConfigError::Exceeds(left, right)),
-            None => Ok(self),
-        }
+        ])
     }
 }
 
@@ -331,9 +319,12 @@ mod tests {
         );
         assert_eq!(
             Config::default()
-                .with_mercy(Duration::from_secs(2))
+                .with_last_link_protection(Duration::from_secs(2))
                 .validate(),
-            Err(ConfigError::Exceeds("request_timeout", "mercy"))
+            Err(ConfigError::Exceeds(
+                "request_timeout",
+                "last_link_protection"
+            ))
         );
         assert_eq!(
             Config::default()

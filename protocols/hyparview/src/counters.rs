@@ -1,13 +1,11 @@
 //! Counters of the libp2p side, for whoever exports metrics.
 
-use std::sync::Arc;
+use substream::Counter;
 
-use carrier::Cell;
-
-/// A reading of all counters. Each counts from the start of the behaviour.
+/// All counters at one moment. Each counts from the start of the behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Counters {
+pub struct CountersSnapshot {
     /// Frames read and accepted.
     pub frames_in: u64,
     /// Frames handed to the network completely.
@@ -28,7 +26,7 @@ pub struct Counters {
     pub dial_failures: u64,
 }
 
-impl Counters {
+impl CountersSnapshot {
     /// Each with its name, for metrics.
     #[must_use]
     pub fn named(&self) -> [(&'static str, u64); 9] {
@@ -58,33 +56,20 @@ impl Counters {
     }
 }
 
-/// The live counters, shared with every connection.
+/// The live counters, shared with every connection: clones count together.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tally {
-    pub(crate) frames: carrier::Tally,
-    cells: Arc<Cells>,
+pub(crate) struct Counters {
+    pub(crate) frames: substream::Counters,
+    pub(crate) records_verified: Counter,
+    pub(crate) slow_peers: Counter,
+    pub(crate) misbehaved_peers: Counter,
+    pub(crate) dials: Counter,
+    pub(crate) dial_failures: Counter,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Cells {
-    pub(crate) records_verified: Cell,
-    pub(crate) slow_peers: Cell,
-    pub(crate) misbehaved_peers: Cell,
-    pub(crate) dials: Cell,
-    pub(crate) dial_failures: Cell,
-}
-
-impl std::ops::Deref for Tally {
-    type Target = Cells;
-
-    fn deref(&self) -> &Cells {
-        &self.cells
-    }
-}
-
-impl Tally {
-    pub(crate) fn read(&self) -> Counters {
-        Counters {
+impl Counters {
+    pub(crate) fn snapshot(&self) -> CountersSnapshot {
+        CountersSnapshot {
             frames_in: self.frames.frames_in.get(),
             frames_out: self.frames.frames_out.get(),
             frames_refused: self.frames.frames_refused.get(),

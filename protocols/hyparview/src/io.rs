@@ -4,26 +4,9 @@
 //! simulator, a test) feeds it [`Input`]s with the time since start and a random generator, and
 //! drains [`Output`]s after every input.
 
-use std::{fmt::Debug, hash::Hash, time::Duration};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::message::Message;
-
-/// The name of a peer. Small, ordered and comparable; never a network type.
-pub trait Id: Copy + Ord + Debug + Hash {}
-impl<T: Copy + Ord + Debug + Hash> Id for T {}
-
-/// A peer together with what is needed to reach it.
-///
-/// `A` is opaque to the machine: in the node it is a signed peer record, in a simulator `()`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Contact<I, A> {
-    /// Who.
-    pub id: I,
-    /// How to reach it, and the proof that it said so itself.
-    pub record: A,
-}
+use crate::{contact::Contact, message::Message};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,10 @@
 mod address;
 mod behaviour;
 mod config;
+mod contact;
 mod counters;
 mod io;
-mod message;
+pub mod message;
 mod record;
 mod refusal;
 mod settings;
@@ -19,12 +20,13 @@ pub mod rules {}
 
 pub use address::Address;
 pub use behaviour::{Behaviour, Event, SetupError};
-pub use carrier::FRAME_BYTES_MAX;
-pub use config::{Config, ConfigError};
-pub use counters::Counters;
+pub use config::Config;
+pub use contact::{Contact, Id};
+pub use counters::CountersSnapshot;
+pub use substream::{ConfigError, FRAME_BYTES_MAX};
 // The machine's own event is one level below the behaviour's and less often named.
-pub use io::{Command, Contact, DownReason, Event as StateEvent, Id, Input, Loss, Output, Timer};
-pub use message::{Bid, Echo, Epoch, Farewell, Gauge, Message, Priority, Pulse, Tag};
+pub use io::{Command, DownReason, Event as StateEvent, Input, Loss, Output, Timer};
+pub use message::{Bid, DisconnectReason, Echo, Epoch, Gauge, Message, Priority, Pulse, Tag};
 pub use record::{ADDRESSES_MAX, RECORD_BYTES_MAX, Record, RecordError};
 pub use refusal::Refusal;
 pub use settings::Settings;

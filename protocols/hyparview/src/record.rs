@@ -77,7 +77,7 @@ pub enum RecordError {
 impl Record {
     /// Signs a record of our own. Addresses beyond the limits are left out, best first.
     ///
-    /// `seq` orders the records of one peer over all its lives; the newest wins everywhere.
+    /// `seq` orders the records of one peer over all its starts; the newest wins everywhere.
     ///
     /// # Errors
     ///
@@ -90,6 +90,7 @@ impl Record {
             let envelope =
                 SignedEnvelope::new(key, DOMAIN.to_owned(), PAYLOAD_TYPE.to_vec(), payload)?;
             let encoded = envelope.into_protobuf_encoding();
+            // The length is known only after signing; the last address is the one least likely to be of use.
             if encoded.len() <= RECORD_BYTES_MAX || kept.pop().is_none() {
                 let signed = Signed {
                     peer,
@@ -160,6 +161,7 @@ impl Address for Record {
         match (&self.signed, &known.signed) {
             (Some(new), Some(old)) => new.seq > old.seq,
             (Some(_), None) => true,
+            // What the peer signed is worth more than what was configured, or found in the network.
             (None, Some(_)) => false,
             (None, None) => self.hints != known.hints,
         }
@@ -176,6 +178,7 @@ impl Address for Record {
 impl Signed {
     /// Accepts an envelope as the word of `expected`, or says what is wrong with it.
     fn verify(expected: PeerId, encoded: &[u8]) -> Result<Self, RecordError> {
+        // Before anything is decoded or verified: both cost more than looking.
         if encoded.len() > RECORD_BYTES_MAX {
             return Err(RecordError::TooLong(encoded.len()));
         }
@@ -183,6 +186,7 @@ impl Signed {
             .map_err(|_| RecordError::Undecodable)?;
         let record = PeerRecord::from_signed_envelope_interop(envelope)
             .map_err(|error| RecordError::Forged(Box::new(error)))?;
+        // Well signed, but by another: somebody passes its address off as that of `expected`.
         if record.peer_id() != expected {
             return Err(RecordError::OfAnotherPeer(record.peer_id()));
         }
@@ -204,6 +208,7 @@ fn dialable(peer: PeerId, addresses: impl IntoIterator<Item = Multiaddr>) -> Vec
     let mut kept: Vec<Multiaddr> = Vec::new();
     for mut address in addresses {
         if let Some(Protocol::P2p(named)) = address.iter().last() {
+            // It leads to another peer: a dial would end with a wrong id.
             if named != peer {
                 continue;
             }

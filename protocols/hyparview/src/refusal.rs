@@ -1,7 +1,7 @@
 //! Why something that a peer sent is refused.
 
-use carrier::{FRAME_BYTES_MAX, Fault};
 use libp2p::PeerId;
+use substream::{FRAME_BYTES_MAX, Fault};
 
 use crate::record::RecordError;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// How the behaviour uses connections. The defaults suit a node on any network.
+/// How the [`Behaviour`](crate::Behaviour) uses connections: time-outs, and bounds on queues, rates and dials. Each setter
+/// gives the default and where it is from; a bound below 1 counts as 1.
 #[derive(Debug, Clone)]
 pub struct Settings {
     incarnation: u64,
@@ -17,7 +18,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `incarnation` orders the lives of one identity and the records it signs: unix milliseconds at
+    /// `incarnation` orders the starts of one identity and the records it signs: unix milliseconds at
     /// start. It must grow from one start to the next, else peers keep to our previous addresses.
     #[must_use]
     pub fn new(incarnation: u64) -> Self {
@@ -98,62 +99,62 @@ impl Settings {
         self
     }
 
-    /// See [`Settings::new`].
+    /// Orders the starts of this identity: Unix milliseconds at start.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
-    /// See [`Settings::with_seed`].
+    /// The seed of all random choices; `None` if it is to come from the operating system.
     #[must_use]
     pub fn seed(&self) -> Option<u64> {
         self.seed
     }
 
-    /// See [`Settings::with_frame_timeout`].
+    /// Longest time for one frame to be written, or to arrive once it has begun.
     #[must_use]
     pub fn frame_timeout(&self) -> Duration {
         self.frame_timeout
     }
 
-    /// See [`Settings::with_linger`].
+    /// How long a connection that is not a neighbour's is held after its last frame.
     #[must_use]
     pub fn linger(&self) -> Duration {
         self.linger
     }
 
-    /// See [`Settings::with_queue_frames_max`].
+    /// Most frames queued for one peer.
     #[must_use]
     pub fn queue_frames_max(&self) -> usize {
         self.queue_frames_max
     }
 
-    /// See [`Settings::with_full_pushes_max`].
+    /// Frames in a row that may find the queue full.
     #[must_use]
     pub fn full_pushes_max(&self) -> u32 {
         self.full_pushes_max
     }
 
-    /// See [`Settings::with_frames_per_second_max`].
+    /// Most frames per second from one peer.
     #[must_use]
     pub fn frames_per_second_max(&self) -> u32 {
         self.frames_per_second_max
     }
 
-    /// See [`Settings::with_dials_max`].
+    /// Most dials under way at once.
     #[must_use]
     pub fn dials_max(&self) -> usize {
         self.dials_max
     }
 
-    /// See [`Settings::with_waiting_peers_max`].
+    /// Most peers that messages wait for.
     #[must_use]
     pub fn waiting_peers_max(&self) -> usize {
         self.waiting_peers_max
     }
 
-    pub(crate) fn limits(&self) -> carrier::Limits {
-        carrier::Limits {
+    pub(crate) fn limits(&self) -> substream::Limits {
+        substream::Limits {
             frame_timeout: self.frame_timeout,
             linger: self.linger,
             queue_frames_max: self.queue_frames_max,

@@ -1,13 +1,43 @@
 //! The HyParView state machine: the whole protocol, without I/O, clock or randomness of its own.
 //!
-//! One dispatcher, and one small function per input in the file that bears the rule's name:
+//! One dispatcher, and one small function per input in the file that bears the rule's name. What a rule may change
+//! is named by the groups of fields that it touches:
+//!
+//! | group | what |
+//! |---|---|
+//! | `relations` | the active view, requests in either direction, and relations that have ended |
+//! | `reserve` | the passive view, suspects, and bootstrap contacts |
+//! | `guards` | quarantine, and the allowances of others |
+//! | `switching` | four-node switches under way and wanted |
+//! | `healing` | the component's tag, and the probe under way |
+//!
+//! | when this arrives | in | this may change |
+//! |---|---|---|
+//! | `Join`, `Neighbor` | `asked`, `half_open` | `relations`; `guards` (an allowance); `reserve` (who had to go, who was refused); `healing` (the tag); `switching` (a switch completed) |
+//! | `Accept`, `Refuse` | `neighbor` | `relations`; `reserve` (the sample, who had to go); `healing` (the tag) |
+//! | `Disconnect` | `disconnect` | `relations`; `reserve` (the sample, who has gone); `guards` (who left for good is kept out) |
+//! | `ForwardJoin` | `join` | `guards` (an allowance); `reserve` (the newcomer), or `relations` (it is asked) |
+//! | `Shuffle`, `ShuffleReply` | `shuffle` | `guards` (an allowance), `reserve` (the list) |
+//! | `Heartbeat` | `heartbeat` | `relations`; `reserve` (who had to go for a peer that confirms); `healing` (the tag) |
+//! | `Moved` | `records` | records in `relations` and `reserve` |
+//! | `Probe`, `ProbeReply` | `probe`, `optimize` | `guards` (an allowance), `reserve`; `healing`, and `relations` if the peer is asked; `switching` if it was measured |
+//! | the steps of a switch | `remix`, `optimize` | `switching`, `reserve`; `guards` (an allowance); `relations` when the links are exchanged |
+//!
+//! That is the message alone. A tag under which two components have merged sets `switching` in motion. A record
+//! is taken over wherever its owner is known (`records`). Before each message, its sender ceases to be a suspect
+//! (`suspects`: `reserve`, and `switching` when many come back together). After each input, whatever it was,
+//! requests that wait are looked at again, and free slots are filled (`refill`: `relations`). A full view without
+//! requests that wait is left as it is.
+//! `tests/groups.rs` holds the rows about walks, probes and records.
 //!
 //! | file | what |
 //! |---|---|
+//! | `relations`, `reserve`, `guards`, `switching`, `healing` | the groups |
+//! | `ask`, `request`, `switch`, `line` | a request of another, one of ours, a switch, and the way to a neighbour |
 //! | `view` | the active and the passive view: what goes in, what goes out |
 //! | `join`, `neighbor`, `asked`, `half_open`, `disconnect` | how neighbour relations begin and end |
 //! | `refill` | keeping the active view full |
-//! | `shuffle` | keeping the passive view fresh |
+//! | `shuffle`, `sampler` | keeping the passive view fresh, and a part of it where nobody can push it out |
 //! | `heartbeat`, `beacon` | keeping relations alive and symmetric; the component's tag |
 //! | `suspects`, `probe` | not forgetting who is out of reach; healing partitions |
 //! | `remix`, `crowd` | four-node switches that keep the graph random, and links made in a crowd |
@@ -16,10 +46,7 @@
 //! | `admission`, `quarantine` | limits on what others may make us do |
 //! | `alarms`, `invariants` | timers asked for; what must hold after every input |
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use rand::Rng;
 
@@ -29,127 +56,105 @@ use crate::{
 
 mod admission;
 mod alarms;
+mod ask;
 mod asked;
 mod beacon;
 mod crowd;
 mod disconnect;
+mod guards;
 mod half_open;
+mod healing;
 mod heartbeat;
 mod invariants;
 mod join;
+mod line;
 mod neighbor;
 mod optimize;
 mod probe;
 mod quarantine;
 mod records;
 mod refill;
+mod relations;
 mod remix;
+mod request;
+mod reserve;
 mod sampler;
 mod shuffle;
 mod suspects;
+mod switch;
+mod switching;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use invariants::Violation;
 
-use admission::Admission;
 use alarms::Alarms;
-use asked::{Ask, Kind};
-use beacon::Beacon;
-use crowd::Crowd;
-use half_open::HalfOpen;
-use neighbor::{Grant, Pending};
-use optimize::Optimizer;
-use probe::Probe;
-use quarantine::Quarantine;
+use ask::Ask;
+use guards::Guards;
+use healing::Healing;
 use refill::Refill;
-use remix::{Mixing, Switch};
-use sampler::Sampler;
+use relations::Relations;
+use reserve::Reserve;
 use shuffle::Offer;
-use suspects::Suspects;
-use view::{Backup, Neighbor};
+use switching::Switching;
 
 /// The membership of one node.
 #[derive(Debug)]
 pub struct State<I, A> {
     me: Contact<I, A>,
     config: Config,
-    /// Orders the lives of this identity.
+    /// Orders the starts of this identity.
     incarnation: u64,
     /// Time of the input being handled.
     now: Duration,
     /// Last number given to a request, probe or switch.
     serial: u64,
-    active: BTreeMap<I, Neighbor<I, A>>,
-    passive: BTreeMap<I, Backup<I, A>>,
-    sampler: Sampler,
-    /// Requests without an answer, to peers that are not active.
-    pending: BTreeMap<I, Pending<I, A>>,
-    /// Requests of others that wait for an answer to one of ours.
-    waiting: Vec<Ask<I, A>>,
-    /// Requests of others that are granted, and wait to be confirmed.
-    half_open: BTreeMap<I, HalfOpen<I, A>>,
-    suspects: Suspects<I, A>,
-    permanent: BTreeMap<I, Contact<I, A>>,
-    quarantine: Quarantine<I>,
-    admission: Admission<I>,
-    beacon: Beacon<I>,
-    refill: Refill<I>,
-    /// When heartbeats were last sent.
-    beat_at: Duration,
-    offer: Option<Offer<I>>,
-    probe: Option<Probe<I>>,
-    /// Counts probes, to take turns between kinds of targets.
-    probes: u64,
-    /// When the next partition may be healed with a high-priority request.
-    heal_after: Duration,
-    switch: Option<Switch<I>>,
-    mixing: Mixing,
-    optimizer: Optimizer<I, A>,
-    crowd: Crowd,
-    /// Relations that ended lately: heartbeats about them are answered with Disconnect.
-    ended: VecDeque<Epoch<I>>,
-    alarms: Alarms<I>,
     /// The application said Leave.
     left: bool,
+    /// Neighbours, and requests in either direction.
+    relations: Relations<I, A>,
+    /// Whom else this node knows.
+    reserve: Reserve<I, A>,
+    /// Limits on others.
+    guards: Guards<I>,
+    /// Four-node switches.
+    switching: Switching<I, A>,
+    /// The component, and the search for others.
+    healing: Healing<I>,
+    /// Where the filling of free slots is.
+    refill: Refill<I>,
+    /// The shuffle without an answer.
+    offer: Option<Offer<I>>,
+    /// When heartbeats were last sent.
+    beat_at: Duration,
+    alarms: Alarms<I>,
     outputs: VecDeque<Output<I, A>>,
 }
 
 impl<I: Id, A: Address> State<I, A> {
-    /// A node without peers. `incarnation` orders the lives of one identity: it must be greater
-    /// than in any earlier life. `config` should have been validated.
+    /// A node without peers. `incarnation` orders the starts of one identity: it must be greater
+    /// than at any earlier start (a node takes the Unix milliseconds of its start).
+    ///
+    /// `config` is taken as it is: [`Behaviour::new`](crate::Behaviour::new) has it [validated](Config::validate), the
+    /// simulator does not, to see what comes of one that cannot work. The [invariants](State::check) hold with any.
     pub fn new(me: Contact<I, A>, config: Config, incarnation: u64) -> Self {
         Self {
-            beacon: Beacon::new(me.id, incarnation, config.tag_timeout()),
-            suspects: Suspects::new(&config),
-            quarantine: Quarantine::new(&config),
-            admission: Admission::new(&config),
+            relations: Relations::new(&config),
+            reserve: Reserve::new(&config),
+            guards: Guards::new(&config),
+            switching: Switching::default(),
+            healing: Healing::new(me.id, incarnation, &config),
             refill: Refill::new(&config),
-            sampler: Sampler::new(&config),
             me,
             config,
             incarnation,
             now: Duration::ZERO,
             serial: 0,
-            active: BTreeMap::new(),
-            passive: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            waiting: Vec::new(),
-            half_open: BTreeMap::new(),
-            permanent: BTreeMap::new(),
-            beat_at: Duration::ZERO,
-            offer: None,
-            probe: None,
-            probes: 0,
-            heal_after: Duration::ZERO,
-            switch: None,
-            mixing: Mixing::default(),
-            optimizer: Optimizer::default(),
-            crowd: Crowd::default(),
-            ended: VecDeque::new(),
-            alarms: Alarms::default(),
             left: false,
+            offer: None,
+            beat_at: Duration::ZERO,
+            alarms: Alarms::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -158,9 +163,9 @@ impl<I: Id, A: Address> State<I, A> {
     /// [`State::poll_output`] afterwards.
     pub fn start<R: Rng>(&mut self, now: Duration, rng: &mut R) {
         self.now = now;
-        self.beacon.start(now);
+        self.healing.beacon.start(now);
         self.beat_at = now;
-        self.sampler.draw(rng);
+        self.reserve.sampler.draw(rng);
         self.enter_crowd();
         // The application's first contacts are joined, not just asked.
         self.refill
@@ -185,6 +190,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Takes one input. Drain [`State::poll_output`] afterwards.
     pub fn handle<R: Rng>(&mut self, now: Duration, input: Input<I, A>, rng: &mut R) {
+        // A clock that goes back must not make spans of time out of nothing.
         self.now = self.now.max(now);
         match input {
             Input::Received { from, message } => self.on_message(from, message, rng),
@@ -220,44 +226,51 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// The neighbours, in order of their ids.
     pub fn active(&self) -> impl Iterator<Item = I> {
-        self.active.keys().copied()
+        self.relations.active.keys().copied()
     }
 
     /// The name of the relation with `peer`, if it is a neighbour. Both sides have the same.
     pub fn epoch(&self, peer: I) -> Option<Epoch<I>> {
-        self.active.get(&peer).map(|neighbor| neighbor.epoch)
+        self.relations
+            .active
+            .get(&peer)
+            .map(|neighbor| neighbor.epoch)
     }
 
     /// The passive view.
     pub fn passive(&self) -> impl Iterator<Item = &Contact<I, A>> {
-        self.passive.values().map(|backup| &backup.contact)
+        self.reserve.passive.values().map(|backup| &backup.contact)
     }
 
     /// Peers that could not be reached, remembered and probed with back-off (R6).
     pub fn suspects(&self) -> impl Iterator<Item = &Contact<I, A>> {
-        self.suspects.contacts()
+        self.reserve.suspects.contacts()
     }
 
     /// Contacts that are never forgotten.
     pub fn permanent(&self) -> impl Iterator<Item = &Contact<I, A>> {
-        self.permanent.values()
+        self.reserve.permanent.values()
     }
 
     /// Requests without an answer: to whom, and since when.
     pub fn requests(&self) -> impl Iterator<Item = (I, Duration)> {
-        self.pending.iter().map(|(id, ours)| (*id, ours.since))
+        self.relations
+            .pending
+            .iter()
+            .map(|(id, ours)| (*id, ours.since))
     }
 
     /// The root of the component that this node believes to be in: the same everywhere once a
     /// network is whole and quiet (R7).
     pub fn root(&self) -> I {
-        self.beacon.tag().root
+        self.healing.beacon.tag().root
     }
 
     /// Every peer worth saving for the next start, each once, neighbours first.
     pub fn known(&self) -> Vec<Contact<I, A>> {
         let mut known: Vec<Contact<I, A>> = Vec::new();
         let all = self
+            .relations
             .active
             .values()
             .map(|neighbor| &neighbor.contact)
@@ -265,141 +278,38 @@ impl<I: Id, A: Address> State<I, A> {
             .chain(self.suspects())
             .chain(self.permanent());
         for contact in all {
-            if !known.iter().any(|one| one.id == contact.id) {
+            if !known.iter().any(|known| known.id == contact.id) {
                 known.push(contact.clone());
             }
         }
         known
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one arm per message, each a single call"
-    )]
     fn on_message<R: Rng>(&mut self, from: I, message: Message<I, A>, rng: &mut R) {
+        // One with our key, or a defect of the runtime: about ourselves nobody tells us anything.
         if from == self.me.id {
             return;
         }
+        // Whatever it says, it is there.
         self.rehabilitate(from, rng);
         match message {
-            Message::Join {
-                epoch,
-                record,
-                pulse,
-            } => {
-                let contact = Contact { id: from, record };
-                self.on_ask(
-                    Ask {
-                        contact,
-                        epoch,
-                        pulse,
-                        kind: Kind::Join,
-                    },
-                    rng,
-                );
-            }
-            Message::Neighbor {
-                epoch,
-                priority,
-                record,
-                pulse,
-            } => {
-                let contact = Contact { id: from, record };
-                self.on_ask(
-                    Ask {
-                        contact,
-                        epoch,
-                        pulse,
-                        kind: priority.into(),
-                    },
-                    rng,
-                );
-            }
-            Message::Accept {
-                epoch,
-                life,
-                record,
-                pulse,
-                sample,
-            } => {
-                let contact = Contact { id: from, record };
-                self.on_accept(
-                    Grant {
-                        contact,
-                        epoch,
-                        life,
-                        pulse,
-                    },
-                    sample,
-                    rng,
-                );
-            }
-            Message::Refuse { epoch, sample } => self.on_refuse(from, epoch, sample, rng),
-            Message::Disconnect {
-                epoch,
-                farewell,
-                sample,
-            } => {
-                self.on_disconnect(from, epoch, farewell, sample, rng);
-            }
-            Message::ForwardJoin { newcomer, ttl } => {
-                self.on_forward_join(from, newcomer, ttl, rng);
-            }
-            Message::Shuffle {
-                serial,
-                origin,
-                list,
-                ttl,
-            } => {
-                let offered = shuffle::Walk {
-                    serial,
-                    origin,
-                    list,
-                    ttl,
-                };
-                self.on_shuffle(from, offered, rng);
-            }
-            Message::ShuffleReply { serial, list } => self.on_shuffle_reply(serial, list, rng),
-            Message::Heartbeat {
-                epoch,
-                pulse,
-                gauge,
-            } => self.on_heartbeat(from, epoch, pulse, gauge, rng),
-            Message::Moved { record } => self.on_moved(from, record),
-            Message::Probe { serial, record } => {
-                self.on_probe(Contact { id: from, record }, serial, rng);
-            }
-            Message::ProbeReply {
-                serial,
-                record,
-                pulse,
-                sample,
-            } => {
-                let found = probe::Found {
-                    contact: Contact { id: from, record },
-                    serial,
-                    pulse,
-                };
-                self.on_probe_reply(found, sample, rng);
-            }
-            Message::SwitchProposal {
-                token,
-                record,
-                old,
-                bid,
-            } => {
-                self.on_switch_proposal(Contact { id: from, record }, token, old, bid, rng);
-            }
-            Message::SwitchInvite {
-                token,
-                partner,
-                bid,
-            } => self.on_switch_invite(from, token, partner, bid),
-            Message::SwitchDecline { token } => self.on_switch_decline(from, token, rng),
-            Message::SwitchConsent { token } => self.on_switch_consent(from, token),
-            Message::SwitchReady { token, partner } => {
-                self.on_switch_ready(from, token, partner, rng);
-            }
+            Message::Join(join) => self.on_ask(Ask::from_join(from, join), rng),
+            Message::ForwardJoin(walk) => self.on_forward_join(from, walk, rng),
+            Message::Neighbor(request) => self.on_ask(Ask::from_neighbor(from, request), rng),
+            Message::Accept(accept) => self.on_accept(from, accept, rng),
+            Message::Refuse(refuse) => self.on_refuse(from, refuse, rng),
+            Message::Disconnect(disconnect) => self.on_disconnect(from, disconnect, rng),
+            Message::Shuffle(walk) => self.on_shuffle(from, walk, rng),
+            Message::ShuffleReply(reply) => self.on_shuffle_reply(reply, rng),
+            Message::Heartbeat(heartbeat) => self.on_heartbeat(from, heartbeat, rng),
+            Message::Moved(moved) => self.on_moved(from, moved),
+            Message::Probe(probe) => self.on_probe(from, probe, rng),
+            Message::ProbeReply(reply) => self.on_probe_reply(from, reply, rng),
+            Message::SwitchProposal(proposal) => self.on_switch_proposal(from, proposal, rng),
+            Message::SwitchInvite(invite) => self.on_switch_invite(from, invite),
+            Message::SwitchDecline(decline) => self.on_switch_decline(from, decline, rng),
+            Message::SwitchConsent(consent) => self.on_switch_consent(from, consent),
+            Message::SwitchReady(ready) => self.on_switch_ready(from, ready, rng),
         }
     }
 
@@ -445,16 +355,10 @@ impl<I: Id, A: Address> State<I, A> {
     fn release(&mut self, peer: I) {
         // A node that steps between two others gives up nobody: it stands for its own old neighbour.
         let used = peer == self.me.id
-            || self.active.contains_key(&peer)
-            || self.pending.contains_key(&peer)
-            || self.half_open.contains_key(&peer)
-            || self.waiting.iter().any(|ask| ask.contact.id == peer)
-            || self.probe.as_ref().is_some_and(|probe| probe.peer == peer)
-            || self.optimizer.needs(peer)
-            || self
-                .switch
-                .as_ref()
-                .is_some_and(|switch| switch.awaits(peer));
+            || self.relations.is_engaged(peer)
+            || self.relations.keeps_waiting(peer)
+            || self.healing.asks(peer)
+            || self.switching.needs(peer);
         if !used {
             self.outputs.push_back(Output::Release { peer });
         }
@@ -467,9 +371,9 @@ impl<I: Id, A: Address> State<I, A> {
 
     fn pulse(&self) -> Pulse<I> {
         Pulse {
-            degree: u8::try_from(self.active.len()).unwrap_or(u8::MAX),
-            tag: self.beacon.tag(),
-            settled: self.beacon.settled(self.now),
+            degree: u8::try_from(self.relations.active.len()).unwrap_or(u8::MAX),
+            tag: self.healing.beacon.tag(),
+            settled: self.healing.beacon.settled(self.now),
         }
     }
 }

@@ -8,15 +8,15 @@ mod translate;
 
 use std::sync::Arc;
 
-use carrier::{
+use libp2p::PeerId;
+use substream::{
     Frame,
     cbor::{self, ByteString as Sealed, Unencodable, WireId},
 };
-use libp2p::PeerId;
 use void::Void;
 
 use crate::{
-    FRAME_BYTES_MAX, Message, RECORD_BYTES_MAX, Record, Refusal, counters::Tally, record::Book,
+    FRAME_BYTES_MAX, Message, RECORD_BYTES_MAX, Record, Refusal, counters::Counters, record::Book,
 };
 use translate::{Owner, translate};
 
@@ -30,22 +30,22 @@ pub const CONTACTS_MAX: usize = 48;
 const _: () = assert!((CONTACTS_MAX + 1) * (RECORD_BYTES_MAX + 128) < FRAME_BYTES_MAX);
 
 /// The substreams of one connection.
-pub type Handler = carrier::Handler<Wire>;
+pub type Handler = substream::Handler<Wire>;
 
 /// How frames of this protocol are read.
 #[derive(Debug, Clone, Default)]
 pub struct Wire {
     pub(crate) book: Book,
-    pub(crate) tally: Tally,
+    pub(crate) counters: Counters,
 }
 
-impl carrier::Protocol for Wire {
+impl substream::Protocol for Wire {
     type Message = PeerMessage;
     type Refusal = Refusal;
 
     fn decode(&self, content: &[u8], from: PeerId) -> Result<(PeerMessage, u32), Refusal> {
         let (message, verified) = decode(content, from, &self.book)?;
-        self.tally.records_verified.add(verified.into());
+        self.counters.records_verified.add(verified.into());
         Ok((message, verified))
     }
 }
@@ -64,6 +64,7 @@ pub(crate) enum Unsendable {
 /// Encodes a message.
 pub(crate) fn encode(message: PeerMessage, ticket: &Arc<()>) -> Result<Frame, Unsendable> {
     let control = is_control(&message);
+    // An error here is a defect of ours: nobody is told of a peer whose word for it we do not have.
     let message = translate(message, &WireId, &mut |owner, record: Record| {
         let unsigned = || match owner {
             Owner::Sender => Unsendable::Unsigned(None),
@@ -122,23 +123,23 @@ fn parse(content: &[u8]) -> Result<Message<WireId, Sealed>, Refusal> {
 /// Whether losing the message costs a view change; gossip and heartbeats are said again anyway.
 fn is_control(message: &PeerMessage) -> bool {
     match message {
-        Message::Join { .. }
-        | Message::ForwardJoin { .. }
-        | Message::Neighbor { .. }
-        | Message::Accept { .. }
-        | Message::Refuse { .. }
-        | Message::Disconnect { .. }
-        | Message::Moved { .. }
-        | Message::SwitchProposal { .. }
-        | Message::SwitchInvite { .. }
-        | Message::SwitchConsent { .. }
-        | Message::SwitchDecline { .. }
-        | Message::SwitchReady { .. } => true,
-        Message::Shuffle { .. }
-        | Message::ShuffleReply { .. }
-        | Message::Heartbeat { .. }
-        | Message::Probe { .. }
-        | Message::ProbeReply { .. } => false,
+        Message::Join(_)
+        | Message::ForwardJoin(_)
+        | Message::Neighbor(_)
+        | Message::Accept(_)
+        | Message::Refuse(_)
+        | Message::Disconnect(_)
+        | Message::Moved(_)
+        | Message::SwitchProposal(_)
+        | Message::SwitchInvite(_)
+        | Message::SwitchConsent(_)
+        | Message::SwitchDecline(_)
+        | Message::SwitchReady(_) => true,
+        Message::Shuffle(_)
+        | Message::ShuffleReply(_)
+        | Message::Heartbeat(_)
+        | Message::Probe(_)
+        | Message::ProbeReply(_) => false,
     }
 }
 

@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carrier::{Order, Shared, Tally, Timers};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
     core::{Endpoint, transport::PortUse},
@@ -22,6 +21,7 @@ use libp2p::{
     },
 };
 use rand::{SeedableRng, rngs::StdRng};
+use substream::{Order, Shared, Timers};
 
 use crate::{
     Command, Config, Counters, Input, Message, MessageId, Output, Refusal, Settings, State, Timer,
@@ -33,7 +33,7 @@ pub use event::{BroadcastError, Event, SetupError};
 use routes::Routes;
 
 /// What a connection reports.
-type Report = carrier::Report<PeerMessage, Refusal>;
+type Report = substream::Report<PeerMessage, Refusal>;
 
 /// Most timers served in one turn, so that other behaviours get theirs.
 const TIMERS_PER_POLL_MAX: usize = 32;
@@ -82,7 +82,7 @@ impl Behaviour {
                 name: protocol,
                 limits: settings.limits(),
                 protocol: Wire,
-                tally: Tally::default(),
+                counters: substream::Counters::default(),
                 start,
             },
             queue: VecDeque::new(),
@@ -149,13 +149,13 @@ impl Behaviour {
     /// A reading of the counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let tally = &self.shared.tally;
+        let frames = &self.shared.counters;
         Counters {
             machine: self.state.totals(),
-            frames_in: tally.frames_in.get(),
-            frames_out: tally.frames_out.get(),
-            frames_refused: tally.frames_refused.get(),
-            frames_shed: tally.frames_shed.get(),
+            frames_in: frames.frames_in.get(),
+            frames_out: frames.frames_out.get(),
+            frames_refused: frames.frames_refused.get(),
+            frames_shed: frames.frames_shed.get(),
             slow_peers: self.slow_peers,
             misbehaved_peers: self.misbehaved_peers,
         }
@@ -196,7 +196,7 @@ impl Behaviour {
                 event: Order::Send(frame),
             }),
             Err(error) => {
-                self.shared.tally.frames_shed.add(1);
+                self.shared.counters.frames_shed.add(1);
                 tracing::error!(%error, "message not sent");
             }
         }
@@ -221,7 +221,7 @@ impl Behaviour {
             && self.state.is_news(id)
             && !self.sealer.verify(id, payload)
         {
-            self.shared.tally.frames_refused.add(1);
+            self.shared.counters.frames_refused.add(1);
             return self.on_refused(from, Refusal::Forged);
         }
         self.feed(Input::Received { from, message });

@@ -2,16 +2,7 @@
 
 use std::time::Duration;
 
-/// A configuration that cannot work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// A capacity, length or period that must not be zero is.
-    #[error("{0} must not be zero")]
-    Zero(&'static str),
-    /// The first value must not exceed the second.
-    #[error("{0} must not exceed {1}")]
-    Exceeds(&'static str, &'static str),
-}
+use substream::{ConfigError, check_nonzero, check_ordered};
 
 /// Along which links messages are pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +25,7 @@ pub enum Keep {
     All,
 }
 
-carrier::knobs! {
+substream::knobs! {
     /// Parameters of [`State`](crate::State).
     Config;
 
@@ -116,7 +107,7 @@ impl Config {
     ///
     /// The first pair of values that does not.
     pub fn validate(self) -> Result<Self, ConfigError> {
-        let nonzero = [
+        check_nonzero([
             ("flush_interval", self.flush_interval.is_zero()),
             ("round_trip_initial", self.round_trip_initial.is_zero()),
             ("exchange_interval", self.exchange_interval.is_zero()),
@@ -127,11 +118,8 @@ impl Config {
             ("list_max", self.list_max == 0),
             ("announcements_max", self.announcements_max == 0),
             ("missing_max", self.missing_max < 8),
-        ];
-        if let Some((name, _)) = nonzero.into_iter().find(|(_, zero)| *zero) {
-            return Err(ConfigError::Zero(name));
-        }
-        let ordered = [
+        ])?;
+        check_ordered([
             (
                 "flush_interval",
                 "graft_delay_min",
@@ -157,11 +145,8 @@ impl Config {
                 "serve_bytes_per_second",
                 self.payload_bytes_max <= self.serve_bytes_per_second,
             ),
-        ];
-        match ordered.into_iter().find(|(_, _, fits)| !fits) {
-            Some((left, right, _)) => Err(ConfigError::Exceeds(left, right)),
-            None => Ok(self),
-        }
+        ])?;
+        Ok(self)
     }
 }
 

@@ -18,7 +18,7 @@ mod wire;
 pub mod rules {}
 
 pub use behaviour::{Behaviour, BroadcastError, Event, SetupError};
-pub use config::{Config, ConfigError, Keep, Trees};
+pub use config::{Config, Keep, Trees};
 pub use counters::Counters;
 // The machine's own event is one level below the behaviour's and less often named.
 pub use io::{Command, Event as StateEvent, Id, Input, Link, Output, Timer};
@@ -27,5 +27,6 @@ pub use refusal::Refusal;
 pub use seal::SealError;
 pub use settings::Settings;
 pub use state::{Sizes, State, Violation};
+pub use substream::ConfigError;
 pub use totals::Totals;
 pub use wire::Handler;

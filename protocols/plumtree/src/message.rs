@@ -153,8 +153,8 @@ impl<I> Message<I> {
 
 /// A payload as a byte string.
 mod as_bytes {
-    use carrier::cbor::ByteString;
     use serde::{Deserialize, Deserializer, Serializer};
+    use substream::cbor::ByteString;
 
     use super::Payload;
 

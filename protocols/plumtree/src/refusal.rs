@@ -1,6 +1,6 @@
 //! Why something that a peer sent is refused.
 
-use carrier::Fault;
+use substream::Fault;
 
 /// Why something that a peer sent is refused. It had no effect; the peer's connections are closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carrier::Limits;
+use substream::Limits;
 
 /// How the behaviour uses connections. The defaults suit a node on any network.
 #[derive(Debug, Clone)]

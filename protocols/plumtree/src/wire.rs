@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use carrier::{
+use libp2p::PeerId;
+use substream::{
     Frame,
     cbor::{self, Unencodable, WireId},
 };
-use libp2p::PeerId;
 
 use crate::{Message, Refusal};
 
@@ -17,13 +17,13 @@ use crate::{Message, Refusal};
 pub(crate) type PeerMessage = Message<PeerId>;
 
 /// The substreams of one connection.
-pub type Handler = carrier::Handler<Wire>;
+pub type Handler = substream::Handler<Wire>;
 
 /// How frames of this protocol are read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wire;
 
-impl carrier::Protocol for Wire {
+impl substream::Protocol for Wire {
     type Message = PeerMessage;
     type Refusal = Refusal;
 

@@ -4,8 +4,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use hyparview::{
-    Address, Command, Config, Contact, Farewell, Input as Given, Message, Pulse, State, StateEvent,
-    Timer,
+    Address, Command, Config, Contact, DisconnectReason, Input as Given, Message, Pulse, State,
+    StateEvent, Timer, message,
 };
 use serde::Deserialize;
 
@@ -152,8 +152,8 @@ impl Adversaries {
 /// The configuration without what protects links that stand and bounds what neighbours send.
 fn plain(config: Config) -> Config {
     config
-        .with_elder_age(Duration::MAX)
-        .with_mercy(Duration::MAX)
+        .with_tenure_min(Duration::MAX)
+        .with_last_link_protection(Duration::MAX)
         .with_shuffle_excess(u32::MAX)
         .with_passive_sampled_percent(0)
 }
@@ -257,16 +257,19 @@ impl Hand {
             Given::Timer(_) | Given::Disconnected { .. } => heard.push(input),
             _ if self.away => {}
             Given::Received {
-                message: Message::Shuffle { serial, origin, .. },
+                message: Message::Shuffle(message::Shuffle { serial, origin, .. }),
                 ..
             } if lies => {
                 let list = self.poison();
-                let (to, message) = (origin.id, Message::ShuffleReply { serial, list });
+                let (to, message) = (
+                    origin.id,
+                    Message::ShuffleReply(message::ShuffleReply { serial, list }),
+                );
                 said.push_back(Output::Send { to, message });
                 said.push_back(Output::Release { peer: to });
             }
             Given::Received {
-                message: Message::Shuffle { .. } | Message::ForwardJoin { .. },
+                message: Message::Shuffle(_) | Message::ForwardJoin(_),
                 ..
             } if self.plan.does(Deed::Withhold) => {}
             input => heard.push(input),
@@ -322,12 +325,12 @@ impl Hand {
         let origin = self.plan.contact(self.me);
         self.dice = mix(self.dice);
         let serial = self.dice;
-        let message = Message::Shuffle {
+        let message = Message::Shuffle(message::Shuffle {
             serial,
             origin,
             list,
             ttl,
-        };
+        });
         said.push_back(Output::Tell { peer, message });
     }
 
@@ -337,10 +340,10 @@ impl Hand {
                 self.shuffle(*peer, u8::MAX, said);
                 let newcomer = self.someone(true);
                 let newcomer = self.plan.contact(newcomer);
-                let message = Message::ForwardJoin {
+                let message = Message::ForwardJoin(message::ForwardJoin {
                     newcomer,
                     ttl: u8::MAX,
-                };
+                });
                 said.push_back(Output::Tell {
                     peer: *peer,
                     message,
@@ -351,7 +354,7 @@ impl Hand {
             let (to, record) = (self.someone(false), self.plan.place(self.me));
             self.dice = mix(self.dice);
             let serial = self.dice;
-            let message = Message::Probe { serial, record };
+            let message = Message::Probe(message::Probe { serial, record });
             said.push_back(Output::Send { to, message });
             said.push_back(Output::Release { peer: to });
         }
@@ -384,25 +387,30 @@ impl Hand {
         let started = self.second > 0;
         if started && self.plan.does(Deed::Lie) {
             match &mut message {
-                Message::Accept { sample, .. }
-                | Message::Refuse { sample, .. }
-                | Message::ProbeReply { sample, .. }
-                | Message::Disconnect {
+                Message::Accept(message::Accept { sample, .. })
+                | Message::Refuse(message::Refuse { sample, .. })
+                | Message::ProbeReply(message::ProbeReply { sample, .. })
+                | Message::Disconnect(message::Disconnect {
                     sample,
-                    farewell: Farewell::Evicted | Farewell::Unwanted | Farewell::Leaving,
+                    reason:
+                        DisconnectReason::Evicted
+                        | DisconnectReason::Unwanted
+                        | DisconnectReason::Leaving,
                     ..
+                })
+                | Message::Shuffle(message::Shuffle { list: sample, .. })
+                | Message::ShuffleReply(message::ShuffleReply { list: sample, .. }) => {
+                    *sample = self.poison();
                 }
-                | Message::Shuffle { list: sample, .. }
-                | Message::ShuffleReply { list: sample, .. } => *sample = self.poison(),
                 _ => {}
             }
         }
         if started && self.plan.does(Deed::Priority) {
             match &mut message {
-                Message::Join { pulse, .. }
-                | Message::Neighbor { pulse, .. }
-                | Message::Accept { pulse, .. }
-                | Message::Heartbeat { pulse, .. } => beg(pulse),
+                Message::Join(message::Join { pulse, .. })
+                | Message::Neighbor(message::Neighbor { pulse, .. })
+                | Message::Accept(message::Accept { pulse, .. })
+                | Message::Heartbeat(message::Heartbeat { pulse, .. }) => beg(pulse),
                 _ => {}
             }
         }

@@ -3,7 +3,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use hyparview::{Command, Config, Farewell, Input as Given, Message, Priority, State, Timer};
+use hyparview::{
+    Command, Config, DisconnectReason, Input as Given, Message, Priority, State, Timer, message,
+};
 
 use crate::{NodeId, Output, Place, member::Member, protocol::OutputOf};
 
@@ -85,10 +87,10 @@ impl Defect {
             Self::NeverMixes => config
                 .with_remix_interval(NEVER)
                 .with_remix_burst(0)
-                .with_youth(Duration::ZERO),
+                .with_settle_time(Duration::ZERO),
             Self::TakesNoForAnAnswer => config
                 .with_refill_parallel(1)
-                .with_patience(Duration::from_secs(60))
+                .with_slot_hold(Duration::from_secs(60))
                 .with_request_timeout(Duration::from_secs(60)),
             Self::WaitsForEver => config.with_silence_deadline(NEVER),
             Self::Crowds => config.with_active_capacity(14),
@@ -109,7 +111,7 @@ impl Defect {
             | (
                 Self::TakesNoForAnAnswer,
                 Given::Received {
-                    message: Message::Refuse { .. },
+                    message: Message::Refuse(_),
                     ..
                 },
             )
@@ -118,30 +120,28 @@ impl Defect {
                 Self::IgnoresStrangers,
                 Given::Received {
                     from,
-                    message: Message::Heartbeat { .. },
+                    message: Message::Heartbeat(_),
                 },
             ) if state.epoch(from).is_none() => None,
             (Self::HonoursOldFarewells, Given::Received { from, message }) => {
                 let message = match (message, state.epoch(from)) {
                     (
-                        Message::Disconnect {
-                            farewell, sample, ..
-                        },
+                        Message::Disconnect(message::Disconnect { reason, sample, .. }),
                         Some(epoch),
-                    ) => Message::Disconnect {
+                    ) => Message::Disconnect(message::Disconnect {
                         epoch,
-                        farewell,
+                        reason,
                         sample,
-                    },
+                    }),
                     (message, _) => message,
                 };
                 Some(Given::Received { from, message })
             }
             (Self::EvictsTheLast, Given::Received { from, mut message }) => {
-                if let Message::Heartbeat { pulse, .. }
-                | Message::Join { pulse, .. }
-                | Message::Neighbor { pulse, .. }
-                | Message::Accept { pulse, .. } = &mut message
+                if let Message::Heartbeat(message::Heartbeat { pulse, .. })
+                | Message::Join(message::Join { pulse, .. })
+                | Message::Neighbor(message::Neighbor { pulse, .. })
+                | Message::Accept(message::Accept { pulse, .. }) = &mut message
                 {
                     pulse.degree = pulse.degree.max(5);
                 }
@@ -157,17 +157,19 @@ impl Defect {
             Self::BelievesTheDeaf,
             Given::Received {
                 from,
-                message: Message::Join { epoch, pulse, .. } | Message::Neighbor { epoch, pulse, .. },
+                message:
+                    Message::Join(message::Join { epoch, pulse, .. })
+                    | Message::Neighbor(message::Neighbor { epoch, pulse, .. }),
             },
         ) = (self, input)
         else {
             return None;
         };
-        let message = Message::Heartbeat {
+        let message = Message::Heartbeat(message::Heartbeat {
             epoch: *epoch,
             pulse: *pulse,
             gauge: None,
-        };
+        });
         Some(Given::Received {
             from: *from,
             message,
@@ -186,10 +188,10 @@ impl Defect {
                 Self::LeavesWithoutAWord,
                 Output::Tell {
                     message:
-                        Message::Disconnect {
-                            farewell: Farewell::Evicted | Farewell::Unwanted,
+                        Message::Disconnect(message::Disconnect {
+                            reason: DisconnectReason::Evicted | DisconnectReason::Unwanted,
                             ..
-                        },
+                        }),
                     ..
                 },
             ) => {}
@@ -198,36 +200,36 @@ impl Defect {
                 Output::Send {
                     to,
                     message:
-                        Message::Neighbor {
+                        Message::Neighbor(message::Neighbor {
                             epoch,
                             priority: Priority::High,
                             record,
                             pulse,
-                        },
+                        }),
                 },
             ) if pulse.degree > 0 => {
                 let priority = Priority::Low;
-                let message = Message::Neighbor {
+                let message = Message::Neighbor(message::Neighbor {
                     epoch,
                     priority,
                     record,
                     pulse,
-                };
+                });
                 planted.push_back(Output::Send { to, message });
             }
             (
                 Self::WalksEverywhere,
                 Output::Tell {
-                    message: Message::ForwardJoin { newcomer, ttl },
+                    message: Message::ForwardJoin(message::ForwardJoin { newcomer, ttl }),
                     ..
                 },
             ) => {
                 let others = state.active().filter(|peer| *peer != newcomer.id);
                 for peer in others.take(2) {
-                    let message = Message::ForwardJoin {
+                    let message = Message::ForwardJoin(message::ForwardJoin {
                         newcomer: newcomer.clone(),
                         ttl,
-                    };
+                    });
                     planted.push_back(Output::Tell { peer, message });
                 }
             }

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use hyparview::{
-    Command, Config, Contact, DownReason, Epoch, Loss, Message, State, StateEvent, Timer,
+    Command, Config, Contact, DownReason, Epoch, Loss, Message, State, StateEvent, Timer, message,
 };
 use rand::rngs::SmallRng;
 
@@ -187,7 +187,7 @@ impl Protocol for Member {
         let parting = match &input {
             hyparview::Input::Received {
                 from,
-                message: Message::Disconnect { .. },
+                message: Message::Disconnect(_),
             } => self.state.epoch(*from).map(|epoch| (*from, epoch)),
             _ => None,
         };
@@ -253,27 +253,30 @@ impl Protocol for Member {
     fn bytes(message: &Said) -> usize {
         let contacts = |list: &[Contact<NodeId, Place>]| list.len() * (NAME + RECORD + 10);
         let content = match message {
-            Message::Join { .. } | Message::Neighbor { .. } => EPOCH + RECORD + PULSE,
-            Message::ForwardJoin { .. } | Message::SwitchReady { .. } => NAME + RECORD + 20,
-            Message::Accept { sample, .. } => EPOCH + RECORD + PULSE + contacts(sample),
-            Message::Refuse { sample, .. } | Message::Disconnect { sample, .. } => {
-                EPOCH + contacts(sample)
+            Message::Join(_) | Message::Neighbor(_) => EPOCH + RECORD + PULSE,
+            Message::ForwardJoin(_) | Message::SwitchReady(_) => NAME + RECORD + 20,
+            Message::Accept(message::Accept { sample, .. }) => {
+                EPOCH + RECORD + PULSE + contacts(sample)
             }
-            Message::Shuffle { list, .. } => NAME + RECORD + 30 + contacts(list),
-            Message::ShuffleReply { list, .. } => 20 + contacts(list),
-            Message::Heartbeat { gauge, .. } => {
+            Message::Refuse(message::Refuse { sample, .. })
+            | Message::Disconnect(message::Disconnect { sample, .. }) => EPOCH + contacts(sample),
+            Message::Shuffle(message::Shuffle { list, .. }) => NAME + RECORD + 30 + contacts(list),
+            Message::ShuffleReply(message::ShuffleReply { list, .. }) => 20 + contacts(list),
+            Message::Heartbeat(message::Heartbeat { gauge, .. }) => {
                 EPOCH + PULSE + gauge.map_or(0, |gauge| 30 + gauge.echo.map_or(0, |_| 25))
             }
-            Message::Moved { .. } => RECORD,
-            Message::Probe { .. } => RECORD + 10,
-            Message::ProbeReply { sample, .. } => RECORD + PULSE + 10 + contacts(sample),
-            Message::SwitchProposal { bid, .. } => {
+            Message::Moved(_) => RECORD,
+            Message::Probe(_) => RECORD + 10,
+            Message::ProbeReply(message::ProbeReply { sample, .. }) => {
+                RECORD + PULSE + 10 + contacts(sample)
+            }
+            Message::SwitchProposal(message::SwitchProposal { bid, .. }) => {
                 RECORD + NAME + 10 + bid.as_ref().map_or(0, |_| RECORD + 30)
             }
-            Message::SwitchInvite { bid, .. } => {
+            Message::SwitchInvite(message::SwitchInvite { bid, .. }) => {
                 NAME + 10 + bid.as_ref().map_or(0, |_| RECORD + 30)
             }
-            Message::SwitchDecline { .. } | Message::SwitchConsent { .. } => 10,
+            Message::SwitchDecline(_) | Message::SwitchConsent(_) => 10,
         };
         // The name of the variant, and the frame's length.
         content + 20

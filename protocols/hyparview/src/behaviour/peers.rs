@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carrier::Frame;
 use libp2p::{
     Multiaddr, PeerId,
     core::{ConnectedPoint, multiaddr::Protocol},
@@ -18,6 +17,7 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
+use substream::Frame;
 
 use crate::settings::Settings;
 
@@ -61,13 +61,13 @@ pub(super) struct Peers {
 
 #[derive(Debug, Default)]
 struct Peer {
-    links: BTreeMap<ConnectionId, Link>,
+    connections: BTreeMap<ConnectionId, Connection>,
     kept: bool,
     outbox: Option<Outbox>,
 }
 
 #[derive(Debug)]
-struct Link {
+struct Connection {
     condition: Condition,
     endpoint: ConnectedPoint,
 }
@@ -107,11 +107,11 @@ impl Peers {
         self.peers
             .get(&peer)
             .is_some_and(|entry| entry.outbox.is_some())
-            || self.link(peer).is_some()
+            || self.usable_connection(peer).is_some()
     }
 
     /// The connection to speak over, if there is one.
-    fn link(&self, peer: PeerId) -> Option<ConnectionId> {
+    fn usable_connection(&self, peer: PeerId) -> Option<ConnectionId> {
         self.peers
             .get(&peer)?
             .usable()
@@ -120,15 +120,15 @@ impl Peers {
     }
 
     pub(super) fn remote_address(&self, peer: PeerId) -> Option<&Multiaddr> {
-        let (_, link) = self.peers.get(&peer)?.usable().last()?;
-        Some(link.endpoint.get_remote_address())
+        let (_, connection) = self.peers.get(&peer)?.usable().last()?;
+        Some(connection.endpoint.get_remote_address())
     }
 
     pub(super) fn is_usable(&self, peer: PeerId, connection: ConnectionId) -> bool {
         self.peers
             .get(&peer)
-            .and_then(|known| known.links.get(&connection))
-            .is_some_and(|link| link.condition == Condition::Usable)
+            .and_then(|known| known.connections.get(&connection))
+            .is_some_and(|connection| connection.condition == Condition::Usable)
     }
 
     /// Decides where a frame goes, dialling `addresses` when there is no connection.
@@ -138,17 +138,19 @@ impl Peers {
         frame: Frame,
         addresses: impl FnOnce() -> Vec<Multiaddr>,
     ) -> Route {
-        if let Some(connection) = self.link(peer) {
+        if let Some(connection) = self.usable_connection(peer) {
             return Route::Via(connection, frame);
         }
         let entry = self.peers.entry(peer).or_default();
         if entry
-            .links
+            .connections
             .values()
-            .any(|link| link.condition == Condition::Mute)
+            .any(|connection| connection.condition == Condition::Mute)
         {
+            // Connected, but it does not speak our protocol: another dial would end in the same.
             return Route::Nowhere;
         }
+        // A peer that is being dialled already takes more; only another peer would need room.
         if entry.outbox.is_none() && self.waiting.len() >= self.waiting_max {
             self.forget_if_idle(peer);
             return Route::Nowhere;
@@ -160,6 +162,7 @@ impl Peers {
                 ..Outbox::default()
             }
         });
+        // Shed rather than refused: the dial is under way, and the first frames may yet be sent.
         if outbox.frames.len() >= OUTBOX_FRAMES_MAX {
             return Route::Shed;
         }
@@ -201,17 +204,21 @@ impl Peers {
     ) -> Vec<Frame> {
         self.dials.remove(&connection);
         let entry = self.peers.entry(peer).or_default();
-        entry.links.insert(
+        entry.connections.insert(
             connection,
-            Link {
+            Connection {
                 condition: Condition::Usable,
                 endpoint,
             },
         );
+        // Whoever has dialled: what waited for our dial goes over this connection.
         let outbox = entry.outbox.take().unwrap_or_default();
+        // The dial has not begun, and is not needed any more.
         if outbox.dial.is_none() {
             self.waiting.retain(|waiting| *waiting != peer);
         }
+        // An old request has been given up by the machine meanwhile: sent now it would make a relation that
+        // nobody wants.
         let in_time = |since: &Instant| since.elapsed() < self.wait_max;
         outbox
             .frames
@@ -253,10 +260,11 @@ impl Peers {
         let Some(entry) = self.peers.get_mut(&peer) else {
             return false;
         };
-        let link = entry.links.remove(&connection);
-        let lost = link.is_some_and(|link| link.condition == Condition::Usable)
+        let closed = entry.connections.remove(&connection);
+        let lost = closed.is_some_and(|connection| connection.condition == Condition::Usable)
             && entry.usable().next().is_none();
         if lost {
+            // The machine hears of the loss, and says anew if it wants the next connection held.
             entry.kept = false;
         }
         self.forget_if_idle(peer);
@@ -279,10 +287,10 @@ impl Peers {
         let Some(entry) = self.peers.get_mut(&peer) else {
             return false;
         };
-        let Some(link) = entry.links.get_mut(&connection) else {
+        let Some(known) = entry.connections.get_mut(&connection) else {
             return false;
         };
-        let was = std::mem::replace(&mut link.condition, to);
+        let was = std::mem::replace(&mut known.condition, to);
         was == Condition::Usable && entry.usable().next().is_none()
     }
 
@@ -292,8 +300,8 @@ impl Peers {
             return false;
         };
         let worked = entry.usable().next().is_some();
-        for link in entry.links.values_mut() {
-            link.condition = Condition::GivenUp;
+        for connection in entry.connections.values_mut() {
+            connection.condition = Condition::GivenUp;
         }
         entry.kept = false;
         entry.outbox = None;
@@ -322,18 +330,19 @@ impl Peers {
     /// Puts `addresses` in order of proof: the one we reached the peer at, those on a host that it is
     /// connected from, the rest.
     pub(super) fn rank(&self, peer: PeerId, mut addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
-        let links = || self.peers.get(&peer).into_iter().flat_map(Peer::usable);
-        let hosts: Vec<Protocol<'_>> = links()
-            .filter_map(|(_, link)| link.endpoint.get_remote_address().iter().next())
+        let usable = || self.peers.get(&peer).into_iter().flat_map(Peer::usable);
+        let hosts: Vec<Protocol<'_>> = usable()
+            .filter_map(|(_, connection)| connection.endpoint.get_remote_address().iter().next())
             .collect();
+        // Stable: within each half the order of the peer's own record stays.
         addresses.sort_by_key(|address| {
             !address
                 .iter()
                 .next()
                 .is_some_and(|host| hosts.contains(&host))
         });
-        for (_, link) in links() {
-            if let ConnectedPoint::Dialer { address, .. } = &link.endpoint {
+        for (_, connection) in usable() {
+            if let ConnectedPoint::Dialer { address, .. } = &connection.endpoint {
                 let mut reached = address.clone();
                 if matches!(reached.iter().last(), Some(Protocol::P2p(_))) {
                     reached.pop();
@@ -349,7 +358,7 @@ impl Peers {
         if self
             .peers
             .get(&peer)
-            .is_some_and(|entry| entry.links.is_empty() && entry.outbox.is_none())
+            .is_some_and(|entry| entry.connections.is_empty() && entry.outbox.is_none())
         {
             self.peers.remove(&peer);
         }
@@ -358,11 +367,11 @@ impl Peers {
 
 impl Peer {
     /// Connections that work, oldest first.
-    fn usable(&self) -> impl Iterator<Item = (ConnectionId, &Link)> {
-        self.links
+    fn usable(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        self.connections
             .iter()
-            .filter(|(_, link)| link.condition == Condition::Usable)
-            .map(|(connection, link)| (*connection, link))
+            .filter(|(_, connection)| connection.condition == Condition::Usable)
+            .map(|(id, connection)| (*id, connection))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use libp2p::{Multiaddr, PeerId};
 
-use crate::{Behaviour, Contact, Counters, Record, State};
+use crate::{Behaviour, Contact, CountersSnapshot, Record, State};
 
 impl Behaviour {
     /// The neighbours, in order of their ids.
@@ -41,10 +41,10 @@ impl Behaviour {
         &self.state
     }
 
-    /// A reading of the counters.
+    /// What was counted so far.
     #[must_use]
-    pub fn counters(&self) -> Counters {
-        self.shared.protocol.tally.read()
+    pub fn counters(&self) -> CountersSnapshot {
+        self.shared.protocol.counters.snapshot()
     }
 
     /// How many frames wait to be written, over all connections.

@@ -34,6 +34,7 @@ impl Strays {
 
     /// `peer` itself was met at `address`.
     pub(super) fn found(&mut self, peer: PeerId, address: &Multiaddr) {
+        // Most nodes never meet anybody else: no address is copied to look for nothing.
         if !self.met.is_empty() {
             self.met.remove(&(peer, bare(address)));
         }

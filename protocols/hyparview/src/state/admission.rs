@@ -23,6 +23,8 @@ struct Allowance {
 impl Allowance {
     /// Takes one unit, if there is one.
     fn take(&mut self, now: Duration, interval: Duration, burst: u32) -> bool {
+        // The time at which it is full again is all the state: no count that would have to be filled by a
+        // timer.
         let full_at = self.full_at.max(now).saturating_add(interval);
         let granted = full_at <= now.saturating_add(interval.saturating_mul(burst));
         if granted {
@@ -66,24 +68,25 @@ impl<I: Id> Admission<I> {
     /// Whether one more shuffle of this neighbour, or one that it passes on, may be taken now.
     pub(super) fn shuffle(&mut self, neighbor: I, now: Duration) -> bool {
         make_way(&mut self.shuffles, neighbor);
-        let one = self.shuffles.entry(neighbor).or_default();
-        one.take(now, self.shuffle_interval, SHUFFLE_BURST)
+        let allowance = self.shuffles.entry(neighbor).or_default();
+        allowance.take(now, self.shuffle_interval, SHUFFLE_BURST)
     }
 
     /// Whether one more walk of a join may be taken from this neighbour now: an honest one passes on no more
     /// than it lets in.
     pub(super) fn walk(&mut self, neighbor: I, now: Duration) -> bool {
         make_way(&mut self.joins, neighbor);
-        let one = self.joins.entry(neighbor).or_default();
+        let allowance = self.joins.entry(neighbor).or_default();
         let interval = Duration::from_secs(1) / self.rate;
-        one.take(now, interval, self.rate.saturating_mul(JOIN_BURST))
+        allowance.take(now, interval, self.rate.saturating_mul(JOIN_BURST))
     }
 
     /// Whether a join or high-priority request of `peer` may be granted now.
     pub(super) fn admit(&mut self, peer: I, now: Duration) -> bool {
         make_way(&mut self.peers, peer);
-        let peer = self.peers.entry(peer).or_default();
-        peer.take(now, self.peer_interval, self.peer_burst)
+        let allowance = self.peers.entry(peer).or_default();
+        // First its own: one that asks again and again must not use up what is there for all.
+        allowance.take(now, self.peer_interval, self.peer_burst)
             && self
                 .all
                 .take(now, Duration::from_secs(1) / self.rate, self.rate)
@@ -106,6 +109,8 @@ impl<I: Id> Admission<I> {
 
 /// Time between two shuffles of one neighbour, on average, that are taken.
 fn shuffle_interval(config: &Config) -> Duration {
+    // Every node starts one shuffle per interval. It passes `hops` nodes, each of which hears it from one of
+    // its neighbours: so a neighbour sends `hops / neighbors` per interval.
     let neighbors = u32::try_from(config.active_capacity()).unwrap_or(u32::MAX);
     let hops = u32::from(config.shuffle_walk()).max(1);
     config.shuffle_interval().saturating_mul(neighbors)
@@ -115,7 +120,7 @@ fn shuffle_interval(config: &Config) -> Duration {
 /// Forgets the one with most allowance left if `peer` would be one too many.
 fn make_way<I: Id>(all: &mut BTreeMap<I, Allowance>, peer: I) {
     if !all.contains_key(&peer) && all.len() >= PEERS_MAX {
-        let fullest = all.iter().min_by_key(|(_, one)| one.full_at);
+        let fullest = all.iter().min_by_key(|(_, allowance)| allowance.full_at);
         if let Some(fullest) = fullest.map(|(id, _)| *id) {
             all.remove(&fullest);
         }

@@ -28,6 +28,7 @@ impl<I> Default for Alarms<I> {
 impl<I: Id> Alarms<I> {
     /// Whether `timer` is to be acted upon; if so it is no longer set.
     pub(super) fn ring(&mut self, timer: Timer<I>, now: Duration) -> bool {
+        // Its serial tells whether it is still of interest: whoever waits for it looks.
         if matches!(timer, Timer::Request { .. }) {
             return true;
         }
@@ -44,6 +45,7 @@ impl<I: Id> Alarms<I> {
 
     /// Whether `timer` is set for `at` or earlier; if not it is now.
     fn set(&mut self, timer: Timer<I>, at: Duration) -> bool {
+        // A later one is dropped, for what rings earlier asks for the next one itself.
         let earlier = self.due.get(&timer).is_none_or(|due| at < *due);
         if earlier {
             self.due.insert(timer, at);

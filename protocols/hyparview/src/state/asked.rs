@@ -3,40 +3,19 @@
 
 use rand::Rng;
 
-use super::{State, half_open::HALF_OPEN_MAX, neighbor::Purpose, optimize::Link, view::Neighbor};
-use crate::{Address, Contact, DownReason, Epoch, Farewell, Id, Message, Priority, Pulse};
+use super::{
+    State,
+    ask::{Ask, Kind},
+    half_open::HALF_OPEN_MAX,
+    line::Line,
+    relations::Neighbor,
+    request::Purpose,
+};
+use crate::{Address, DisconnectReason, DownReason, Epoch, Id, Message, message};
 
 /// Requests that wait. Each one waits for half a second; when there are more, the others are
 /// better off elsewhere.
 pub(super) const WAITING_MAX: usize = 8;
-
-/// A request of another peer.
-#[derive(Debug, Clone)]
-pub(super) struct Ask<I, A> {
-    pub(super) contact: Contact<I, A>,
-    pub(super) epoch: Epoch<I>,
-    pub(super) pulse: Pulse<I>,
-    pub(super) kind: Kind,
-}
-
-/// What kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Join,
-    Low,
-    High,
-    Switch(u64),
-}
-
-impl From<Priority> for Kind {
-    fn from(priority: Priority) -> Self {
-        match priority {
-            Priority::Low => Self::Low,
-            Priority::High => Self::High,
-            Priority::Switch(token) => Self::Switch(token),
-        }
-    }
-}
 
 /// What becomes of a request.
 enum Verdict {
@@ -51,38 +30,50 @@ impl<I: Id, A: Address> State<I, A> {
     /// A peer asks to become a neighbour.
     pub(super) fn on_ask<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
         let peer = ask.contact.id;
-        // A relation that has ended stays so, however late a request for it comes once more.
-        if ask.epoch.by != peer || self.ended.contains(&ask.epoch) {
+        // Only the side that asks names a relation, or two of them could have one name (R3). And one that has
+        // ended stays so, however late a request for it comes once more.
+        if ask.epoch.by != peer || self.relations.has_ended(&ask.epoch) {
             return;
         }
-        self.quarantine.returned(peer);
+        // Others may spread the name of a peer that has left; that it is back only its own word shows.
+        self.guards.quarantine.returned(peer);
         self.set_record_of(&ask.contact);
-        if let Some(known) = self.active.get(&peer) {
+        if let Some(known) = self.relations.active.get(&peer) {
             match order(&ask.epoch, known) {
+                // To answer would revive a relation that the peer has replaced since.
                 Order::Stale => return,
+                // It would not ask again had our answer reached it.
                 Order::Same => return self.accept(&ask, rng),
                 Order::Newer => self.supersede(peer),
             }
         }
-        match self.half_open_with(peer) {
+        match self.relations.half_open_with(peer) {
+            // As for a neighbour: the first answer did not reach it.
             Some(known) if known == ask.epoch => return self.accept(&ask, rng),
-            Some(known) if (ask.epoch.life, ask.epoch.serial) < (known.life, known.serial) => {
+            Some(known)
+                if (ask.epoch.incarnation, ask.epoch.serial)
+                    < (known.incarnation, known.serial) =>
+            {
                 return;
             }
+            // A new request means that the peer has given up the old one, and will never confirm it.
             Some(known) => {
-                self.no_longer_half_open(peer, known);
+                self.relations.no_longer_half_open(peer, known);
             }
             None => {}
         }
-        let crossing = match self.pending.get_mut(&peer) {
-            // Both sides see both requests; the one of the smaller id is pursued.
+        let crossing = match self.relations.pending.get_mut(&peer) {
+            // Both sides see both requests; the one of the smaller id is pursued. Were both, two relations
+            // would be made, each end holding another one.
             Some(ours) if self.me.id < peer => {
-                ours.crossed = Some((ask.epoch.life, ask.epoch.serial));
+                // Noted, so that it is known as stale should it come once more.
+                ours.crossed = Some((ask.epoch.incarnation, ask.epoch.serial));
                 return;
             }
             Some(ours) => {
+                // What ours was for decides about theirs as well: see `Kind::Low` below.
                 let purpose = ours.purpose;
-                self.pending.remove(&peer);
+                self.relations.pending.remove(&peer);
                 Some(purpose)
             }
             None => None,
@@ -95,7 +86,7 @@ impl<I: Id, A: Address> State<I, A> {
         }
         self.hold(&ask, rng);
         self.accept(&ask, rng);
-        self.greet(&ask, rng);
+        self.welcome(&ask, rng);
     }
 
     /// The peer that asked becomes a neighbour; there is a slot.
@@ -106,20 +97,22 @@ impl<I: Id, A: Address> State<I, A> {
         self.admit(Neighbor {
             contact: ask.contact.clone(),
             epoch: ask.epoch,
-            life: ask.epoch.life,
+            incarnation: ask.epoch.incarnation,
             crossed: None,
+            // It was told before the peer had this relation.
             degree: ask.pulse.degree.saturating_add(1),
             heard: self.now,
             since: self.now,
-            elder_from: self.elder_from(matches!(ask.kind, Kind::Switch(_))),
-            link: Link::default(),
+            // A switch puts it in the place of a link that stood: it must not be easier to get rid of.
+            tenured_from: self.tenured_from(matches!(ask.kind, Kind::Switch(_))),
+            line: Line::default(),
             crowded: self.is_new() && at_hand,
         });
         self.spread_soon(rng);
     }
 
     /// A new neighbour is listened to, and a newcomer introduced.
-    pub(super) fn greet<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
+    pub(super) fn welcome<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
         self.hear_tag(ask.pulse.tag, rng);
         if ask.kind == Kind::Join {
             self.introduce(&ask.contact);
@@ -134,16 +127,21 @@ impl<I: Id, A: Address> State<I, A> {
         rng: &mut R,
     ) -> Verdict {
         let peer = ask.contact.id;
-        let alone = self.active.is_empty();
-        let kept_out = self.quarantine.holds(peer, self.now) && !alone;
+        let alone = self.relations.active.is_empty();
+        // Who has nobody takes anybody: a peer that flaps is better than none.
+        let kept_out = self.is_kept_out(peer) && !alone;
         if self.left || kept_out || self.share_used_up(&ask.contact.record) {
             return Verdict::Refuse;
         }
         let free = self.free_slots() > 0;
+        // Switches were agreed upon, and nobody goes for a request into a free slot: both cost no allowance.
+        // A join does, for it sends walks through all neighbours.
         let accepted = match ask.kind {
             Kind::Switch(token) => self.complete_switch(peer, token, rng),
             Kind::High if free => true,
             Kind::Join | Kind::High => return self.let_in(peer, rng),
+            // Had our request been the one that is pursued, we would have made room when it was accepted.
+            // Which of two crossing requests wins must not decide that.
             Kind::Low => free || (crossing.is_some_and(Purpose::evicts) && self.make_room(0, rng)),
         };
         // A slot is held for a request of our own. Were we to refuse, a crowd in which everybody
@@ -151,7 +149,7 @@ impl<I: Id, A: Address> State<I, A> {
         let may_wait = ask.kind == Kind::Low
             && peer < self.me.id
             && self.unheld_slots() > 0
-            && self.waiting.len() < WAITING_MAX;
+            && self.relations.waiting.len() < WAITING_MAX;
         match accepted {
             true => Verdict::Accept,
             false if may_wait => Verdict::Wait,
@@ -161,11 +159,14 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// A peer asks to be let in even if a neighbour must go for it.
     fn let_in<R: Rng>(&mut self, peer: I, rng: &mut R) -> Verdict {
-        if !self.admission.admit(peer, self.now) {
+        if !self.guards.admission.admit(peer, self.now) {
             Verdict::Refuse
+        // A slot that is held for a request of ours will do: this peer is here, the other one may never
+        // answer.
         } else if self.unheld_slots() > 0 {
             Verdict::Accept
-        } else if self.victim(0, rng).is_some() && self.half_open.len() < HALF_OPEN_MAX {
+        // The victim is only looked for. It goes when the peer has shown that it hears (`half_open`).
+        } else if self.victim(0, rng).is_some() && self.relations.half_open.len() < HALF_OPEN_MAX {
             Verdict::OnceConfirmed
         } else {
             Verdict::Refuse
@@ -173,18 +174,14 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     fn keep_waiting(&mut self, ask: Ask<I, A>) {
-        self.stop_waiting(ask.contact.id);
-        self.waiting.push(ask);
-    }
-
-    /// The request of `peer`, if one waits, is settled otherwise or void.
-    pub(super) fn stop_waiting(&mut self, peer: I) {
-        self.waiting.retain(|ask| ask.contact.id != peer);
+        // Of one peer the latest request counts.
+        self.relations.stop_waiting(ask.contact.id);
+        self.relations.waiting.push(ask);
     }
 
     /// Looks again at the requests that wait for an answer to one of ours.
     pub(super) fn serve_waiting<R: Rng>(&mut self, rng: &mut R) {
-        for ask in std::mem::take(&mut self.waiting) {
+        for ask in std::mem::take(&mut self.relations.waiting) {
             self.on_ask(ask, rng);
         }
     }
@@ -198,26 +195,27 @@ impl<I: Id, A: Address> State<I, A> {
         let Some(victim) = self.victim(gained, rng) else {
             return false;
         };
-        self.part(victim, Farewell::Evicted, DownReason::Evicted, rng);
+        self.part(victim, DisconnectReason::Evicted, DownReason::Evicted, rng);
         true
     }
 
     pub(super) fn accept<R: Rng>(&mut self, ask: &Ask<I, A>, rng: &mut R) {
         let peer = ask.contact.id;
         // Passive peers only: a newcomer that linked up with our neighbours would close triangles.
-        let sample = self.passive_sample(peer, self.config.list_max(), rng);
-        let message = Message::Accept {
+        let sample = self.reserve.sample(peer, self.config.list_max(), rng);
+        let message = Message::Accept(message::Accept {
             epoch: ask.epoch,
-            life: self.incarnation,
+            incarnation: self.incarnation,
             record: self.me.record.clone(),
             pulse: self.pulse(),
             sample,
-        };
+        });
         self.tell(peer, message);
     }
 
     fn refuse<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
         let peer = ask.contact.id;
+        // Whom a node knows that has left is of the past, and it knows nobody any more.
         let sample = if self.left {
             Vec::new()
         } else {
@@ -225,12 +223,13 @@ impl<I: Id, A: Address> State<I, A> {
         };
         self.tell(
             peer,
-            Message::Refuse {
+            Message::Refuse(message::Refuse {
                 epoch: ask.epoch,
                 sample,
-            },
+            }),
         );
         self.release(peer);
+        // It is alive, and has a free slot: worth asking when one of ours is free.
         if !self.left {
             self.learn(ask.contact, &[], rng);
         }
@@ -255,9 +254,12 @@ fn order<I: Id, A>(asked: &Epoch<I>, known: &Neighbor<I, A>) -> Order {
     if *asked == known.epoch {
         return Order::Same;
     }
-    let theirs = (asked.life, asked.serial);
-    let own = (known.epoch.by == asked.by).then_some((known.epoch.life, known.epoch.serial));
-    let older = asked.life < known.life
+    let theirs = (asked.incarnation, asked.serial);
+    // Serials can only be compared within what one side has asked.
+    let own = (known.epoch.by == asked.by).then_some((known.epoch.incarnation, known.epoch.serial));
+    // Older than the start of the peer that we know, than the request that made this relation, or than the
+    // one that crossed ours.
+    let older = asked.incarnation < known.incarnation
         || own.is_some_and(|own| theirs <= own)
         || known.crossed.is_some_and(|crossed| theirs <= crossed);
     if older { Order::Stale } else { Order::Newer }

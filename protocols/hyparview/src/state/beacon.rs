@@ -32,11 +32,11 @@ pub(super) struct Beacon<I> {
 }
 
 impl<I: Id> Beacon<I> {
-    pub(super) fn new(me: I, life: u64, timeout: Duration) -> Self {
+    pub(super) fn new(me: I, incarnation: u64, timeout: Duration) -> Self {
         Self {
             own: Tag {
                 root: me,
-                life,
+                incarnation,
                 beat: 0,
             },
             timeout,
@@ -55,7 +55,8 @@ impl<I: Id> Beacon<I> {
         self.heard.map_or(self.own, |heard| heard.tag)
     }
 
-    /// Whether the root has been the same for so long that another root means another component.
+    /// Whether the root has been the same for longer than a tag takes to cross the component, so that another
+    /// root means another component.
     pub(super) fn settled(&self, now: Duration) -> bool {
         now.saturating_sub(self.since) >= self.timeout
     }
@@ -64,6 +65,8 @@ impl<I: Id> Beacon<I> {
     pub(super) fn beat(&mut self, now: Duration) {
         self.own.beat = self.own.beat.saturating_add(1);
         let Some(heard) = self.heard else { return };
+        // The root has died, or is on the other side of a cut. Remembered, so that a slower neighbour does
+        // not bring it back.
         if now.saturating_sub(heard.at) > self.timeout {
             self.heard = None;
             self.since = now;
@@ -79,10 +82,11 @@ impl<I: Id> Beacon<I> {
     /// two components have merged.
     pub(super) fn hear(&mut self, tag: Tag<I>, now: Duration) -> bool {
         let current = self.tag();
+        // The smallest root wins, and of its own beat a node hears nothing new from others.
         if tag.root > current.root || tag.root == self.own.root {
             return false;
         }
-        let newer = |than: &Tag<I>| (tag.life, tag.beat) > (than.life, than.beat);
+        let newer = |than: &Tag<I>| (tag.incarnation, tag.beat) > (than.incarnation, than.beat);
         if self
             .silent
             .iter()
@@ -90,9 +94,11 @@ impl<I: Id> Beacon<I> {
         {
             return false;
         }
+        // By another path, later: it shows no new sign of life.
         if tag.root == current.root && !newer(&current) {
             return false;
         }
+        // While the root still changes it is the tags that spread, not components that meet.
         let merged = tag.root != current.root && self.settled(now);
         if tag.root != current.root {
             self.since = now;
@@ -113,7 +119,7 @@ mod tests {
     fn tag(root: u64, beat: u64) -> Tag<u64> {
         Tag {
             root,
-            life: 1,
+            incarnation: 1,
             beat,
         }
     }

@@ -11,7 +11,7 @@
 //! The exchanges must take their time. Shuffles that walk over a crowd's links stay in the crowd: when a node is new
 //! no longer, most of its backups still came when it came. The first links that are exchanged lead shuffles further
 //! away, and only then do the others lead anywhere. Hence the pause between two exchanges of a node, which is
-//! as long as its youth: several shuffles.
+//! `settle_time`: several shuffles.
 
 use std::time::Duration;
 
@@ -33,44 +33,54 @@ pub(super) struct Crowd {
 
 impl<I: Id, A: Address> State<I, A> {
     pub(super) fn enter_crowd(&mut self) {
-        self.crowd = Crowd {
+        self.switching.crowd = Crowd {
             started_at: self.now,
             tries: 0,
         };
     }
 
-    /// How long this node is still new.
-    fn youth_left(&self) -> Duration {
-        let end = self.crowd.started_at.saturating_add(self.config.youth());
+    /// How long this node still counts as new.
+    fn settling_left(&self) -> Duration {
+        let end = self
+            .switching
+            .crowd
+            .started_at
+            .saturating_add(self.config.settle_time());
         end.saturating_sub(self.now)
     }
 
     /// Whether a link that is made now is to be marked, unless it is one to a random place.
     pub(super) fn is_new(&self) -> bool {
-        self.crowd.started_at > Duration::ZERO && !self.youth_left().is_zero()
+        // A machine that was not started is not new: so tests drive one without exchanges.
+        self.switching.crowd.started_at > Duration::ZERO && !self.settling_left().is_zero()
     }
 
     /// The oldest marked link, while there is hope to exchange it.
     pub(super) fn crowded(&self) -> Option<I> {
-        let marked = self.active.values().filter(|one| one.crowded);
+        let marked = self
+            .relations
+            .active
+            .values()
+            .filter(|neighbor| neighbor.crowded);
         marked
-            .min_by_key(|one| one.since)
-            .map(|one| one.contact.id)
-            .filter(|_| self.crowd.tries < TRIES_MAX)
+            .min_by_key(|neighbor| neighbor.since)
+            .map(|neighbor| neighbor.contact.id)
+            .filter(|_| self.switching.crowd.tries < TRIES_MAX)
     }
 
     /// The marked link that is to be exchanged now, if any.
     pub(super) fn spread_out(&mut self) -> Option<I> {
         let link = self.crowded().filter(|_| !self.is_new())?;
-        self.crowd.tries += 1;
+        // Counted when it is due and not when it succeeds, or it would never end in a small network.
+        self.switching.crowd.tries += 1;
         Some(link)
     }
 
     /// Sees to it that marked links are looked at in time.
     pub(super) fn spread_soon<R: Rng>(&mut self, rng: &mut R) {
         if self.crowded().is_some() {
-            let after = within(self.config.youth(), rng);
-            self.wake(Timer::Remix, self.youth_left().saturating_add(after));
+            let after = within(self.config.settle_time(), rng);
+            self.wake(Timer::Remix, self.settling_left().saturating_add(after));
         }
     }
 }

@@ -10,70 +10,44 @@
 
 use rand::Rng;
 
-use super::{State, asked::Ask};
-use crate::{Address, Contact, Epoch, Id};
+use super::{
+    State,
+    ask::{Ask, HalfOpen},
+};
+use crate::{Address, Epoch, Id};
 
 /// Relations half open at a time. Each is so for a round trip, or until its timer rings.
 pub(super) const HALF_OPEN_MAX: usize = 32;
-
-/// A request that was granted on condition.
-#[derive(Debug)]
-pub(super) struct HalfOpen<I, A> {
-    ask: Ask<I, A>,
-    /// Names the timer.
-    serial: u64,
-}
-
-impl<I: Id, A> HalfOpen<I, A> {
-    pub(super) fn epoch(&self) -> Epoch<I> {
-        self.ask.epoch
-    }
-}
 
 impl<I: Id, A: Address> State<I, A> {
     /// Grants a request for which a neighbour will have to go.
     pub(super) fn half_open<R: Rng>(&mut self, ask: Ask<I, A>, rng: &mut R) {
         let (peer, serial) = (ask.contact.id, self.next_serial());
+        // The answer is given now: it is what the peer has to hear.
         self.accept(&ask, rng);
         self.expect(peer, serial);
-        self.half_open.insert(peer, HalfOpen { ask, serial });
+        self.relations
+            .half_open
+            .insert(peer, HalfOpen { ask, serial });
     }
 
     /// The peer confirms. Returns whether that was waited for.
     pub(super) fn confirmed<R: Rng>(&mut self, peer: I, epoch: Epoch<I>, rng: &mut R) -> bool {
-        let Some(ask) = self.no_longer_half_open(peer, epoch) else {
+        let Some(ask) = self.relations.no_longer_half_open(peer, epoch) else {
             return false;
         };
         // Others may have come meanwhile.
-        let kept_out = self.quarantine.holds(peer, self.now) && !self.active.is_empty();
-        let welcome = !kept_out && !self.share_used_up(&ask.contact.record);
-        if welcome && self.make_room(0, rng) {
+        let kept_out = self.is_kept_out(peer) && !self.relations.active.is_empty();
+        let wanted = !kept_out && !self.share_used_up(&ask.contact.record);
+        if wanted && self.make_room(0, rng) {
             self.hold(&ask, rng);
-            self.greet(&ask, rng);
+            self.welcome(&ask, rng);
         } else {
+            // It was granted, and is not: then it is told whom it may ask instead.
             let sample = self.sample(peer, rng);
             self.learn(ask.contact, &[], rng);
             self.decline(peer, epoch, sample);
         }
         true
-    }
-
-    /// The name of the relation that is half open with this peer.
-    pub(super) fn half_open_with(&self, peer: I) -> Option<Epoch<I>> {
-        self.half_open.get(&peer).map(HalfOpen::epoch)
-    }
-
-    /// The request under this name, if it is granted and not confirmed; it is forgotten.
-    pub(super) fn no_longer_half_open(&mut self, peer: I, epoch: Epoch<I>) -> Option<Ask<I, A>> {
-        let same = self.half_open.get(&peer)?.ask.epoch == epoch;
-        let known = same.then(|| self.half_open.remove(&peer)).flatten();
-        known.map(|one| one.ask)
-    }
-
-    /// The peer has not confirmed in time: it does not hear us. Returns who it is, if that was waited for.
-    pub(super) fn unconfirmed(&mut self, peer: I, serial: u64) -> Option<Contact<I, A>> {
-        let same = self.half_open.get(&peer)?.serial == serial;
-        let known = same.then(|| self.half_open.remove(&peer)).flatten();
-        known.map(|one| one.ask.contact)
     }
 }

@@ -6,19 +6,20 @@ use super::{
 };
 use crate::{Address, Id};
 
-/// A broken invariant, found by [`State::check`].
+/// A broken invariant (R2), found by [`State::check`]. Peers are given as their ids print for people who look for a
+/// defect; what is over its bound, by the name of the view or list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// The node is in one of its own views.
+    /// The node is in one of its own views: which.
     #[error("the node is in its own {0}")]
     Own(&'static str),
-    /// A peer is in two views at once.
+    /// A peer is in two views at once: which two, and the peer.
     #[error("{1} is both {0}")]
     Twice(&'static str, String),
-    /// A view or list is longer than it may be.
+    /// A view or list is longer than it may be: which, and its length.
     #[error("{0} is over its capacity with {1} entries")]
     Full(&'static str, usize),
-    /// A relation or request bears the name of other peers.
+    /// A relation or request bears the name of other peers than its own: with whom it is.
     #[error("the epoch of {0} does not belong to it")]
     Epoch(String),
 }
@@ -35,12 +36,13 @@ impl<I: Id, A: Address> State<I, A> {
         self.check_own()?;
         self.check_disjoint()?;
         self.check_sizes()?;
-        for (peer, neighbor) in &self.active {
+        for (peer, neighbor) in &self.relations.active {
             if neighbor.epoch.by != *peer && neighbor.epoch.by != self.me.id {
                 return Err(Violation::Epoch(format!("{peer:?}")));
             }
         }
-        for (peer, ours) in &self.pending {
+        // Only we name our requests: an answer to another name is not ours.
+        for (peer, ours) in &self.relations.pending {
             if ours.epoch.by != self.me.id || ours.contact.id != *peer {
                 return Err(Violation::Epoch(format!("{peer:?}")));
             }
@@ -51,11 +53,14 @@ impl<I: Id, A: Address> State<I, A> {
     fn check_own(&self) -> Result<(), Violation> {
         let me = &self.me.id;
         let views = [
-            ("active view", self.active.contains_key(me)),
-            ("passive view", self.passive.contains_key(me)),
-            ("requests", self.pending.contains_key(me)),
-            ("suspects", self.suspects.contains(*me)),
-            ("permanent contacts", self.permanent.contains_key(me)),
+            ("active view", self.relations.active.contains_key(me)),
+            ("passive view", self.reserve.passive.contains_key(me)),
+            ("requests", self.relations.pending.contains_key(me)),
+            ("suspects", self.reserve.suspects.contains(*me)),
+            (
+                "permanent contacts",
+                self.reserve.permanent.contains_key(me),
+            ),
         ];
         match views.into_iter().find(|(_, own)| *own) {
             Some((view, _)) => Err(Violation::Own(view)),
@@ -65,25 +70,25 @@ impl<I: Id, A: Address> State<I, A> {
 
     fn check_disjoint(&self) -> Result<(), Violation> {
         let twice = |what, peer: &I| Err(Violation::Twice(what, format!("{peer:?}")));
-        for peer in self.active.keys() {
-            if self.passive.contains_key(peer) {
+        for peer in self.relations.active.keys() {
+            if self.reserve.passive.contains_key(peer) {
                 return twice("active and passive", peer);
             }
-            if self.pending.contains_key(peer) {
+            if self.relations.pending.contains_key(peer) {
                 return twice("active and asked", peer);
             }
-            if self.suspects.contains(*peer) {
+            if self.reserve.suspects.contains(*peer) {
                 return twice("active and a suspect", peer);
             }
-            if self.waiting.iter().any(|ask| ask.contact.id == *peer) {
+            if self.relations.keeps_waiting(*peer) {
                 return twice("active and waiting", peer);
             }
-            if self.half_open.contains_key(peer) {
+            if self.relations.half_open.contains_key(peer) {
                 return twice("active and half open", peer);
             }
         }
-        for peer in self.passive.keys() {
-            if self.suspects.contains(*peer) {
+        for peer in self.reserve.passive.keys() {
+            if self.reserve.suspects.contains(*peer) {
                 return twice("passive and a suspect", peer);
             }
         }
@@ -105,40 +110,45 @@ impl<I: Id, A: Address> State<I, A> {
     /// Every collection that others have a hand in: what it is, its length, and the most that it may be.
     fn sizes(&self) -> [(&'static str, usize, usize); 15] {
         let config = &self.config;
-        let [requests, shuffles, walks] = self.admission.lens();
+        let (ended, ended_max) = self.relations.ended_len();
+        let [requests, shuffles, walks] = self.guards.admission.lens();
         [
             (
                 "active view",
-                self.active.len(),
+                self.relations.active.len(),
                 config.active_capacity().max(1),
             ),
             (
                 "passive view",
-                self.passive.len(),
+                self.reserve.passive.len(),
                 config.passive_capacity().max(1),
             ),
             (
                 "list of suspects",
-                self.suspects.len(),
+                self.reserve.suspects.len(),
                 config.suspect_capacity().max(1),
             ),
             (
                 "list of contacts",
-                self.permanent.len(),
+                self.reserve.permanent.len(),
                 config.permanent_capacity(),
             ),
-            ("list of requests", self.pending.len(), PENDING_MAX),
-            ("list of waiting requests", self.waiting.len(), WAITING_MAX),
+            (
+                "list of requests",
+                self.relations.pending.len(),
+                PENDING_MAX,
+            ),
+            (
+                "list of waiting requests",
+                self.relations.waiting.len(),
+                WAITING_MAX,
+            ),
             (
                 "list of half-open relations",
-                self.half_open.len(),
+                self.relations.half_open.len(),
                 HALF_OPEN_MAX,
             ),
-            (
-                "list of ended relations",
-                self.ended.len(),
-                self.ended_max(),
-            ),
+            ("list of ended relations", ended, ended_max),
             (
                 "pass of the refill",
                 self.refill.tried_len(),
@@ -146,12 +156,12 @@ impl<I: Id, A: Address> State<I, A> {
             ),
             (
                 "quarantine",
-                self.quarantine.len(),
-                self.quarantine.capacity(),
+                self.guards.quarantine.len(),
+                self.guards.quarantine.capacity(),
             ),
             (
                 "set of links left to chance",
-                self.unbiased_links(),
+                self.unbiased_len(),
                 config.unbiased_min(),
             ),
             ("list of allowances for requests", requests, PEERS_MAX),

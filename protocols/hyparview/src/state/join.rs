@@ -2,19 +2,23 @@
 
 use rand::{Rng, seq::IteratorRandom};
 
-use super::{State, neighbor::Purpose, optimize::Optimizer, remix::Mixing};
-use crate::{Address, Contact, DownReason, Farewell, Id, Message, Timer};
+use super::{State, request::Purpose};
+use crate::{
+    Address, Contact, DisconnectReason, DownReason, Id, Message, Timer, message::ForwardJoin,
+};
 
 impl<I: Id, A: Address> State<I, A> {
     /// [`Command::Join`](crate::Command::Join).
     pub(super) fn join<R: Rng>(&mut self, contact: Contact<I, A>, rng: &mut R) {
         self.left = false;
         // The application knows better than our suspicion.
-        self.suspects.remove(contact.id);
+        self.reserve.suspects.remove(contact.id);
+        // Also if nothing comes of the request: the contact is known from now on.
         self.learn(contact.clone(), &[], rng);
         if self.unheld_slots() == 0 {
             return;
         }
+        // The refill has its turn in the same input, and must not ask it once more.
         self.mark_tried(contact.id);
         self.request(contact, Purpose::Join);
     }
@@ -31,18 +35,20 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn introduce(&mut self, newcomer: &Contact<I, A>) {
         let ttl = self.config.active_walk();
         let through: Vec<I> = self
+            .relations
             .active
             .keys()
             .copied()
+            // The newcomer is a neighbour by now.
             .filter(|id| *id != newcomer.id)
             .collect();
         for peer in through {
             self.tell(
                 peer,
-                Message::ForwardJoin {
+                Message::ForwardJoin(ForwardJoin {
                     newcomer: newcomer.clone(),
                     ttl,
-                },
+                }),
             );
         }
     }
@@ -51,30 +57,34 @@ impl<I: Id, A: Address> State<I, A> {
     pub(super) fn on_forward_join<R: Rng>(
         &mut self,
         from: I,
-        newcomer: Contact<I, A>,
-        ttl: u8,
+        walk: ForwardJoin<I, A>,
         rng: &mut R,
     ) {
+        let ForwardJoin { newcomer, ttl } = walk;
+        // A walk makes a request at its end, so strangers may not start one here, and a neighbour sends no
+        // more than an honest one lets in.
         if newcomer.id == self.me.id
-            || !self.active.contains_key(&from)
-            || !self.admission.walk(from, self.now)
+            || !self.relations.active.contains_key(&from)
+            || !self.guards.admission.walk(from, self.now)
         {
             return;
         }
+        // A walk sent with a greater number of hops would go round for long.
         let ttl = ttl.min(self.config.active_walk());
         let onward = self.onward(&[from, newcomer.id], rng);
         let (Some(next), true) = (onward, ttl > 0) else {
-            return self.welcome(newcomer, rng);
+            return self.on_walk_end(newcomer, rng);
         };
+        // On the way it leaves the name in a passive view (paper 4.2).
         if ttl == self.config.passive_walk() {
             self.learn(newcomer.clone(), &[], rng);
         }
         self.tell(
             next,
-            Message::ForwardJoin {
+            Message::ForwardJoin(ForwardJoin {
                 newcomer,
                 ttl: ttl - 1,
-            },
+            }),
         );
     }
 
@@ -83,12 +93,16 @@ impl<I: Id, A: Address> State<I, A> {
     /// Modification from the paper: the newcomer is asked with low priority and a neighbour is
     /// evicted only once it has accepted, so that a newcomer that is full already, or cannot be
     /// reached, costs nobody a link.
-    fn welcome<R: Rng>(&mut self, newcomer: Contact<I, A>, rng: &mut R) {
+    fn on_walk_end<R: Rng>(&mut self, newcomer: Contact<I, A>, rng: &mut R) {
+        // A victim is looked for, though nobody goes before the newcomer has accepted: without one there
+        // would be no slot then.
         let able = self.free_slots() > 0 || self.victim(1, rng).is_some();
-        let wanted = !self.quarantine.holds(newcomer.id, self.now)
-            && !self.active.contains_key(&newcomer.id)
+        let wanted = !self.is_kept_out(newcomer.id)
+            && !self.relations.active.contains_key(&newcomer.id)
             && !self.share_used_up(&newcomer.record);
-        if able && wanted && self.admission.serve(self.now) {
+        // Asking means a dial. Beyond the allowance of services the name is kept, and asked when a slot is
+        // free.
+        if able && wanted && self.guards.admission.serve(self.now) {
             self.request(newcomer, Purpose::Walk);
         } else {
             self.learn(newcomer, &[], rng);
@@ -97,7 +111,8 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// A random neighbour to send a walk on to.
     pub(super) fn onward<R: Rng>(&self, not: &[I], rng: &mut R) -> Option<I> {
-        self.active
+        self.relations
+            .active
             .keys()
             .copied()
             .filter(|id| !not.contains(id))
@@ -106,25 +121,21 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// [`Command::Leave`](crate::Command::Leave).
     pub(super) fn leave<R: Rng>(&mut self, rng: &mut R) {
-        let neighbors: Vec<I> = self.active.keys().copied().collect();
+        let neighbors: Vec<I> = self.relations.active.keys().copied().collect();
         for peer in neighbors {
-            self.part(peer, Farewell::Leaving, DownReason::Left, rng);
+            self.part(peer, DisconnectReason::Leaving, DownReason::Left, rng);
         }
-        let pending = std::mem::take(&mut self.pending);
+        let pending = std::mem::take(&mut self.relations.pending);
         for (peer, ours) in pending {
             self.decline(peer, ours.epoch, Vec::new());
         }
-        for (peer, one) in std::mem::take(&mut self.half_open) {
-            self.decline(peer, one.epoch(), Vec::new());
+        for (peer, granted) in std::mem::take(&mut self.relations.half_open) {
+            self.decline(peer, granted.epoch(), Vec::new());
         }
         self.left = true;
-        self.passive.clear();
-        self.suspects.clear();
-        self.permanent.clear();
-        self.probe = None;
+        self.reserve.clear();
+        self.healing.probe = None;
         self.offer = None;
-        self.switch = None;
-        self.optimizer = Optimizer::default();
-        self.mixing = Mixing::default();
+        self.switching.stop();
     }
 }

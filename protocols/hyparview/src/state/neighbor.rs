@@ -4,67 +4,22 @@
 //! The side that accepts holds the relation from then on; nothing is pending there. The side that
 //! asked has a timer, and gives the relation up explicitly when the answer comes too late.
 
-use std::time::Duration;
-
 use rand::Rng;
 
-use super::{State, optimize::Link, view::Neighbor};
-use crate::{Address, Contact, Epoch, Farewell, Id, Message, Priority, Pulse};
+use super::{
+    State,
+    line::Line,
+    relations::Neighbor,
+    request::{Pending, Purpose},
+};
+use crate::{
+    Address, Contact, DisconnectReason, Epoch, Id, Message, Priority,
+    message::{self, Accept, Refuse},
+};
 
 /// Requests without an answer that a node has at most. Refill stays far below; a flood of walks
 /// that end here does not get beyond.
 pub(super) const PENDING_MAX: usize = 128;
-
-/// A request of ours without an answer.
-#[derive(Debug, Clone)]
-pub(super) struct Pending<I, A> {
-    pub(super) contact: Contact<I, A>,
-    pub(super) epoch: Epoch<I>,
-    pub(super) since: Duration,
-    pub(super) purpose: Purpose,
-    /// The other side may make room for us, once we have confirmed.
-    pub(super) pressing: bool,
-    /// The peer asked us as well; its request was dropped in favour of ours.
-    pub(super) crossed: Option<(u64, u64)>,
-}
-
-/// Why we ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// We are new.
-    Join,
-    /// A slot is free.
-    Refill,
-    /// A newcomer's walk has ended here.
-    Walk,
-    /// The peer lives in another component.
-    Heal,
-    /// The peer believes to be our neighbour.
-    Repair,
-    /// The peer waits for us under this token.
-    Switch(u64),
-}
-
-impl Purpose {
-    /// Whether a neighbour goes if there is no slot when the peer accepts.
-    pub(super) fn evicts(self) -> bool {
-        matches!(self, Self::Walk | Self::Heal)
-    }
-
-    /// Whether a slot waits for the answer, but not for long.
-    pub(super) fn waits(self) -> bool {
-        matches!(self, Self::Join | Self::Refill | Self::Repair)
-    }
-}
-
-/// The acceptance of a request of ours.
-#[derive(Debug, Clone)]
-pub(super) struct Grant<I, A> {
-    pub(super) contact: Contact<I, A>,
-    pub(super) epoch: Epoch<I>,
-    pub(super) life: u64,
-    pub(super) pulse: Pulse<I>,
-}
 
 impl<I: Id, A: Address> State<I, A> {
     /// Slots held for requests that may yet be accepted. One that keeps us waiting loses its slot
@@ -74,53 +29,56 @@ impl<I: Id, A: Address> State<I, A> {
             matches!(ours.purpose, Purpose::Switch(_))
                 || (ours.purpose.waits() && self.is_fresh(ours))
         };
-        self.pending.values().filter(holds).count()
+        self.relations.pending.values().filter(holds).count()
     }
 
     /// Whether the answer to a request may still be expected at any moment.
     pub(super) fn is_fresh(&self, pending: &Pending<I, A>) -> bool {
-        self.now.saturating_sub(pending.since) < self.config.patience()
+        self.now.saturating_sub(pending.since) < self.config.slot_hold()
     }
 
     /// Asks a peer to become a neighbour.
     pub(super) fn request(&mut self, contact: Contact<I, A>, purpose: Purpose) {
         let peer = contact.id;
-        let known = self.active.contains_key(&peer)
-            || self.pending.contains_key(&peer)
-            || self.half_open.contains_key(&peer);
-        if known || peer == self.me.id || self.pending.len() >= PENDING_MAX {
+        if self.relations.is_engaged(peer)
+            || peer == self.me.id
+            || self.relations.pending.len() >= PENDING_MAX
+        {
             return;
         }
         let serial = self.next_serial();
         let epoch = Epoch {
             by: self.me.id,
-            life: self.incarnation,
+            incarnation: self.incarnation,
             serial,
         };
         let (record, pulse) = (self.me.record.clone(), self.pulse());
+        // Priority costs the other side a neighbour, so only who has none asks with it, or who joins two
+        // components that might not find each other again.
         let priority = match purpose {
-            Purpose::Refill if self.active.is_empty() => Priority::High,
+            Purpose::Refill if self.relations.active.is_empty() => Priority::High,
             Purpose::Heal => Priority::High,
             Purpose::Switch(token) => Priority::Switch(token),
             Purpose::Join | Purpose::Refill | Purpose::Walk | Purpose::Repair => Priority::Low,
         };
         let message = match purpose {
-            Purpose::Join => Message::Join {
+            Purpose::Join => Message::Join(message::Join {
                 epoch,
                 record,
                 pulse,
-            },
-            _ => Message::Neighbor {
+            }),
+            _ => Message::Neighbor(message::Neighbor {
                 epoch,
                 priority,
                 record,
                 pulse,
-            },
+            }),
         };
+        // The answer may never come, also if the peer was reached: then the timer ends it (R2).
         self.send(contact.clone(), message);
         self.expect(peer, serial);
         let since = self.now;
-        self.pending.insert(
+        self.relations.pending.insert(
             peer,
             Pending {
                 contact,
@@ -134,37 +92,29 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     /// A request of ours was accepted.
-    pub(super) fn on_accept<R: Rng>(
-        &mut self,
-        grant: Grant<I, A>,
-        sample: Vec<Contact<I, A>>,
-        rng: &mut R,
-    ) {
-        let Grant {
-            contact,
+    pub(super) fn on_accept<R: Rng>(&mut self, peer: I, accept: Accept<I, A>, rng: &mut R) {
+        let Accept {
             epoch,
-            life,
+            incarnation,
+            record,
             pulse,
-        } = grant;
-        let peer = contact.id;
-        if self
-            .active
-            .get(&peer)
-            .is_some_and(|neighbor| neighbor.epoch == epoch)
-        {
+            sample,
+        } = accept;
+        let contact = Contact { id: peer, record };
+        // The answer once more: the relation is as it was.
+        if self.relations.holds(peer, epoch) {
             return;
         }
-        if self
-            .pending
-            .get(&peer)
-            .is_none_or(|ours| ours.epoch != epoch)
-        {
+        // The sender holds a relation that we have given up, and would hold it until its heartbeats are
+        // answered.
+        if !self.relations.awaits(peer, epoch) {
             return self.decline(peer, epoch, Vec::new());
         }
-        let Some(ours) = self.pending.remove(&peer) else {
+        let Some(ours) = self.relations.pending.remove(&peer) else {
             return;
         };
         self.set_record_of(&contact);
+        // The slot may be gone meanwhile. Nobody goes for a request that was to fill a free one.
         let room = self.unheld_slots() > 0 || (ours.purpose.evicts() && self.make_room(1, rng));
         if !room {
             self.learn(contact, &[], rng);
@@ -173,15 +123,18 @@ impl<I: Id, A: Address> State<I, A> {
         self.admit(Neighbor {
             contact,
             epoch,
-            life,
+            incarnation,
             crossed: ours.crossed,
             degree: pulse.degree,
             heard: self.now,
             since: self.now,
-            elder_from: self.elder_from(matches!(ours.purpose, Purpose::Switch(_))),
-            link: Link::default(),
+            tenured_from: self.tenured_from(matches!(ours.purpose, Purpose::Switch(_))),
+            line: Line::default(),
+            // Switches and other components lead to random places; whoever else is met by a newcomer may have
+            // come with it.
             crowded: self.is_new() && !matches!(ours.purpose, Purpose::Switch(_) | Purpose::Heal),
         });
+        // The other side lets a neighbour go only when it hears from us (`half_open`).
         if ours.pressing {
             self.beat(peer, epoch, self.pulse());
         }
@@ -195,34 +148,26 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Gives up a relation that the other side holds and we do not. `sample`: whom it may ask instead.
     pub(super) fn decline(&mut self, peer: I, epoch: Epoch<I>, sample: Vec<Contact<I, A>>) {
-        let farewell = Farewell::Unwanted;
+        let reason = DisconnectReason::Unwanted;
         self.tell(
             peer,
-            Message::Disconnect {
+            Message::Disconnect(message::Disconnect {
                 epoch,
-                farewell,
+                reason,
                 sample,
-            },
+            }),
         );
         self.release(peer);
     }
 
     /// A request of ours was refused: the next candidate is asked at once (R5).
-    pub(super) fn on_refuse<R: Rng>(
-        &mut self,
-        from: I,
-        epoch: Epoch<I>,
-        sample: Vec<Contact<I, A>>,
-        rng: &mut R,
-    ) {
-        if self
-            .pending
-            .get(&from)
-            .is_none_or(|ours| ours.epoch != epoch)
-        {
+    pub(super) fn on_refuse<R: Rng>(&mut self, from: I, refuse: Refuse<I, A>, rng: &mut R) {
+        let Refuse { epoch, sample } = refuse;
+        if !self.relations.awaits(from, epoch) {
             return;
         }
-        if let Some(ours) = self.pending.remove(&from) {
+        // It is alive, only full: a backup as before. The slot is free for the next one.
+        if let Some(ours) = self.relations.pending.remove(&from) {
             self.learn(ours.contact, &[], rng);
             self.learn_all(sample, &[], rng);
             self.release(from);
@@ -232,16 +177,18 @@ impl<I: Id, A: Address> State<I, A> {
     /// The timer of request, probe or switch `serial` has expired.
     pub(super) fn on_overdue<R: Rng>(&mut self, peer: I, serial: u64, rng: &mut R) {
         if self
+            .relations
             .pending
             .get(&peer)
             .is_some_and(|ours| ours.epoch.serial == serial)
         {
-            if let Some(ours) = self.pending.remove(&peer) {
+            if let Some(ours) = self.relations.pending.remove(&peer) {
                 self.suspect(ours.contact, false, rng);
                 // It may have accepted, and the answer is late.
                 self.decline(peer, ours.epoch, Vec::new());
             }
         } else if self
+            .healing
             .probe
             .as_ref()
             .is_some_and(|probe| probe.serial == serial)
@@ -249,13 +196,14 @@ impl<I: Id, A: Address> State<I, A> {
             self.probe_failed(rng);
             self.release(peer);
         } else if self
+            .switching
             .switch
             .as_ref()
             .is_some_and(|switch| switch.serial == serial)
         {
-            self.switch = None;
+            self.switching.switch = None;
             self.release(peer);
-        } else if let Some(contact) = self.unconfirmed(peer, serial) {
+        } else if let Some(contact) = self.relations.unconfirmed(peer, serial) {
             self.suspect(contact, false, rng);
             self.release(peer);
         } else {

@@ -20,17 +20,18 @@
 //! Neighbours are measured by their heartbeats, others by a few probes in a row. The shortest round trip
 //! counts, since the first holds the time that the connection took.
 
-mod link;
-
 use std::time::Duration;
 
 use rand::{Rng, seq::IteratorRandom};
 
-pub(super) use link::Link;
-use link::micros;
-
-use super::{State, alarms::spread, remix::Role, view::Neighbor};
-use crate::{Address, Bid, Contact, Gauge, Id, Message, Timer};
+use super::{
+    State,
+    alarms::spread,
+    line::{Line, micros},
+    relations::Neighbor,
+    switch::Role,
+};
+use crate::{Address, Bid, Contact, Gauge, Id, Message, Timer, message};
 
 /// Round trips measured of a peer that is not a neighbour. The first may hold a dial.
 const ROUND_TRIPS: u32 = 3;
@@ -108,68 +109,88 @@ impl<I: Id, A: Address> Optimizer<I, A> {
 
 impl<I: Id, A: Address> State<I, A> {
     /// The line to a neighbour that has just come: the first ones are left to chance.
-    pub(super) fn new_link(&self) -> Link {
-        Link::new(self.config.optimize() && self.unbiased_links() < self.config.unbiased_min())
+    pub(super) fn new_line(&self) -> Line {
+        Line::new(self.config.optimize() && self.unbiased_len() < self.config.unbiased_min())
     }
 
-    pub(super) fn unbiased_links(&self) -> usize {
-        self.active.values().filter(|one| one.link.unbiased).count()
+    pub(super) fn unbiased_len(&self) -> usize {
+        self.relations
+            .active
+            .values()
+            .filter(|neighbor| neighbor.line.unbiased_here)
+            .count()
     }
 
     /// What the next heartbeat to `peer` says of the line.
     pub(super) fn gauge(&mut self, peer: I) -> Option<Gauge> {
         let now = self.now;
-        let neighbor = self.active.get_mut(&peer);
+        let neighbor = self.relations.active.get_mut(&peer);
         neighbor
             .filter(|_| self.config.optimize())
-            .map(|neighbor| neighbor.link.gauge(now))
+            .map(|neighbor| neighbor.line.gauge(now))
     }
 
     /// Keeps a link that the neighbour keeps instead of one that only we keep.
     pub(super) fn align(&mut self) {
         let find = |unbiased: bool| {
-            self.active
+            self.relations
+                .active
                 .values()
-                .find(|one| one.link.unbiased == unbiased && one.link.kept != unbiased)
-                .map(|one| one.contact.id)
+                .find(|neighbor| {
+                    neighbor.line.unbiased_here == unbiased
+                        && neighbor.line.unbiased_there != unbiased
+                })
+                .map(|neighbor| neighbor.contact.id)
         };
+        // One for one: how many are left to chance stays the same.
         let (Some(ours), Some(theirs)) = (find(true), find(false)) else {
             return;
         };
         for (peer, unbiased) in [(ours, false), (theirs, true)] {
-            if let Some(neighbor) = self.active.get_mut(&peer) {
-                neighbor.link.unbiased = unbiased;
+            if let Some(neighbor) = self.relations.active.get_mut(&peer) {
+                neighbor.line.unbiased_here = unbiased;
             }
         }
     }
 
     /// Whether chance may take `neighbor` away.
     pub(super) fn may_mix(&self, neighbor: &Neighbor<I, A>) -> bool {
-        !self.config.optimize() || neighbor.link.unbiased || neighbor.crowded
+        !self.config.optimize() || neighbor.line.unbiased_here || neighbor.crowded
     }
 
     /// Whether `neighbor` may be given up for a nearer one.
     pub(super) fn is_movable(&self, neighbor: &Neighbor<I, A>) -> bool {
         let rested = self.now.saturating_sub(neighbor.since) >= self.config.optimize_rest();
-        let Link { unbiased, kept, .. } = neighbor.link;
-        self.config.optimize() && rested && !unbiased && !kept && neighbor.link.cost().is_some()
+        let Line {
+            unbiased_here,
+            unbiased_there,
+            ..
+        } = neighbor.line;
+        self.config.optimize()
+            && rested
+            && !unbiased_here
+            && !unbiased_there
+            && neighbor.line.cost().is_some()
     }
 
     /// The farthest of the neighbours that may be given up.
     pub(super) fn dearest(&self, able: impl Fn(&Neighbor<I, A>) -> bool) -> Option<I> {
-        self.active
+        self.relations
+            .active
             .values()
-            .filter(|one| self.is_movable(one) && able(one))
-            .max_by_key(|one| one.link.cost())
-            .map(|one| one.contact.id)
+            .filter(|neighbor| self.is_movable(neighbor) && able(neighbor))
+            .max_by_key(|neighbor| neighbor.line.cost())
+            .map(|neighbor| neighbor.contact.id)
     }
 
     fn cost(&self, peer: I) -> Option<Duration> {
-        self.active.get(&peer)?.link.cost()
+        self.relations.active.get(&peer)?.line.cost()
     }
 
     /// Whether links as long as `gained` are worth giving up links as long as `lost`.
     fn pays(&self, gained: Duration, lost: Duration) -> bool {
+        // By a share and by an amount: round trips vary by some of both, and an exchange within the noise
+        // would be undone by the next one.
         let most = lost.saturating_mul(self.config.optimize_percent()) / 100;
         gained < most && lost.saturating_sub(gained) >= self.config.optimize_gain()
     }
@@ -179,12 +200,13 @@ impl<I: Id, A: Address> State<I, A> {
         let after = spread(self.config.optimize_interval(), rng);
         self.wake(Timer::Optimize, after);
         let dearest = self.dearest(|_| true).and_then(|peer| self.cost(peer));
+        // Were the new links of no length at all: if even that does not pay nobody is asked.
         let worth = dearest.is_some_and(|cost| self.pays(Duration::ZERO, cost));
-        if !worth || !self.may_optimize() || self.optimizer.search.is_some() {
+        if !worth || !self.may_optimize() || self.switching.optimizer.search.is_some() {
             return;
         }
         let count = self.config.optimize_candidates();
-        let suitable = self.passive().filter(|one| self.suits(one));
+        let suitable = self.passive().filter(|contact| self.suits(contact));
         let mut rest: Vec<_> = suitable.cloned().sample(rng, count);
         if let Some(first) = rest.pop() {
             self.search(first, rest, None);
@@ -193,14 +215,14 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// Only with a full view: free slots are filled first.
     fn may_optimize(&self) -> bool {
-        !self.left && self.switch.is_none() && !self.is_mixing() && self.unheld_slots() == 0
+        !self.left
+            && self.switching.switch.is_none()
+            && !self.is_mixing()
+            && self.unheld_slots() == 0
     }
 
     fn suits(&self, contact: &Contact<I, A>) -> bool {
-        !self.active.contains_key(&contact.id)
-            && !self.pending.contains_key(&contact.id)
-            && !self.quarantine.holds(contact.id, self.now)
-            && !self.share_used_up(&contact.record)
+        self.is_open_to(contact.id) && !self.share_used_up(&contact.record)
     }
 
     fn search(
@@ -212,7 +234,7 @@ impl<I: Id, A: Address> State<I, A> {
         let serial = self.next_serial();
         self.expect(next.id, serial);
         let sounding = self.sound(next);
-        self.optimizer.search = Some(Search {
+        self.switching.optimizer.search = Some(Search {
             serial,
             sounding,
             rest,
@@ -233,30 +255,31 @@ impl<I: Id, A: Address> State<I, A> {
 
     fn send_sounding(&mut self, to: Contact<I, A>) -> u64 {
         let (serial, record) = (self.next_serial(), self.me.record.clone());
-        self.send(to, Message::Probe { serial, record });
+        self.send(to, Message::Probe(message::Probe { serial, record }));
         serial
     }
 
     /// i or d: a probe was answered.
     pub(super) fn on_sounded(&mut self, contact: &Contact<I, A>, serial: u64) {
         self.set_record_of(contact);
-        let optimizer = &mut self.optimizer;
+        let optimizer = &mut self.switching.optimizer;
+        // The serial tells the two apart: a node may measure a backup as i while it measures o as d.
         let search = optimizer
             .search
-            .take_if(|one| one.sounding.asks(contact.id, serial));
+            .take_if(|measured| measured.sounding.asks(contact.id, serial));
         if let Some(mut search) = search {
             match search.sounding.answered(self.now) {
                 Some(cost) => self.searched(search, cost),
                 None => {
                     self.sound_again(&mut search.sounding);
-                    self.optimizer.search = Some(search);
+                    self.switching.optimizer.search = Some(search);
                 }
             }
             return;
         }
         let weighing = optimizer
             .weighing
-            .take_if(|one| one.sounding.asks(contact.id, serial));
+            .take_if(|measured| measured.sounding.asks(contact.id, serial));
         if let Some(mut weighing) = weighing
             && self.weighed_by(&weighing).is_some()
         {
@@ -264,7 +287,7 @@ impl<I: Id, A: Address> State<I, A> {
                 Some(cost) => self.weighed(&weighing, cost),
                 None => {
                     self.sound_again(&mut weighing.sounding);
-                    self.optimizer.weighing = Some(weighing);
+                    self.switching.optimizer.weighing = Some(weighing);
                 }
             }
         }
@@ -284,6 +307,7 @@ impl<I: Id, A: Address> State<I, A> {
             ..
         } = search;
         let contact = sounding.contact;
+        // Of two the nearer stays; the connection to the other is of no use any more.
         let (nearest, other) = match nearest {
             Some((best, nearest)) if best <= cost => ((best, nearest), Some(contact.id)),
             farther => ((cost, contact), farther.map(|(_, farther)| farther.id)),
@@ -300,7 +324,8 @@ impl<I: Id, A: Address> State<I, A> {
         mut rest: Vec<Contact<I, A>>,
         nearest: Option<(Duration, Contact<I, A>)>,
     ) {
-        rest.retain(|one| self.suits(one));
+        // While one was measured others may have become neighbours.
+        rest.retain(|contact| self.suits(contact));
         if self.left {
             return;
         }
@@ -313,8 +338,9 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// i: `peer` is out of reach.
     pub(super) fn search_without(&mut self, peer: I) {
-        let search = &mut self.optimizer.search;
+        let search = &mut self.switching.optimizer.search;
         if let Some(search) = search {
+            // It may be the best so far instead of the one being measured.
             search.nearest.take_if(|(_, nearest)| nearest.id == peer);
         }
         if let Some(search) = search.take_if(|search| search.sounding.contact.id == peer) {
@@ -324,7 +350,7 @@ impl<I: Id, A: Address> State<I, A> {
 
     /// i: the timer of a search has expired.
     pub(super) fn search_overdue(&mut self, serial: u64) {
-        let search = &mut self.optimizer.search;
+        let search = &mut self.switching.optimizer.search;
         if let Some(search) = search.take_if(|search| search.serial == serial) {
             self.search_on(search.rest, search.nearest);
             self.release(search.sounding.contact.id);
@@ -334,25 +360,31 @@ impl<I: Id, A: Address> State<I, A> {
     /// i: proposes to give up the dearest neighbour for `nearest`.
     fn bid(&mut self, nearest: Contact<I, A>, cost: Duration) {
         let peer = nearest.id;
-        let old = self.dearest(|_| true).and_then(|old| self.active.get(&old));
+        // Looked up again: measuring took seconds, in which the dearest may have gone.
+        let old = self
+            .dearest(|_| true)
+            .and_then(|old| self.relations.active.get(&old));
         if self.may_optimize()
             && self.suits(&nearest)
             && let Some(old) = old
-            && let Some(lost) = old.link.cost()
+            && let Some(lost) = old.line.cost()
             && self.pays(cost, lost)
         {
             let bid = Bid {
                 record: old.contact.record.clone(),
-                gained: micros(cost),
-                lost: micros(lost),
+                gained_micros: micros(cost),
+                lost_micros: micros(lost),
             };
             self.propose(nearest, old.contact.id, Some(bid));
         }
+        // A proposal that was made holds the connection until it is answered.
         self.release(peer);
     }
 
     /// d: measures o.
     pub(super) fn weigh(&mut self, mediator: I, token: u64, partner: I, bid: Bid<A>) {
+        // As a switch of its own kind: d takes part in no other while it measures, but keeps no slot yet, for
+        // nothing is agreed.
         let role = Role::Weighing {
             old: mediator,
             new: partner,
@@ -363,17 +395,17 @@ impl<I: Id, A: Address> State<I, A> {
             record: bid.record,
         };
         let sounding = self.sound(contact);
-        self.optimizer.weighing = Some(Weighing {
+        self.switching.optimizer.weighing = Some(Weighing {
             token,
-            gained: Duration::from_micros(bid.gained),
-            lost: Duration::from_micros(bid.lost),
+            gained: Duration::from_micros(bid.gained_micros),
+            lost: Duration::from_micros(bid.lost_micros),
             sounding,
         });
     }
 
     /// d: who is c and who o, if the switch is not over yet.
     fn weighed_by(&self, weighing: &Weighing<I, A>) -> Option<(I, I)> {
-        let switch = self.switch.as_ref();
+        let switch = self.switching.switch.as_ref();
         match switch.filter(|switch| switch.token == weighing.token)?.role {
             Role::Weighing { old, new } if new == weighing.sounding.contact.id => Some((old, new)),
             _ => None,
@@ -385,17 +417,25 @@ impl<I: Id, A: Address> State<I, A> {
         let Some((old, new)) = self.weighed_by(weighing) else {
             return;
         };
-        self.switch = None;
+        self.switching.switch = None;
         let gained = weighing.gained.saturating_add(cost);
-        let mediator = self.active.get(&old).filter(|one| self.is_movable(one));
+        // c was movable when it asked; by now it may have gone, or may be left to chance.
+        let mediator = self
+            .relations
+            .active
+            .get(&old)
+            .filter(|neighbor| self.is_movable(neighbor));
         let pays = mediator
-            .and_then(|one| one.link.cost())
+            .and_then(|neighbor| neighbor.line.cost())
             .is_some_and(|here| self.pays(gained, weighing.lost.saturating_add(here)));
         if pays && self.suits(&weighing.sounding.contact) {
             self.consent(old, weighing.token, new);
         } else {
             let token = weighing.token;
-            self.tell(old, Message::SwitchDecline { token });
+            self.tell(
+                old,
+                Message::SwitchDecline(message::SwitchDecline { token }),
+            );
             self.release(new);
         }
     }

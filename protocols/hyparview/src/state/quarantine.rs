@@ -44,12 +44,14 @@ impl<I: Id> Quarantine<I> {
 
     /// `peer` did what is not forgiven even once.
     pub(super) fn offended(&mut self, peer: I, now: Duration) {
+        // Beyond what is forgiven at once.
         let strikes = self.strikes(peer).max(self.limit).saturating_add(1);
         self.punish(peer, strikes, now);
     }
 
     /// `peer` left for good: others may still spread its name for a while.
     pub(super) fn departed(&mut self, peer: I, now: Duration) {
+        // As long as its name may be about in passive views.
         let until = now.saturating_add(self.most);
         self.note(
             peer,
@@ -68,6 +70,7 @@ impl<I: Id> Quarantine<I> {
             .get(&peer)
             .is_some_and(|offence| offence.departed)
         {
+            // Only who left by itself: an offender does not get out by asking.
             self.offences.remove(&peer);
         }
     }
@@ -99,6 +102,7 @@ impl<I: Id> Quarantine<I> {
     }
 
     fn punish(&mut self, peer: I, strikes: u32, now: Duration) {
+        // The first few are noted only: a peer that is restarted twice is no offender.
         let until = match strikes.checked_sub(self.limit) {
             None | Some(0) => now,
             Some(beyond) => now.saturating_add(doubled(self.first, beyond - 1, self.most)),
@@ -116,8 +120,12 @@ impl<I: Id> Quarantine<I> {
     fn note(&mut self, peer: I, offence: Offence) {
         self.offences.insert(peer, offence);
         if self.offences.len() > self.capacity {
+            // The new one must not be the one that goes, even if it ends first.
             let others = self.offences.iter().filter(|(id, _)| **id != peer);
-            if let Some(soonest) = others.min_by_key(|(_, one)| one.until).map(|(id, _)| *id) {
+            if let Some(soonest) = others
+                .min_by_key(|(_, offence)| offence.until)
+                .map(|(id, _)| *id)
+            {
                 self.offences.remove(&soonest);
             }
         }

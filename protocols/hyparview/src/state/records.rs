@@ -3,22 +3,29 @@
 use rand::Rng;
 
 use super::State;
-use crate::{Address, Contact, Id, Message, io::Event};
+use crate::{Address, Contact, Id, Message, io::Event, message::Moved};
 
 impl<I: Id, A: Address> State<I, A> {
-    pub(super) fn on_moved(&mut self, from: I, record: A) {
-        self.set_record_of(&Contact { id: from, record });
+    pub(super) fn on_moved(&mut self, from: I, moved: Moved<A>) {
+        self.set_record_of(&Contact {
+            id: from,
+            record: moved.record,
+        });
     }
 
     /// Our own record changed: neighbours are told at once, and those who were sent the old one with
     /// a request; others hear of it by shuffles.
     pub(super) fn set_record(&mut self, record: A) {
         self.me.record = record;
-        let asked = self.active.keys().chain(self.pending.keys());
+        let asked = self
+            .relations
+            .active
+            .keys()
+            .chain(self.relations.pending.keys());
         let peers: Vec<I> = asked.copied().collect();
         for peer in peers {
             let record = self.me.record.clone();
-            self.tell(peer, Message::Moved { record });
+            self.tell(peer, Message::Moved(Moved { record }));
         }
     }
 
@@ -32,9 +39,10 @@ impl<I: Id, A: Address> State<I, A> {
         if contact.id == self.me.id || self.left {
             return;
         }
-        let room = self.permanent.len() < self.config.permanent_capacity();
-        if permanent && (room || self.permanent.contains_key(&contact.id)) {
-            self.permanent.insert(contact.id, contact.clone());
+        let room = self.reserve.permanent.len() < self.config.permanent_capacity();
+        // Known ones are taken beyond the bound: it is an update.
+        if permanent && (room || self.reserve.permanent.contains_key(&contact.id)) {
+            self.reserve.permanent.insert(contact.id, contact.clone());
         }
         self.learn(contact, &[], rng);
     }
@@ -42,30 +50,22 @@ impl<I: Id, A: Address> State<I, A> {
     /// A record that its owner told us itself, wherever we know the owner from.
     pub(super) fn set_record_of(&mut self, contact: &Contact<I, A>) {
         let id = contact.id;
-        if let Some(neighbor) = self.active.get_mut(&id)
+        if let Some(neighbor) = self.relations.active.get_mut(&id)
+            // Each request and probe brings a record, mostly the same: the application hears of changes only.
             && neighbor.contact.record != contact.record
         {
             neighbor.contact = contact.clone();
             self.emit(Event::NeighborMoved(contact.clone()));
         }
-        let elsewhere = [
-            self.passive.get_mut(&id).map(|backup| &mut backup.contact),
-            self.suspects.get_mut(id),
-            self.permanent.get_mut(&id),
-        ];
-        for known in elsewhere.into_iter().flatten() {
-            known.record = contact.record.clone();
-        }
+        self.reserve.set_record_of(contact);
     }
 
     /// What we know of how to reach `peer`.
     pub(super) fn contact_of(&self, peer: I) -> Option<Contact<I, A>> {
-        self.active
-            .get(&peer)
+        let neighbor = self.relations.active.get(&peer);
+        neighbor
             .map(|neighbor| &neighbor.contact)
-            .or_else(|| self.passive.get(&peer).map(|backup| &backup.contact))
-            .or_else(|| self.suspects.get(peer))
-            .or_else(|| self.permanent.get(&peer))
+            .or_else(|| self.reserve.contact(peer))
             .cloned()
     }
 }

@@ -11,8 +11,8 @@ use rand::{Rng, seq::IteratorRandom};
 use super::{
     State,
     alarms::{doubled, spread},
-    neighbor::Purpose,
-    view::Backup,
+    request::Purpose,
+    reserve::Backup,
 };
 use crate::{Address, Config, Contact, Id, Timer, io::Event};
 
@@ -51,6 +51,7 @@ impl<I: Id> Refill<I> {
 
     /// A neighbour was lost: everybody may be asked again.
     pub(super) fn lost(&mut self, alone: bool) {
+        // It cannot wait for walks that nobody will start.
         if alone {
             self.held_until = Duration::ZERO;
         }
@@ -89,6 +90,7 @@ impl<I: Id> Refill<I> {
 impl<I: Id, A: Address> State<I, A> {
     /// Goes on with the pass as far as possible now. Called after every input.
     pub(super) fn top_up<R: Rng>(&mut self, rng: &mut R) {
+        // Not by free slots: where requests hold all of them there is still the wake-up to ask for, below.
         if self.left || self.unheld_slots() == 0 || self.now < self.refill.held_until {
             return;
         }
@@ -96,6 +98,8 @@ impl<I: Id, A: Address> State<I, A> {
             self.refill.again_at = None;
             self.refill.tried.clear();
         }
+        // Several at a time, since most of those asked may be dead; few, since each that accepts in vain has
+        // to be told no.
         while self.free_slots() > 0 && self.fresh_requests() < self.config.refill_parallel() {
             let Some(candidate) = self.candidate(rng) else {
                 return self.pass_over(rng);
@@ -103,7 +107,7 @@ impl<I: Id, A: Address> State<I, A> {
             self.mark_tried(candidate.id);
             self.request(candidate, Purpose::Refill);
         }
-        self.wake_when_impatient();
+        self.wake_when_slot_is_lost();
     }
 
     /// Notes that a peer was asked in this pass.
@@ -116,7 +120,8 @@ impl<I: Id, A: Address> State<I, A> {
     }
 
     fn fresh_requests(&self) -> usize {
-        self.pending
+        self.relations
+            .pending
             .values()
             .filter(|ours| ours.purpose == Purpose::Refill && self.is_fresh(ours))
             .count()
@@ -126,46 +131,54 @@ impl<I: Id, A: Address> State<I, A> {
     /// without neighbours asks everybody it knows; those that dropped it only when a pass over the
     /// others was in vain (R15).
     fn candidate<R: Rng>(&self, rng: &mut R) -> Option<Contact<I, A>> {
-        let alone = self.active.is_empty();
+        let alone = self.relations.active.is_empty();
+        // Whoever asks us, and is kept waiting, gets the next slot without being asked.
         let suits = |contact: &Contact<I, A>| {
             !self.refill.tried.contains(&contact.id)
-                && !self.pending.contains_key(&contact.id)
-                && !self.active.contains_key(&contact.id)
-                && !self.waiting.iter().any(|ask| ask.contact.id == contact.id)
-                && (alone || !self.quarantine.holds(contact.id, self.now))
+                && !self.relations.pending.contains_key(&contact.id)
+                && !self.relations.active.contains_key(&contact.id)
+                && !self.relations.keeps_waiting(contact.id)
+                && (alone || !self.is_kept_out(contact.id))
                 && !self.share_used_up(&contact.record)
         };
+        // As long as others are left to ask: who dropped us would most likely do so again (R15).
         let desperate = alone && self.refill.passes > 0;
         let rested = |backup: &Backup<I, A>| desperate || backup.rest_until <= self.now;
         let backup = self
-            .backup(|one| suits(&one.contact) && rested(one), rng)
+            .reserve
+            .backup(|backup| suits(&backup.contact) && rested(backup), rng)
             .map(|backup| &backup.contact);
+        // Bootstrap contacts are everybody's: whoever has a neighbour leaves them alone.
         let permanent = || {
             self.permanent()
-                .filter(|one| alone && suits(one))
+                .filter(|contact| alone && suits(contact))
                 .choose(rng)
         };
+        // Alone, nobody is worth waiting for: suspects are asked whether or not their turn has come.
         let due_by = (!alone).then_some(self.now);
-        let due = |peer| self.suspects.get(peer).is_some_and(&suits);
+        let due = |peer| self.reserve.suspects.get(peer).is_some_and(&suits);
         backup
             .or_else(permanent)
-            .or_else(|| self.suspects.next(due_by, due))
+            .or_else(|| self.reserve.suspects.next(due_by, due))
             .cloned()
     }
 
     /// Nobody is left to ask in this pass; it is over when all have answered.
     fn pass_over<R: Rng>(&mut self, rng: &mut R) {
         let waiting = self
+            .relations
             .pending
             .values()
             .any(|ours| ours.purpose == Purpose::Refill);
+        // One of them may yet accept, or name others.
         if waiting {
-            return self.wake_when_impatient();
+            return self.wake_when_slot_is_lost();
         }
+        // The pause has begun, and is not begun anew by each input.
         if self.refill.again_at.is_some() {
             return;
         }
-        let alone = self.active.is_empty();
+        let alone = self.relations.active.is_empty();
         let pause = spread(self.refill.pause(alone), rng);
         self.refill.again_at = Some(self.now.saturating_add(pause));
         self.wake(Timer::Refill, pause);
@@ -175,18 +188,20 @@ impl<I: Id, A: Address> State<I, A> {
             if self.refill.passes >= VAIN_PASSES {
                 self.emit(Event::Wanting);
             }
+            // Free slots that nobody else has are filled by stepping between two others.
             self.insert_self(rng);
         }
     }
 
     /// Asks for a wake-up when the first outstanding request has lost its slot.
-    fn wake_when_impatient(&mut self) {
-        let patience = self.config.patience();
+    fn wake_when_slot_is_lost(&mut self) {
+        let hold = self.config.slot_hold();
         let soonest = self
+            .relations
             .pending
             .values()
             .filter(|ours| ours.purpose.waits() && self.is_fresh(ours))
-            .map(|ours| ours.since.saturating_add(patience))
+            .map(|ours| ours.since.saturating_add(hold))
             .min();
         if let Some(at) = soonest {
             self.wake(Timer::Refill, at.saturating_sub(self.now));

@@ -9,13 +9,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use rand::{
-    Rng, RngExt,
-    seq::{IndexedRandom, IteratorRandom},
-};
+use rand::{Rng, RngExt};
 
-use super::{State, view::Backup};
-use crate::{Address, Config, Id};
+use crate::{Config, Id};
 
 /// What gives names their ranks.
 #[derive(Debug)]
@@ -44,29 +40,13 @@ impl Sampler {
         (self.secret, id).hash(&mut hasher);
         hasher.finish()
     }
-}
 
-impl<I: Id, A: Address> State<I, A> {
-    /// The highest rank in the sample, with one more name in view if a rank is given; 0 without a sample.
-    pub(super) fn last_sampled(&self, more: Option<u64>) -> u64 {
-        let ranks = self.passive.values().map(|backup| backup.rank);
-        let mut ranks: Vec<u64> = ranks.chain(more).collect();
-        match self.sampler.size.checked_sub(1) {
+    /// The highest rank in the sample of names with these ranks; 0 without a sample.
+    pub(super) fn last(&self, mut ranks: Vec<u64>) -> u64 {
+        match self.size.checked_sub(1) {
             None => 0,
             Some(last) if last < ranks.len() => *ranks.select_nth_unstable(last).1,
             Some(_) => u64::MAX,
         }
-    }
-
-    /// A random backup, of the sample if there is one that suits.
-    pub(super) fn backup<R: Rng>(
-        &self,
-        suits: impl Fn(&Backup<I, A>) -> bool,
-        rng: &mut R,
-    ) -> Option<&Backup<I, A>> {
-        let last = self.last_sampled(None);
-        let suitable: Vec<_> = self.passive.values().filter(|one| suits(one)).collect();
-        let sampled = suitable.iter().filter(|one| one.rank <= last).choose(rng);
-        sampled.or_else(|| suitable.choose(rng)).copied()
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{Address, Config, Contact, Id};
 
-/// Neighbours lost by one cause are missed within so long of each other.
+/// Neighbours lost by one cause are missed within this time of each other.
 const LOST_TOGETHER: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
@@ -100,11 +100,14 @@ impl<I: Id, A: Address> Suspects<I, A> {
         let failures = known
             .as_ref()
             .map_or(0, |suspect| suspect.failures.saturating_add(1));
+        // Of the first failure: it tells who was lost together.
         let since = known.as_ref().map_or(now, |suspect| suspect.since);
         let proven = proven || known.is_some_and(|suspect| suspect.proven);
+        // Before it is put in, so that it cannot be the one that goes.
         while self.all.len() >= self.capacity.max(1) {
             self.forget_one(rng);
         }
+        // Many lose the same peer at one moment; they must not all ask it at one moment.
         let pause = spread(doubled(self.first, failures, self.most), rng);
         let due = now.saturating_add(pause);
         self.all.insert(
@@ -121,7 +124,11 @@ impl<I: Id, A: Address> Suspects<I, A> {
 
     /// Hearsay goes first; a flood of invented names must not wash out the peers we knew.
     fn forget_one<R: Rng>(&mut self, rng: &mut R) {
-        let hearsay = self.all.iter().filter(|(_, one)| !one.proven).choose(rng);
+        let hearsay = self
+            .all
+            .iter()
+            .filter(|(_, suspect)| !suspect.proven)
+            .choose(rng);
         if let Some(id) = hearsay
             .or_else(|| self.all.iter().choose(rng))
             .map(|(id, _)| *id)
@@ -132,6 +139,7 @@ impl<I: Id, A: Address> Suspects<I, A> {
 
     /// A third party knows another way to reach the peer: its turn comes at once.
     pub(super) fn hear(&mut self, contact: &Contact<I, A>, now: Duration) {
+        // Only a newer record: otherwise each shuffle that names a dead peer would have it dialled.
         if let Some(suspect) = self.all.get_mut(&contact.id)
             && contact.record.supersedes(&suspect.contact.record)
         {
@@ -151,13 +159,14 @@ impl<I: Id, A: Address> Suspects<I, A> {
     ) -> bool {
         let known = &mut self.returned;
         let together = lost.abs_diff(known.lost) <= LOST_TOGETHER;
+        // Lost at another time, or back much later: another cause, so counting begins anew.
         if !together || now.saturating_sub(known.heard) > window {
             known.who.clear();
         }
         if known.who.is_empty() {
             (known.lost, known.heard) = (lost, now);
         }
-        // Beyond that many, nobody is counted.
+        // Counting stops at `many`, so that the news comes once.
         known.who.len() < many && known.who.insert(peer) && known.who.len() == many
     }
 
@@ -188,24 +197,26 @@ impl<I: Id, A: Address> Suspects<I, A> {
 impl<I: Id, A: Address> State<I, A> {
     /// Notes that `contact` cannot be reached. `proven`: we have spoken with it before.
     pub(super) fn suspect<R: Rng>(&mut self, contact: Contact<I, A>, proven: bool, rng: &mut R) {
-        debug_assert!(!self.active.contains_key(&contact.id));
-        self.passive.remove(&contact.id);
-        self.suspects.fail(contact, proven, self.now, rng);
+        debug_assert!(!self.relations.active.contains_key(&contact.id));
+        self.reserve.passive.remove(&contact.id);
+        self.reserve.suspects.fail(contact, proven, self.now, rng);
     }
 
     /// `peer` speaks: it is a suspect no longer.
     pub(super) fn rehabilitate<R: Rng>(&mut self, peer: I, rng: &mut R) {
-        if self.quarantine.holds(peer, self.now) {
+        // It speaks, but is not to be turned to: as a backup it would be.
+        if self.is_kept_out(peer) {
             return;
         }
-        let Some(suspect) = self.suspects.all.remove(&peer) else {
+        let Some(suspect) = self.reserve.suspects.all.remove(&peer) else {
             return;
         };
         self.learn(suspect.contact, &[], rng);
+        // One that comes back was restarted; half of the neighbours at once were cut off.
         let many = (self.config.active_capacity() / 2).max(1);
         let (now, window) = (self.now, self.config.tag_timeout());
         let lost = (peer, suspect.since);
-        if suspect.proven && self.suspects.reunited(lost, many, now, window) {
+        if suspect.proven && self.reserve.suspects.reunited(lost, many, now, window) {
             self.reunite(rng);
         }
     }

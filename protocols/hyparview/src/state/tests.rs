@@ -2,6 +2,7 @@
 
 mod bench;
 mod defences;
+mod groups;
 mod half_open;
 mod hostile;
 mod memory;

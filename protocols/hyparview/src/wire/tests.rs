@@ -3,7 +3,9 @@ use libp2p::{Multiaddr, identity::Keypair};
 use serde::Serialize;
 
 use super::*;
-use crate::{Bid, Contact, Echo, Epoch, Farewell, Gauge, Priority, Pulse, RecordError, Tag};
+use crate::{
+    Bid, Contact, DisconnectReason, Echo, Epoch, Gauge, Priority, Pulse, RecordError, Tag, message,
+};
 
 struct Peer {
     id: PeerId,
@@ -31,14 +33,14 @@ fn contact(peer: &Peer) -> Contact<PeerId, Record> {
 fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
     let epoch = Epoch {
         by: sender.id,
-        life: u64::MAX,
+        incarnation: u64::MAX,
         serial: 7,
     };
     let pulse = Pulse {
         degree: 5,
         tag: Tag {
             root: other.id,
-            life: 1,
+            incarnation: 1,
             beat: 2,
         },
         settled: true,
@@ -47,109 +49,111 @@ fn all(sender: &Peer, other: &Peer) -> Vec<PeerMessage> {
     let bid = || {
         Some(Bid {
             record: other.record.clone(),
-            gained: 1000,
-            lost: 90_000,
+            gained_micros: 1000,
+            lost_micros: 90_000,
         })
     };
     let sample = || vec![contact(other), contact(sender)];
-    let disconnect = |farewell| Message::Disconnect {
-        epoch,
-        farewell,
-        sample: sample(),
+    let disconnect = |reason| {
+        Message::Disconnect(message::Disconnect {
+            epoch,
+            reason,
+            sample: sample(),
+        })
     };
     vec![
-        Message::Join {
+        Message::Join(message::Join {
             epoch,
             record: record(),
             pulse,
-        },
-        Message::ForwardJoin {
+        }),
+        Message::ForwardJoin(message::ForwardJoin {
             newcomer: contact(other),
             ttl: 6,
-        },
-        Message::Neighbor {
+        }),
+        Message::Neighbor(message::Neighbor {
             epoch,
             priority: Priority::Low,
             record: record(),
             pulse,
-        },
-        Message::Neighbor {
+        }),
+        Message::Neighbor(message::Neighbor {
             epoch,
             priority: Priority::Switch(3),
             record: record(),
             pulse,
-        },
-        Message::Accept {
+        }),
+        Message::Accept(message::Accept {
             epoch,
-            life: 2,
+            incarnation: 2,
             record: record(),
             pulse,
             sample: sample(),
-        },
-        Message::Refuse {
+        }),
+        Message::Refuse(message::Refuse {
             epoch,
             sample: sample(),
-        },
-        disconnect(Farewell::Evicted),
-        disconnect(Farewell::Unwanted),
-        disconnect(Farewell::Leaving),
-        disconnect(Farewell::Switched { successor: None }),
-        disconnect(Farewell::Switched {
+        }),
+        disconnect(DisconnectReason::Evicted),
+        disconnect(DisconnectReason::Unwanted),
+        disconnect(DisconnectReason::Leaving),
+        disconnect(DisconnectReason::Switched { successor: None }),
+        disconnect(DisconnectReason::Switched {
             successor: Some((9, contact(other))),
         }),
-        Message::Shuffle {
+        Message::Shuffle(message::Shuffle {
             serial: 1,
             origin: contact(other),
             list: sample(),
             ttl: 6,
-        },
-        Message::ShuffleReply {
+        }),
+        Message::ShuffleReply(message::ShuffleReply {
             serial: 1,
             list: Vec::new(),
-        },
-        Message::Heartbeat {
+        }),
+        Message::Heartbeat(message::Heartbeat {
             epoch,
             pulse,
             gauge: Some(Gauge {
                 sent: u64::MAX,
                 echo: Some(Echo { sent: 1, held: 2 }),
-                kept: true,
+                unbiased: true,
             }),
-        },
-        Message::Moved { record: record() },
-        Message::Probe {
+        }),
+        Message::Moved(message::Moved { record: record() }),
+        Message::Probe(message::Probe {
             serial: 1,
             record: record(),
-        },
-        Message::ProbeReply {
+        }),
+        Message::ProbeReply(message::ProbeReply {
             serial: 1,
             record: record(),
             pulse,
             sample: sample(),
-        },
-        Message::SwitchProposal {
+        }),
+        Message::SwitchProposal(message::SwitchProposal {
             token: 1,
             record: record(),
             old: other.id,
             bid: None,
-        },
-        Message::SwitchProposal {
+        }),
+        Message::SwitchProposal(message::SwitchProposal {
             token: 1,
             record: record(),
             old: other.id,
             bid: bid(),
-        },
-        Message::SwitchInvite {
+        }),
+        Message::SwitchInvite(message::SwitchInvite {
             token: 1,
             partner: other.id,
             bid: bid(),
-        },
-        Message::SwitchConsent { token: 1 },
-        Message::SwitchDecline { token: 1 },
-        Message::SwitchReady {
+        }),
+        Message::SwitchConsent(message::SwitchConsent { token: 1 }),
+        Message::SwitchDecline(message::SwitchDecline { token: 1 }),
+        Message::SwitchReady(message::SwitchReady {
             token: 1,
             partner: contact(other),
-        },
+        }),
     ]
 }
 
@@ -176,18 +180,32 @@ fn every_message_survives_the_wire() {
     }
 }
 
+/// Names of fields and variants are the format: with small numbers for ids and records they can be read.
+#[test]
+fn the_bytes_of_each_message_stay_as_they_are() {
+    let (sender, other) = (peer(), peer());
+    let lines = all(&sender, &other).into_iter().map(|message| {
+        let Ok(plain) = translate(message, &|id| u8::from(id == other.id), &mut |_, _| {
+            Ok::<_, Void>(2_u8)
+        });
+        let content = to_vec(Vec::new(), &plain).unwrap();
+        format!("{}\n", content.escape_ascii())
+    });
+    assert_eq!(lines.collect::<String>(), include_str!("bytes.txt"));
+}
+
 #[test]
 fn signatures_are_checked_once() {
     let (sender, other) = (peer(), peer());
     let book = Book::default();
-    let content = encoded(Message::Refuse {
+    let content = encoded(Message::Refuse(message::Refuse {
         epoch: Epoch {
             by: sender.id,
-            life: 1,
+            incarnation: 1,
             serial: 1,
         },
         sample: vec![contact(&other), contact(&sender)],
-    });
+    }));
     assert_eq!(decode(&content, sender.id, &book).unwrap().1, 2);
     assert_eq!(decode(&content, sender.id, &book).unwrap().1, 0);
 }
@@ -195,9 +213,9 @@ fn signatures_are_checked_once() {
 #[test]
 fn senders_record_must_be_the_senders_own() {
     let (sender, other) = (peer(), peer());
-    let content = encoded(Message::Moved {
+    let content = encoded(Message::Moved(message::Moved {
         record: other.record,
-    });
+    }));
     let error = decode(&content, sender.id, &Book::default()).unwrap_err();
     let Refusal::Record { peer, source } = error else {
         panic!("{error}")
@@ -234,7 +252,10 @@ fn record_under_another_name_is_refused() {
         id: sender.id,
         record: other.record,
     };
-    let content = encoded(Message::ForwardJoin { newcomer, ttl: 1 });
+    let content = encoded(Message::ForwardJoin(message::ForwardJoin {
+        newcomer,
+        ttl: 1,
+    }));
     let error = decode(&content, other.id, &Book::default()).unwrap_err();
     let Refusal::Record { peer, source } = error else {
         panic!("{error}")
@@ -251,7 +272,11 @@ fn hints_do_not_leave_the_host() {
         id: peer,
         record: hint,
     };
-    let error = encode(Message::ForwardJoin { newcomer, ttl: 1 }, &Arc::new(())).unwrap_err();
+    let error = encode(
+        Message::ForwardJoin(message::ForwardJoin { newcomer, ttl: 1 }),
+        &Arc::new(()),
+    )
+    .unwrap_err();
     assert!(
         matches!(error, Unsendable::Unsigned(Some(of)) if of == peer),
         "{error}"
@@ -262,9 +287,11 @@ fn hints_do_not_leave_the_host() {
 fn long_lists_are_refused_before_any_signature_is_checked() {
     let other = peer();
     // Were a record looked at, it would be refused as something else.
-    let message = |n| Message::ShuffleReply {
-        serial: 1,
-        list: vec![contact(&other); n],
+    let message = |n| {
+        Message::ShuffleReply(message::ShuffleReply {
+            serial: 1,
+            list: vec![contact(&other); n],
+        })
     };
     let content = forged(message(CONTACTS_MAX + 1), |_| vec![0]);
     assert!(matches!(
@@ -303,7 +330,10 @@ fn unknown_fields_are_ignored_and_unknown_variants_refused() {
     let from = PeerId::random();
     let book = Book::default();
     let (message, _) = decode(&foreign("SwitchConsent"), from, &book).unwrap();
-    assert_eq!(message, Message::SwitchConsent { token: 5 });
+    assert_eq!(
+        message,
+        Message::SwitchConsent(message::SwitchConsent { token: 5 })
+    );
     assert!(matches!(
         decode(&foreign("Teleport"), from, &book),
         Err(Refusal::Malformed(_))
@@ -312,7 +342,7 @@ fn unknown_fields_are_ignored_and_unknown_variants_refused() {
 
 #[test]
 fn what_follows_the_message_is_refused() {
-    let mut content = encoded(Message::SwitchConsent { token: 5 });
+    let mut content = encoded(Message::SwitchConsent(message::SwitchConsent { token: 5 }));
     content.push(0);
     assert!(matches!(
         decode(&content, PeerId::random(), &Book::default()),

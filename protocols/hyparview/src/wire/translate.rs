@@ -1,6 +1,12 @@
 //! From one kind of ids and records to another, over all messages.
 
-use crate::{Bid, Contact, Epoch, Farewell, Message, Pulse, Tag};
+use crate::{
+    Bid, Contact, DisconnectReason, Epoch, Message, Pulse, Tag,
+    message::{
+        Accept, Disconnect, ForwardJoin, Heartbeat, Join, Moved, Neighbor, Probe, ProbeReply,
+        Refuse, Shuffle, ShuffleReply, SwitchInvite, SwitchProposal, SwitchReady,
+    },
+};
 
 /// Whose record it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,12 +20,8 @@ pub(super) enum Owner<I> {
 /// Rebuilds `message` with every id passed through `id` and every record through `record`, which is told
 /// whose it is. Stops at the first record that fails.
 ///
-/// The match is exhaustive on purpose: a new kind of message does not compile until its
-/// records are named here, and thereby verified.
-#[expect(
-    clippy::too_many_lines,
-    reason = "a table: one arm for each kind of message"
-)]
+/// The match is exhaustive on purpose, and so are the patterns below: a new kind of message, or a new
+/// field, does not compile until its records are named here, and thereby verified.
 pub(super) fn translate<I, A, J: Copy, B, E>(
     message: Message<I, A>,
     id: &impl Fn(I) -> J,
@@ -27,237 +29,300 @@ pub(super) fn translate<I, A, J: Copy, B, E>(
 ) -> Result<Message<J, B>, E> {
     let mut with = With { id, record };
     Ok(match message {
-        Message::Join {
+        Message::Join(join) => Message::Join(with.join(join)?),
+        Message::ForwardJoin(walk) => Message::ForwardJoin(with.forward_join(walk)?),
+        Message::Neighbor(request) => Message::Neighbor(with.neighbor(request)?),
+        Message::Accept(accept) => Message::Accept(with.accept(accept)?),
+        Message::Refuse(refuse) => Message::Refuse(with.refuse(refuse)?),
+        Message::Disconnect(disconnect) => Message::Disconnect(with.disconnect(disconnect)?),
+        Message::Shuffle(walk) => Message::Shuffle(with.shuffle(walk)?),
+        Message::ShuffleReply(reply) => Message::ShuffleReply(with.shuffle_reply(reply)?),
+        Message::Heartbeat(heartbeat) => Message::Heartbeat(with.heartbeat(heartbeat)),
+        Message::Moved(moved) => Message::Moved(with.moved(moved)?),
+        Message::Probe(probe) => Message::Probe(with.probe(probe)?),
+        Message::ProbeReply(reply) => Message::ProbeReply(with.probe_reply(reply)?),
+        Message::SwitchProposal(step) => Message::SwitchProposal(with.switch_proposal(step)?),
+        Message::SwitchInvite(step) => Message::SwitchInvite(with.switch_invite(step)?),
+        Message::SwitchDecline(step) => Message::SwitchDecline(step),
+        Message::SwitchConsent(step) => Message::SwitchConsent(step),
+        Message::SwitchReady(step) => Message::SwitchReady(with.switch_ready(step)?),
+    })
+}
+
+/// The two translations. They are called through pointers, so that the methods need no bounds: beside the
+/// signature that is checked for a record, a call costs nothing.
+struct With<'a, I, A, J, B, E> {
+    id: &'a dyn Fn(I) -> J,
+    record: &'a mut dyn FnMut(Owner<J>, A) -> Result<B, E>,
+}
+
+/// Messages.
+impl<I, A, J: Copy, B, E> With<'_, I, A, J, B, E> {
+    fn join(&mut self, join: Join<I, A>) -> Result<Join<J, B>, E> {
+        let Join {
             epoch,
             record,
             pulse,
-        } => Message::Join {
-            epoch: with.epoch(epoch),
-            record: with.own(record)?,
-            pulse: with.pulse(pulse),
-        },
-        Message::ForwardJoin { newcomer, ttl } => Message::ForwardJoin {
-            newcomer: with.contact(newcomer)?,
+        } = join;
+        Ok(Join {
+            epoch: self.epoch(epoch),
+            record: self.own(record)?,
+            pulse: self.pulse(pulse),
+        })
+    }
+
+    fn forward_join(&mut self, walk: ForwardJoin<I, A>) -> Result<ForwardJoin<J, B>, E> {
+        let ForwardJoin { newcomer, ttl } = walk;
+        Ok(ForwardJoin {
+            newcomer: self.contact(newcomer)?,
             ttl,
-        },
-        Message::Neighbor {
+        })
+    }
+
+    fn neighbor(&mut self, request: Neighbor<I, A>) -> Result<Neighbor<J, B>, E> {
+        let Neighbor {
             epoch,
             priority,
             record,
             pulse,
-        } => Message::Neighbor {
-            epoch: with.epoch(epoch),
+        } = request;
+        Ok(Neighbor {
+            epoch: self.epoch(epoch),
             priority,
-            record: with.own(record)?,
-            pulse: with.pulse(pulse),
-        },
-        Message::Accept {
+            record: self.own(record)?,
+            pulse: self.pulse(pulse),
+        })
+    }
+
+    fn accept(&mut self, accept: Accept<I, A>) -> Result<Accept<J, B>, E> {
+        let Accept {
             epoch,
-            life,
+            incarnation,
             record,
             pulse,
             sample,
-        } => Message::Accept {
-            epoch: with.epoch(epoch),
-            life,
-            record: with.own(record)?,
-            pulse: with.pulse(pulse),
-            sample: with.list(sample)?,
-        },
-        Message::Refuse { epoch, sample } => Message::Refuse {
-            epoch: with.epoch(epoch),
-            sample: with.list(sample)?,
-        },
-        Message::Disconnect {
+        } = accept;
+        Ok(Accept {
+            epoch: self.epoch(epoch),
+            incarnation,
+            record: self.own(record)?,
+            pulse: self.pulse(pulse),
+            sample: self.list(sample)?,
+        })
+    }
+
+    fn refuse(&mut self, refuse: Refuse<I, A>) -> Result<Refuse<J, B>, E> {
+        let Refuse { epoch, sample } = refuse;
+        Ok(Refuse {
+            epoch: self.epoch(epoch),
+            sample: self.list(sample)?,
+        })
+    }
+
+    fn disconnect(&mut self, disconnect: Disconnect<I, A>) -> Result<Disconnect<J, B>, E> {
+        let Disconnect {
             epoch,
-            farewell,
+            reason,
             sample,
-        } => Message::Disconnect {
-            epoch: with.epoch(epoch),
-            farewell: with.farewell(farewell)?,
-            sample: with.list(sample)?,
-        },
-        Message::Shuffle {
+        } = disconnect;
+        Ok(Disconnect {
+            epoch: self.epoch(epoch),
+            reason: self.reason(reason)?,
+            sample: self.list(sample)?,
+        })
+    }
+
+    fn shuffle(&mut self, walk: Shuffle<I, A>) -> Result<Shuffle<J, B>, E> {
+        let Shuffle {
             serial,
             origin,
             list,
             ttl,
-        } => Message::Shuffle {
+        } = walk;
+        Ok(Shuffle {
             serial,
-            origin: with.contact(origin)?,
-            list: with.list(list)?,
+            origin: self.contact(origin)?,
+            list: self.list(list)?,
             ttl,
-        },
-        Message::ShuffleReply { serial, list } => Message::ShuffleReply {
+        })
+    }
+
+    fn shuffle_reply(&mut self, reply: ShuffleReply<I, A>) -> Result<ShuffleReply<J, B>, E> {
+        let ShuffleReply { serial, list } = reply;
+        Ok(ShuffleReply {
             serial,
-            list: with.list(list)?,
-        },
-        Message::Heartbeat {
+            list: self.list(list)?,
+        })
+    }
+
+    fn heartbeat(&self, heartbeat: Heartbeat<I>) -> Heartbeat<J> {
+        let Heartbeat {
             epoch,
             pulse,
             gauge,
-        } => Message::Heartbeat {
-            epoch: with.epoch(epoch),
-            pulse: with.pulse(pulse),
+        } = heartbeat;
+        Heartbeat {
+            epoch: self.epoch(epoch),
+            pulse: self.pulse(pulse),
             gauge,
-        },
-        Message::Moved { record } => Message::Moved {
-            record: with.own(record)?,
-        },
-        Message::Probe { serial, record } => Message::Probe {
+        }
+    }
+
+    fn moved(&mut self, moved: Moved<A>) -> Result<Moved<B>, E> {
+        let Moved { record } = moved;
+        Ok(Moved {
+            record: self.own(record)?,
+        })
+    }
+
+    fn probe(&mut self, probe: Probe<A>) -> Result<Probe<B>, E> {
+        let Probe { serial, record } = probe;
+        Ok(Probe {
             serial,
-            record: with.own(record)?,
-        },
-        Message::ProbeReply {
+            record: self.own(record)?,
+        })
+    }
+
+    fn probe_reply(&mut self, reply: ProbeReply<I, A>) -> Result<ProbeReply<J, B>, E> {
+        let ProbeReply {
             serial,
             record,
             pulse,
             sample,
-        } => Message::ProbeReply {
+        } = reply;
+        Ok(ProbeReply {
             serial,
-            record: with.own(record)?,
-            pulse: with.pulse(pulse),
-            sample: with.list(sample)?,
-        },
-        Message::SwitchProposal {
+            record: self.own(record)?,
+            pulse: self.pulse(pulse),
+            sample: self.list(sample)?,
+        })
+    }
+
+    fn switch_proposal(&mut self, step: SwitchProposal<I, A>) -> Result<SwitchProposal<J, B>, E> {
+        let SwitchProposal {
             token,
             record,
             old,
             bid,
-        } => {
-            let old = (with.id)(old);
-            Message::SwitchProposal {
-                token,
-                record: with.own(record)?,
-                old,
-                bid: with.bid(old, bid)?,
-            }
-        }
-        Message::SwitchInvite {
+        } = step;
+        let old = (self.id)(old);
+        Ok(SwitchProposal {
             token,
-            partner,
-            bid,
-        } => {
-            let partner = (with.id)(partner);
-            Message::SwitchInvite {
-                token,
-                partner,
-                bid: with.bid(partner, bid)?,
-            }
-        }
-        Message::SwitchConsent { token } => Message::SwitchConsent { token },
-        Message::SwitchDecline { token } => Message::SwitchDecline { token },
-        Message::SwitchReady { token, partner } => Message::SwitchReady {
-            token,
-            partner: with.contact(partner)?,
-        },
-    })
-}
-
-/// The two translations, applied to the parts of a message.
-struct With<'a, F, G> {
-    id: &'a F,
-    record: &'a mut G,
-}
-
-impl<F, G> With<'_, F, G> {
-    fn own<A, J, B, E>(&mut self, record: A) -> Result<B, E>
-    where
-        G: FnMut(Owner<J>, A) -> Result<B, E>,
-    {
-        (self.record)(Owner::Sender, record)
-    }
-
-    fn contact<I, A, J: Copy, B, E>(&mut self, contact: Contact<I, A>) -> Result<Contact<J, B>, E>
-    where
-        F: Fn(I) -> J,
-        G: FnMut(Owner<J>, A) -> Result<B, E>,
-    {
-        let id = (self.id)(contact.id);
-        Ok(Contact {
-            id,
-            record: (self.record)(Owner::Peer(id), contact.record)?,
+            record: self.own(record)?,
+            old,
+            bid: self.bid(old, bid)?,
         })
     }
 
-    fn list<I, A, J: Copy, B, E>(
-        &mut self,
-        list: Vec<Contact<I, A>>,
-    ) -> Result<Vec<Contact<J, B>>, E>
-    where
-        F: Fn(I) -> J,
-        G: FnMut(Owner<J>, A) -> Result<B, E>,
-    {
+    fn switch_invite(&mut self, step: SwitchInvite<I, A>) -> Result<SwitchInvite<J, B>, E> {
+        let SwitchInvite {
+            token,
+            partner,
+            bid,
+        } = step;
+        let partner = (self.id)(partner);
+        Ok(SwitchInvite {
+            token,
+            partner,
+            bid: self.bid(partner, bid)?,
+        })
+    }
+
+    fn switch_ready(&mut self, step: SwitchReady<I, A>) -> Result<SwitchReady<J, B>, E> {
+        let SwitchReady { token, partner } = step;
+        Ok(SwitchReady {
+            token,
+            partner: self.contact(partner)?,
+        })
+    }
+}
+
+/// Parts of messages.
+impl<I, A, J: Copy, B, E> With<'_, I, A, J, B, E> {
+    fn own(&mut self, record: A) -> Result<B, E> {
+        (self.record)(Owner::Sender, record)
+    }
+
+    fn contact(&mut self, contact: Contact<I, A>) -> Result<Contact<J, B>, E> {
+        let Contact { id, record } = contact;
+        let id = (self.id)(id);
+        Ok(Contact {
+            id,
+            record: (self.record)(Owner::Peer(id), record)?,
+        })
+    }
+
+    fn list(&mut self, list: Vec<Contact<I, A>>) -> Result<Vec<Contact<J, B>>, E> {
         list.into_iter()
             .map(|contact| self.contact(contact))
             .collect()
     }
 
-    fn bid<A, J, B, E>(&mut self, old: J, bid: Option<Bid<A>>) -> Result<Option<Bid<B>>, E>
-    where
-        G: FnMut(Owner<J>, A) -> Result<B, E>,
-    {
-        bid.map(
-            |Bid {
-                 record,
-                 gained,
-                 lost,
-             }| {
-                Ok(Bid {
-                    record: (self.record)(Owner::Peer(old), record)?,
-                    gained,
-                    lost,
-                })
-            },
-        )
-        .transpose()
+    /// The record in a bid is that of o.
+    fn bid(&mut self, old: J, bid: Option<Bid<A>>) -> Result<Option<Bid<B>>, E> {
+        let Some(Bid {
+            record,
+            gained_micros,
+            lost_micros,
+        }) = bid
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Bid {
+            record: (self.record)(Owner::Peer(old), record)?,
+            gained_micros,
+            lost_micros,
+        }))
     }
 
-    fn farewell<I, A, J: Copy, B, E>(
-        &mut self,
-        farewell: Farewell<I, A>,
-    ) -> Result<Farewell<J, B>, E>
-    where
-        F: Fn(I) -> J,
-        G: FnMut(Owner<J>, A) -> Result<B, E>,
-    {
-        Ok(match farewell {
-            Farewell::Evicted => Farewell::Evicted,
-            Farewell::Unwanted => Farewell::Unwanted,
-            Farewell::Leaving => Farewell::Leaving,
-            Farewell::Switched { successor: None } => Farewell::Switched { successor: None },
-            Farewell::Switched {
+    fn reason(&mut self, reason: DisconnectReason<I, A>) -> Result<DisconnectReason<J, B>, E> {
+        Ok(match reason {
+            DisconnectReason::Evicted => DisconnectReason::Evicted,
+            DisconnectReason::Unwanted => DisconnectReason::Unwanted,
+            DisconnectReason::Leaving => DisconnectReason::Leaving,
+            DisconnectReason::Switched { successor: None } => {
+                DisconnectReason::Switched { successor: None }
+            }
+            DisconnectReason::Switched {
                 successor: Some((token, contact)),
-            } => Farewell::Switched {
+            } => DisconnectReason::Switched {
                 successor: Some((token, self.contact(contact)?)),
             },
         })
     }
 
-    fn epoch<I, J>(&self, epoch: Epoch<I>) -> Epoch<J>
-    where
-        F: Fn(I) -> J,
-    {
+    fn epoch(&self, epoch: Epoch<I>) -> Epoch<J> {
+        let Epoch {
+            by,
+            incarnation,
+            serial,
+        } = epoch;
         Epoch {
-            by: (self.id)(epoch.by),
-            life: epoch.life,
-            serial: epoch.serial,
+            by: (self.id)(by),
+            incarnation,
+            serial,
         }
     }
 
-    fn pulse<I, J>(&self, pulse: Pulse<I>) -> Pulse<J>
-    where
-        F: Fn(I) -> J,
-    {
-        let Tag { root, life, beat } = pulse.tag;
+    fn pulse(&self, pulse: Pulse<I>) -> Pulse<J> {
+        let Pulse {
+            degree,
+            tag:
+                Tag {
+                    root,
+                    incarnation,
+                    beat,
+                },
+            settled,
+        } = pulse;
         Pulse {
-            degree: pulse.degree,
+            degree,
             tag: Tag {
                 root: (self.id)(root),
-                life,
+                incarnation,
                 beat,
             },
-            settled: pulse.settled,
+            settled,
         }
     }
 }

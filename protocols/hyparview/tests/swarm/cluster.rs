@@ -12,7 +12,7 @@ use futures::{
     StreamExt,
     future::{Either, select},
 };
-use hyparview::{Behaviour, Config, Counters, DownReason, Event, Settings};
+use hyparview::{Behaviour, Config, CountersSnapshot, DownReason, Event, Settings};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
     identity::Keypair,
@@ -34,12 +34,12 @@ pub(crate) fn quick() -> Config {
         .with_silence_deadline(ms(1000))
         .with_tag_timeout(ms(3000))
         .with_shuffle_interval(ms(300))
-        .with_patience(ms(200))
+        .with_slot_hold(ms(200))
         .with_request_timeout(ms(1000))
         .with_refill_interval(ms(100))
         .with_refill_interval_max(ms(400))
         .with_walk_grace(ms(100))
-        .with_drop_rest(ms(1000))
+        .with_drop_backoff(ms(1000))
         .with_suspect_backoff(ms(200))
         .with_suspect_backoff_max(ms(1000))
         .with_probe_interval_min(ms(200))
@@ -109,7 +109,7 @@ impl Node {
         self.swarm.connected_peers().copied().collect()
     }
 
-    pub(crate) fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> CountersSnapshot {
         self.swarm.behaviour().counters()
     }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use hyparview::{
-    CONTACTS_MAX, Config, Contact, DownReason, Event, FRAME_BYTES_MAX, Farewell, Message, Priority,
-    RecordError, Refusal,
+    CONTACTS_MAX, Config, Contact, DisconnectReason, DownReason, Event, FRAME_BYTES_MAX, Message,
+    Priority, RecordError, Refusal, message,
 };
 use libp2p::{PeerId, identity::Keypair};
 use tokio::time::timeout;
@@ -125,7 +125,7 @@ async fn unknown_kind_of_message_is_refused() {
 async fn overlong_list_is_refused() {
     let contact = invented_contact();
     let list = vec![contact; CONTACTS_MAX + 1];
-    let message = RawMessage::ShuffleReply { serial: 1, list };
+    let message = RawMessage::ShuffleReply(message::ShuffleReply { serial: 1, list });
     is_refused(frame(&encode(&message)), |what| {
         matches!(what, Refusal::TooManyContacts(_))
     })
@@ -139,7 +139,7 @@ async fn record_with_a_wrong_signature_is_refused() {
         id: key.public().to_peer_id().into(),
         record: broken_record(&key),
     };
-    let message = Message::ForwardJoin { newcomer, ttl: 3 };
+    let message = Message::ForwardJoin(message::ForwardJoin { newcomer, ttl: 3 });
     is_refused(frame(&encode(&message)), |what| {
         matches!(what, Refusal::Record { source, .. } if matches!(**source, RecordError::Forged(_)))
     })
@@ -152,7 +152,7 @@ async fn record_of_another_peer_is_refused() {
         id: PeerId::random().into(),
         record: stolen_record(),
     };
-    let message = Message::ForwardJoin { newcomer, ttl: 3 };
+    let message = Message::ForwardJoin(message::ForwardJoin { newcomer, ttl: 3 });
     is_refused(frame(&encode(&message)), |what| {
         matches!(
             what,
@@ -167,11 +167,11 @@ async fn nobody_joins_under_the_record_of_another() {
     let (mut cluster, mut hostile) = triangle(quick()).await;
     let id = hostile.id();
     let (epoch, pulse) = (hostile.epoch(), hostile.pulse());
-    let join = Message::Join {
+    let join = Message::Join(message::Join {
         epoch,
         record: stolen_record(),
         pulse,
-    };
+    });
     cluster.during(hostile.tell(&join)).await;
     cluster
         .until("refused", |cluster| refusal(cluster, id).is_some())
@@ -247,68 +247,68 @@ async fn unexpected_messages_change_nothing() {
     let (epoch, pulse, record) = (hostile.epoch(), hostile.pulse(), hostile.record());
     let stolen_epoch = hyparview::Epoch {
         by: victim.into(),
-        life: 1,
+        incarnation: 1,
         serial: 1,
     };
     let contact = invented_contact();
     let messages: Vec<RawMessage> = vec![
-        Message::Accept {
+        Message::Accept(message::Accept {
             epoch: epoch.clone(),
-            life: 1,
+            incarnation: 1,
             record: record.clone(),
             pulse: pulse.clone(),
             sample: vec![contact.clone()],
-        },
-        Message::Refuse {
+        }),
+        Message::Refuse(message::Refuse {
             epoch: epoch.clone(),
             sample: vec![contact.clone()],
-        },
-        Message::Disconnect {
+        }),
+        Message::Disconnect(message::Disconnect {
             epoch: stolen_epoch.clone(),
-            farewell: Farewell::Leaving,
+            reason: DisconnectReason::Leaving,
             sample: vec![],
-        },
-        Message::Heartbeat {
+        }),
+        Message::Heartbeat(message::Heartbeat {
             epoch: stolen_epoch,
             pulse: pulse.clone(),
             gauge: None,
-        },
-        Message::ShuffleReply {
+        }),
+        Message::ShuffleReply(message::ShuffleReply {
             serial: 99,
             list: vec![contact.clone()],
-        },
-        Message::Moved {
+        }),
+        Message::Moved(message::Moved {
             record: record.clone(),
-        },
-        Message::ProbeReply {
+        }),
+        Message::ProbeReply(message::ProbeReply {
             serial: 99,
             record: record.clone(),
             pulse: pulse.clone(),
             sample: vec![],
-        },
-        Message::SwitchProposal {
+        }),
+        Message::SwitchProposal(message::SwitchProposal {
             token: 1,
             record: record.clone(),
             old: victim.into(),
             bid: None,
-        },
-        Message::SwitchInvite {
+        }),
+        Message::SwitchInvite(message::SwitchInvite {
             token: 1,
             partner: victim.into(),
             bid: None,
-        },
-        Message::SwitchConsent { token: 1 },
-        Message::SwitchDecline { token: 1 },
-        Message::SwitchReady {
+        }),
+        Message::SwitchConsent(message::SwitchConsent { token: 1 }),
+        Message::SwitchDecline(message::SwitchDecline { token: 1 }),
+        Message::SwitchReady(message::SwitchReady {
             token: 1,
             partner: contact,
-        },
-        Message::Neighbor {
+        }),
+        Message::Neighbor(message::Neighbor {
             epoch,
             priority: Priority::Switch(1),
             record,
             pulse,
-        },
+        }),
     ];
     for message in &messages {
         assert!(cluster.during(hostile.tell(message)).await, "{message:?}");
@@ -398,12 +398,12 @@ async fn wedge(cluster: &mut Cluster, hostile: &mut Hostile) {
         record: hostile.record(),
     };
     let list: Vec<_> = (0..40).map(|_| invented_contact()).collect();
-    let shuffle = Message::Shuffle {
+    let shuffle = Message::Shuffle(message::Shuffle {
         serial: 1,
         origin: origin(),
         list,
         ttl: 0,
-    };
+    });
     assert!(cluster.during(hostile.tell(&shuffle)).await);
     cluster
         .until("heard of all", |cluster| {
@@ -436,7 +436,11 @@ fn ask(node: &crate::cluster::Node) -> impl Future<Output = ()> + use<> {
     async move {
         let mut other = other.await;
         let record = other.record();
-        assert!(other.tell(&Message::Probe { serial: 1, record }).await);
+        assert!(
+            other
+                .tell(&Message::Probe(message::Probe { serial: 1, record }))
+                .await
+        );
         let mut answer = other.accepted.recv().await.unwrap();
         answer.read_exact(&mut [0; 4]).await.unwrap();
     }

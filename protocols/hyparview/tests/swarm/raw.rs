@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use hyparview::{Contact, Epoch, Message, Pulse, Tag};
+use hyparview::{Contact, Epoch, Message, Pulse, Tag, message};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol,
     core::{Endpoint, PeerRecord, transport::PortUse, upgrade::ReadyUpgrade},
@@ -138,7 +138,7 @@ impl Hostile {
     pub(crate) fn epoch(&self) -> Epoch<Bytes> {
         Epoch {
             by: self.id().into(),
-            life: 1,
+            incarnation: 1,
             serial: 1,
         }
     }
@@ -148,7 +148,7 @@ impl Hostile {
             degree: 1,
             tag: Tag {
                 root: self.id().into(),
-                life: 1,
+                incarnation: 1,
                 beat: 1,
             },
             settled: false,
@@ -160,19 +160,19 @@ impl Hostile {
     }
 
     pub(crate) fn join(&self) -> RawMessage {
-        Message::Join {
+        Message::Join(message::Join {
             epoch: self.epoch(),
             record: self.record(),
             pulse: self.pulse(),
-        }
+        })
     }
 
     pub(crate) fn heartbeat(&self) -> RawMessage {
-        Message::Heartbeat {
+        Message::Heartbeat(message::Heartbeat {
             epoch: self.epoch(),
             pulse: self.pulse(),
             gauge: None,
-        }
+        })
     }
 }
 

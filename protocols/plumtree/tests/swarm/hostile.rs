@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carrier::{Fault, Frame, Limits, Order, Protocol, Report, Shared, Tally};
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId,
@@ -19,6 +18,7 @@ use libp2p::{
     },
 };
 use plumtree::{Config, Event, Message, MessageId, Refusal};
+use substream::{Counters, Fault, Frame, Limits, Order, Protocol, Report, Shared};
 
 use crate::cluster::{Cluster, PROTOCOL, swarm};
 
@@ -42,7 +42,7 @@ struct Attacker {
 }
 
 impl Attacker {
-    fn handler(peer: PeerId) -> carrier::Handler<Raw> {
+    fn handler(peer: PeerId) -> substream::Handler<Raw> {
         let patience = Duration::from_secs(10);
         let shared = Shared {
             name: PROTOCOL,
@@ -54,15 +54,15 @@ impl Attacker {
                 frames_per_second_max: 10_000,
             },
             protocol: Raw,
-            tally: Tally::default(),
+            counters: Counters::default(),
             start: Instant::now(),
         };
-        carrier::Handler::new(peer, true, shared)
+        substream::Handler::new(peer, true, shared)
     }
 }
 
 impl NetworkBehaviour for Attacker {
-    type ConnectionHandler = carrier::Handler<Raw>;
+    type ConnectionHandler = substream::Handler<Raw>;
     type ToSwarm = ();
 
     fn handle_established_inbound_connection(
@@ -142,8 +142,8 @@ async fn attacked(frames: Vec<Vec<u8>>) -> Cluster {
 
 /// A message as the wire has it.
 fn encoded(message: Message<PeerId>) -> Vec<u8> {
-    use carrier::cbor::{self, ByteString, WireId};
     use std::collections::BTreeMap;
+    use substream::cbor::{self, ByteString, WireId};
 
     #[derive(serde::Serialize)]
     struct Id {
@@ -225,5 +225,5 @@ fn encode_prune() -> Vec<u8> {
     }
     let origins = Vec::new();
     let message = std::collections::BTreeMap::from([("Prune", Prune { origins })]);
-    carrier::cbor::encode(&message).unwrap()
+    substream::cbor::encode(&message).unwrap()
 }

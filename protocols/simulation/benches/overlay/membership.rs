@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use divan::Bencher;
-use hyparview::{Command, Config, Input, Message, Output, Priority, Record, State, Timer};
+use hyparview::{Command, Config, Input, Message, Output, Priority, Record, State, Timer, message};
 use libp2p::PeerId;
 use rand::{SeedableRng, rngs::SmallRng};
 
@@ -38,11 +38,11 @@ impl Machine {
         for number in 1..=neighbors {
             machine.now += Duration::from_secs(1);
             let id = Known::id(number);
-            let join = Message::Join {
+            let join = Message::Join(message::Join {
                 epoch: epoch(id, 1),
                 record: Known::record(number),
                 pulse: pulse::<Known>(3),
-            };
+            });
             machine.hear(number, join);
         }
         assert_eq!(machine.state.active().count(), neighbors);
@@ -119,19 +119,19 @@ const fn full(name: &'static str, prepare: fn(&mut Machine) -> Given) -> Event {
 }
 
 fn ask(priority: Priority) -> Said {
-    Message::Neighbor {
+    Message::Neighbor(message::Neighbor {
         epoch: epoch(Known::id(STRANGERS), 7),
         priority,
         record: Known::record(STRANGERS),
         pulse: pulse::<Known>(3),
-    }
+    })
 }
 
 /// The request that a node with a free slot has made: to whom, and its name.
 fn request(machine: &mut Machine) -> (PeerId, hyparview::Epoch<PeerId>) {
     let told = std::mem::take(&mut machine.told);
-    let (peer, message) = said(told, |message| matches!(message, Message::Neighbor { .. }));
-    let Message::Neighbor { epoch, .. } = message else {
+    let (peer, message) = said(told, |message| matches!(message, Message::Neighbor(_)));
+    let Message::Neighbor(message::Neighbor { epoch, .. }) = message else {
         unreachable!("a request was looked for")
     };
     (peer, epoch)
@@ -144,11 +144,11 @@ const EVENTS: [Event; 24] = [
         let (record, pulse) = (Known::record(STRANGERS), pulse::<Known>(0));
         received(
             STRANGERS,
-            Message::Join {
+            Message::Join(message::Join {
                 epoch,
                 record,
                 pulse,
-            },
+            }),
         )
     }),
     full("ForwardJoin, sent on", |_| {
@@ -156,7 +156,10 @@ const EVENTS: [Event; 24] = [
     }),
     full("ForwardJoin, its end", |_| {
         let newcomer = Known::contact(STRANGERS);
-        received(1, Message::ForwardJoin { newcomer, ttl: 0 })
+        received(
+            1,
+            Message::ForwardJoin(message::ForwardJoin { newcomer, ttl: 0 }),
+        )
     }),
     full("Neighbor, refused", |_| {
         received(STRANGERS, ask(Priority::Low))
@@ -169,13 +172,13 @@ const EVENTS: [Event; 24] = [
         neighbors: 4,
         prepare: |machine| {
             let (from, epoch) = request(machine);
-            let message = Message::Accept {
+            let message = Message::Accept(message::Accept {
                 epoch,
-                life: 1,
+                incarnation: 1,
                 record: Known::record(10),
                 pulse: pulse::<Known>(3),
                 sample: Known::contacts(STRANGERS, 8),
-            };
+            });
             Input::Received { from, message }
         },
     },
@@ -185,49 +188,50 @@ const EVENTS: [Event; 24] = [
         prepare: |machine| {
             let (from, epoch) = request(machine);
             let sample = Known::contacts(STRANGERS, 8);
-            let message = Message::Refuse { epoch, sample };
+            let message = Message::Refuse(message::Refuse { epoch, sample });
             Input::Received { from, message }
         },
     },
     full("Disconnect", |_| {
-        let message = Message::Disconnect {
+        let message = Message::Disconnect(message::Disconnect {
             epoch: epoch(Known::id(1), 1),
-            farewell: hyparview::Farewell::Evicted,
+            reason: hyparview::DisconnectReason::Evicted,
             sample: Known::contacts(STRANGERS, 8),
-        };
+        });
         received(1, message)
     }),
     full("Shuffle, sent on", |_| received(1, usual("Shuffle"))),
     full("Shuffle, its end", |_| {
-        let message = Message::Shuffle {
+        let message = Message::Shuffle(message::Shuffle {
             serial: 1,
             origin: Known::contact(STRANGERS),
             list: Known::contacts(STRANGERS, 8),
             ttl: 0,
-        };
+        });
         received(1, message)
     }),
     full("ShuffleReply", |machine| {
         let outputs = machine.give(Input::Timer(Timer::Shuffle));
-        let (_, offer) = said(outputs, |message| {
-            matches!(message, Message::Shuffle { .. })
-        });
-        let Message::Shuffle { serial, .. } = offer else {
+        let (_, offer) = said(outputs, |message| matches!(message, Message::Shuffle(_)));
+        let Message::Shuffle(message::Shuffle { serial, .. }) = offer else {
             unreachable!("a shuffle was looked for")
         };
         let list = Known::contacts(STRANGERS, 8);
-        received(STRANGERS, Message::ShuffleReply { serial, list })
+        received(
+            STRANGERS,
+            Message::ShuffleReply(message::ShuffleReply { serial, list }),
+        )
     }),
     full("Heartbeat", |_| {
         let (epoch, pulse) = (epoch(Known::id(1), 1), pulse::<Known>(5));
         let gauge = None;
         received(
             1,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge,
-            },
+            }),
         )
     }),
     full("Heartbeat with gauge", |_| {
@@ -235,11 +239,11 @@ const EVENTS: [Event; 24] = [
         let gauge = Some(gauge());
         received(
             1,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge,
-            },
+            }),
         )
     }),
     full("Heartbeat of a stranger", |_| {
@@ -247,30 +251,33 @@ const EVENTS: [Event; 24] = [
         let gauge = None;
         received(
             STRANGERS,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge,
-            },
+            }),
         )
     }),
     full("Moved", |_| received(1, usual("Moved"))),
     full("Probe", |_| {
         let record = Known::record(STRANGERS);
-        received(STRANGERS, Message::Probe { serial: 1, record })
+        received(
+            STRANGERS,
+            Message::Probe(message::Probe { serial: 1, record }),
+        )
     }),
     full("ProbeReply", |machine| {
         let outputs = machine.give(Input::Timer(Timer::Probe));
-        let (from, probe) = said(outputs, |message| matches!(message, Message::Probe { .. }));
-        let Message::Probe { serial, .. } = probe else {
+        let (from, probe) = said(outputs, |message| matches!(message, Message::Probe(_)));
+        let Message::Probe(message::Probe { serial, .. }) = probe else {
             unreachable!("a probe was looked for")
         };
-        let message = Message::ProbeReply {
+        let message = Message::ProbeReply(message::ProbeReply {
             serial,
             record: Known::record(10),
             pulse: pulse::<Known>(5),
             sample: Known::contacts(STRANGERS, 8),
-        };
+        });
         Input::Received { from, message }
     }),
     full("SwitchProposal", |_| propose()),
@@ -279,29 +286,29 @@ const EVENTS: [Event; 24] = [
         let bid = None;
         received(
             1,
-            Message::SwitchInvite {
+            Message::SwitchInvite(message::SwitchInvite {
                 token,
                 partner,
                 bid,
-            },
+            }),
         )
     }),
     full("SwitchConsent", |machine| {
         let outputs = machine.give(propose());
-        let invites = |message: &Said| matches!(message, Message::SwitchInvite { .. });
+        let invites = |message: &Said| matches!(message, Message::SwitchInvite(_));
         let (from, _) = said(outputs, invites);
-        let message = Message::SwitchConsent { token: 1 };
+        let message = Message::SwitchConsent(message::SwitchConsent { token: 1 });
         Input::Received { from, message }
     }),
     full("SwitchReady", |machine| {
         let outputs = machine.give(Input::Timer(Timer::Remix));
-        let proposes = |message: &Said| matches!(message, Message::SwitchProposal { .. });
+        let proposes = |message: &Said| matches!(message, Message::SwitchProposal(_));
         let (from, proposal) = said(outputs, proposes);
-        let Message::SwitchProposal { token, .. } = proposal else {
+        let Message::SwitchProposal(message::SwitchProposal { token, .. }) = proposal else {
             unreachable!("a proposal was looked for")
         };
         let partner = Known::contact(STRANGERS);
-        let message = Message::SwitchReady { token, partner };
+        let message = Message::SwitchReady(message::SwitchReady { token, partner });
         Input::Received { from, message }
     }),
     full("timer: heartbeats", |_| Input::Timer(Timer::Heartbeat)),
@@ -310,12 +317,12 @@ const EVENTS: [Event; 24] = [
 ];
 
 fn propose() -> Given {
-    let message = Message::SwitchProposal {
+    let message = Message::SwitchProposal(message::SwitchProposal {
         token: 1,
         record: Known::record(STRANGERS),
         old: Known::id(STRANGERS + 1),
         bid: None,
-    };
+    });
     received(STRANGERS, message)
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
-use carrier::cbor::{ByteString, WireId};
 use hyparview::{
-    Bid, Contact, Echo, Epoch, Farewell, Gauge, Message, Priority, Pulse, Record, Tag,
+    Bid, Contact, DisconnectReason, Echo, Epoch, Gauge, Message, Priority, Pulse, Record, Tag,
+    message,
 };
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
+use substream::cbor::{ByteString, WireId};
 
 /// Names to be had; the first is that of the machine under test.
 pub(crate) const COUNT: usize = 1100;
@@ -102,7 +103,7 @@ impl Names for Sealed {
 pub(crate) fn epoch<I>(by: I, serial: u64) -> Epoch<I> {
     Epoch {
         by,
-        life: 1_790_000_000_000,
+        incarnation: 1_790_000_000_000,
         serial,
     }
 }
@@ -113,7 +114,7 @@ pub(crate) fn pulse<N: Names>(degree: u8) -> Pulse<N::Id> {
         degree,
         tag: Tag {
             root: N::id(1),
-            life: 1_790_000_000_000,
+            incarnation: 1_790_000_000_000,
             beat: 50_000,
         },
         settled: true,
@@ -128,7 +129,7 @@ pub(crate) fn gauge() -> Gauge {
             sent: 86_400_000_000,
             held: 500_000,
         }),
-        kept: false,
+        unbiased: false,
     }
 }
 
@@ -144,152 +145,152 @@ pub(crate) fn messages<N: Names>() -> Vec<Named<N>> {
     let (epoch, pulse, record) = (epoch(N::id(1), 4711), pulse::<N>(5), || N::record(1));
     let bid = || Bid {
         record: N::record(3),
-        gained: 20_000,
-        lost: 90_000,
+        gained_micros: 20_000,
+        lost_micros: 90_000,
     };
     vec![
         (
             "Join",
-            Message::Join {
+            Message::Join(message::Join {
                 epoch,
                 record: record(),
                 pulse,
-            },
+            }),
         ),
         (
             "ForwardJoin",
-            Message::ForwardJoin {
+            Message::ForwardJoin(message::ForwardJoin {
                 newcomer: N::contact(6),
                 ttl: 3,
-            },
+            }),
         ),
         (
             "Neighbor",
-            Message::Neighbor {
+            Message::Neighbor(message::Neighbor {
                 epoch,
                 priority: Priority::Low,
                 record: record(),
                 pulse,
-            },
+            }),
         ),
         (
             "Accept",
-            Message::Accept {
+            Message::Accept(message::Accept {
                 epoch,
-                life: 1_790_000_000_000,
+                incarnation: 1_790_000_000_000,
                 record: record(),
                 pulse,
                 sample: N::contacts(10, LIST),
-            },
+            }),
         ),
         (
             "Refuse",
-            Message::Refuse {
+            Message::Refuse(message::Refuse {
                 epoch,
                 sample: N::contacts(10, LIST),
-            },
+            }),
         ),
         (
             "Disconnect",
-            Message::Disconnect {
+            Message::Disconnect(message::Disconnect {
                 epoch,
-                farewell: Farewell::Evicted,
+                reason: DisconnectReason::Evicted,
                 sample: N::contacts(10, LIST),
-            },
+            }),
         ),
         (
             "Shuffle",
-            Message::Shuffle {
+            Message::Shuffle(message::Shuffle {
                 serial: 4711,
                 origin: N::contact(9),
                 list: N::contacts(9, LIST),
                 ttl: 6,
-            },
+            }),
         ),
         (
             "ShuffleReply",
-            Message::ShuffleReply {
+            Message::ShuffleReply(message::ShuffleReply {
                 serial: 4711,
                 list: N::contacts(10, LIST),
-            },
+            }),
         ),
         (
             "Heartbeat",
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge: None,
-            },
+            }),
         ),
         (
             "Heartbeat with gauge",
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge: Some(gauge()),
-            },
+            }),
         ),
-        ("Moved", Message::Moved { record: record() }),
+        ("Moved", Message::Moved(message::Moved { record: record() })),
         (
             "Probe",
-            Message::Probe {
+            Message::Probe(message::Probe {
                 serial: 4711,
                 record: record(),
-            },
+            }),
         ),
         (
             "ProbeReply",
-            Message::ProbeReply {
+            Message::ProbeReply(message::ProbeReply {
                 serial: 4711,
                 record: record(),
                 pulse,
                 sample: N::contacts(10, LIST),
-            },
+            }),
         ),
         (
             "SwitchProposal",
-            Message::SwitchProposal {
+            Message::SwitchProposal(message::SwitchProposal {
                 token: u64::MAX / 3,
                 record: record(),
                 old: N::id(3),
                 bid: None,
-            },
+            }),
         ),
         (
             "SwitchProposal with bid",
-            Message::SwitchProposal {
+            Message::SwitchProposal(message::SwitchProposal {
                 token: u64::MAX / 3,
                 record: record(),
                 old: N::id(3),
                 bid: Some(bid()),
-            },
+            }),
         ),
         (
             "SwitchInvite",
-            Message::SwitchInvite {
+            Message::SwitchInvite(message::SwitchInvite {
                 token: u64::MAX / 3,
                 partner: N::id(3),
                 bid: None,
-            },
+            }),
         ),
         (
             "SwitchConsent",
-            Message::SwitchConsent {
+            Message::SwitchConsent(message::SwitchConsent {
                 token: u64::MAX / 3,
-            },
+            }),
         ),
         (
             "SwitchDecline",
-            Message::SwitchDecline {
+            Message::SwitchDecline(message::SwitchDecline {
                 token: u64::MAX / 3,
-            },
+            }),
         ),
         (
             "SwitchReady",
-            Message::SwitchReady {
+            Message::SwitchReady(message::SwitchReady {
                 token: u64::MAX / 3,
                 partner: N::contact(3),
-            },
+            }),
         ),
     ]
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use carrier::cbor::{self, ByteString, WireId};
 use divan::{Bencher, black_box};
 use hyparview::Message as Member;
 use libp2p::core::{PeerRecord, SignedEnvelope};
 use plumtree::Message as Broadcast;
 use serde::{Serialize, de::DeserializeOwned};
+use substream::cbor::{self, ByteString, WireId};
 
 use crate::{
     broadcast,

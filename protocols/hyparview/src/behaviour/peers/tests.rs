@@ -160,10 +160,14 @@ fn several_connections_are_one_peer() {
     let peer = PeerId::random();
     peers.established(peer, connection(1), inbound());
     peers.established(peer, connection(2), outbound("/ip4/10.0.0.2/tcp/1"));
-    assert_eq!(peers.link(peer), Some(connection(2)), "the newest");
+    assert_eq!(
+        peers.usable_connection(peer),
+        Some(connection(2)),
+        "the newest"
+    );
     assert_eq!(peers.keep(peer, true), [connection(1), connection(2)]);
     assert!(!peers.closed(peer, connection(2)), "another one is left");
-    assert_eq!(peers.link(peer), Some(connection(1)));
+    assert_eq!(peers.usable_connection(peer), Some(connection(1)));
     assert!(peers.is_kept(peer));
     assert!(peers.closed(peer, connection(1)));
     assert!(!peers.is_kept(peer));

@@ -5,16 +5,16 @@ use std::time::Duration;
 use rand::{SeedableRng, rngs::SmallRng};
 
 use crate::{
-    Address, Command, Config, Contact, DownReason, Epoch, Farewell, Input, Loss, Message, Output,
-    Priority, Pulse, State, Tag, Timer, io::Event,
+    Address, Command, Config, Contact, DisconnectReason, DownReason, Epoch, Input, Loss, Message,
+    Output, Priority, Pulse, State, Tag, Timer, io::Event, message,
 };
 
 /// The machine's own id. Peers with smaller and greater ids are used where it matters.
 pub(super) const ME: u64 = 50;
 /// The machine's incarnation.
-pub(super) const LIFE: u64 = 7;
+pub(super) const INCARNATION: u64 = 7;
 /// The incarnation of every peer.
-pub(super) const PEER_LIFE: u64 = 3;
+pub(super) const PEER_INCARNATION: u64 = 3;
 
 /// An address record that can be newer, belong to a group, or be a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +56,7 @@ pub(super) fn contacts(ids: &[u64]) -> Vec<Contact<u64, Home>> {
 pub(super) fn theirs(peer: u64, serial: u64) -> Epoch<u64> {
     Epoch {
         by: peer,
-        life: PEER_LIFE,
+        incarnation: PEER_INCARNATION,
         serial,
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn theirs(peer: u64, serial: u64) -> Epoch<u64> {
 pub(super) fn ours(serial: u64) -> Epoch<u64> {
     Epoch {
         by: ME,
-        life: LIFE,
+        incarnation: INCARNATION,
         serial,
     }
 }
@@ -76,7 +76,7 @@ pub(super) fn pulse(degree: u8) -> Pulse<u64> {
         degree,
         tag: Tag {
             root: 999,
-            life: 1,
+            incarnation: 1,
             beat: 1,
         },
         settled: false,
@@ -85,54 +85,58 @@ pub(super) fn pulse(degree: u8) -> Pulse<u64> {
 
 pub(super) fn neighbor(peer: u64, serial: u64, priority: Priority, degree: u8) -> Said {
     let (epoch, record) = (theirs(peer, serial), Home::default());
-    Message::Neighbor {
+    Message::Neighbor(message::Neighbor {
         epoch,
         priority,
         record,
         pulse: pulse(degree),
-    }
+    })
 }
 
 pub(super) fn join(peer: u64, serial: u64) -> Said {
-    Message::Join {
+    Message::Join(message::Join {
         epoch: theirs(peer, serial),
         record: Home::default(),
         pulse: pulse(0),
-    }
+    })
 }
 
 pub(super) fn accept(epoch: Epoch<u64>, sample: &[u64]) -> Said {
     let (record, sample) = (Home::default(), contacts(sample));
-    Message::Accept {
+    Message::Accept(message::Accept {
         epoch,
-        life: PEER_LIFE,
+        incarnation: PEER_INCARNATION,
         record,
         pulse: pulse(3),
         sample,
-    }
+    })
 }
 
 pub(super) fn refuse(epoch: Epoch<u64>, sample: &[u64]) -> Said {
-    Message::Refuse {
+    Message::Refuse(message::Refuse {
         epoch,
         sample: contacts(sample),
-    }
+    })
 }
 
-pub(super) fn disconnect(epoch: Epoch<u64>, farewell: Farewell<u64, Home>, sample: &[u64]) -> Said {
-    Message::Disconnect {
+pub(super) fn disconnect(
+    epoch: Epoch<u64>,
+    reason: DisconnectReason<u64, Home>,
+    sample: &[u64],
+) -> Said {
+    Message::Disconnect(message::Disconnect {
         epoch,
-        farewell,
+        reason,
         sample: contacts(sample),
-    }
+    })
 }
 
 pub(super) fn heartbeat(epoch: Epoch<u64>, pulse: Pulse<u64>) -> Said {
-    Message::Heartbeat {
+    Message::Heartbeat(message::Heartbeat {
         epoch,
         pulse,
         gauge: None,
-    }
+    })
 }
 
 pub(super) fn send(to: u64, message: Said) -> Out {
@@ -187,7 +191,7 @@ impl Bench {
     /// A machine that was never started: it has no periodic timers and leaves free slots alone.
     pub(super) fn idle(config: Config) -> Self {
         Self {
-            state: State::new(contact(ME), config, LIFE),
+            state: State::new(contact(ME), config, INCARNATION),
             now: Duration::from_secs(1000),
             rng: SmallRng::seed_from_u64(1),
             serial: 0,
@@ -264,7 +268,7 @@ impl Bench {
     pub(super) fn court(&mut self, peer: u64) -> Epoch<u64> {
         let outputs = self.order(Command::Join(contact(peer)));
         let Some(Output::Send {
-            message: Message::Join { epoch, .. },
+            message: Message::Join(message::Join { epoch, .. }),
             ..
         }) = outputs.first()
         else {
@@ -308,13 +312,13 @@ impl Bench {
     /// The machine's acceptance of a request.
     pub(super) fn accepted(&self, epoch: Epoch<u64>, sample: &[u64]) -> Said {
         let (record, pulse, sample) = (Home::default(), self.pulse(), contacts(sample));
-        Message::Accept {
+        Message::Accept(message::Accept {
             epoch,
-            life: LIFE,
+            incarnation: INCARNATION,
             record,
             pulse,
             sample,
-        }
+        })
     }
 
     /// What `peer` says when it has been let in.
@@ -342,12 +346,12 @@ impl Bench {
             degree,
             ..self.pulse()
         };
-        Message::Neighbor {
+        Message::Neighbor(message::Neighbor {
             epoch: ours(serial),
             priority,
             record: Home::default(),
             pulse,
-        }
+        })
     }
 
     fn outputs(&mut self) -> Vec<Out> {
@@ -362,7 +366,7 @@ pub(super) fn requests(outputs: &[Out]) -> Vec<(u64, Priority)> {
         .filter_map(|output| match output {
             Output::Send {
                 to,
-                message: Message::Neighbor { priority, .. },
+                message: Message::Neighbor(message::Neighbor { priority, .. }),
             } => Some((to.id, *priority)),
             _ => None,
         })

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use rand::{SeedableRng, rngs::SmallRng};
 
-use crate::{Config, Contact, Epoch, Input, Message, Output, Priority, Pulse, State, Tag};
+use crate::{Config, Contact, Epoch, Input, Message, Output, Priority, Pulse, State, Tag, message};
 
 const ME: u64 = 1000;
 
@@ -15,7 +15,7 @@ fn contact(id: u64) -> Contact<u64, ()> {
 fn epoch(by: u64) -> Epoch<u64> {
     Epoch {
         by,
-        life: 1,
+        incarnation: 1,
         serial: 1,
     }
 }
@@ -23,7 +23,7 @@ fn epoch(by: u64) -> Epoch<u64> {
 fn pulse(from: u64, degree: u8) -> Pulse<u64> {
     let tag = Tag {
         root: from,
-        life: 1,
+        incarnation: 1,
         beat: 1,
     };
     Pulse {
@@ -67,33 +67,33 @@ impl Node {
     /// A peer asks, and confirms that it has heard the answer.
     fn ask(&mut self, second: u64, from: u64, priority: Priority, degree: u8) {
         let (epoch, pulse) = (epoch(from), pulse(from, degree));
-        let message = Message::Neighbor {
+        let message = Message::Neighbor(message::Neighbor {
             epoch,
             priority,
             record: (),
             pulse,
-        };
+        });
         self.hear(second, from, message);
         self.confirm(second, from, degree);
     }
 
     fn confirm(&mut self, second: u64, from: u64, degree: u8) {
         let (epoch, pulse) = (epoch(from), pulse(from, degree));
-        let message = Message::Heartbeat {
+        let message = Message::Heartbeat(message::Heartbeat {
             epoch,
             pulse,
             gauge: None,
-        };
+        });
         self.hear(second, from, message);
     }
 
     fn shuffle(&mut self, second: u64, from: u64, first: u64, ttl: u8) -> Vec<Output<u64, ()>> {
-        let message = Message::Shuffle {
+        let message = Message::Shuffle(message::Shuffle {
             serial: first,
             origin: contact(from),
             list: (first..first + 8).map(contact).collect(),
             ttl,
-        };
+        });
         self.hear(second, from, message)
     }
 
@@ -113,7 +113,7 @@ fn strangers_that_press_in_get_the_place_of_the_latest_neighbor_only() {
         node.old()
     };
     assert_eq!(press(Config::default()), 4);
-    let unprotected = Config::default().with_elder_age(Duration::MAX);
+    let unprotected = Config::default().with_tenure_min(Duration::MAX);
     assert_eq!(press(unprotected), 0);
 }
 
@@ -123,18 +123,18 @@ fn strangers_that_confirm_all_at_once_get_the_place_of_the_latest_neighbor_only(
     let mut node = Node::with_neighbors(Config::default(), 4);
     let mut accepted = 0;
     for stranger in 10..16 {
-        let message = Message::Neighbor {
+        let message = Message::Neighbor(message::Neighbor {
             epoch: epoch(stranger),
             priority: Priority::High,
             record: (),
             pulse: pulse(stranger, 4),
-        };
+        });
         let said = node.hear(100, stranger, message);
         let accepts = |output: &&Output<u64, ()>| {
             matches!(
                 output,
                 Output::Tell {
-                    message: Message::Accept { .. },
+                    message: Message::Accept(_),
                     ..
                 }
             )
@@ -156,17 +156,17 @@ fn who_steps_in_between_two_others_gets_the_latest_link_only() {
         for stranger in 10..40 {
             let mut node = Node::with_neighbors(config.clone(), 4);
             node.rng = SmallRng::seed_from_u64(stranger);
-            let message = Message::SwitchProposal {
+            let message = Message::SwitchProposal(message::SwitchProposal {
                 token: 1,
                 record: (),
                 old: stranger,
                 bid: None,
-            };
+            });
             let said = node.hear(100, stranger, message);
             invited.extend(said.iter().filter_map(|output| match output {
                 Output::Tell {
                     peer,
-                    message: Message::SwitchInvite { .. },
+                    message: Message::SwitchInvite(_),
                 } => Some(*peer),
                 _ => None,
             }));
@@ -176,7 +176,7 @@ fn who_steps_in_between_two_others_gets_the_latest_link_only() {
         invited
     };
     assert_eq!(invited(Config::default()), [5]);
-    let unprotected = Config::default().with_elder_age(Duration::MAX);
+    let unprotected = Config::default().with_tenure_min(Duration::MAX);
     assert!(invited(unprotected).len() > 1);
 }
 
@@ -186,7 +186,7 @@ fn a_neighbor_that_claims_to_have_no_other_is_believed_for_a_while_only() {
     node.ask(20, 10, Priority::High, 4);
     assert_eq!(node.old(), 5, "nobody is left alone");
     node.ask(100, 11, Priority::High, 4);
-    assert_eq!(node.old(), 4, "nobody is alone for so long");
+    assert_eq!(node.old(), 4, "nobody is alone for a minute");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn shuffles_beyond_a_neighbors_allowance_are_dropped() {
                 matches!(
                     output,
                     Output::Tell {
-                        message: Message::Shuffle { .. },
+                        message: Message::Shuffle(_),
                         ..
                     }
                 )
@@ -246,14 +246,15 @@ fn backups_of_the_sample_are_asked_first() {
         let mut node = poisoned(config);
         let mut rng = SmallRng::seed_from_u64(2);
         let asked = (0..1000).filter_map(|_| {
-            let backup = node.state.backup(|_| true, &mut rng);
+            let backup = node.state.reserve.backup(|_| true, &mut rng);
             backup.map(|backup| backup.contact.id)
         });
         let asked: BTreeSet<u64> = asked.collect();
         // The next one when none of these is there.
         let others = node
             .state
-            .backup(|one| !asked.contains(&one.contact.id), &mut node.rng);
+            .reserve
+            .backup(|backup| !asked.contains(&backup.contact.id), &mut node.rng);
         (asked.len(), others.is_some())
     };
     assert_eq!(asked(Config::default()), (15, true));

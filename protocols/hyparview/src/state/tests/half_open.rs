@@ -1,7 +1,7 @@
 //! A neighbour goes for another peer only once that peer has shown that it hears: R3.
 
 use super::bench::*;
-use crate::{DownReason, Farewell, Loss, Message, Priority, Timer};
+use crate::{DisconnectReason, DownReason, Loss, Message, Priority, Timer, message};
 
 #[test]
 fn nobody_goes_for_a_peer_that_does_not_hear() {
@@ -34,7 +34,7 @@ fn a_confirmed_peer_takes_the_place_of_a_neighbour_and_a_newcomer_is_introduced(
         matches!(
             one,
             crate::Output::Tell {
-                message: Message::ForwardJoin { .. },
+                message: Message::ForwardJoin(_),
                 ..
             }
         )
@@ -65,12 +65,15 @@ fn who_withdraws_or_is_lost_is_waited_for_no_longer() {
         let outputs = if lost {
             bench.lose(60, Loss::Closed)
         } else {
-            bench.hear(60, disconnect(theirs(60, 1), Farewell::Unwanted, &[]))
+            bench.hear(
+                60,
+                disconnect(theirs(60, 1), DisconnectReason::Unwanted, &[]),
+            )
         };
         assert!(
             !outputs
                 .iter()
-                .any(|one| matches!(one, crate::Output::Event(_)))
+                .any(|output| matches!(output, crate::Output::Event(_)))
         );
         let late = bench.hear(60, bench.confirmation(60, 1));
         assert!(!late.contains(&up(60)), "{late:?}");
@@ -87,29 +90,29 @@ fn who_loses_its_place_meanwhile_is_told_so() {
         let gauge = None;
         bench.hear(
             peer,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge,
-            },
+            }),
         );
     }
     let outputs = bench.hear(60, bench.confirmation(60, 1));
     let crate::Output::Tell {
         message:
-            Message::Disconnect {
+            Message::Disconnect(message::Disconnect {
                 epoch,
-                farewell,
+                reason,
                 sample,
-            },
+            }),
         ..
     } = &outputs[0]
     else {
         panic!("{outputs:?}");
     };
     assert_eq!(
-        (*epoch, farewell, sample.len()),
-        (theirs(60, 1), &Farewell::Unwanted, 5)
+        (*epoch, reason, sample.len()),
+        (theirs(60, 1), &DisconnectReason::Unwanted, 5)
     );
     assert_eq!(bench.active(), [1, 2, 3, 4, 5]);
 }
@@ -118,7 +121,7 @@ fn who_loses_its_place_meanwhile_is_told_so() {
 fn an_eviction_is_told_only_after_the_confirmation() {
     let mut bench = Bench::with(&[1, 2, 3, 4, 5]);
     let evicts =
-        |outputs: &[Out]| (1..=5).any(|one| outputs.contains(&down(one, DownReason::Evicted)));
+        |outputs: &[Out]| (1..=5).any(|peer| outputs.contains(&down(peer, DownReason::Evicted)));
     assert!(!evicts(&bench.hear(60, neighbor(60, 1, Priority::High, 0))));
     assert!(evicts(&bench.hear(60, bench.confirmation(60, 1))));
 }

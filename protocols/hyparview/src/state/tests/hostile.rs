@@ -7,8 +7,8 @@ use rand::{SeedableRng, rngs::SmallRng};
 
 use super::network::{Faults, Network};
 use crate::{
-    Bid, Command, Config, Contact, Echo, Epoch, Farewell, Gauge, Input, Loss, Message, Output,
-    Priority, Pulse, State, Tag, Timer, io::Event,
+    Bid, Command, Config, Contact, DisconnectReason, Echo, Epoch, Gauge, Input, Loss, Message,
+    Output, Priority, Pulse, State, Tag, Timer, io::Event, message,
 };
 
 const ME: u64 = 5;
@@ -32,13 +32,21 @@ fn number() -> impl Strategy<Value = u64> {
 }
 
 fn epoch() -> impl Strategy<Value = Epoch<u64>> {
-    (peer(), number(), number()).prop_map(|(by, life, serial)| Epoch { by, life, serial })
+    (peer(), number(), number()).prop_map(|(by, incarnation, serial)| Epoch {
+        by,
+        incarnation,
+        serial,
+    })
 }
 
 fn pulse() -> impl Strategy<Value = Pulse<u64>> {
     (any::<u8>(), peer(), number(), number(), any::<bool>()).prop_map(
-        |(degree, root, life, beat, settled)| {
-            let tag = Tag { root, life, beat };
+        |(degree, root, incarnation, beat, settled)| {
+            let tag = Tag {
+                root,
+                incarnation,
+                beat,
+            };
             Pulse {
                 degree,
                 tag,
@@ -51,14 +59,18 @@ fn pulse() -> impl Strategy<Value = Pulse<u64>> {
 fn gauge() -> impl Strategy<Value = Option<Gauge>> {
     let echo = (number(), number()).prop_map(|(sent, held)| Echo { sent, held });
     let gauge = (number(), option::of(echo), any::<bool>());
-    option::of(gauge.prop_map(|(sent, echo, kept)| Gauge { sent, echo, kept }))
+    option::of(gauge.prop_map(|(sent, echo, unbiased)| Gauge {
+        sent,
+        echo,
+        unbiased,
+    }))
 }
 
 fn bid() -> impl Strategy<Value = Option<Bid<()>>> {
     let bid = (number(), number()).prop_map(|(gained, lost)| Bid {
         record: (),
-        gained,
-        lost,
+        gained_micros: gained,
+        lost_micros: lost,
     });
     option::of(bid)
 }
@@ -71,13 +83,13 @@ fn priority() -> impl Strategy<Value = Priority> {
     ]
 }
 
-fn farewell() -> impl Strategy<Value = Farewell<u64, ()>> {
+fn disconnect_reason() -> impl Strategy<Value = DisconnectReason<u64, ()>> {
     prop_oneof![
-        Just(Farewell::Evicted),
-        Just(Farewell::Unwanted),
-        Just(Farewell::Leaving),
-        Just(Farewell::Switched { successor: None }),
-        (number(), contact()).prop_map(|to| Farewell::Switched {
+        Just(DisconnectReason::Evicted),
+        Just(DisconnectReason::Unwanted),
+        Just(DisconnectReason::Leaving),
+        Just(DisconnectReason::Switched { successor: None }),
+        (number(), contact()).prop_map(|to| DisconnectReason::Switched {
             successor: Some(to)
         }),
     ]
@@ -85,65 +97,72 @@ fn farewell() -> impl Strategy<Value = Farewell<u64, ()>> {
 
 fn relation() -> impl Strategy<Value = Message<u64, ()>> {
     prop_oneof![
-        (epoch(), pulse()).prop_map(|(epoch, pulse)| Message::Join {
+        (epoch(), pulse()).prop_map(|(epoch, pulse)| Message::Join(message::Join {
             epoch,
             record: (),
             pulse
-        }),
+        })),
         (epoch(), priority(), pulse()).prop_map(|(epoch, priority, pulse)| {
-            Message::Neighbor {
+            Message::Neighbor(message::Neighbor {
                 epoch,
                 priority,
                 record: (),
                 pulse,
-            }
+            })
         }),
-        (epoch(), number(), pulse(), contacts()).prop_map(|(epoch, life, pulse, sample)| {
-            Message::Accept {
+        (epoch(), number(), pulse(), contacts()).prop_map(|(epoch, incarnation, pulse, sample)| {
+            Message::Accept(message::Accept {
                 epoch,
-                life,
+                incarnation,
                 record: (),
                 pulse,
                 sample,
-            }
+            })
         }),
-        (epoch(), contacts()).prop_map(|(epoch, sample)| Message::Refuse { epoch, sample }),
-        (epoch(), farewell(), contacts()).prop_map(|(epoch, farewell, sample)| {
-            Message::Disconnect {
+        (epoch(), contacts())
+            .prop_map(|(epoch, sample)| Message::Refuse(message::Refuse { epoch, sample })),
+        (epoch(), disconnect_reason(), contacts()).prop_map(|(epoch, reason, sample)| {
+            Message::Disconnect(message::Disconnect {
                 epoch,
-                farewell,
+                reason,
                 sample,
+            })
+        }),
+        (epoch(), pulse(), gauge()).prop_map(|(epoch, pulse, gauge)| Message::Heartbeat(
+            message::Heartbeat {
+                epoch,
+                pulse,
+                gauge
             }
-        }),
-        (epoch(), pulse(), gauge()).prop_map(|(epoch, pulse, gauge)| Message::Heartbeat {
-            epoch,
-            pulse,
-            gauge
-        }),
-        Just(Message::Moved { record: () }),
+        )),
+        Just(Message::Moved(message::Moved { record: () })),
     ]
 }
 
 fn walk() -> impl Strategy<Value = Message<u64, ()>> {
     prop_oneof![
-        (contact(), any::<u8>()).prop_map(|(newcomer, ttl)| Message::ForwardJoin { newcomer, ttl }),
+        (contact(), any::<u8>()).prop_map(|(newcomer, ttl)| Message::ForwardJoin(
+            message::ForwardJoin { newcomer, ttl }
+        )),
         (number(), contact(), contacts(), any::<u8>()).prop_map(|(serial, origin, list, ttl)| {
-            Message::Shuffle {
+            Message::Shuffle(message::Shuffle {
                 serial,
                 origin,
                 list,
                 ttl,
-            }
+            })
         }),
-        (number(), contacts()).prop_map(|(serial, list)| Message::ShuffleReply { serial, list }),
-        number().prop_map(|serial| Message::Probe { serial, record: () }),
+        (number(), contacts()).prop_map(|(serial, list)| Message::ShuffleReply(
+            message::ShuffleReply { serial, list }
+        )),
+        number().prop_map(|serial| Message::Probe(message::Probe { serial, record: () })),
         (number(), pulse(), contacts()).prop_map(|(serial, pulse, sample)| {
-            Message::ProbeReply {
+            Message::ProbeReply(message::ProbeReply {
                 serial,
                 record: (),
                 pulse,
                 sample,
-            }
+            })
         }),
     ]
 }
@@ -151,23 +170,25 @@ fn walk() -> impl Strategy<Value = Message<u64, ()>> {
 fn switch() -> impl Strategy<Value = Message<u64, ()>> {
     prop_oneof![
         (number(), peer(), bid()).prop_map(|(token, old, bid)| {
-            Message::SwitchProposal {
+            Message::SwitchProposal(message::SwitchProposal {
                 token,
                 record: (),
                 old,
                 bid,
-            }
+            })
         }),
         (number(), peer(), bid()).prop_map(|(token, partner, bid)| {
-            Message::SwitchInvite {
+            Message::SwitchInvite(message::SwitchInvite {
                 token,
                 partner,
                 bid,
-            }
+            })
         }),
-        number().prop_map(|token| Message::SwitchDecline { token }),
-        number().prop_map(|token| Message::SwitchConsent { token }),
-        (number(), contact()).prop_map(|(token, partner)| Message::SwitchReady { token, partner }),
+        number().prop_map(|token| Message::SwitchDecline(message::SwitchDecline { token })),
+        number().prop_map(|token| Message::SwitchConsent(message::SwitchConsent { token })),
+        (number(), contact()).prop_map(|(token, partner)| Message::SwitchReady(
+            message::SwitchReady { token, partner }
+        )),
     ]
 }
 
@@ -175,12 +196,12 @@ fn switch() -> impl Strategy<Value = Message<u64, ()>> {
 #[derive(Debug, Clone)]
 enum Step {
     Invented(Input<u64, ()>),
-    /// The timer asked for that long ago rings.
+    /// Of the timers asked for, the one this many before the latest rings.
     Ring(usize),
-    /// The peer accepts the request made that long ago.
+    /// Of our requests, the one this many before the latest is accepted.
     Accept(usize),
     /// A peer that we have asked, or that has asked us, says so about the right relation.
-    About(usize, u64, Farewell<u64, ()>),
+    About(usize, u64, DisconnectReason<u64, ()>),
     /// Time passes.
     Wait(u64),
 }
@@ -217,7 +238,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => input().prop_map(Step::Invented),
         4 => (0..8usize).prop_map(Step::Ring),
         4 => (0..4usize).prop_map(Step::Accept),
-        2 => (0..8usize, peer(), farewell()).prop_map(|(back, who, why)| Step::About(back, who, why)),
+        2 => (0..8usize, peer(), disconnect_reason()).prop_map(|(back, who, why)| Step::About(back, who, why)),
         2 => (0..5000u64).prop_map(Step::Wait),
     ]
 }
@@ -278,7 +299,7 @@ impl Subject {
                 let (from, epoch) = self.requests[at];
                 let tag = Tag {
                     root: from,
-                    life: 1,
+                    incarnation: 1,
                     beat: 1,
                 };
                 let pulse = Pulse {
@@ -287,24 +308,24 @@ impl Subject {
                     settled: true,
                 };
                 let sample = Vec::new();
-                let message = Message::Accept {
+                let message = Message::Accept(message::Accept {
                     epoch,
-                    life: 1,
+                    incarnation: 1,
                     record: (),
                     pulse,
                     sample,
-                };
+                });
                 Input::Received { from, message }
             }),
-            Step::About(back, who, farewell) => {
+            Step::About(back, who, reason) => {
                 let asked = last(self.requests.len(), back).map(|at| self.requests[at]);
                 let held = self.state.epoch(who).map(|epoch| (who, epoch));
                 held.or(asked).map(|(from, epoch)| {
-                    let message = Message::Disconnect {
+                    let message = Message::Disconnect(message::Disconnect {
                         epoch,
-                        farewell,
+                        reason,
                         sample: Vec::new(),
-                    };
+                    });
                     Input::Received { from, message }
                 })
             }
@@ -322,7 +343,9 @@ impl Subject {
             match output {
                 Output::Send { to, message } => {
                     assert_ne!(to.id, ME);
-                    if let Message::Neighbor { epoch, .. } | Message::Join { epoch, .. } = message {
+                    if let Message::Neighbor(message::Neighbor { epoch, .. })
+                    | Message::Join(message::Join { epoch, .. }) = message
+                    {
                         self.requests.push((to.id, epoch));
                     }
                 }
@@ -370,11 +393,11 @@ proptest! {
             subject.take(Step::Invented(Input::Timer(timer)));
         }
         let state = &subject.state;
-        prop_assert!(state.pending.values().all(|ours| ours.epoch.serial > last));
-        prop_assert!(state.switch.as_ref().is_none_or(|switch| switch.serial > last));
-        prop_assert!(state.optimizer.search.as_ref().is_none_or(|search| search.serial > last));
-        prop_assert!(state.probe.as_ref().is_none_or(|probe| probe.serial > last));
-        prop_assert!(state.waiting.is_empty() || state.reserved_slots() > 0);
+        prop_assert!(state.relations.pending.values().all(|ours| ours.epoch.serial > last));
+        prop_assert!(state.switching.switch.as_ref().is_none_or(|switch| switch.serial > last));
+        prop_assert!(state.switching.optimizer.search.as_ref().is_none_or(|search| search.serial > last));
+        prop_assert!(state.healing.probe.as_ref().is_none_or(|probe| probe.serial > last));
+        prop_assert!(state.relations.waiting.is_empty() || state.reserved_slots() > 0);
         subject.take(Step::Invented(Input::Command(Command::Leave)));
         prop_assert_eq!(subject.state.known(), vec![]);
     }

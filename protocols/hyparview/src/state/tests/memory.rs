@@ -1,7 +1,7 @@
 //! What a node remembers does not grow with those who come and go.
 
 use super::bench::*;
-use crate::{Config, Farewell, Input, Loss, Message, Priority, Timer};
+use crate::{Config, DisconnectReason, Input, Loss, Message, Priority, Timer, message};
 
 /// Ever new peers do all that a peer can do, one after the other.
 fn meet(bench: &mut Bench, peers: std::ops::Range<u64>) {
@@ -9,11 +9,14 @@ fn meet(bench: &mut Bench, peers: std::ops::Range<u64>) {
         bench.hear(peer, join(peer, 1));
         bench.hear(peer, bench.confirmation(peer, 1));
         let (serial, record) = (peer, Home::default());
-        bench.hear(peer, Message::Probe { serial, record });
+        bench.hear(peer, Message::Probe(message::Probe { serial, record }));
         bench.hear(peer, neighbor(peer, 2, Priority::High, 0));
         bench.hear(peer, heartbeat(theirs(peer, 9), pulse(3)));
         match peer % 4 {
-            0 => drop(bench.hear(peer, disconnect(theirs(peer, 1), Farewell::Leaving, &[]))),
+            0 => drop(bench.hear(
+                peer,
+                disconnect(theirs(peer, 1), DisconnectReason::Leaving, &[]),
+            )),
             1 => drop(bench.lose(peer, Loss::Misbehaved)),
             2 => drop(bench.give(Input::Unreachable { peer })),
             _ => {}

@@ -28,17 +28,17 @@ enum Happening {
     Deliver {
         from: u64,
         to: u64,
-        link: u64,
+        connection: u64,
         message: Message<u64, ()>,
     },
     Closed {
         at: u64,
         peer: u64,
-        link: u64,
+        connection: u64,
     },
     Idle {
         ends: (u64, u64),
-        link: u64,
+        connection: u64,
     },
     Unreachable {
         at: u64,
@@ -46,7 +46,7 @@ enum Happening {
     },
     Ring {
         at: u64,
-        life: u64,
+        incarnation: u64,
         timer: Timer<u64>,
     },
 }
@@ -62,7 +62,7 @@ pub(super) struct Faults {
 #[derive(Debug, Default)]
 struct Node {
     machine: Option<Machine>,
-    life: u64,
+    incarnation: u64,
     side: u8,
 }
 
@@ -88,14 +88,14 @@ pub(super) struct Network {
     queue: BTreeMap<(Duration, u64), Happening>,
     sequence: u64,
     /// Open connections with the ends that need them, and when the last message arrives.
-    links: BTreeMap<(u64, u64), Link>,
+    connections: BTreeMap<(u64, u64), Connection>,
     link_count: u64,
     neighbors: BTreeMap<u64, BTreeSet<u64>>,
     frozen: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
-struct Link {
+struct Connection {
     number: u64,
     used_by: BTreeSet<u64>,
     arrival: [Duration; 2],
@@ -125,18 +125,18 @@ impl Network {
             nodes: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,
-            links: BTreeMap::new(),
+            connections: BTreeMap::new(),
             link_count: 0,
             neighbors: BTreeMap::new(),
             frozen: BTreeSet::new(),
         }
     }
 
-    /// Starts `id`, which joins through `contacts`. An `id` that crashed starts a new life.
+    /// Starts `id`, which joins through `contacts`. An `id` that crashed starts anew.
     pub(super) fn start(&mut self, id: u64, contacts: &[u64]) {
         let node = self.nodes.entry(id).or_default();
-        node.life += 1;
-        let mut machine = State::new(contact(id), self.config.clone(), node.life);
+        node.incarnation += 1;
+        let mut machine = State::new(contact(id), self.config.clone(), node.incarnation);
         machine.start(self.now, &mut self.rng);
         node.machine = Some(machine);
         self.neighbors.insert(id, BTreeSet::new());
@@ -162,7 +162,7 @@ impl Network {
         }
         self.neighbors.remove(&id);
         let broken: Vec<_> = self
-            .links
+            .connections
             .keys()
             .copied()
             .filter(|ends| ends.0 == id || ends.1 == id)
@@ -178,7 +178,7 @@ impl Network {
             node.side = side(*id);
         }
         let broken: Vec<_> = self
-            .links
+            .connections
             .keys()
             .copied()
             .filter(|ends| !self.reaches(ends.0, ends.1))
@@ -251,23 +251,27 @@ impl Network {
             Happening::Deliver {
                 from,
                 to,
-                link,
+                connection,
                 message,
             } => {
                 if self
-                    .links
+                    .connections
                     .get(&pair(from, to))
-                    .is_some_and(|one| one.number == link)
+                    .is_some_and(|known| known.number == connection)
                 {
                     self.input(to, Input::Received { from, message });
                 }
             }
-            Happening::Closed { at, peer, link } => {
+            Happening::Closed {
+                at,
+                peer,
+                connection,
+            } => {
                 // Another connection may have been made meanwhile: then it was not the last one.
                 if self
-                    .links
+                    .connections
                     .get(&pair(at, peer))
-                    .is_none_or(|one| one.number == link)
+                    .is_none_or(|known| known.number == connection)
                 {
                     self.input(
                         at,
@@ -278,10 +282,14 @@ impl Network {
                     );
                 }
             }
-            Happening::Idle { ends, link } => self.close_idle(ends, link),
+            Happening::Idle { ends, connection } => self.close_idle(ends, connection),
             Happening::Unreachable { at, peer } => self.input(at, Input::Unreachable { peer }),
-            Happening::Ring { at, life, timer } => {
-                if self.nodes[&at].life == life {
+            Happening::Ring {
+                at,
+                incarnation,
+                timer,
+            } => {
+                if self.nodes[&at].incarnation == incarnation {
                     self.input(at, Input::Timer(timer));
                 }
             }
@@ -305,19 +313,19 @@ impl Network {
             match output {
                 Output::Send { to, message } => self.send(id, to.id, message),
                 Output::Tell { peer, message } => {
-                    if self.links.contains_key(&pair(id, peer)) {
+                    if self.connections.contains_key(&pair(id, peer)) {
                         self.transmit(id, peer, message);
                     }
                 }
                 Output::Release { peer } => self.release(id, peer),
                 Output::Cut { peer } => self.break_link(pair(id, peer)),
                 Output::Schedule { after, timer } => {
-                    let life = self.nodes[&id].life;
+                    let incarnation = self.nodes[&id].incarnation;
                     self.at(
                         after,
                         Happening::Ring {
                             at: id,
-                            life,
+                            incarnation,
                             timer,
                         },
                     );
@@ -356,7 +364,7 @@ impl Network {
 
     fn send(&mut self, from: u64, to: u64, message: Message<u64, ()>) {
         let ends = pair(from, to);
-        if !self.links.contains_key(&ends) {
+        if !self.connections.contains_key(&ends) {
             self.counters.dials += 1;
             let alive = self
                 .nodes
@@ -370,15 +378,15 @@ impl Network {
             self.link_count += 1;
             // The dial takes a round trip.
             let ready = self.now + 2 * self.latency(from, to);
-            let link = Link {
+            let connection = Connection {
                 number: self.link_count,
                 used_by: BTreeSet::new(),
                 arrival: [ready, ready],
             };
-            self.links.insert(ends, link);
+            self.connections.insert(ends, connection);
         }
-        if let Some(link) = self.links.get_mut(&ends) {
-            link.used_by.insert(from);
+        if let Some(connection) = self.connections.get_mut(&ends) {
+            connection.used_by.insert(from);
         }
         self.transmit(from, to, message);
     }
@@ -391,11 +399,11 @@ impl Network {
         let latency = self.latency(from, to);
         let late = self.rng.random_ratio(self.faults.late, 100);
         let repeated = self.rng.random_ratio(self.faults.repeated, 100);
-        let Some(link) = self.links.get_mut(&pair(from, to)) else {
+        let Some(connection) = self.connections.get_mut(&pair(from, to)) else {
             return;
         };
-        let number = link.number;
-        let arrival = &mut link.arrival[usize::from(from > to)];
+        let number = connection.number;
+        let arrival = &mut connection.arrival[usize::from(from > to)];
         let mut at = (*arrival).max(self.now + latency);
         *arrival = at;
         if late {
@@ -410,7 +418,7 @@ impl Network {
                 Happening::Deliver {
                     from,
                     to,
-                    link: number,
+                    connection: number,
                     message,
                 },
             );
@@ -420,7 +428,7 @@ impl Network {
             Happening::Deliver {
                 from,
                 to,
-                link: number,
+                connection: number,
                 message,
             },
         );
@@ -428,30 +436,30 @@ impl Network {
 
     fn release(&mut self, id: u64, peer: u64) {
         let ends = pair(id, peer);
-        let Some(link) = self.links.get_mut(&ends) else {
+        let Some(connection) = self.connections.get_mut(&ends) else {
             return;
         };
-        link.used_by.remove(&id);
+        connection.used_by.remove(&id);
         // What is queued is still delivered.
-        let rest = link.arrival[0]
-            .max(link.arrival[1])
+        let rest = connection.arrival[0]
+            .max(connection.arrival[1])
             .saturating_sub(self.now);
-        let link = link.number;
+        let connection = connection.number;
         self.at(
             rest + Duration::from_secs(1),
-            Happening::Idle { ends, link },
+            Happening::Idle { ends, connection },
         );
     }
 
     /// Closes a connection that neither end needs.
     fn close_idle(&mut self, ends: (u64, u64), number: u64) {
-        let Some(link) = self.links.get(&ends) else {
+        let Some(connection) = self.connections.get(&ends) else {
             return;
         };
         let neighbors = |a, b| self.neighbors.get(&a).is_some_and(|all| all.contains(&b));
-        let busy = link.number != number
-            || !link.used_by.is_empty()
-            || link.arrival[0].max(link.arrival[1]) > self.now
+        let busy = connection.number != number
+            || !connection.used_by.is_empty()
+            || connection.arrival[0].max(connection.arrival[1]) > self.now
             || neighbors(ends.0, ends.1)
             || neighbors(ends.1, ends.0);
         if !busy {
@@ -460,7 +468,7 @@ impl Network {
     }
 
     fn break_link(&mut self, ends: (u64, u64)) {
-        let Some(link) = self.links.remove(&ends) else {
+        let Some(connection) = self.connections.remove(&ends) else {
             return;
         };
         for (at, peer) in [ends, (ends.1, ends.0)] {
@@ -469,7 +477,7 @@ impl Network {
                 Happening::Closed {
                     at,
                     peer,
-                    link: link.number,
+                    connection: connection.number,
                 },
             );
         }
@@ -509,7 +517,7 @@ impl Network {
                 let back = self.nodes[peer]
                     .machine
                     .as_ref()
-                    .and_then(|one| one.epoch(*id));
+                    .and_then(|state| state.epoch(*id));
                 back != machine.epoch(*peer)
             })
             .count()
@@ -607,8 +615,8 @@ impl Network {
                     .flat_map(|a| peers.iter().map(move |b| (a, b)))
                     .filter(|(a, b)| a < b)
                     .filter(|(a, b)| {
-                        let one = self.nodes[a].machine.as_ref();
-                        one.is_some_and(|one| one.epoch(**b).is_some())
+                        let machine = self.nodes[a].machine.as_ref();
+                        machine.is_some_and(|state| state.epoch(**b).is_some())
                     })
                     .count();
                 let pairs = peers.len() * peers.len().saturating_sub(1) / 2;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::bench::*;
 use crate::{
-    Bid, Config, DownReason, Echo, Farewell, Gauge, Loss, Message, Output, Priority, Timer,
+    Bid, Config, DisconnectReason, DownReason, Echo, Gauge, Loss, Message, Output, Priority, Timer,
+    message,
 };
 
 const FULL: [u64; 5] = [1, 2, 3, 4, 5];
 
-const DECLINE: Said = Message::SwitchDecline { token: 9 };
-const CONSENT: Said = Message::SwitchConsent { token: 9 };
+const DECLINE: Said = Message::SwitchDecline(message::SwitchDecline { token: 9 });
+const CONSENT: Said = Message::SwitchConsent(message::SwitchConsent { token: 9 });
 
 fn config() -> Config {
     Config::default().with_optimize(true)
@@ -18,41 +19,41 @@ fn config() -> Config {
 
 fn probe(serial: u64) -> Said {
     let record = Home::default();
-    Message::Probe { serial, record }
+    Message::Probe(message::Probe { serial, record })
 }
 
 fn answer(serial: u64) -> Said {
-    Message::ProbeReply {
+    Message::ProbeReply(message::ProbeReply {
         serial,
         record: Home::default(),
         pulse: pulse(5),
         sample: Vec::new(),
-    }
+    })
 }
 
 fn bid(gained: u64, lost: u64) -> Option<Bid<Home>> {
     Some(Bid {
         record: Home::default(),
-        gained: gained * 1000,
-        lost: lost * 1000,
+        gained_micros: gained * 1000,
+        lost_micros: lost * 1000,
     })
 }
 
 fn proposal(old: u64, bid: Option<Bid<Home>>) -> Said {
-    Message::SwitchProposal {
+    Message::SwitchProposal(message::SwitchProposal {
         token: 9,
         record: Home::default(),
         old,
         bid,
-    }
+    })
 }
 
 fn invite(partner: u64, bid: Option<Bid<Home>>) -> Said {
-    Message::SwitchInvite {
+    Message::SwitchInvite(message::SwitchInvite {
         token: 9,
         partner,
         bid,
-    }
+    })
 }
 
 /// Waits for round trips longer than a request may take.
@@ -69,21 +70,21 @@ impl Bench {
         self.now += Duration::from_millis(millis);
     }
 
-    /// A heartbeat comes from `peer` that shows a round trip that long.
-    fn measure(&mut self, peer: u64, millis: u64, kept: bool) {
+    /// A heartbeat comes from `peer` that shows a round trip of `millis`.
+    fn measure(&mut self, peer: u64, millis: u64, unbiased: bool) {
         let sent = u64::try_from(self.now.as_micros()).unwrap();
         self.wait(millis);
         let echo = Some(Echo { sent, held: 0 });
         let gauge = Gauge {
             sent: 0,
             echo,
-            kept,
+            unbiased,
         };
-        let heartbeat = Message::Heartbeat {
+        let heartbeat = Message::Heartbeat(message::Heartbeat {
             epoch: self.epoch(peer),
             pulse: pulse(5),
             gauge: Some(gauge),
-        };
+        });
         self.hear(peer, heartbeat);
     }
 
@@ -118,7 +119,7 @@ impl Bench {
         outputs.iter().find_map(|output| match output {
             Output::Send {
                 to,
-                message: Message::Probe { serial, .. },
+                message: Message::Probe(message::Probe { serial, .. }),
             } if to.id == 70 => Some(*serial),
             _ => None,
         })
@@ -133,18 +134,18 @@ fn the_dearest_neighbour_is_offered_for_a_nearer_one() {
     assert_eq!(bench.searches(), None, "one search at a time");
     let outputs = bench.sound(70, serial, 30);
     // 1 and 2 are farther, but left to chance. The dial does not count.
-    let proposed = Message::SwitchProposal {
+    let proposed = Message::SwitchProposal(message::SwitchProposal {
         token: serial + 3,
         record: Home::default(),
         old: 4,
         bid: bid(30, 90),
-    };
+    });
     assert_eq!(outputs, [send(70, proposed), expect_long(70, serial + 3)]);
     assert_eq!(bench.active(), FULL, "nothing is cut yet");
-    let ready = Message::SwitchReady {
+    let ready = Message::SwitchReady(message::SwitchReady {
         token: serial + 3,
         partner: contact(80),
-    };
+    });
     let outputs = bench.hear(70, ready);
     assert_eq!(outputs[0], down(4, DownReason::Switched));
     assert_eq!(requests(&outputs), [(70, Priority::Switch(serial + 3))]);
@@ -157,7 +158,7 @@ fn the_nearest_of_several_is_taken_and_the_others_are_let_go() {
     let outputs = bench.ring(Timer::Optimize);
     let Output::Send {
         to,
-        message: Message::Probe { serial, .. },
+        message: Message::Probe(message::Probe { serial, .. }),
     } = &outputs[1]
     else {
         panic!("{outputs:?}");
@@ -169,7 +170,7 @@ fn the_nearest_of_several_is_taken_and_the_others_are_let_go() {
     let outputs = bench.sound(second, serial + 4, 30);
     let Output::Send {
         to,
-        message: Message::SwitchProposal { old: 4, .. },
+        message: Message::SwitchProposal(message::SwitchProposal { old: 4, .. }),
     } = &outputs[0]
     else {
         panic!("{outputs:?}");
@@ -299,7 +300,7 @@ fn the_partner_measures_and_consents_only_if_the_whole_exchange_pays() {
     assert!(matches!(
         outputs[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
@@ -348,7 +349,7 @@ fn a_partner_that_nobody_comes_to_gives_the_slot_up() {
     let epoch = bench.epoch(4);
     bench.hear(
         4,
-        disconnect(epoch, Farewell::Switched { successor: None }, &[]),
+        disconnect(epoch, DisconnectReason::Switched { successor: None }, &[]),
     );
     assert_eq!(bench.state.free_slots(), 0, "kept for o");
     bench.ring(Timer::Request {
@@ -366,7 +367,7 @@ fn heartbeats_carry_the_clock_and_what_is_left_to_chance() {
         let beats = bench.ring(Timer::Heartbeat);
         let gauge = |output| match output {
             Output::Tell {
-                message: Message::Heartbeat { gauge, .. },
+                message: Message::Heartbeat(message::Heartbeat { gauge, .. }),
                 ..
             } => Some(gauge),
             _ => None,
@@ -374,11 +375,11 @@ fn heartbeats_carry_the_clock_and_what_is_left_to_chance() {
         beats.into_iter().filter_map(gauge).collect()
     };
     let sent = u64::try_from(bench.now.as_micros()).unwrap();
-    let gauge = |kept| {
+    let gauge = |unbiased| {
         Some(Gauge {
             sent,
             echo: None,
-            kept,
+            unbiased,
         })
     };
     assert_eq!(gauges(&mut bench), [gauge(true), gauge(true), gauge(false)]);
@@ -387,7 +388,7 @@ fn heartbeats_carry_the_clock_and_what_is_left_to_chance() {
     bench.measure(3, 0, true);
     let kept: Vec<_> = gauges(&mut bench)
         .into_iter()
-        .map(|one| one.unwrap().kept)
+        .map(|gauge| gauge.unwrap().unbiased)
         .collect();
     assert_eq!(kept, [false, true, true]);
     let mut off = Bench::started(Config::default(), &[1]);
@@ -396,7 +397,7 @@ fn heartbeats_carry_the_clock_and_what_is_left_to_chance() {
 
 #[test]
 fn chance_takes_only_what_is_left_to_it() {
-    let config = config().with_elder_age(Duration::MAX);
+    let config = config().with_tenure_min(Duration::MAX);
     let mut bench = Bench::measured(config, [200, 150, 40, 90, 60]);
     for (from, leaving) in [(60, [1, 2]), (61, [1, 2])] {
         let outputs = bench.hear(from, proposal(80, None));
@@ -409,7 +410,7 @@ fn chance_takes_only_what_is_left_to_it() {
         let outputs = bench.press(newcomer, 1, join(newcomer, 1));
         let evicted = gone.map(|peer| down(peer, DownReason::Evicted));
         assert!(
-            outputs.iter().any(|one| evicted.contains(one)),
+            outputs.iter().any(|output| evicted.contains(output)),
             "{outputs:?}"
         );
     }
@@ -420,7 +421,7 @@ fn chance_takes_only_what_is_left_to_it() {
     let outputs = bench.press(92, 1, join(92, 1));
     let evicted = [90, 91].map(|peer| down(peer, DownReason::Evicted));
     assert!(
-        outputs.iter().any(|one| evicted.contains(one)),
+        outputs.iter().any(|output| evicted.contains(output)),
         "{outputs:?}"
     );
 }

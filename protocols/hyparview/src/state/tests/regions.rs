@@ -21,7 +21,7 @@ fn optimizing() -> Config {
         .with_optimize(true)
         .with_optimize_interval(seconds(10))
         .with_optimize_rest(seconds(20))
-        .with_youth(seconds(20))
+        .with_settle_time(seconds(20))
         .with_remix_interval(seconds(86_400))
 }
 

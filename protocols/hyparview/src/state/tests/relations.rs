@@ -1,7 +1,9 @@
 //! How neighbour relations begin and end: R3, R4, R9, R11, R15.
 
 use super::bench::*;
-use crate::{Command, Config, DownReason, Farewell, Input, Loss, Message, Output, Priority};
+use crate::{
+    Command, Config, DisconnectReason, DownReason, Input, Loss, Message, Output, Priority, message,
+};
 
 #[test]
 fn a_low_priority_request_gets_a_free_slot_and_no_more() {
@@ -17,13 +19,13 @@ fn a_low_priority_request_gets_a_free_slot_and_no_more() {
     let outputs = bench.hear(61, neighbor(61, 1, Priority::Low, 0));
     let Output::Tell {
         peer: 61,
-        message: Message::Refuse { epoch, sample },
+        message: Message::Refuse(message::Refuse { epoch, sample }),
     } = &outputs[0]
     else {
         panic!("not refused: {outputs:?}");
     };
     // The refusal carries backups and, these being few, neighbours.
-    let mut ids: Vec<u64> = sample.iter().map(|one| one.id).collect();
+    let mut ids: Vec<u64> = sample.iter().map(|contact| contact.id).collect();
     ids.sort_unstable();
     assert_eq!((*epoch, ids), (theirs(61, 1), vec![1, 2, 3, 4, 60, 70]));
     assert_eq!(outputs[1..], [release(61)]);
@@ -38,7 +40,7 @@ fn a_request_under_way_holds_its_slot() {
     assert!(matches!(
         outputs[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
@@ -54,7 +56,10 @@ fn a_request_of_a_smaller_id_waits_for_the_answer_to_ours() {
         assert_eq!(bench.hear(20, neighbor(20, 1, Priority::Low, 0)), []);
         // A request that was withdrawn waits no longer.
         bench.hear(21, neighbor(21, 1, Priority::Low, 0));
-        bench.hear(21, disconnect(theirs(21, 1), Farewell::Unwanted, &[]));
+        bench.hear(
+            21,
+            disconnect(theirs(21, 1), DisconnectReason::Unwanted, &[]),
+        );
         if refused {
             let outputs = bench.hear(9, refuse(ours(1), &[]));
             let accepted = tell(20, bench.accepted(theirs(20, 1), &[9]));
@@ -64,7 +69,7 @@ fn a_request_of_a_smaller_id_waits_for_the_answer_to_ours() {
             assert_eq!(outputs[..3], [up(9), bench.confirms(9, ours(1)), grace()]);
             let Output::Tell {
                 peer: 20,
-                message: Message::Refuse { .. },
+                message: Message::Refuse(_),
             } = &outputs[3]
             else {
                 panic!("{outputs:?}");
@@ -85,11 +90,11 @@ fn a_high_priority_request_evicts_but_never_a_peer_that_would_be_left_alone() {
         let epoch = bench.epoch(peer);
         bench.hear(
             peer,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse: pulse(1),
                 gauge: None,
-            },
+            }),
         );
     }
     let gone = bench.epoch(3);
@@ -101,16 +106,16 @@ fn a_high_priority_request_evicts_but_never_a_peer_that_would_be_left_alone() {
     let Output::Tell {
         peer: 3,
         message:
-            Message::Disconnect {
+            Message::Disconnect(message::Disconnect {
                 epoch,
-                farewell,
+                reason,
                 sample,
-            },
+            }),
     } = bye
     else {
         panic!("{bye:?}");
     };
-    assert_eq!((*epoch, farewell), (gone, &Farewell::Evicted));
+    assert_eq!((*epoch, reason), (gone, &DisconnectReason::Evicted));
     assert_eq!(sample.len(), 4, "an evicted peer is told whom to turn to");
     assert_eq!((let_go, come), (&release(3), &up(60)));
     assert_eq!(*accepted, tell(60, bench.accepted(theirs(60, 1), &[])));
@@ -125,7 +130,7 @@ fn when_nobody_can_be_evicted_the_requester_is_sent_on() {
     }
     let outputs = bench.hear(60, join(60, 1));
     let Output::Tell {
-        message: Message::Refuse { sample, .. },
+        message: Message::Refuse(message::Refuse { sample, .. }),
         ..
     } = &outputs[0]
     else {
@@ -158,8 +163,8 @@ fn high_priority_is_granted_to_one_peer_only_now_and_then() {
         let outputs = bench.press(60, serial, neighbor(60, serial, Priority::High, 2));
         granted += outputs.iter().filter(|output| **output == up(60)).count();
         if bench.state.epoch(60).is_some() {
-            let farewell = Farewell::Evicted;
-            bench.hear(60, disconnect(theirs(60, serial), farewell, &[]));
+            let reason = DisconnectReason::Evicted;
+            bench.hear(60, disconnect(theirs(60, serial), reason, &[]));
             bench.befriend(100 + serial);
         }
     }
@@ -182,16 +187,16 @@ fn a_restarted_peer_replaces_its_old_relation() {
     let mut bench = Bench::with(&[1, 60]);
     let epoch = crate::Epoch {
         by: 60,
-        life: PEER_LIFE + 1,
+        incarnation: PEER_INCARNATION + 1,
         serial: 1,
     };
     let (priority, record) = (Priority::Low, Home::default());
-    let message = Message::Neighbor {
+    let message = Message::Neighbor(message::Neighbor {
         epoch,
         priority,
         record,
         pulse: pulse(0),
-    };
+    });
     let outputs = bench.hear(60, message);
     let accepted = tell(60, bench.accepted(epoch, &[]));
     assert_eq!(outputs, [down(60, DownReason::Closed), up(60), accepted]);
@@ -233,7 +238,7 @@ fn an_acceptance_that_nobody_waits_for_is_declined() {
         peer: 60,
         serial: 1,
     });
-    let declined = tell(60, disconnect(ours(1), Farewell::Unwanted, &[]));
+    let declined = tell(60, disconnect(ours(1), DisconnectReason::Unwanted, &[]));
     assert_eq!(overdue, [declined.clone(), release(60)]);
     assert_eq!(bench.suspects(), [60]);
     // The late answer: it is alive after all.
@@ -254,25 +259,28 @@ fn an_acceptance_without_a_free_slot_is_declined() {
     bench.pass(1);
     bench.befriend(5);
     let outputs = bench.hear(9, accept(ours(1), &[]));
-    let declined = tell(9, disconnect(ours(1), Farewell::Unwanted, &[]));
+    let declined = tell(9, disconnect(ours(1), DisconnectReason::Unwanted, &[]));
     assert_eq!(outputs, [declined, release(9)]);
     assert_eq!(bench.passive(), [9]);
 }
 
 #[test]
-fn only_a_farewell_to_the_current_relation_counts() {
+fn only_a_disconnect_of_the_current_relation_counts() {
     let mut bench = Bench::with(&[1, 60]);
     let epoch = bench.epoch(60);
     assert_eq!(
-        bench.hear(60, disconnect(theirs(60, 99), Farewell::Evicted, &[70])),
+        bench.hear(
+            60,
+            disconnect(theirs(60, 99), DisconnectReason::Evicted, &[70])
+        ),
         []
     );
     assert_eq!(
-        bench.hear(61, disconnect(epoch, Farewell::Evicted, &[70])),
+        bench.hear(61, disconnect(epoch, DisconnectReason::Evicted, &[70])),
         []
     );
     assert_eq!(bench.passive(), Vec::<u64>::new());
-    let outputs = bench.hear(60, disconnect(epoch, Farewell::Evicted, &[70, 71]));
+    let outputs = bench.hear(60, disconnect(epoch, DisconnectReason::Evicted, &[70, 71]));
     assert_eq!(outputs, [down(60, DownReason::Dropped), release(60)]);
     assert_eq!(bench.passive(), [60, 70, 71]);
 }
@@ -280,11 +288,14 @@ fn only_a_farewell_to_the_current_relation_counts() {
 #[test]
 fn a_peer_that_leaves_for_good_is_forgotten_even_if_others_speak_of_it() {
     let mut bench = Bench::with(&[1, 60, 61]);
-    let outputs = bench.hear(60, disconnect(bench.epoch(60), Farewell::Leaving, &[]));
+    let outputs = bench.hear(
+        60,
+        disconnect(bench.epoch(60), DisconnectReason::Leaving, &[]),
+    );
     assert_eq!(outputs, [down(60, DownReason::Left), release(60)]);
     bench.hear(
         61,
-        disconnect(bench.epoch(61), Farewell::Evicted, &[60, 70]),
+        disconnect(bench.epoch(61), DisconnectReason::Evicted, &[60, 70]),
     );
     assert_eq!(bench.passive(), [61, 70]);
     // Until it comes back by itself.
@@ -299,7 +310,7 @@ fn a_slow_peer_is_kept_out_for_a_while() {
     assert!(matches!(
         outputs[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
@@ -328,7 +339,7 @@ fn a_flapping_peer_is_kept_out_for_a_while() {
     assert!(matches!(
         outputs[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
@@ -347,12 +358,12 @@ fn one_part_of_the_network_gets_its_share_of_the_views() {
     };
     for peer in 1..=10 {
         let (epoch, record) = (theirs(peer, 1), home);
-        let message = Message::Neighbor {
+        let message = Message::Neighbor(message::Neighbor {
             epoch,
             priority: Priority::High,
             record,
             pulse: pulse(0),
-        };
+        });
         bench.hear(peer, message);
     }
     assert_eq!(bench.active(), [1, 2]);
@@ -367,7 +378,7 @@ fn leaving_tells_the_neighbours_and_empties_the_views() {
     bench.learn(&[70]);
     let epoch = bench.epoch(60);
     let outputs = bench.order(Command::Leave);
-    let bye = tell(60, disconnect(epoch, Farewell::Leaving, &[70]));
+    let bye = tell(60, disconnect(epoch, DisconnectReason::Leaving, &[70]));
     assert_eq!(outputs, [down(60, DownReason::Left), bye, release(60)]);
     assert_eq!(bench.state.known(), []);
     // From now on everybody is refused, and told so if it believes otherwise.
@@ -375,13 +386,13 @@ fn leaving_tells_the_neighbours_and_empties_the_views() {
     assert_eq!(refused, [tell(61, refuse(theirs(61, 1), &[])), release(61)]);
     let stray = bench.hear(
         60,
-        Message::Heartbeat {
+        Message::Heartbeat(message::Heartbeat {
             epoch,
             pulse: pulse(1),
             gauge: None,
-        },
+        }),
     );
-    let unwanted = tell(60, disconnect(epoch, Farewell::Unwanted, &[]));
+    let unwanted = tell(60, disconnect(epoch, DisconnectReason::Unwanted, &[]));
     assert_eq!(stray, [unwanted, release(60)]);
     assert_eq!(bench.state.known(), []);
 }
@@ -394,8 +405,11 @@ fn a_new_record_is_told_to_neighbours_and_taken_from_them() {
         ..Home::default()
     };
     let outputs = bench.order(Command::SetRecord(record));
-    assert_eq!(outputs, [tell(60, Message::Moved { record })]);
-    let outputs = bench.hear(60, Message::Moved { record });
+    assert_eq!(
+        outputs,
+        [tell(60, Message::Moved(message::Moved { record }))]
+    );
+    let outputs = bench.hear(60, Message::Moved(message::Moved { record }));
     let moved = crate::Contact { id: 60, record };
     assert_eq!(
         outputs,
@@ -439,15 +453,18 @@ fn hints_are_kept_to_oneself_and_old_records_do_not_replace_new_ones() {
     );
     let outputs = bench.hear(60, neighbor(60, 1, Priority::Low, 0));
     let Output::Tell {
-        message: Message::Refuse { sample, .. },
+        message: Message::Refuse(message::Refuse { sample, .. }),
         ..
     } = &outputs[0]
     else {
         panic!("{outputs:?}");
     };
-    let known = sample.iter().find(|one| one.id == 71).expect("told");
+    let known = sample
+        .iter()
+        .find(|contact| contact.id == 71)
+        .expect("told");
     assert_eq!(known.record.version, 2);
-    assert!(sample.iter().all(|one| one.id != 70));
+    assert!(sample.iter().all(|contact| contact.id != 70));
 }
 
 #[test]

@@ -1,28 +1,30 @@
 //! The four-node switch, step by step, and what is left when a step fails (R8).
 
 use super::bench::*;
-use crate::{Config, DownReason, Farewell, Input, Loss, Message, Output, Priority, Timer};
+use crate::{
+    Config, DisconnectReason, DownReason, Input, Loss, Message, Output, Priority, Timer, message,
+};
 
 const FULL: [u64; 5] = [1, 2, 3, 4, 5];
 
 fn proposal(old: u64) -> Said {
-    Message::SwitchProposal {
+    Message::SwitchProposal(message::SwitchProposal {
         token: 9,
         record: Home::default(),
         old,
         bid: None,
-    }
+    })
 }
 
 fn invite(partner: u64) -> Said {
-    Message::SwitchInvite {
+    Message::SwitchInvite(message::SwitchInvite {
         token: 9,
         partner,
         bid: None,
-    }
+    })
 }
 
-const DECLINE: Said = Message::SwitchDecline { token: 9 };
+const DECLINE: Said = Message::SwitchDecline(message::SwitchDecline { token: 9 });
 
 #[test]
 fn the_initiator_proposes_and_then_exchanges_its_oldest_link() {
@@ -32,34 +34,38 @@ fn the_initiator_proposes_and_then_exchanges_its_oldest_link() {
     let (record, old) = (Home::default(), 1);
     let proposed = send(
         70,
-        Message::SwitchProposal {
+        Message::SwitchProposal(message::SwitchProposal {
             token: 1,
             record,
             old,
             bid: None,
-        },
+        }),
     );
     assert_eq!(outputs, [proposed, expect(70, 1)]);
     assert_eq!(bench.ring(Timer::Remix), [], "one switch at a time");
 
-    let ready = |token| Message::SwitchReady {
-        token,
-        partner: contact(80),
+    let ready = |token| {
+        Message::SwitchReady(message::SwitchReady {
+            token,
+            partner: contact(80),
+        })
     };
     assert_eq!(bench.hear(70, ready(2)), []);
     assert_eq!(bench.hear(71, ready(1)), []);
     let epoch = bench.epoch(1);
     let outputs = bench.hear(70, ready(1));
     let successor = Some((1, contact(80)));
-    let bye = disconnect(epoch, Farewell::Switched { successor }, &[]);
+    let bye = disconnect(epoch, DisconnectReason::Switched { successor }, &[]);
     let Output::Tell {
         peer: 1,
-        message: Message::Disconnect { farewell, .. },
+        message: Message::Disconnect(message::Disconnect { reason, .. }),
     } = &outputs[1]
     else {
         panic!("{outputs:?}");
     };
-    assert!(matches!(&bye, Message::Disconnect { farewell: same, .. } if same == farewell));
+    assert!(
+        matches!(&bye, Message::Disconnect(message::Disconnect { reason: same, .. }) if same == reason)
+    );
     assert_eq!(outputs[0], down(1, DownReason::Switched));
     let request = bench.request(2, Priority::Switch(1), 4);
     assert_eq!(outputs[2..], [release(1), send(70, request), expect(70, 2)]);
@@ -68,7 +74,7 @@ fn the_initiator_proposes_and_then_exchanges_its_oldest_link() {
     assert!(matches!(
         outputs[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
@@ -91,33 +97,46 @@ fn the_mediator_asks_a_neighbour_and_swaps_it_for_the_initiator() {
     assert!(matches!(
         early[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
-    assert_eq!(bench.hear(2, Message::SwitchConsent { token: 9 }), []);
     assert_eq!(
-        bench.hear(1, Message::SwitchConsent { token: 9 }),
+        bench.hear(
+            2,
+            Message::SwitchConsent(message::SwitchConsent { token: 9 })
+        ),
+        []
+    );
+    assert_eq!(
+        bench.hear(
+            1,
+            Message::SwitchConsent(message::SwitchConsent { token: 9 })
+        ),
         [tell(
             60,
-            Message::SwitchReady {
+            Message::SwitchReady(message::SwitchReady {
                 token: 9,
                 partner: contact(1)
-            }
+            })
         )]
     );
     let epoch = bench.epoch(1);
     let outputs = bench.hear(60, neighbor(60, 2, Priority::Switch(9), 4));
-    let bye = disconnect(epoch, Farewell::Switched { successor: None }, &[60, 61]);
+    let bye = disconnect(
+        epoch,
+        DisconnectReason::Switched { successor: None },
+        &[60, 61],
+    );
     assert_eq!(outputs[0], down(1, DownReason::Switched));
     assert!(matches!(
         &outputs[1],
         Output::Tell {
             peer: 1,
-            message: Message::Disconnect { .. }
+            message: Message::Disconnect(_)
         }
     ));
-    let Message::Disconnect { sample, .. } = &bye else {
+    let Message::Disconnect(message::Disconnect { sample, .. }) = &bye else {
         unreachable!()
     };
     assert_eq!(sample.len(), 2);
@@ -130,10 +149,17 @@ fn the_partner_swaps_the_mediator_for_the_initiators_old_neighbour() {
     let mut bench = Bench::with(&FULL);
     assert_eq!(bench.hear(99, invite(80)), [], "a stranger cannot invite");
     let outputs = bench.hear(1, invite(80));
-    let consent = tell(1, Message::SwitchConsent { token: 9 });
+    let consent = tell(
+        1,
+        Message::SwitchConsent(message::SwitchConsent { token: 9 }),
+    );
     assert_eq!(outputs, [expect(80, 1), consent]);
     // c parts first, and the slot is kept.
-    let bye = disconnect(bench.epoch(1), Farewell::Switched { successor: None }, &[]);
+    let bye = disconnect(
+        bench.epoch(1),
+        DisconnectReason::Switched { successor: None },
+        &[],
+    );
     assert_eq!(
         bench.hear(1, bye),
         [down(1, DownReason::Switched), release(1)]
@@ -142,7 +168,7 @@ fn the_partner_swaps_the_mediator_for_the_initiators_old_neighbour() {
     assert!(matches!(
         outputs[0],
         Output::Tell {
-            message: Message::Refuse { .. },
+            message: Message::Refuse(_),
             ..
         }
     ));
@@ -155,7 +181,11 @@ fn the_partner_swaps_the_mediator_for_the_initiators_old_neighbour() {
 fn the_old_neighbour_turns_to_its_successor() {
     let mut bench = Bench::with(&FULL);
     let successor = Some((9, contact(80)));
-    let bye = disconnect(bench.epoch(1), Farewell::Switched { successor }, &[]);
+    let bye = disconnect(
+        bench.epoch(1),
+        DisconnectReason::Switched { successor },
+        &[],
+    );
     let outputs = bench.hear(1, bye);
     let request = send(80, bench.request(1, Priority::Switch(9), 4));
     assert_eq!(
@@ -233,20 +263,20 @@ fn a_node_that_nobody_has_room_for_steps_between_two_others() {
     let (record, old) = (Home::default(), ME);
     let proposed = send(
         70,
-        Message::SwitchProposal {
+        Message::SwitchProposal(message::SwitchProposal {
             token: 2,
             record,
             old,
             bid: None,
-        },
+        }),
     );
     assert!(outputs.contains(&proposed), "{outputs:?}");
     let outputs = bench.hear(
         70,
-        Message::SwitchReady {
+        Message::SwitchReady(message::SwitchReady {
             token: 2,
             partner: contact(80),
-        },
+        }),
     );
     let switch = Priority::Switch(2);
     assert_eq!(requests(&outputs), [(80, switch), (70, switch)]);
@@ -266,7 +296,7 @@ fn a_link_made_in_a_crowd_is_exchanged_first_but_not_while_the_node_is_new() {
     let given_up = |outputs: &[Out]| match outputs {
         [
             Output::Send {
-                message: Message::SwitchProposal { old, .. },
+                message: Message::SwitchProposal(message::SwitchProposal { old, .. }),
                 ..
             },
             ..,
@@ -275,7 +305,10 @@ fn a_link_made_in_a_crowd_is_exchanged_first_but_not_while_the_node_is_new() {
     };
     let outputs = bench.ring(Timer::Remix);
     assert_eq!(given_up(&outputs), 1, "the oldest");
-    bench.hear(70, Message::SwitchDecline { token: 1 });
+    bench.hear(
+        70,
+        Message::SwitchDecline(message::SwitchDecline { token: 1 }),
+    );
     bench.pass(60);
     let outputs = bench.ring(Timer::Remix);
     assert_eq!(given_up(&outputs), 2, "the one made in a crowd");
@@ -300,7 +333,7 @@ fn exchanges_of_links_made_in_a_crowd_leave_shuffles_time() {
         } => Some(*after),
         _ => None,
     });
-    let mean = config.youth();
+    let mean = config.settle_time();
     let between = mean / 4 * 3..=mean / 4 * 5;
     assert!(next.is_some_and(|next| between.contains(&next)), "{next:?}");
 }
@@ -310,11 +343,11 @@ fn who_lacks_one_neighbor_gives_up_one_that_lacks_one_as_well() {
     let proposed = |degree_of_third: u8| {
         let mut bench = Bench::started(Config::default(), &[1, 2, 3, 4]);
         for (peer, degree) in [(1, 5), (2, 5), (3, degree_of_third), (4, 5)] {
-            let heartbeat = Message::Heartbeat {
+            let heartbeat = Message::Heartbeat(message::Heartbeat {
                 epoch: bench.epoch(peer),
                 pulse: pulse(degree),
                 gauge: None,
-            };
+            });
             bench.hear(peer, heartbeat);
         }
         bench.learn(&[70]);
@@ -325,7 +358,7 @@ fn who_lacks_one_neighbor_gives_up_one_that_lacks_one_as_well() {
         let outputs = bench.hear(70, refuse(ours(2), &[]));
         outputs.into_iter().find_map(|output| match output {
             Output::Send {
-                message: Message::SwitchProposal { old, .. },
+                message: Message::SwitchProposal(message::SwitchProposal { old, .. }),
                 ..
             } => Some(old),
             _ => None,

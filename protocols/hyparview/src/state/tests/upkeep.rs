@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::bench::*;
 use crate::{
-    Command, Config, DownReason, Farewell, Input, Loss, Message, Output, Priority, Pulse, Tag,
-    Timer, io::Event,
+    Command, Config, DisconnectReason, DownReason, Input, Loss, Message, Output, Priority, Pulse,
+    Tag, Timer, io::Event, message,
 };
 
 /// Two neighbours are enough.
@@ -72,7 +72,7 @@ fn a_candidate_that_keeps_us_waiting_loses_its_slot_to_the_next() {
     // Both accept: the slow one is declined.
     bench.hear(second[0].0, accept(ours(2), &[]));
     let outputs = bench.hear(first[0].0, accept(ours(1), &[]));
-    let declined = disconnect(ours(1), Farewell::Unwanted, &[]);
+    let declined = disconnect(ours(1), DisconnectReason::Unwanted, &[]);
     assert_eq!(outputs, [tell(first[0].0, declined), release(first[0].0)]);
 }
 
@@ -152,7 +152,10 @@ fn whom_it_is_told_of_a_node_with_free_slots_asks_at_once_and_without_priority()
 #[test]
 fn a_peer_that_dropped_us_is_left_alone_for_a_while() {
     let mut bench = Bench::started(Config::default(), &[1, 2]);
-    let outputs = bench.hear(1, disconnect(bench.epoch(1), Farewell::Evicted, &[]));
+    let outputs = bench.hear(
+        1,
+        disconnect(bench.epoch(1), DisconnectReason::Evicted, &[]),
+    );
     assert_eq!(requests(&outputs), []);
     assert_eq!(bench.passive(), [1]);
     bench.pass(31);
@@ -170,11 +173,11 @@ fn heartbeats_go_to_all_neighbours_and_silence_is_cut() {
         let (epoch, pulse) = (bench.epoch(peer), bench.pulse());
         tell(
             peer,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge: None,
-            },
+            }),
         )
     };
     assert_eq!(outputs, [beat(&bench, 1), beat(&bench, 2)]);
@@ -183,20 +186,20 @@ fn heartbeats_go_to_all_neighbours_and_silence_is_cut() {
         let epoch = bench.epoch(2);
         bench.hear(
             2,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse: pulse(4),
                 gauge: None,
-            },
+            }),
         );
         // About another relation: proves nothing.
         bench.hear(
             1,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch: theirs(1, 99),
                 pulse: pulse(4),
                 gauge: None,
-            },
+            }),
         );
         assert_eq!(bench.ring(Timer::Heartbeat).len(), 2);
     }
@@ -223,11 +226,11 @@ fn a_node_that_stood_still_itself_blames_nobody() {
 fn a_stray_heartbeat_is_answered_by_a_handshake_if_there_is_room() {
     let mut bench = Bench::with(&[1]);
     bench.learn(&[60]);
-    let stray = Message::Heartbeat {
+    let stray = Message::Heartbeat(message::Heartbeat {
         epoch: theirs(60, 4),
         pulse: pulse(1),
         gauge: None,
-    };
+    });
     let outputs = bench.hear(60, stray.clone());
     assert_eq!(
         outputs,
@@ -242,15 +245,15 @@ fn a_stray_heartbeat_is_answered_by_disconnect_if_there_is_none() {
     let epoch = theirs(60, 4);
     let outputs = bench.hear(
         60,
-        Message::Heartbeat {
+        Message::Heartbeat(message::Heartbeat {
             epoch,
             pulse: pulse(1),
             gauge: None,
-        },
+        }),
     );
     let Output::Tell {
         peer: 60,
-        message: Message::Disconnect { epoch: named, .. },
+        message: Message::Disconnect(message::Disconnect { epoch: named, .. }),
     } = &outputs[0]
     else {
         panic!("{outputs:?}");
@@ -265,17 +268,17 @@ fn a_relation_that_we_ended_does_not_come_back_by_a_late_heartbeat() {
     bench.lose(60, Loss::Closed);
     let outputs = bench.hear(
         60,
-        Message::Heartbeat {
+        Message::Heartbeat(message::Heartbeat {
             epoch,
             pulse: pulse(1),
             gauge: None,
-        },
+        }),
     );
     assert!(
         matches!(
             &outputs[0],
             Output::Tell {
-                message: Message::Disconnect { .. },
+                message: Message::Disconnect(_),
                 ..
             }
         ),
@@ -291,15 +294,18 @@ fn unreachable_peers_are_remembered_until_they_speak() {
     bench.give(Input::Unreachable { peer: 99 });
     assert_eq!((bench.passive(), bench.suspects()), (vec![71], vec![70]));
     // Hearsay does not clear it, unless it knows of a new address.
-    let sample = bench.hear(1, disconnect(bench.epoch(1), Farewell::Evicted, &[70]));
+    let sample = bench.hear(
+        1,
+        disconnect(bench.epoch(1), DisconnectReason::Evicted, &[70]),
+    );
     assert_eq!(sample.len(), 2);
     assert_eq!(bench.suspects(), [70]);
     bench.hear(
         70,
-        Message::Probe {
+        Message::Probe(message::Probe {
             serial: 1,
             record: Home::default(),
-        },
+        }),
     );
     assert_eq!(
         (bench.passive(), bench.suspects()),
@@ -324,18 +330,18 @@ fn found(bench: &Bench, serial: u64, root: u64, settled: bool) -> Said {
     let pulse = Pulse {
         tag: Tag {
             root,
-            life: 1,
+            incarnation: 1,
             beat: 9,
         },
         settled,
         ..bench.pulse()
     };
-    Message::ProbeReply {
+    Message::ProbeReply(message::ProbeReply {
         serial,
         record: Home::default(),
         pulse,
         sample: contacts(&[80]),
-    }
+    })
 }
 
 #[test]
@@ -347,7 +353,7 @@ fn a_suspect_is_probed_and_the_next_one_soon_if_it_answers() {
     let outputs = bench.ring(Timer::Probe);
     let Some(Output::Send {
         to,
-        message: Message::Probe { serial, .. },
+        message: Message::Probe(message::Probe { serial, .. }),
     }) = outputs.first()
     else {
         panic!("{outputs:?}");
@@ -376,20 +382,20 @@ fn a_probe_is_answered_and_its_sender_remembered() {
     bench.learn(&[70]);
     let outputs = bench.hear(
         60,
-        Message::Probe {
+        Message::Probe(message::Probe {
             serial: 3,
             record: Home::default(),
-        },
+        }),
     );
     let Output::Tell {
         peer: 60,
         message:
-            Message::ProbeReply {
+            Message::ProbeReply(message::ProbeReply {
                 serial: 3,
                 pulse,
                 sample,
                 ..
-            },
+            }),
     } = &outputs[0]
     else {
         panic!("{outputs:?}");
@@ -408,7 +414,7 @@ fn a_peer_of_another_component_becomes_a_neighbour_by_priority_but_not_every_tim
         let outputs = bench.ring(Timer::Probe);
         let Some(Output::Send {
             to,
-            message: Message::Probe { serial, .. },
+            message: Message::Probe(message::Probe { serial, .. }),
         }) = outputs.first()
         else {
             panic!("{outputs:?}");
@@ -449,17 +455,17 @@ fn a_merger_makes_a_node_that_misses_several_peers_mix() {
         bench.pass(15);
         let tag = Tag {
             root: 1,
-            life: 1,
+            incarnation: 1,
             beat: 500,
         };
         let (epoch, pulse) = (bench.epoch(60), Pulse { tag, ..pulse(3) });
         let outputs = bench.hear(
             60,
-            Message::Heartbeat {
+            Message::Heartbeat(message::Heartbeat {
                 epoch,
                 pulse,
                 gauge: None,
-            },
+            }),
         );
         let soon = |output: &Out| {
             matches!(output, Output::Schedule { after, timer: Timer::Remix }
@@ -486,10 +492,10 @@ fn neighbours_that_were_lost_together_and_come_back_together_mean_that_a_cut_has
         bench.pass(lost);
         bench.lose(2, Loss::Closed);
         bench.pass(60);
-        let knock = Message::Probe {
+        let knock = Message::Probe(message::Probe {
             serial: 1,
             record: Home::default(),
-        };
+        });
         assert!(!mixes_soon(&bench.hear(1, knock.clone())));
         assert!(!mixes_soon(&bench.hear(1, knock.clone())), "one peer only");
         bench.pass(back);
@@ -501,7 +507,10 @@ fn neighbours_that_were_lost_together_and_come_back_together_mean_that_a_cut_has
 fn a_request_that_comes_once_more_does_not_revive_what_has_ended() {
     let mut bench = Bench::with(&[1, 2, 3]);
     bench.hear(60, neighbor(60, 1, Priority::Low, 0));
-    bench.hear(60, disconnect(theirs(60, 1), Farewell::Evicted, &[]));
+    bench.hear(
+        60,
+        disconnect(theirs(60, 1), DisconnectReason::Evicted, &[]),
+    );
     assert_eq!(bench.hear(60, neighbor(60, 1, Priority::Low, 0)), []);
     assert_eq!(bench.active(), [1, 2, 3]);
 }

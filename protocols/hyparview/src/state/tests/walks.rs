@@ -1,22 +1,24 @@
 //! Joining, walks and shuffles (paper 4.2 and 4.4, R9).
 
 use super::bench::*;
-use crate::{Command, Config, Contact, DownReason, Message, Output, Priority, Pulse, Timer};
+use crate::{
+    Command, Config, Contact, DownReason, Message, Output, Priority, Pulse, Timer, message,
+};
 
 fn forward_join(newcomer: u64, ttl: u8) -> Said {
-    Message::ForwardJoin {
+    Message::ForwardJoin(message::ForwardJoin {
         newcomer: contact(newcomer),
         ttl,
-    }
+    })
 }
 
 fn shuffle(origin: u64, list: &[u64], ttl: u8) -> Said {
-    Message::Shuffle {
+    Message::Shuffle(message::Shuffle {
         serial: 5,
         origin: contact(origin),
         list: contacts(list),
         ttl,
-    }
+    })
 }
 
 #[test]
@@ -24,11 +26,11 @@ fn joining_asks_the_contact_once_and_gives_up_in_time() {
     let mut bench = Bench::idle(Config::default());
     let outputs = bench.order(Command::Join(contact(9)));
     let (record, pulse) = (Home::default(), bench.pulse());
-    let message = Message::Join {
+    let message = Message::Join(message::Join {
         epoch: ours(1),
         record,
         pulse,
-    };
+    });
     assert_eq!(outputs, [send(9, message), expect(9, 1)]);
     assert_eq!(bench.order(Command::Join(contact(9))), []);
     assert_eq!(bench.order(Command::Join(contact(ME))), []);
@@ -64,7 +66,7 @@ fn joins_beyond_the_rate_are_sent_on() {
     assert_eq!(bench.hear(61, join(61, 1))[0], up(61));
     let outputs = bench.hear(62, join(62, 1));
     let Output::Tell {
-        message: Message::Refuse { sample, .. },
+        message: Message::Refuse(message::Refuse { sample, .. }),
         ..
     } = &outputs[0]
     else {
@@ -133,14 +135,14 @@ fn a_shuffle_tells_of_oneself_some_neighbours_and_some_backups() {
     let outputs = bench.ring(Timer::Shuffle);
     let Some(Output::Tell {
         peer: 1,
-        message: Message::Shuffle {
+        message: Message::Shuffle(message::Shuffle {
             origin, list, ttl, ..
-        },
+        }),
     }) = outputs.first()
     else {
         panic!("{outputs:?}");
     };
-    let mut ids: Vec<u64> = list.iter().map(|one| one.id).collect();
+    let mut ids: Vec<u64> = list.iter().map(|contact| contact.id).collect();
     ids.sort_unstable();
     assert_eq!((origin.id, ids, *ttl), (ME, vec![ME, 70, 71], 6));
 }
@@ -157,7 +159,7 @@ fn a_shuffle_goes_on_and_its_end_answers_the_origin_itself() {
     let [
         Output::Send {
             to,
-            message: Message::ShuffleReply { serial: 5, list },
+            message: Message::ShuffleReply(message::ShuffleReply { serial: 5, list }),
         },
         released,
     ] = outputs.as_slice()
@@ -194,20 +196,22 @@ fn a_reply_counts_once_and_replaces_what_was_sent() {
     bench.learn(&[70, 71]);
     let outputs = bench.ring(Timer::Shuffle);
     let Some(Output::Tell {
-        message: Message::Shuffle { serial, .. },
+        message: Message::Shuffle(message::Shuffle { serial, .. }),
         ..
     }) = outputs.first()
     else {
         panic!("{outputs:?}");
     };
-    let reply = |list: &[u64]| Message::ShuffleReply {
-        serial: *serial,
-        list: contacts(list),
+    let reply = |list: &[u64]| {
+        Message::ShuffleReply(message::ShuffleReply {
+            serial: *serial,
+            list: contacts(list),
+        })
     };
-    let other = Message::ShuffleReply {
+    let other = Message::ShuffleReply(message::ShuffleReply {
         serial: serial + 1,
         list: contacts(&[90]),
-    };
+    });
     bench.hear(9, other);
     assert_eq!(bench.passive(), [70, 71]);
     bench.hear(9, reply(&[80, 81]));
@@ -223,7 +227,7 @@ fn what_was_sent_in_a_reply_goes_first() {
     bench.learn(&[70, 71, 72, 73]);
     let outputs = bench.hear(1, shuffle(60, &[60], 1));
     let Some(Output::Send {
-        message: Message::ShuffleReply { list, .. },
+        message: Message::ShuffleReply(message::ShuffleReply { list, .. }),
         ..
     }) = outputs.first()
     else {
@@ -244,7 +248,8 @@ fn a_peer_is_known_once_with_neighbours_first() {
             permanent: true,
         });
     }
-    let ids = |known: Vec<Contact<u64, Home>>| known.iter().map(|one| one.id).collect::<Vec<_>>();
+    let ids =
+        |known: Vec<Contact<u64, Home>>| known.iter().map(|contact| contact.id).collect::<Vec<_>>();
     assert_eq!(ids(bench.state.known()), [60, 10, 20]);
 }
 

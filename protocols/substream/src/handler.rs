@@ -27,7 +27,7 @@ use libp2p::{
 };
 
 use crate::{
-    Limits, Protocol, Tally,
+    Counters, Limits, Protocol,
     frame::{self, Fault, ReadError},
 };
 
@@ -73,7 +73,7 @@ pub struct Shared<P> {
     /// How frames are read.
     pub protocol: P,
     /// What happens to frames.
-    pub tally: Tally,
+    pub counters: Counters,
     /// Origin of the handlers' time.
     pub start: Instant,
 }
@@ -131,7 +131,8 @@ impl<P: Protocol> Handler<P> {
     fn send(&mut self, frame: Frame) {
         match self.queue.push(frame) {
             Pushed::Queued => {}
-            Pushed::Shed => self.shared.tally.frames_shed.add(1),
+            Pushed::Shed => self.shared.counters.frames_shed.add(1),
+            // Not closed in order: what is stuck would not be sent before the close, either.
             Pushed::Wedged => self.finish(Report::Slow),
         }
     }
@@ -143,6 +144,7 @@ impl<P: Protocol> Handler<P> {
         }
         tracing::debug!(peer = %self.peer, ?report, "connection given up");
         self.finished = true;
+        // What waits would only hold memory, and tickets that somebody counts.
         self.queue.clear();
         self.outbound = Outbound::Closed;
         self.inbound = None;
@@ -157,6 +159,7 @@ impl<P: Protocol> Handler<P> {
     fn poll_outbound(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             match std::mem::replace(&mut self.outbound, Outbound::Closed) {
+                // Opened when there is something to say: most connections of a swarm are for other protocols.
                 Outbound::Closed if self.queue.is_empty() => return false,
                 Outbound::Closed => {
                     self.outbound = Outbound::Opening;
@@ -179,10 +182,13 @@ impl<P: Protocol> Handler<P> {
                         return false;
                     }
                     Poll::Ready(Ok(stream)) => {
-                        self.shared.tally.frames_out.add(1);
+                        self.shared.counters.frames_out.add(1);
                         self.outbound = Outbound::Idle(stream);
+                        // An answer may come: the connection is held for it.
                         self.linger();
                     }
+                    // A peer that takes no frame for this long reads nothing, while the connection looks
+                    // well.
                     Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
                         self.finish(Report::Slow);
                         return false;
@@ -198,9 +204,9 @@ impl<P: Protocol> Handler<P> {
     }
 
     fn write(&self, mut stream: Stream, frame: Frame) -> BoxFuture<'static, io::Result<Stream>> {
-        let patience = self.shared.limits.frame_timeout;
+        let timeout = self.shared.limits.frame_timeout;
         async move {
-            frame::write(&mut stream, &frame.content, patience)
+            frame::write(&mut stream, &frame.content, timeout)
                 .await
                 .map(|()| stream)
         }
@@ -208,9 +214,9 @@ impl<P: Protocol> Handler<P> {
     }
 
     fn read(&self, mut stream: Stream) -> Reading {
-        let patience = self.shared.limits.frame_timeout;
+        let timeout = self.shared.limits.frame_timeout;
         async move {
-            let frame = frame::read(&mut stream, patience).await;
+            let frame = frame::read(&mut stream, timeout).await;
             (stream, frame)
         }
         .boxed()
@@ -228,9 +234,10 @@ impl<P: Protocol> Handler<P> {
         match frame {
             Ok(Some(content)) => match self.receive(&content) {
                 Ok(message) => {
+                    // The same substream goes on: it is opened once for a connection.
                     self.inbound = Some(self.read(stream));
                     self.linger();
-                    self.shared.tally.frames_in.add(1);
+                    self.shared.counters.frames_in.add(1);
                     self.reports.push_back(Report::Received(Box::new(message)));
                 }
                 Err(refusal) => self.refuse(refusal),
@@ -246,6 +253,8 @@ impl<P: Protocol> Handler<P> {
 
     fn receive(&mut self, content: &[u8]) -> Result<P::Message, P::Refusal> {
         let now = self.shared.start.elapsed();
+        // Before decoding, which is the work that a flood would cause; what decoding has cost beyond is known
+        // only after it.
         if !self.meter.charge(now, 1) {
             return Err(Fault::Flood.into());
         }
@@ -257,7 +266,7 @@ impl<P: Protocol> Handler<P> {
     }
 
     fn refuse(&mut self, refusal: P::Refusal) {
-        self.shared.tally.frames_refused.add(1);
+        self.shared.counters.frames_refused.add(1);
         self.finish(Report::Refused(refusal));
     }
 }
@@ -305,6 +314,7 @@ impl<P: Protocol> ConnectionHandler for Handler<P> {
                 protocol: self.listen_protocol(),
             });
         }
+        // What was read is handed over first: nothing more is read for a behaviour that does not keep up.
         if self.reports.is_empty() {
             self.poll_inbound(cx);
         }
@@ -328,7 +338,9 @@ impl<P: Protocol> ConnectionHandler for Handler<P> {
                     return self.refuse(Fault::TooManyStreams.into());
                 }
                 let mut stream = inbound.protocol;
+                // An open substream is no reason to hold the connection: the behaviour says whose is held.
                 stream.ignore_for_keep_alive();
+                // Replaces the former one: a peer that opens another has given that up.
                 self.inbound = Some(self.read(stream));
             }
             ConnectionEvent::FullyNegotiatedOutbound(outbound) => {

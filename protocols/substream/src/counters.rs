@@ -5,11 +5,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// One counter. Relaxed ordering: a reading is a statistic, it orders nothing.
-#[derive(Debug, Default)]
-pub struct Cell(AtomicU64);
+/// One counter, from 0 at the start. Clones count together. Relaxed ordering: a reading is a statistic, it
+/// orders nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Counter(Arc<AtomicU64>);
 
-impl Cell {
+impl Counter {
     /// Counts `n` more.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
@@ -22,27 +23,15 @@ impl Cell {
     }
 }
 
-/// What happened to frames. Clones count together.
+/// What happens to frames, live. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub struct Tally(Arc<Cells>);
-
-/// The counters of a [`Tally`].
-#[derive(Debug, Default)]
-pub struct Cells {
+pub struct Counters {
     /// Frames read and accepted.
-    pub frames_in: Cell,
+    pub frames_in: Counter,
     /// Frames handed to the network completely.
-    pub frames_out: Cell,
+    pub frames_out: Counter,
     /// Frames that broke the protocol and were refused.
-    pub frames_refused: Cell,
+    pub frames_refused: Counter,
     /// Frames of ours that were given up because a queue was full.
-    pub frames_shed: Cell,
-}
-
-impl std::ops::Deref for Tally {
-    type Target = Cells;
-
-    fn deref(&self) -> &Cells {
-        &self.0
-    }
+    pub frames_shed: Counter,
 }

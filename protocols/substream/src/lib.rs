@@ -4,15 +4,17 @@
 //! Nothing here knows what a message means: that is a [`Protocol`]'s.
 
 pub mod cbor;
+mod config;
+mod counters;
 mod frame;
 mod handler;
 mod knobs;
 mod protocol;
-mod tally;
 mod timers;
 
+pub use config::{ConfigError, check_nonzero, check_ordered};
+pub use counters::{Counter, Counters};
 pub use frame::{FRAME_BYTES_MAX, Fault};
 pub use handler::{Frame, Handler, Order, Report, Shared};
 pub use protocol::{Limits, Protocol};
-pub use tally::{Cell, Cells, Tally};
 pub use timers::Timers;

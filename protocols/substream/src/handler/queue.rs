@@ -46,6 +46,7 @@ impl Queue {
 
     pub(crate) fn push(&mut self, frame: Frame) -> Pushed {
         if self.frames.len() < self.frames_max {
+            // Only a row without a break: a burst alone does not make a peer slow.
             self.full_pushes = 0;
             self.frames.push_back(frame);
             return Pushed::Queued;
@@ -54,6 +55,7 @@ impl Queue {
         if self.full_pushes >= self.full_pushes_max {
             return Pushed::Wedged;
         }
+        // Gossip is said again in the next round anyway; what changes a view is said once.
         if frame.control
             && let Some(gossip) = self.frames.iter().position(|queued| !queued.control)
         {

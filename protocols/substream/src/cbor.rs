@@ -17,7 +17,7 @@ use crate::FRAME_BYTES_MAX;
 /// A message of ours that cannot be sent. It is a defect of the caller, not of a peer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unencodable {
-    /// Its encoded form is longer than a frame may be.
+    /// Its encoded form, of this many bytes, is longer than [`FRAME_BYTES_MAX`].
     #[error("message of {0} bytes exceeds the limit of a frame")]
     TooLong(usize),
     /// It has no encoded form.
@@ -25,11 +25,12 @@ pub enum Unencodable {
     Encoding(#[from] EncodeError<TryReserveError>),
 }
 
-/// Encodes a message as the content of a frame.
+/// Encodes a message as the content of a frame: at most [`FRAME_BYTES_MAX`] bytes of CBOR.
 ///
 /// # Errors
 ///
-/// It is too long, or it cannot be encoded.
+/// [`Unencodable::TooLong`] with the length in bytes that it would have; [`Unencodable::Encoding`] if it has no form in
+/// CBOR. Both are defects of the caller, and nothing was sent.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Unencodable> {
     let content = to_vec(Vec::with_capacity(256), message)?;
     if content.len() > FRAME_BYTES_MAX {
@@ -38,14 +39,15 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Unencodable> {
     Ok(content)
 }
 
-/// Decodes the whole content of a frame.
+/// Decodes the whole content of a frame. Fields that `T` does not know are skipped.
 ///
 /// # Errors
 ///
-/// What is wrong with it, for people to read.
+/// What is wrong with it, for people to read: it is no `T`, or bytes follow.
 pub fn decode<T: DeserializeOwned>(content: &[u8]) -> Result<T, String> {
     let mut deserializer = Deserializer::new(SliceReader::new(content));
     let message = T::deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    // What follows would be seen by one decoder and not by another.
     let Ok(rest) = deserializer
         .into_inner()
         .fill(1)

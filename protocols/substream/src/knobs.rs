@@ -3,7 +3,7 @@
 /// Defines a struct of parameters: for each field the documented default, a getter and a `with_` setter.
 ///
 /// ```
-/// carrier::knobs! {
+/// substream::knobs! {
 ///     /// How we knock.
 ///     Knocking;
 ///

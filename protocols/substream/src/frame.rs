@@ -7,7 +7,8 @@ use futures::{
     future::{Either, select},
 };
 use futures_timer::Delay;
-/// Longest content of a frame.
+
+/// Longest content of a frame, in bytes. The four bytes of its length come on top.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 
 /// How a peer broke the rules of frames. Nothing of the frame was acted upon; its connection is closed.
@@ -39,15 +40,13 @@ pub(crate) enum ReadError {
 
 /// Reads the next frame's content; `None` when the stream ends between two frames.
 ///
-/// Waits for ever for the first byte, and `patience` for the rest: a frame that was begun must come.
-pub(crate) async fn read<S>(
-    stream: &mut S,
-    patience: Duration,
-) -> Result<Option<Vec<u8>>, ReadError>
+/// Waits for ever for the first byte, and `timeout` for the rest: a frame that was begun must come.
+pub(crate) async fn read<S>(stream: &mut S, timeout: Duration) -> Result<Option<Vec<u8>>, ReadError>
 where
     S: AsyncRead + Unpin,
 {
     let mut header = [0; 4];
+    // The end of a stream is in order only here, between two frames.
     if stream.read(&mut header[..1]).await.map_err(ReadError::Io)? == 0 {
         return Ok(None);
     }
@@ -58,6 +57,7 @@ where
             .map_err(cut_short)?;
         let announced = u32::from_be_bytes(header);
         let length = usize::try_from(announced).unwrap_or(usize::MAX);
+        // Before the room for it is taken: the length is what a stranger says.
         if !(1..=FRAME_BYTES_MAX).contains(&length) {
             return Err(Fault::Size(announced).into());
         }
@@ -65,14 +65,15 @@ where
         stream.read_exact(&mut content).await.map_err(cut_short)?;
         Ok(Some(content))
     });
-    match select(rest, Delay::new(patience)).await {
+    match select(rest, Delay::new(timeout)).await {
         Either::Left((frame, _)) => frame,
+        // Whether it stopped by intent or with its host cannot be told.
         Either::Right(((), _)) => Err(Fault::Truncated.into()),
     }
 }
 
 /// Writes one frame completely. After an error, also a time-out, the stream is of no further use.
-pub(crate) async fn write<S>(stream: &mut S, content: &[u8], patience: Duration) -> io::Result<()>
+pub(crate) async fn write<S>(stream: &mut S, content: &[u8], timeout: Duration) -> io::Result<()>
 where
     S: AsyncWrite + Unpin,
 {
@@ -85,7 +86,7 @@ where
         stream.write_all(content).await?;
         stream.flush().await
     });
-    match select(all, Delay::new(patience)).await {
+    match select(all, Delay::new(timeout)).await {
         Either::Left((result, _)) => result,
         Either::Right(((), _)) => Err(io::ErrorKind::TimedOut.into()),
     }
@@ -109,13 +110,13 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(50);
+    const TIMEOUT: Duration = Duration::from_millis(50);
 
     fn read_all(bytes: &[u8]) -> Vec<Result<Option<Vec<u8>>, ReadError>> {
         let mut stream = Cursor::new(bytes);
         let mut frames = Vec::new();
         loop {
-            let frame = block_on(read(&mut stream, PATIENCE));
+            let frame = block_on(read(&mut stream, TIMEOUT));
             let more = matches!(frame, Ok(Some(_)));
             frames.push(frame);
             if !more {
@@ -129,7 +130,7 @@ mod tests {
         let contents = [vec![1], vec![2; 300], vec![3; FRAME_BYTES_MAX]];
         let mut stream = Cursor::new(Vec::new());
         for content in &contents {
-            block_on(write(&mut stream, content, PATIENCE)).unwrap();
+            block_on(write(&mut stream, content, TIMEOUT)).unwrap();
         }
         let frames = read_all(stream.get_ref());
         assert_eq!(frames.len(), 4);
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn oversized_is_not_written() {
         let mut stream = Cursor::new(Vec::new());
-        let error = block_on(write(&mut stream, &[0; FRAME_BYTES_MAX + 1], PATIENCE)).unwrap_err();
+        let error = block_on(write(&mut stream, &[0; FRAME_BYTES_MAX + 1], TIMEOUT)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(stream.get_ref().is_empty());
     }
@@ -216,10 +217,10 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_stuck_peer() {
-        let error = block_on(write(&mut Stuck(&[]), b"x", PATIENCE)).unwrap_err();
+        let error = block_on(write(&mut Stuck(&[]), b"x", TIMEOUT)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         for begun in [&[0, 0][..], &[0, 0, 0, 9, 1, 2]] {
-            let frame = block_on(read(&mut Stuck(begun), PATIENCE));
+            let frame = block_on(read(&mut Stuck(begun), TIMEOUT));
             assert!(matches!(frame, Err(ReadError::Refused(Fault::Truncated))));
         }
     }

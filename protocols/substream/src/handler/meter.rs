@@ -23,6 +23,8 @@ impl Meter {
     /// Takes `cost` tokens at `now` (any origin, never going back). `false` when they are not there.
     pub(crate) fn charge(&mut self, now: Duration, cost: u32) -> bool {
         let elapsed = now.saturating_sub(self.filled).as_millis();
+        // Charges within one millisecond leave the rest for the next one: rounding it off would starve a peer
+        // that is charged often.
         if elapsed > 0 {
             let gained = u64::try_from(elapsed)
                 .unwrap_or(u64::MAX)
@@ -34,6 +36,7 @@ impl Meter {
             self.filled = now;
         }
         let cost_milli = u64::from(cost) * 1000;
+        // Taken even if it does not suffice: it is over with this peer then anyway.
         let enough = self.tokens_milli >= cost_milli;
         self.tokens_milli = self.tokens_milli.saturating_sub(cost_milli);
         enough
