@@ -22,7 +22,7 @@ mod world;
 
 use std::time::Duration;
 
-pub use adversary::{Adversaries, Deed, Place};
+pub use adversary::{Adversaries, Attack, Defences, Place};
 pub use cyclon::Cyclon;
 pub use defect::Defect;
 pub use flood::{Carried, Flood, Order, Told};
