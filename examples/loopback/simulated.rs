@@ -97,7 +97,7 @@ impl Net for Simulated {
     }
 
     fn start(&mut self, node: NodeId, contacts: &[NodeId]) {
-        let life = self.world.life(node) + 1;
+        let life = self.world.incarnation(node) + 1;
         let below = Member::new(node, self.overlay.clone(), life);
         let config = self.broadcast.clone();
         self.world.start(node, Tree::new(node, below, config, life));

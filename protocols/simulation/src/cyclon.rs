@@ -90,7 +90,7 @@ impl Cyclon {
             }
             if self.view.len() >= VIEW {
                 let given = std::iter::from_fn(|| sent.pop());
-                let place = given.into_iter().find(|one| self.view.contains_key(one));
+                let place = given.into_iter().find(|peer| self.view.contains_key(peer));
                 match place {
                     Some(place) => drop(self.view.remove(&place)),
                     None => return,

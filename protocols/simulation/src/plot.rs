@@ -124,15 +124,15 @@ fn over_crash(reports: &[CaseReport]) -> Vec<Series> {
         };
         let name = format!("{:?}", report.protocol);
         let point = (crashed, *mean);
-        match series.iter_mut().find(|one| one.name == name) {
-            Some(one) => one.points.push(point),
+        match series.iter_mut().find(|line| line.name == name) {
+            Some(line) => line.points.push(point),
             None => series.push(Series {
                 name,
                 points: vec![point],
             }),
         }
     }
-    series.retain(|one| one.points.len() > 2);
+    series.retain(|line| line.points.len() > 2);
     if !series.is_empty() {
         series.extend(PAPER.map(|(name, all)| Series {
             name: name.to_owned(),
@@ -172,7 +172,7 @@ fn clustering(reports: &[CaseReport]) -> Vec<Series> {
         }
     };
     let all = reports.iter().map(over_time);
-    all.filter(|one| one.points.len() > 2).collect()
+    all.filter(|line| line.points.len() > 2).collect()
 }
 
 fn named(report: &CaseReport, row: &Row) -> String {

@@ -72,7 +72,7 @@ impl<T> Queue<T> {
         if bucket <= self.bucket {
             let place = self
                 .current
-                .partition_point(|one| one.order() > key.order());
+                .partition_point(|later| later.order() > key.order());
             self.current.insert(place, key);
         } else if bucket < self.bucket + NEAR {
             self.near_len += 1;

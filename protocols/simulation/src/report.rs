@@ -133,11 +133,12 @@ impl CaseReport {
     pub fn failures(&self) -> Vec<String> {
         let broken = self.violations.iter().cloned();
         let missed = self.verdicts.iter().filter(|verdict| !verdict.held);
-        let told = missed.map(|one| {
-            let value = one
+        let told = missed.map(|verdict| {
+            let value = verdict
                 .value
                 .map_or("never".to_owned(), |value| format!("{value:.5}"));
-            format!("{} {}: {value}, wanted {}", one.at, one.what, one.wanted())
+            let Verdict { at, what, .. } = verdict;
+            format!("{at} {what}: {value}, wanted {}", verdict.wanted())
         });
         broken.chain(told).collect()
     }

@@ -87,19 +87,20 @@ pub struct Case {
     pub variables: BTreeMap<String, Setting>,
 }
 
-/// What the network of a scenario is like; see [`Network`](crate::Network).
+/// What the network of a scenario is like from its beginning, where that is not as in
+/// [`Network::default`](crate::Network). A `network` step changes some of it later.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Conditions {
-    /// How far apart nodes are.
+    /// How far apart nodes are; without it 10 to 50 ms, a latency of its own for each pair.
     pub distances: Option<Distances>,
-    /// Milliseconds at most.
+    /// Extra delay of each message, uniform in 0 to this, in milliseconds; 5 without it.
     pub jitter_ms: Option<f64>,
-    /// Share of messages.
+    /// Share of messages lost, 0 to 1; the connection stays up.
     pub loss: Option<f64>,
-    /// Share of dials.
+    /// Share of dials refused although the peer is there, 0 to 1.
     pub refusal: Option<f64>,
-    /// Parts per million.
+    /// Greatest deviation of a node's clock rate, in parts per million, either way.
     pub drift_ppm: Option<u32>,
 }
 

@@ -25,7 +25,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The same with what a scenario asks for: so many links left to chance.
+    /// The same with what a scenario asks for: `count` links left to chance, the others exchanged for shorter ones.
     pub(crate) fn with_random_links(&self, count: Option<usize>) -> Self {
         let mut setup = self.clone();
         if let Some(count) = count.filter(|count| *count < setup.config.active_capacity()) {

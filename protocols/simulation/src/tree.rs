@@ -52,7 +52,7 @@ pub enum Planted<T> {
 pub enum Wish<C> {
     /// To the membership.
     Below(C),
-    /// Broadcast so many bytes.
+    /// Broadcast a payload of this many bytes.
     Broadcast(usize),
     /// This is the best-connected node.
     SetRoot(NodeId),
@@ -85,7 +85,7 @@ pub enum News {
     Again(MessageId<NodeId>, Cause),
     /// No announcer sent it.
     Missing,
-    /// Something other than a payload was sent, of so many bytes.
+    /// Something other than a payload was sent, of this many bytes.
     Control(usize),
 }
 

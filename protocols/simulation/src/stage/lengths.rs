@@ -28,6 +28,6 @@ impl<M: Subject> Stage<'_, M> {
 }
 
 fn mean(all: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = all.fold((0.0, 0.0), |(sum, count), one| (sum + one, count + 1.0));
+    let (sum, count) = all.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     sum / f64::max(count, 1.0)
 }

@@ -109,8 +109,8 @@ impl<M: Subject> Stage<'_, M> {
         let across = crossing_over_random(graph, |id| self.sides[id as usize]);
         row.set("crossing_over_random", across);
         // The sample of sources is the same in every run.
-        let mut dice = SmallRng::seed_from_u64(1);
-        let paths = graph.paths(SOURCES, &mut dice);
+        let mut sample_rng = SmallRng::seed_from_u64(1);
+        let paths = graph.paths(SOURCES, &mut sample_rng);
         row.set("path_mean", paths.mean);
         row.set("path_longest", f64::from(paths.longest));
         let clustering = graph.clustering();
@@ -118,8 +118,8 @@ impl<M: Subject> Stage<'_, M> {
         let degree = u32::try_from(capacity).unwrap_or(u32::MAX);
         let size = u32::try_from(graph.len()).unwrap_or(u32::MAX);
         if degree < 16 && size > 2 * degree {
-            let random = Graph::random_regular(size, degree, &mut dice);
-            let best = random.paths(SOURCES, &mut dice);
+            let random = Graph::random_regular(size, degree, &mut sample_rng);
+            let best = random.paths(SOURCES, &mut sample_rng);
             row.set("random_path_mean", best.mean);
             row.set("random_path_longest", f64::from(best.longest));
             row.set("path_over_random", paths.mean / best.mean.max(1e-9));

@@ -6,7 +6,7 @@ use plumtree::{Input, Message, Timer};
 
 use crate::NodeId;
 
-/// A link counts as new for so long.
+/// How long a link counts as new.
 const NEW: Duration = Duration::from_secs(60);
 
 /// What brought a payload that was there already.

@@ -34,7 +34,7 @@ impl<M: Subject> Stage<'_, M> {
                 vec![0]
             } else {
                 let mut well = self.well();
-                well.shuffle(&mut self.dice);
+                well.shuffle(&mut self.scenario_rng);
                 well.truncate(CONTACTS);
                 well
             };
@@ -60,7 +60,7 @@ impl<M: Subject> Stage<'_, M> {
     /// Random ones of those that came before. Nobody is given an adversary as a contact.
     fn contacts(&mut self, id: NodeId) -> Vec<NodeId> {
         let mut contacts: Vec<NodeId> = (0..CONTACTS)
-            .map(|_| self.dice.random_range(0..id))
+            .map(|_| self.scenario_rng.random_range(0..id))
             .map(|contact| {
                 if self.ailing.contains(&contact) {
                     0
@@ -75,7 +75,7 @@ impl<M: Subject> Stage<'_, M> {
     }
 
     pub(super) fn start(&mut self, id: NodeId, contacts: &[NodeId], known: &[NodeId]) {
-        let life = self.world.life(id) + 1;
+        let life = self.world.incarnation(id) + 1;
         let machine = M::create(id, self.setup, life);
         self.world
             .start(id, Flood::new(machine, self.case.catch_up));
@@ -122,11 +122,11 @@ impl<M: Subject> Stage<'_, M> {
         let mut gone: Vec<NodeId> = (0..self.case.nodes)
             .filter(|id| self.world.machine(*id).is_none())
             .collect();
-        gone.shuffle(&mut self.dice);
+        gone.shuffle(&mut self.scenario_rng);
         for id in gone {
             let known = std::mem::take(&mut self.memory[id as usize]);
             let mut contacts = known.clone();
-            contacts.shuffle(&mut self.dice);
+            contacts.shuffle(&mut self.scenario_rng);
             contacts.truncate(CONTACTS);
             self.start(id, &contacts, &known);
             self.run(every);
