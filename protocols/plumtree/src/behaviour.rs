@@ -24,8 +24,8 @@ use libp2p::{
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
-    Command, Config, Counters, Input, Message, MessageId, Output, Refusal, Settings, State, Timer,
-    io,
+    Command, Config, CountersSnapshot, Gossip, Input, Message, MessageId, Output, Refusal,
+    Settings, State, Timer, io,
     seal::{self, SEAL_BYTES_MAX, Sealer},
     wire::{self, Handler, PeerMessage, Wire},
 };
@@ -71,7 +71,7 @@ impl Behaviour {
         let mut rng = settings
             .seed()
             .map_or_else(rand::make_rng, StdRng::seed_from_u64);
-        let mut state = State::new(me, config.validate()?, settings.life());
+        let mut state = State::new(me, config.validate()?, settings.incarnation());
         state.start(timers.now(), &mut rng);
         let mut behaviour = Self {
             state,
@@ -135,7 +135,7 @@ impl Behaviour {
         most.saturating_sub(SEAL_BYTES_MAX)
     }
 
-    /// Names the best-connected node as far as is known; the links of its tree are reported.
+    /// Names the best-connected node as far as is known; the edges of its tree are reported.
     pub fn set_root(&mut self, root: Option<PeerId>) {
         self.feed(Input::Command(Command::SetRoot(root)));
     }
@@ -148,10 +148,10 @@ impl Behaviour {
 
     /// A reading of the counters.
     #[must_use]
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> CountersSnapshot {
         let tally = &self.shared.tally;
-        Counters {
-            machine: self.state.totals(),
+        CountersSnapshot {
+            machine: *self.state.counters(),
             frames_in: tally.frames_in.get(),
             frames_out: tally.frames_out.get(),
             frames_refused: tally.frames_refused.get(),
@@ -210,14 +210,14 @@ impl Behaviour {
                 hops,
             },
             io::Event::Missing { id } => Event::Missing { id },
-            io::Event::LinkChanged { peer, link } => Event::LinkChanged { peer, link },
+            io::Event::EdgeChanged { peer, role } => Event::EdgeChanged { peer, role },
         };
         self.queue.push_back(ToSwarm::GenerateEvent(event));
     }
 
     fn on_message(&mut self, from: PeerId, message: PeerMessage) {
         // What is known already is not looked into: it goes nowhere.
-        if let Message::Gossip { id, payload, .. } = &message
+        if let Message::Gossip(Gossip { id, payload, .. }) = &message
             && self.state.is_news(id)
             && !self.sealer.verify(id, payload)
         {

@@ -40,8 +40,8 @@ pub trait Subject: Membership + Sized {
     /// All that [`Subject::went`] may say.
     const ENDINGS: &'static [&'static str];
 
-    /// A node in its `life`th life.
-    fn create(id: NodeId, setup: &Setup, life: u32) -> Self;
+    /// A node in its `incarnation`, counted from 1.
+    fn create(id: NodeId, setup: &Setup, incarnation: u32) -> Self;
 
     /// What has it join through `contact`. The first of several is to be kept for ever.
     fn enter(contacts: &[NodeId]) -> Vec<Self::Command>;
@@ -49,7 +49,7 @@ pub trait Subject: Membership + Sized {
     /// What has it leave in good order, if it knows how to.
     fn leave() -> Option<Self::Command>;
 
-    /// What tells it of peers that it knew in an earlier life.
+    /// What tells it of peers that it knew in an earlier incarnation.
     fn recall(known: &[NodeId]) -> Vec<Self::Command>;
 
     /// Why a neighbour went, if this event says that one did.
@@ -112,12 +112,12 @@ impl Subject for Member {
         "switched",
     ];
 
-    fn create(id: NodeId, setup: &Setup, life: u32) -> Self {
+    fn create(id: NodeId, setup: &Setup, incarnation: u32) -> Self {
         let config = match setup.defect {
             None => setup.config.clone(),
             Some(defect) => defect.spoil_config(setup.config.clone()),
         };
-        Self::among(id, config, life, setup.adversaries).with_defect(setup.defect)
+        Self::among(id, config, incarnation, setup.adversaries).with_defect(setup.defect)
     }
 
     fn enter(contacts: &[NodeId]) -> Vec<Self::Command> {

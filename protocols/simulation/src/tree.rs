@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use plumtree::{Message, MessageId, State, StateEvent, Timer};
+use plumtree::{Digest, Gossip, Graft, IHave, Message, MessageId, Prune, State, StateEvent, Timer};
 use rand::rngs::SmallRng;
 
 use crate::{
@@ -107,10 +107,10 @@ pub struct Tree<M: Membership> {
 
 impl<M: Membership> Tree<M> {
     /// Broadcasts over `below`.
-    pub fn new(id: NodeId, below: M, config: plumtree::Config, life: u32) -> Self {
+    pub fn new(id: NodeId, below: M, config: plumtree::Config, incarnation: u32) -> Self {
         Self {
             below,
-            state: State::new(id, config, u64::from(life)),
+            state: State::new(id, config, u64::from(incarnation)),
             neighbors: Vec::new(),
             round_trips: BTreeMap::new(),
             held: false,
@@ -171,7 +171,7 @@ impl<M: Membership> Tree<M> {
     fn feed(&mut self, now: Duration, input: plumtree::Input<NodeId>) {
         if let plumtree::Input::Received { from, message } = &input {
             self.causes.asked_by(*from, message);
-            if let Message::Gossip { id, .. } = message
+            if let Message::Gossip(Gossip { id, .. }) = message
                 && !self.state.is_news(id)
             {
                 let why = self.causes.of_duplicate(*from, id.origin, now);
@@ -197,7 +197,7 @@ impl<M: Membership> Tree<M> {
                     }
                     self.causes.note(to, &message, why);
                     let news = match &message {
-                        Message::Gossip { id, .. } => News::Sent(*id),
+                        Message::Gossip(Gossip { id, .. }) => News::Sent(*id),
                         _ => News::Control(bytes(&message)),
                     };
                     self.outputs.push_back(Output::Event(Reported::Tree(news)));
@@ -213,7 +213,7 @@ impl<M: Membership> Tree<M> {
                         Output::Event(Reported::Tree(News::Delivered { id, hops }))
                     }
                     StateEvent::Missing { .. } => Output::Event(Reported::Tree(News::Missing)),
-                    StateEvent::LinkChanged { .. } => continue,
+                    StateEvent::EdgeChanged { .. } => continue,
                 },
             };
             self.outputs.push_back(output);
@@ -224,11 +224,11 @@ impl<M: Membership> Tree<M> {
 /// Bytes on the wire.
 fn bytes(message: &Message<NodeId>) -> usize {
     let content = match message {
-        Message::Gossip { payload, .. } => MESSAGE_NAME + 30 + payload.len(),
-        Message::IHave { list } => list.len() * (MESSAGE_NAME + 10),
-        Message::Graft { list } => list.len() * POSITION,
-        Message::Prune { origins } => origins.len() * NAME,
-        Message::Digest { list, .. } => 2 * NAME + list.len() * POSITION,
+        Message::Gossip(Gossip { payload, .. }) => MESSAGE_NAME + 30 + payload.len(),
+        Message::IHave(IHave { list }) => list.len() * (MESSAGE_NAME + 10),
+        Message::Graft(Graft { list }) => list.len() * POSITION,
+        Message::Prune(Prune { origins }) => origins.len() * NAME,
+        Message::Digest(Digest { list, .. }) => 2 * NAME + list.len() * POSITION,
     };
     // The name of the variant, and the frame's length.
     content + 20

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{
     State,
-    neighbors::{Links, Neighbor, Slot},
+    neighbors::{Neighbor, Slot, SlotSet},
 };
 use crate::{
     Id, Keep, Message, Trees,
-    message::{Announcement, MessageId},
+    message::{Announcement, IHave, MessageId, Prune},
 };
 
 impl<I: Id> State<I> {
@@ -25,7 +25,7 @@ impl<I: Id> State<I> {
             }
         }
         if neighbor.announcements.len() >= most {
-            self.totals.shed += 1;
+            self.counters.shed += 1;
             return;
         }
         neighbor.announcements.insert(id, hops);
@@ -72,14 +72,14 @@ impl<I: Id> State<I> {
             return;
         }
         if self.config.trees() == Trees::Shared {
-            self.totals.prunes += 1;
+            self.counters.prunes += 1;
             let origins = Vec::new();
-            return self.send(slot, Message::Prune { origins });
+            return self.send(slot, Message::Prune(Prune { origins }));
         }
         for part in origins.chunks(self.config.list_max()) {
-            self.totals.prunes += 1;
+            self.counters.prunes += 1;
             let origins = part.to_vec();
-            self.send(slot, Message::Prune { origins });
+            self.send(slot, Message::Prune(Prune { origins }));
         }
     }
 
@@ -92,14 +92,14 @@ impl<I: Id> State<I> {
             .map(|(id, hops)| Announcement { id, hops })
             .collect();
         for part in list.chunks(self.config.list_max()) {
-            self.totals.announcement_batches += 1;
-            self.totals.announcements += u64::try_from(part.len()).unwrap_or(u64::MAX);
+            self.counters.announcement_batches += 1;
+            self.counters.announcements += u64::try_from(part.len()).unwrap_or(u64::MAX);
             let list = part.to_vec();
-            self.send(slot, Message::IHave { list });
+            self.send(slot, Message::IHave(IHave { list }));
         }
     }
 
-    pub(super) fn on_ihave(&mut self, slot: Slot, mut list: Vec<Announcement<I>>) {
+    pub(super) fn on_ihave(&mut self, slot: Slot, IHave { mut list }: IHave<I>) {
         list.truncate(self.config.list_max());
         for heard in list {
             if self.lacks(&heard.id) {
@@ -118,7 +118,7 @@ impl<I: Id> State<I> {
             .shelf
             .origins
             .get(&id.origin)
-            .is_some_and(|origin| origin.is_newest(id.life, id.seq));
+            .is_some_and(|origin| origin.is_newest(id.incarnation, id.seq));
         if newest && self.shapes(id.origin) {
             let key = self.key(id.origin);
             self.change(key, |tree| tree.note(slot, heard.hops));
@@ -162,12 +162,12 @@ impl<I: Id> State<I> {
         self.change(key, |tree| {
             tree.eager = tree.eager.with(slot);
             if let Some(former) = former {
-                tree.eager = tree.eager.without(Links::one(former));
+                tree.eager = tree.eager.without(SlotSet::single(former));
             }
             tree.parent = rooted.then_some(slot);
             tree.optimised = Some(now);
         });
-        self.totals.optimised += 1;
+        self.counters.optimised += 1;
         if let Some(former) = former {
             self.prune(former, id.origin);
         }
@@ -180,7 +180,7 @@ impl<I: Id> State<I> {
 fn announced_of<I: Id>(neighbor: &Neighbor<I>, origin: I) -> Option<MessageId<I>> {
     let first = MessageId {
         origin,
-        life: 0,
+        incarnation: 0,
         seq: 0,
     };
     neighbor

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Id, Message, Timer,
-    message::{Held, MessageId, Position},
+    message::{Digest, Held, MessageId, Position},
 };
 
 impl<I: Id> State<I> {
@@ -58,17 +58,16 @@ impl<I: Id> State<I> {
         if upto.is_some() {
             self.flush_soon();
         }
-        self.totals.digests += 1;
-        self.send(slot, Message::Digest { after, upto, list });
+        self.counters.digests += 1;
+        self.send(slot, Message::Digest(Digest { after, upto, list }));
     }
 
-    pub(super) fn on_digest(
-        &mut self,
-        slot: Slot,
-        after: Option<I>,
-        upto: Option<I>,
-        mut list: Vec<Position<I>>,
-    ) {
+    pub(super) fn on_digest(&mut self, slot: Slot, digest: Digest<I>) {
+        let Digest {
+            after,
+            upto,
+            mut list,
+        } = digest;
         list.truncate(self.config.list_max());
         let theirs: BTreeMap<I, Held> = list
             .into_iter()
@@ -77,7 +76,7 @@ impl<I: Id> State<I> {
         for (origin, held) in &theirs {
             let id = |seq| MessageId {
                 origin: *origin,
-                life: held.life,
+                incarnation: held.incarnation,
                 seq,
             };
             if let Some(seq) = held.newest_of(|seq| self.lacks(&id(seq))) {
@@ -107,11 +106,11 @@ impl<I: Id> State<I> {
                 origin
                     .kept
                     .iter()
-                    .filter(move |kept| !held.covers(origin.life, kept.seq, keep))
+                    .filter(move |kept| !held.covers(origin.incarnation, kept.seq, keep))
                     .map(|kept| {
                         let id = MessageId {
                             origin: *id,
-                            life: origin.life,
+                            incarnation: origin.incarnation,
                             seq: kept.seq,
                         };
                         (id, kept.hops)

@@ -1,6 +1,6 @@
 //! What holds after every input.
 
-use super::{State, neighbors::Links};
+use super::{State, neighbors::SlotSet};
 use crate::{Id, Keep, Timer};
 
 /// A broken invariant, found by [`State::check`].
@@ -46,7 +46,7 @@ impl<I: Id> State<I> {
             .map(|(id, origin)| (format!("{id:?}"), &origin.tree, origin.from))
             .chain([("all".to_owned(), &self.shared, None)]);
         for (name, tree, from) in trees {
-            let named = from.into_iter().fold(tree.eager, Links::with);
+            let named = from.into_iter().fold(tree.eager, SlotSet::with);
             if !named.without(all).is_empty() {
                 return Err(Violation::Stranger(format!("the tree of {name}")));
             }
@@ -63,7 +63,7 @@ impl<I: Id> State<I> {
     fn check_missing(&self) -> Result<(), Violation> {
         let mut claims = 0;
         for (origin, missing) in &self.missing {
-            let claimants = missing.claimants().fold(Links::default(), Links::with);
+            let claimants = missing.claimants().fold(SlotSet::default(), SlotSet::with);
             if claimants.is_empty() || !claimants.without(self.neighbors.all()).is_empty() {
                 return Err(Violation::Stranger(format!(
                     "what is missing of {origin:?}"

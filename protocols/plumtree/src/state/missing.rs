@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     State,
-    neighbors::{Links, Slot},
+    neighbors::{Slot, SlotSet},
 };
 use crate::{
     Id, Keep, Timer,
@@ -19,7 +19,7 @@ const CLAIMS_MAX: usize = 128;
 #[derive(Debug, Clone, Copy)]
 struct Claim {
     slot: Slot,
-    life: u64,
+    incarnation: u64,
     seq: u64,
     /// How far the neighbour is from the origin, if it said so.
     hops: Option<u16>,
@@ -32,7 +32,7 @@ pub(super) struct Missing {
     /// In the order in which they were heard.
     claims: Vec<Claim>,
     /// Neighbours asked already.
-    asked: Links,
+    asked: SlotSet,
     /// Whom we wait for, if for anybody.
     waiting_for: Option<Slot>,
     due: Duration,
@@ -60,27 +60,28 @@ impl<I: Id> State<I> {
         };
         let first = !self.missing.contains_key(&id.origin);
         if neighbor.claims >= at_most / 8 || (first && many) {
-            self.totals.shed += 1;
+            self.counters.shed += 1;
             return;
         }
         let missing = self.missing.entry(id.origin).or_default();
         let claim = Claim {
             slot,
-            life: id.life,
+            incarnation: id.incarnation,
             seq: id.seq,
             hops,
             at: self.now,
         };
         let many_claims = missing.claims.len() >= CLAIMS_MAX;
         let same = missing.claims.iter_mut().find(|known| {
-            known.slot == slot && (latest || (known.life, known.seq) == (id.life, id.seq))
+            known.slot == slot
+                && (latest || (known.incarnation, known.seq) == (id.incarnation, id.seq))
         });
         match same {
-            Some(known) if (known.life, known.seq) <= (id.life, id.seq) => {
-                (known.life, known.seq, known.hops) = (id.life, id.seq, hops);
+            Some(known) if (known.incarnation, known.seq) <= (id.incarnation, id.seq) => {
+                (known.incarnation, known.seq, known.hops) = (id.incarnation, id.seq, hops);
             }
             Some(_) => {}
-            None if many_claims => self.totals.shed += 1,
+            None if many_claims => self.counters.shed += 1,
             None => {
                 missing.claims.push(claim);
                 neighbor.claims += 1;
@@ -157,14 +158,14 @@ impl<I: Id> State<I> {
         let announcers = missing
             .claims
             .iter()
-            .filter(|claim| (claim.life, claim.seq) == (id.life, id.seq))
+            .filter(|claim| (claim.incarnation, claim.seq) == (id.incarnation, id.seq))
             .map(|claim| (claim.slot, claim.hops))
             .collect();
         let (open, settled): (Vec<Claim>, Vec<Claim>) =
             missing.claims.drain(..).partition(|claim| {
                 self.lacks(&MessageId {
                     origin: id.origin,
-                    life: claim.life,
+                    incarnation: claim.incarnation,
                     seq: claim.seq,
                 })
             });
@@ -172,7 +173,7 @@ impl<I: Id> State<I> {
             self.settle(claim.slot);
         }
         // Who answers may be asked again.
-        missing.asked = missing.asked.without(Links::one(slot));
+        missing.asked = missing.asked.without(SlotSet::single(slot));
         let earliest = open.iter().map(|claim| claim.at).min();
         missing.claims = open;
         let (due, waiting_for) = (missing.due, missing.waiting_for);
@@ -212,7 +213,7 @@ impl<I: Id> State<I> {
         let mut waiting = Vec::new();
         for (origin, missing) in &mut self.missing {
             missing.claims.retain(|claim| claim.slot != slot);
-            missing.asked = missing.asked.without(Links::one(slot));
+            missing.asked = missing.asked.without(SlotSet::single(slot));
             if missing.claims.is_empty() {
                 void.push(*origin);
             } else if missing.waiting_for == Some(slot) {
@@ -281,14 +282,21 @@ impl<I: Id> State<I> {
     /// All announcers were asked. From here on it is up to the exchange of positions (R14).
     fn hand_over(&mut self, origin: I) {
         let newest = self.missing.get(&origin).and_then(|missing| {
-            let newest = missing.claims.iter().map(|claim| (claim.life, claim.seq));
+            let newest = missing
+                .claims
+                .iter()
+                .map(|claim| (claim.incarnation, claim.seq));
             newest.max()
         });
         self.drop_missing(origin);
-        if let Some((life, seq)) = newest {
-            self.totals.missing += 1;
+        if let Some((incarnation, seq)) = newest {
+            self.counters.missing += 1;
             self.emit(Event::Missing {
-                id: MessageId { origin, life, seq },
+                id: MessageId {
+                    origin,
+                    incarnation,
+                    seq,
+                },
             });
         }
     }

@@ -22,19 +22,19 @@ impl Slot {
 
 /// A set of neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Links(u64);
+pub(super) struct SlotSet(u64);
 
-impl Links {
-    pub(super) fn one(slot: Slot) -> Self {
+impl SlotSet {
+    pub(super) fn single(slot: Slot) -> Self {
         Self(1 << slot.0)
     }
 
     pub(super) fn contains(self, slot: Slot) -> bool {
-        self.0 & Self::one(slot).0 != 0
+        self.0 & Self::single(slot).0 != 0
     }
 
     pub(super) fn with(self, slot: Slot) -> Self {
-        Self(self.0 | Self::one(slot).0)
+        Self(self.0 | Self::single(slot).0)
     }
 
     pub(super) fn without(self, others: Self) -> Self {
@@ -134,7 +134,7 @@ impl<I: Id> Neighbor<I> {
 pub(super) struct Neighbors<I> {
     slots: BTreeMap<I, Slot>,
     table: Vec<Option<Neighbor<I>>>,
-    all: Links,
+    all: SlotSet,
 }
 
 impl<I: Id> Neighbors<I> {
@@ -142,11 +142,11 @@ impl<I: Id> Neighbors<I> {
         Self {
             slots: BTreeMap::new(),
             table: Vec::new(),
-            all: Links::default(),
+            all: SlotSet::default(),
         }
     }
 
-    pub(super) fn all(&self) -> Links {
+    pub(super) fn all(&self) -> SlotSet {
         self.all
     }
 
@@ -186,7 +186,7 @@ impl<I: Id> Neighbors<I> {
     pub(super) fn remove(&mut self, id: I) -> Option<Slot> {
         let slot = self.slots.remove(&id)?;
         self.table[slot.index()] = None;
-        self.all = self.all.without(Links::one(slot));
+        self.all = self.all.without(SlotSet::single(slot));
         Some(slot)
     }
 

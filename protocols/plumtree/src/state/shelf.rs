@@ -25,7 +25,7 @@ pub(super) struct Kept {
 /// What is known of one origin. Small: there is one per node of the cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
-    pub(super) life: u64,
+    pub(super) incarnation: u64,
     pub(super) window: Window,
     /// Of the newest message: over how many links it came, from whom, and when it was sent.
     pub(super) hops: u16,
@@ -40,8 +40,8 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn is_newest(&self, life: u64, seq: u64) -> bool {
-        self.life == life && self.window.newest() == seq
+    pub(super) fn is_newest(&self, incarnation: u64, seq: u64) -> bool {
+        self.incarnation == incarnation && self.window.newest() == seq
     }
 
     pub(super) fn get(&self, seq: u64) -> Option<&Kept> {
@@ -50,7 +50,7 @@ impl Origin {
 
     /// What can be supplied.
     pub(super) fn supply(&self) -> Held {
-        Held::of(self.life, self.kept.iter().map(|kept| kept.seq))
+        Held::of(self.incarnation, self.kept.iter().map(|kept| kept.seq))
     }
 }
 
@@ -131,10 +131,10 @@ impl<I: Id> State<I> {
         }
         match self.shelf.origins.get(&id.origin) {
             None => true,
-            Some(origin) if origin.life == id.life => {
+            Some(origin) if origin.incarnation == id.incarnation => {
                 origin.window.lacks(id.seq, self.config.keep())
             }
-            Some(origin) => id.life > origin.life,
+            Some(origin) => id.incarnation > origin.incarnation,
         }
     }
 

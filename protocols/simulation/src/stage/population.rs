@@ -75,8 +75,8 @@ impl<M: Subject> Stage<'_, M> {
     }
 
     pub(super) fn start(&mut self, id: NodeId, contacts: &[NodeId], known: &[NodeId]) {
-        let life = self.world.incarnation(id) + 1;
-        let machine = M::create(id, self.setup, life);
+        let incarnation = self.world.incarnation(id) + 1;
+        let machine = M::create(id, self.setup, incarnation);
         self.world
             .start(id, Flood::new(machine, self.case.catch_up));
         let commands = M::recall(known).into_iter().chain(M::enter(contacts));

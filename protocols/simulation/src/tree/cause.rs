@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use plumtree::{Input, Message, Timer};
+use plumtree::{Graft, Input, Message, Prune, Timer};
 
 use crate::NodeId;
 
@@ -42,13 +42,13 @@ impl Cause {
         match input {
             Input::Timer(Timer::Graft) => Self::Late,
             Input::Received {
-                message: Message::IHave { .. } | Message::Gossip { .. },
+                message: Message::IHave(_) | Message::Gossip(_),
                 ..
             } => Self::Shorter,
             Input::NeighborUp { .. }
             | Input::NeighborDown { .. }
             | Input::Received {
-                message: Message::Prune { .. } | Message::Graft { .. },
+                message: Message::Prune(_) | Message::Graft(_),
                 ..
             } => Self::Orphaned,
             _ => Self::Flood,
@@ -76,7 +76,7 @@ impl Causes {
 
     /// `from` has asked for payloads.
     pub(super) fn asked_by(&mut self, from: NodeId, message: &Message<NodeId>) {
-        if let Message::Graft { list } = message {
+        if let Message::Graft(Graft { list }) = message {
             for position in list {
                 self.asked.insert((from, position.origin), Cause::Upwards);
             }
@@ -86,12 +86,12 @@ impl Causes {
     /// `message` goes to `to`; if it is a graft, `why`.
     pub(super) fn note(&mut self, to: NodeId, message: &Message<NodeId>, why: Cause) {
         match message {
-            Message::Graft { list } => {
+            Message::Graft(Graft { list }) => {
                 for position in list {
                     self.asked.insert((to, position.origin), why);
                 }
             }
-            Message::Prune { origins } => {
+            Message::Prune(Prune { origins }) => {
                 for origin in origins {
                     self.asked.remove(&(to, *origin));
                 }
