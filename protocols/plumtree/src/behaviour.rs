@@ -123,6 +123,7 @@ impl Behaviour {
             });
         }
         let id = self.state.next_id();
+        // The seal covers the name, so the machine tells it before it is given the message.
         let sealed = self.sealer.seal(&id, content)?;
         self.feed(Input::Command(Command::Broadcast(sealed)));
         Ok(id)
@@ -298,7 +299,9 @@ impl NetworkBehaviour for Behaviour {
         }
         match report {
             Report::Received(message) => self.on_message(peer, *message),
+            // It may serve other protocols, and is not ours to close.
             Report::Unsupported => self.routes.give_up(peer, connection),
+            // Only this connection: another one to the same peer may be sound.
             Report::Broken => {
                 self.routes.give_up(peer, connection);
                 self.queue.push_back(ToSwarm::CloseConnection {
@@ -317,6 +320,7 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, Order>> {
         for _ in 0..TIMERS_PER_POLL_MAX {
+            // What is done goes out before new work is taken up, or the queue would grow without bound.
             if let Some(wish) = self.queue.pop_front() {
                 return Poll::Ready(wish);
             }
@@ -325,6 +329,7 @@ impl NetworkBehaviour for Behaviour {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        // More timers may be due.
         cx.waker().wake_by_ref();
         Poll::Pending
     }

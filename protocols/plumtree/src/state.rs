@@ -80,6 +80,7 @@ impl<I: Id> State<I> {
     pub fn new(me: I, config: Config, incarnation: u64) -> Self {
         Self {
             me,
+            // 0 stands for nothing held in what nodes tell of their positions.
             incarnation: incarnation.max(1),
             config,
             now: Duration::ZERO,
@@ -107,12 +108,14 @@ impl<I: Id> State<I> {
 
     /// Takes one input. Drain [`State::poll_output`] afterwards.
     pub fn handle(&mut self, now: Duration, input: Input<I>) {
+        // A clock that went back would have what is due wait again.
         self.now = self.now.max(now);
         match input {
             Input::NeighborUp { peer } => self.on_neighbor_up(peer),
             Input::NeighborDown { peer } => self.on_neighbor_down(peer),
             Input::Received { from, message } => match self.neighbors.slot(from) {
                 Some(slot) => self.on_message(slot, message),
+                // Sent before the relation began or after it ended; the exchange of positions makes up for it.
                 None => self.counters.refused += 1,
             },
             Input::Measured { peer, round_trip } => {

@@ -169,6 +169,7 @@ impl Adversaries {
     /// Whether `node` is one of them. They are spread evenly; node 0 is none.
     #[must_use]
     pub fn contain(&self, node: NodeId) -> bool {
+        // Counted along the ids, so that those who join early have the same share as those who join late.
         let before = |count: u32| (f64::from(count) * self.percent / 100.0).floor();
         before(node.saturating_add(1)) > before(node)
     }
@@ -273,6 +274,7 @@ impl Interceptor {
 
     /// A random node of the others, or of its own kind.
     fn someone(&mut self, own_kind: bool) -> NodeId {
+        // Bounded, for there may be nobody of that kind.
         for _ in 0..1000 {
             self.rng_state = mix(self.rng_state);
             #[expect(
@@ -306,6 +308,7 @@ impl Interceptor {
     ) -> Vec<Heard> {
         if !self.active(now) {
             // It waits for its hour, and nobody knows of it.
+            // Timers go on: each asks for the next, and one that is dropped never comes again.
             let waits = matches!(input, Given::Timer(_));
             return Some(input).filter(|_| waits).into_iter().collect();
         }
@@ -316,6 +319,7 @@ impl Interceptor {
         }
         let lies = self.plan.does(Attack::Lie);
         match input {
+            // Also while it is away: its machine must know that its links are gone when it comes back.
             Given::Timer(_) | Given::Disconnected { .. } => heard.push(input),
             _ if self.away => {}
             Given::Received {
@@ -343,14 +347,17 @@ impl Interceptor {
         heard: &mut Vec<Heard>,
         said: &mut VecDeque<OutputOf<Member>>,
     ) {
+        // At first it comes as any newcomer does.
         let mut joins = if self.arrived { 0 } else { FIRST_JOINS };
         self.arrived = true;
         if self.vanishes() && self.second.is_multiple_of(STAY_SECONDS) {
             self.away = !self.away;
             if self.away {
                 let peers = state.active();
+                // No farewell: the others see what they see of a process that has died.
                 said.extend(peers.map(|peer| Output::Cut { peer }));
             } else {
+                // Its links are gone, so it has to find others at once.
                 joins = JOINS_PER_SECOND;
             }
         }
@@ -366,6 +373,7 @@ impl Interceptor {
         }
         let peers: Vec<NodeId> = state
             .active()
+            // They spare each other.
             .filter(|peer| !self.plan.contain(*peer))
             .collect();
         if self.plan.does(Attack::Lie) {
@@ -443,6 +451,7 @@ impl Interceptor {
     }
 
     fn twist(&mut self, mut message: Said) -> Said {
+        // Before its hour it passes for honest.
         let started = self.second > 0;
         if started && self.plan.does(Attack::Lie) {
             match &mut message {

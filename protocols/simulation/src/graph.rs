@@ -84,7 +84,9 @@ impl Graph {
             stubs.pop();
         }
         let mut links: Vec<[u32; 2]> = stubs.chunks_exact(2).map(|two| [two[0], two[1]]).collect();
+        // Bounded: where nearly all pairs are linked, there may be no way without a bad one.
         for _ in 0..1000 {
+            // An exchange may make another bad one, so all are looked at anew.
             let bad = repeated(&links);
             if bad.is_empty() {
                 break;
@@ -196,6 +198,7 @@ impl Graph {
         let mut root: Vec<u32> = self.nodes().collect();
         fn find(root: &mut [u32], mut at: u32) -> u32 {
             while root[at as usize] != at {
+                // Halves the path on the way, so that long ones do not stay.
                 let up = root[root[at as usize] as usize];
                 root[at as usize] = up;
                 at = up;
@@ -235,6 +238,7 @@ impl Graph {
                 links += u32::from(a != b && linked(*a, *b));
             }
         }
+        // Each pair counts twice, as it does among the links above.
         let pairs = peers.len() * peers.len().saturating_sub(1);
         f64::from(links) / pairs.max(1) as f64
     }
@@ -270,6 +274,7 @@ impl Graph {
                     }
                 }
             }
+            // Without the way from the source to itself.
             count += open.len() as u64 - 1;
         }
         Paths {

@@ -51,6 +51,7 @@ pub fn play(
     let mut setup = setup
         .with_random_links(case.random_links)
         .with_branches(&case.branches);
+    // The plan in the file does not say how many nodes there are, for `--nodes` may replace their number.
     setup.adversaries = case.adversaries.map(|plan| Adversaries {
         nodes: case.nodes,
         ..plan

@@ -84,6 +84,7 @@ impl<'a, M: Subject> Stage<'a, M> {
             setup,
             seed,
             world: World::new(seed, network(&case.network), Watch::of(setup.adversaries)),
+            // A stream of its own: what the scenario chooses does not depend on what the machines drew.
             scenario_rng: SmallRng::seed_from_u64(mix(seed ^ 2)),
             sides: vec![0; nodes],
             memory: vec![Vec::new(); nodes],
@@ -173,6 +174,7 @@ impl<'a, M: Subject> Stage<'a, M> {
                 self.tell();
             }
         }
+        // The last event may be earlier than the end of this time.
         self.world.arrive(until);
     }
 
@@ -189,6 +191,7 @@ impl<'a, M: Subject> Stage<'a, M> {
         };
         let honest = |peer: &NodeId| !against(*peer);
         let other = |peer| {
+            // What an adversary claims to hold proves nothing.
             let peer = Some(peer).filter(honest)?;
             self.world.machine(peer).map(Flood::below)
         };
@@ -203,6 +206,7 @@ impl<'a, M: Subject> Stage<'a, M> {
     }
 
     fn complain(&mut self, broken: &str) {
+        // All are counted; the texts of a network that is broken all over would fill the report.
         self.violation_count += 1;
         if self.violations.len() < VIOLATIONS_KEPT_MAX {
             let at = self.world.now().as_secs_f64();
@@ -232,6 +236,7 @@ impl<'a, M: Subject> Stage<'a, M> {
 
     fn cut(&mut self, sides: u8, notice: bool) {
         for (id, side) in (0u64..).zip(&mut self.sides) {
+            // By id and not from a stream, so that the sides do not depend on what was chosen before.
             let drawn = mix(id ^ self.seed) % u64::from(sides.max(1));
             *side = u8::try_from(drawn).unwrap_or(0);
         }
@@ -242,6 +247,7 @@ impl<'a, M: Subject> Stage<'a, M> {
     fn ail(&mut self, percent: f64, with: Trouble) {
         let mut chosen = self.some(percent);
         if percent == 0.0 {
+            // One node, for a share of few nodes may round to none.
             chosen = self.some(100.0);
             chosen.shuffle(&mut self.scenario_rng);
             chosen.truncate(1);
@@ -258,6 +264,7 @@ impl<'a, M: Subject> Stage<'a, M> {
 
     fn recover(&mut self) {
         for node in std::mem::take(&mut self.ailing) {
+            // Makes a node well, whatever its trouble was.
             self.world.freeze(node, false);
         }
     }
@@ -268,8 +275,10 @@ impl<'a, M: Subject> Stage<'a, M> {
             self.run(Duration::from_secs(1));
         }
         let took = (self.world.now() - start).as_secs_f64();
+        // The loop may have ended because the time was up.
         let held = self.holds(holds);
         let mut row = Row::new(label, self.world.now());
+        // Not the time that was waited: that would pass for a late success.
         row.set("seconds", if held { took } else { f64::INFINITY });
         row.set("held", f64::from(u8::from(held)));
         self.rows.push(row);

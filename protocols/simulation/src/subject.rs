@@ -28,6 +28,7 @@ impl Setup {
     /// The same with what a scenario asks for: `count` links left to chance, the others exchanged for shorter ones.
     pub(crate) fn with_random_links(&self, count: Option<usize>) -> Self {
         let mut setup = self.clone();
+        // With as many as there are nothing is left to exchange, so no link is compared with others.
         if let Some(count) = count.filter(|count| *count < setup.config.active_capacity()) {
             setup.config = setup.config.with_optimize(true).with_unbiased_min(count);
         }
@@ -43,7 +44,7 @@ pub trait Subject: Membership + Sized {
     /// A node in its `incarnation`, counted from 1.
     fn create(id: NodeId, setup: &Setup, incarnation: u32) -> Self;
 
-    /// What has it join through `contact`. The first of several is to be kept for ever.
+    /// What has it join through `contacts`, which it is to keep for ever.
     fn enter(contacts: &[NodeId]) -> Vec<Self::Command>;
 
     /// What has it leave in good order, if it knows how to.

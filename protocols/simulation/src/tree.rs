@@ -144,6 +144,7 @@ impl<M: Membership> Tree<M> {
         }
         let mut current = Vec::with_capacity(self.neighbors.len());
         self.below.neighbors(&mut current);
+        // Looked at after every input of the membership, and seldom different.
         if current == self.neighbors {
             return;
         }
@@ -160,6 +161,7 @@ impl<M: Membership> Tree<M> {
             self.causes.came(peer, now);
             self.feed(now, plumtree::Input::NeighborUp { peer });
             if let Some(round_trip) = self.round_trips.get(&peer).copied() {
+                // Known by now, for a connection is measured when it is made; without it 200 ms are assumed.
                 self.feed(now, plumtree::Input::Measured { peer, round_trip });
             }
             if let Some(input) = self.spoiler.on_neighbor_up(peer, &self.state) {
@@ -170,6 +172,7 @@ impl<M: Membership> Tree<M> {
 
     fn feed(&mut self, now: Duration, input: plumtree::Input<NodeId>) {
         if let plumtree::Input::Received { from, message } = &input {
+            // Before the machine handles it, to which it is no news any more then.
             self.causes.asked_by(*from, message);
             if let Message::Gossip(Gossip { id, .. }) = message
                 && !self.state.is_news(id)
@@ -177,6 +180,7 @@ impl<M: Membership> Tree<M> {
                 let why = self.causes.of_duplicate(*from, id.origin, now);
                 let news = Reported::Tree(News::Again(*id, why));
                 self.outputs.push_back(Output::Event(news));
+                // The machine does not hear of it, so it cuts nothing off.
                 if self.spoiler.overlooks_duplicates() {
                     return;
                 }
@@ -213,6 +217,7 @@ impl<M: Membership> Tree<M> {
                         Output::Event(Reported::Tree(News::Delivered { id, hops }))
                     }
                     StateEvent::Missing { .. } => Output::Event(Reported::Tree(News::Missing)),
+                    // No measure is made of roles.
                     StateEvent::EdgeChanged { .. } => continue,
                 },
             };
@@ -243,11 +248,13 @@ impl<M: Membership> Protocol for Tree<M> {
     fn start(&mut self, now: Duration, rng: &mut SmallRng) {
         self.below.start(now, rng);
         self.state.start(now, rng);
+        // Nobody is asked at the start, so the cause does not matter.
         self.drain(Cause::Flood);
     }
 
     fn handle(&mut self, now: Duration, input: InputOf<Self>, rng: &mut SmallRng) {
         if let Input::Disconnected { peer, .. } = &input {
+            // It was that of this connection.
             self.round_trips.remove(peer);
         }
         let below = match input {
@@ -259,6 +266,7 @@ impl<M: Membership> Protocol for Tree<M> {
                 return self.feed(now, plumtree::Input::Timer(timer));
             }
             Input::Command(Wish::Broadcast(bytes)) => {
+                // Nobody looks into it: only its length is counted.
                 let payload = Arc::from(vec![0; bytes]);
                 let command = plumtree::Command::Broadcast(payload);
                 return self.feed(now, plumtree::Input::Command(command));
@@ -317,6 +325,7 @@ impl<M: Membership> Protocol for Tree<M> {
     }
 
     fn needs(&self, peer: NodeId) -> bool {
+        // A neighbour that is held on to needs its connection, though the membership has another now.
         self.below.needs(peer) || (self.held && self.neighbors.contains(&peer))
     }
 

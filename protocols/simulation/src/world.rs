@@ -183,6 +183,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             reach: Vec::new(),
             connections: Connections::default(),
             queue: Queue::new(),
+            // Streams of their own: a loss on a wire does not change what a machine draws.
             network_rng: SmallRng::seed_from_u64(mix(seed)),
             machine_rng: SmallRng::seed_from_u64(mix(seed ^ 1)),
             totals: Totals::default(),
@@ -251,6 +252,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         while self.nodes.len() <= node as usize {
             let drift = i64::from(self.network.drift_ppm);
             let drift_ppm = match drift {
+                // Nothing is drawn for exact clocks, so that they leave all other choices as they are.
                 0 => 0,
                 most => self.network_rng.random_range(-most..=most),
             };
@@ -267,6 +269,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             });
             self.reach.push(Reach::default());
         }
+        // An earlier process may have run until now: its peers see its connections break.
         self.break_all(node);
         let clock = self.clock(node);
         machine.start(clock, &mut self.machine_rng);
@@ -331,6 +334,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             return after;
         }
         let rate = u128::try_from(1_000_000 + i128::from(drift)).unwrap_or(1);
+        // What `clock` cuts off below the nanosecond may be up to one at either end.
         let span = (u128::from(after) * 1_000_000).div_ceil(rate.max(1)) + 2;
         u64::try_from(span).unwrap_or(u64::MAX)
     }
@@ -368,7 +372,9 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             Health::Frozen => node.parked.push_back(event),
             Health::Slow(_) => {
                 node.parked.push_back(event);
+                // For the first only: `resume` sees to those behind it.
                 if node.parked.len() == 1 {
+                    // It may be at work on something earlier.
                     let wait = node.busy_until.saturating_sub(now);
                     self.push(wait, Event::Resume { at });
                 }
@@ -407,12 +413,14 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             } if incarnation == current && self.find(at, peer).is_none() => {
                 self.input(at, Input::Disconnected { peer, slow });
             }
+            // Meant for an earlier incarnation, or on the wrong side of a cut.
             _ => {}
         }
     }
 
     fn input(&mut self, at: NodeId, input: InputOf<P>) {
         let clock = self.clock(at);
+        // Contents are left out: a run that differs in them soon differs in who hears of whom, and when.
         let kind = match &input {
             Input::Received { from, .. } => u64::from(*from) << 3,
             Input::Disconnected { peer, .. } => (u64::from(*peer) << 3) | 1,
@@ -426,6 +434,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         machine.handle(clock, input, &mut self.machine_rng);
         self.totals.inputs += 1;
         let print = self.totals.fingerprint ^ kind ^ (u64::from(at) << 35);
+        // Mixed in one after the other, so that their order counts.
         self.totals.fingerprint = mix(print ^ self.now);
         self.drain(at);
     }
@@ -439,6 +448,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             match output {
                 Output::Send { to, message } => self.send(at, to, message),
                 Output::Tell { peer, message } => {
+                    // What is told goes over the connection that there is; none is made for it.
                     if let Some(slot) = self.find(at, peer) {
                         self.transmit(slot, at, peer, message);
                     }
@@ -451,6 +461,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
                     }
                 }
                 Output::Schedule { after, timer } => {
+                    // A timer does not outlive the process that asked for it.
                     let (after, incarnation) = (self.span(at, after), self.node(at).incarnation);
                     self.push(
                         after,

@@ -20,10 +20,12 @@ impl<I: Id> State<I> {
             return;
         };
         if latest {
+            // What is superseded would not be asked for.
             while let Some(older) = announced_of(neighbor, id.origin) {
                 neighbor.announcements.remove(&older);
             }
         }
+        // What does not fit comes out when positions are exchanged (R14).
         if neighbor.announcements.len() >= most {
             self.counters.shed += 1;
             return;
@@ -36,6 +38,7 @@ impl<I: Id> State<I> {
     pub(super) fn prune(&mut self, slot: Slot, origin: I) {
         let most = self.config.announcements_max();
         if let Some(neighbor) = self.neighbors.get_mut(slot)
+            // What does not fit is said at the next duplicate.
             && neighbor.prunes.len() < most
         {
             neighbor.prunes.insert(origin);
@@ -47,6 +50,7 @@ impl<I: Id> State<I> {
     pub(super) fn unprune(&mut self, slot: Slot, origin: I) {
         if let Some(neighbor) = self.neighbors.get_mut(slot) {
             match self.config.trees() {
+                // There any entry means the one tree.
                 Trees::Shared => neighbor.prunes.clear(),
                 Trees::PerOrigin | Trees::Flood => {
                     neighbor.prunes.remove(&origin);
@@ -73,6 +77,7 @@ impl<I: Id> State<I> {
         }
         if self.config.trees() == Trees::Shared {
             self.counters.prunes += 1;
+            // Nobody is named: the origins only stand for the one tree.
             let origins = Vec::new();
             return self.send(slot, Message::Prune(Prune { origins }));
         }
@@ -100,6 +105,7 @@ impl<I: Id> State<I> {
     }
 
     pub(super) fn on_ihave(&mut self, slot: Slot, IHave { mut list }: IHave<I>) {
+        // We send no longer lists; whoever does must not cost more than others.
         list.truncate(self.config.list_max());
         for heard in list {
             if self.lacks(&heard.id) {
@@ -114,6 +120,7 @@ impl<I: Id> State<I> {
     /// it if that is much nearer than we are.
     pub(super) fn weigh(&mut self, slot: Slot, heard: &Announcement<I>) {
         let id = heard.id;
+        // Our own distance is known for the newest message only; no other can be compared.
         let newest = self
             .shelf
             .origins
@@ -156,6 +163,7 @@ impl<I: Id> State<I> {
         if !shorter || !timely || !complete || !rested || !trusted || tree.eager.contains(slot) {
             return;
         }
+        // Without a root the edge that brought the newest message takes the parent's place.
         let former = tree.parent.or(origin.from);
         let rooted = self.is_rooted();
         let now = self.now;
@@ -172,6 +180,7 @@ impl<I: Id> State<I> {
             self.prune(former, id.origin);
         }
         self.unprune(slot, id.origin);
+        // With our position, so that what the former parent does not push any more is sent as well.
         self.graft(BTreeMap::from([(slot, vec![self.position(id.origin)])]));
     }
 }

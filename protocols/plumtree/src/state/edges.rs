@@ -74,6 +74,7 @@ impl<I: Id> State<I> {
 
     /// Changes a tree, and tells the application if it follows that one.
     pub(super) fn change(&mut self, key: TreeKey<I>, change: impl FnOnce(&mut Tree)) {
+        // Finding changes takes a look at every neighbour, and one tree of thousands is followed.
         if Some(key) != self.followed() {
             if let Some(tree) = self.tree_mut(key) {
                 change(tree);
@@ -121,6 +122,7 @@ impl<I: Id> State<I> {
             roles[slot.index()] = Some(match tree {
                 Some(tree) if tree.parent == Some(slot) => EdgeRole::Parent,
                 Some(tree) if tree.eager.contains(slot) => EdgeRole::Eager,
+                // Of a tree that is not known yet nothing comes over any edge.
                 _ => EdgeRole::Lazy,
             });
         }
@@ -155,6 +157,8 @@ impl<I: Id> State<I> {
         let Some(slot) = self.neighbors.add(peer, self.now, allowance) else {
             return;
         };
+        // An exchange of positions is the first thing that neighbours say (R14): one may have what the other
+        // lacks.
         self.wake(Timer::Flush, self.now);
         let orphans = match self.config.trees() {
             Trees::PerOrigin => {
@@ -167,6 +171,7 @@ impl<I: Id> State<I> {
             Trees::Shared if self.shared.eager.is_empty() => vec![TreeKey::Shared],
             Trees::Shared | Trees::Flood => Vec::new(),
         };
+        // The others were asked when the way was lost.
         let others = self.neighbors.all().without(SlotSet::single(slot));
         self.adopt(orphans, others);
     }
@@ -181,6 +186,7 @@ impl<I: Id> State<I> {
         };
         let mut orphans = Vec::new();
         for (id, origin) in &mut self.shelf.origins {
+            // The slot may soon be another neighbour's.
             if origin.from == Some(slot) {
                 origin.from = None;
             }
@@ -190,6 +196,7 @@ impl<I: Id> State<I> {
             }
         }
         let (was_parent, was_eager) = self.shared.forget(slot);
+        // Without a root each eager edge may have been the way of somebody's messages.
         if was_parent || (was_eager && !self.is_rooted()) {
             orphans.push(TreeKey::Shared);
         }
@@ -218,6 +225,7 @@ impl<I: Id> State<I> {
                 tree.eager = tree.eager.with(nearest);
                 tree.parent = rooted.then_some(nearest);
             });
+            // Without a root there is no position to tell: the graft asks for what comes from now on.
             let origin = match key {
                 TreeKey::Of(origin) => Some(origin),
                 TreeKey::Shared => self.root,
@@ -246,6 +254,7 @@ impl<I: Id> State<I> {
             let neighbor = self.neighbors.get(*slot);
             neighbor.is_some_and(|neighbor| neighbor.distrusted_until > self.now)
         };
+        // Whose messages did not come is asked only where there is nobody else.
         let trusted = lazy
             .iter()
             .filter(|slot| !doubtful(slot))
@@ -255,9 +264,11 @@ impl<I: Id> State<I> {
             TreeKey::Of(origin) => Some(origin),
             TreeKey::Shared => self.root,
         };
+        // Before a message of the root has come, our distance is not known and nobody can be ruled out.
         let Some(own) = root.and_then(|root| self.shelf.origins.get(&root)) else {
             return nearest.map(SlotSet::single).unwrap_or_default();
         };
+        // Whoever is as near to the root as we are is not below us: its way does not lead through us.
         let outside = |slot: &Slot| {
             tree.hops(*slot)
                 .is_some_and(|hops| u16::from(hops).saturating_add(lead) <= own.hops)
@@ -276,8 +287,10 @@ impl<I: Id> State<I> {
     pub(super) fn graft(&mut self, grafts: BTreeMap<Slot, Vec<Position<I>>>) {
         for (slot, list) in grafts {
             if let Some(neighbor) = self.neighbors.get_mut(slot) {
+                // The oldest request that is open counts, or its answer would look faster than the line is.
                 neighbor.asked_at.get_or_insert(self.now);
             }
+            // On the shared tree it has a meaning without any position.
             if list.is_empty() {
                 self.counters.grafts += 1;
                 self.send(slot, Message::Graft(Graft { list }));
@@ -312,6 +325,7 @@ impl<I: Id> State<I> {
             if self.config.trees() == Trees::PerOrigin {
                 self.let_in(slot, TreeKey::Of(position.origin));
             }
+            // A prune that still waits for company would take back what is granted here.
             self.unprune(slot, position.origin);
             self.serve(slot, &position);
         }
@@ -328,6 +342,7 @@ impl<I: Id> State<I> {
             }
         });
         if orphaned {
+            // It was one link nearer to the root than we are: who is not nearer than that may be below it.
             self.adopt_nearer(vec![key], SlotSet::single(slot), 1);
         }
     }
@@ -354,6 +369,7 @@ impl<I: Id> State<I> {
         for (id, bytes) in wanted {
             let neighbor = self.neighbors.get_mut(slot);
             if !neighbor.is_some_and(|neighbor| neighbor.spend(bytes, rate, self.now)) {
+                // A smaller one may fit; this one is asked for again.
                 self.counters.shed += 1;
                 continue;
             }
@@ -375,10 +391,12 @@ impl<I: Id> State<I> {
         let mut orphans = Vec::new();
         for key in keys {
             let Some(tree) = self.tree(key) else { continue };
+            // Both ends may have cut the edge at the same time.
             if !tree.eager.contains(slot) {
                 continue;
             }
             if tree.parent == Some(slot) {
+                // Nothing more comes from there, and the next message should not be the first to miss its way.
                 orphans.push(key);
             }
             self.change(key, |tree| {

@@ -14,6 +14,7 @@ use crate::{
 
 impl<I: Id> State<I> {
     pub(super) fn on_exchange_timer(&mut self) {
+        // Also without a neighbour: there may be one by then.
         let next = self.now.saturating_add(self.config.exchange_interval());
         self.wake(Timer::Exchange, next);
         let Some((id, slot)) = self.neighbors.after(self.exchanged) else {
@@ -21,6 +22,8 @@ impl<I: Id> State<I> {
         };
         self.exchanged = Some(id);
         if let Some(neighbor) = self.neighbors.get_mut(slot)
+            // A pass that is under way goes on: one that always began anew would never come to the last
+            // origins.
             && neighbor.pass == Pass::Idle
         {
             neighbor.pass = Pass::After(None);
@@ -40,6 +43,7 @@ impl<I: Id> State<I> {
             .shelf
             .origins
             .range((from, Bound::Unbounded))
+            // What was seen and is not kept any more would be asked for in vain.
             .filter(|(_, origin)| !origin.kept.is_empty())
             .map(|(id, origin)| Position {
                 origin: *id,
@@ -47,6 +51,7 @@ impl<I: Id> State<I> {
             })
             .take(most)
             .collect();
+        // The last part has no upper bound, so that the other side tells of all origins that come after it.
         let upto = if list.len() < most {
             None
         } else {
@@ -79,6 +84,7 @@ impl<I: Id> State<I> {
                 incarnation: held.incarnation,
                 seq,
             };
+            // One claim will do: the graft that follows tells all that we hold, and all that we lack is sent.
             if let Some(seq) = held.newest_of(|seq| self.lacks(&id(seq))) {
                 self.claim(slot, &id(seq), None);
             }
@@ -102,6 +108,7 @@ impl<I: Id> State<I> {
             .range((from, Bound::Unbounded))
             .take_while(|(id, _)| upto.is_none_or(|upto| **id <= upto))
             .flat_map(|(id, origin)| {
+                // Within the bounds, what is not listed is not there.
                 let held = theirs.get(id).copied().unwrap_or_default();
                 origin
                     .kept

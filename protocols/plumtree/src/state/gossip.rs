@@ -51,6 +51,7 @@ impl<I: Id> State<I> {
         let age = Duration::from_millis(gossip.age_ms.into());
         // It came over this link at least.
         let hops = gossip.hops.max(1);
+        // What is older than payloads are kept may be forgotten elsewhere, and would go round once more.
         if payload.len() > self.config.payload_bytes_max()
             || age >= self.config.cache_age()
             || id.seq == 0
@@ -58,6 +59,7 @@ impl<I: Id> State<I> {
             self.counters.refused += 1;
             return;
         }
+        // A duplicate answers as well, and tells the round trip.
         self.answered(slot, id.origin);
         if !self.lacks(&id) {
             self.counters.duplicates += 1;
@@ -68,6 +70,7 @@ impl<I: Id> State<I> {
             self.counters.refused += 1;
             return;
         }
+        // Looked up now, for `came` forgets who was asked.
         let asked = self.was_asked(slot, id.origin);
         let born = self.born(age);
         self.record(&id, hops, Some(slot), born);
@@ -133,6 +136,7 @@ impl<I: Id> State<I> {
             origin.window = Window::default();
         }
         origin.window.see(id.seq);
+        // A message that comes late says nothing of how far the root is now.
         if origin.is_newest(id.incarnation, id.seq) {
             origin.hops = hops;
             origin.from = from;
@@ -154,6 +158,7 @@ impl<I: Id> State<I> {
             .origins
             .get(&id.origin)
             .is_some_and(|origin| origin.is_newest(id.incarnation, id.seq));
+        // An older message took the way that there was then.
         let shapes = newest && self.shapes(id.origin);
         let rooted = shapes && self.is_rooted();
         self.change(self.key(id.origin), |tree| {
@@ -190,6 +195,7 @@ impl<I: Id> State<I> {
                 tree.eager = tree.eager.without(SlotSet::single(slot));
             });
         }
+        // Said also where the edge is lazy here: the other end goes on pushing until it hears of it.
         self.prune(slot, origin);
     }
 

@@ -59,6 +59,7 @@ impl<I: Id> State<I> {
             return;
         };
         let first = !self.missing.contains_key(&id.origin);
+        // A share for each, so that one that promises everything does not crowd out what others have.
         if neighbor.claims >= at_most / 8 || (first && many) {
             self.counters.shed += 1;
             return;
@@ -72,6 +73,7 @@ impl<I: Id> State<I> {
             at: self.now,
         };
         let many_claims = missing.claims.len() >= CLAIMS_MAX;
+        // Where the latest supersedes the rest, a neighbour's newest word is all that counts of it.
         let same = missing.claims.iter_mut().find(|known| {
             known.slot == slot
                 && (latest || (known.incarnation, known.seq) == (id.incarnation, id.seq))
@@ -87,6 +89,7 @@ impl<I: Id> State<I> {
                 neighbor.claims += 1;
             }
         }
+        // Set once: further announcements must not put off the time at which somebody is asked.
         if first {
             let due = self.now.saturating_add(self.patience());
             self.set_due(id.origin, due);
@@ -95,6 +98,7 @@ impl<I: Id> State<I> {
 
     /// T1: how long a message may come later than its announcement.
     fn patience(&self) -> Duration {
+        // It may be the slowest neighbour that pushes it.
         let longest = self
             .neighbors
             .iter()
@@ -184,6 +188,7 @@ impl<I: Id> State<I> {
                 // The rest of its answer is on the way; another would send all of it again.
                 Some(awaited) if awaited == slot => self.now.saturating_add(self.answer_time(slot)),
                 Some(_) => due,
+                // Nobody was asked yet: what is left waits from its own announcement on.
                 None => earliest.saturating_add(self.patience()),
             };
             self.set_due(id.origin, due);
@@ -231,6 +236,7 @@ impl<I: Id> State<I> {
     }
 
     pub(super) fn on_graft_timer(&mut self) {
+        // All that falls due together and goes to one neighbour goes in one message.
         let mut grafts: BTreeMap<Slot, Vec<Position<I>>> = BTreeMap::new();
         while let Some((due, origin)) = self.due.first().copied()
             && due <= self.now
@@ -270,11 +276,13 @@ impl<I: Id> State<I> {
         missing.waiting_for = Some(slot);
         // Others have it and our parent did not bring it.
         if let Some(parent) = parent
+            // One that announced it takes the edge for lazy, and is not to blame.
             && !missing.claimants().any(|claimant| claimant == parent)
             && let Some(neighbor) = self.neighbors.get_mut(parent)
         {
             neighbor.distrusted_until = self.now.saturating_add(self.config.distrust());
         }
+        // Whoever mends the tree becomes part of it: it will push the next one.
         self.change(key, |tree| tree.eager = tree.eager.with(slot));
         self.unprune(slot, origin);
     }

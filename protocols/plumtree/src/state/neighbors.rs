@@ -111,6 +111,7 @@ impl<I: Id> Neighbor<I> {
 
     /// Whether `bytes` may be sent at its request, at `rate` per second; if so they are taken off.
     pub(super) fn spend(&mut self, bytes: usize, rate: usize, now: Duration) -> bool {
+        // No more than one second is saved up, so a long silence buys no burst.
         let elapsed = now.saturating_sub(self.allowed_at).as_secs_f64().min(1.0);
         #[expect(
             clippy::cast_possible_truncation,
@@ -174,6 +175,7 @@ impl<I: Id> Neighbors<I> {
         let free =
             (0..NEIGHBORS_MAX).find(|index| self.table.get(*index).is_none_or(Option::is_none))?;
         let slot = Slot(u8::try_from(free).ok()?);
+        // The lowest free place was taken, so the table grows only when it is full.
         if free == self.table.len() {
             self.table.push(None);
         }

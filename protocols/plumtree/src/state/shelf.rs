@@ -96,6 +96,7 @@ impl<I: Id> Shelf<I> {
             }
             !gone
         });
+        // There is a list for each origin of the network, and most hold one payload or none.
         origin.kept.shrink_to_fit();
     }
 
@@ -126,6 +127,7 @@ impl<I: Id> State<I> {
 
     /// Whether a message with this name is wanted.
     pub(super) fn lacks(&self, id: &MessageId<I>) -> bool {
+        // What we said ourselves is no news to us, whichever incarnation said it; no message has the number 0.
         if id.origin == self.me || id.seq == 0 {
             return false;
         }
@@ -151,6 +153,7 @@ impl<I: Id> State<I> {
             .min_by_key(|(_, origin)| origin.born)
             .map(|(id, origin)| (*id, self.age(origin.born)));
         match oldest {
+            // Nobody offers messages of this age any more, so what was seen of it need not be known.
             Some((id, age)) if age >= self.config.cache_age() => {
                 self.forget_origin(id);
                 true
@@ -174,6 +177,7 @@ impl<I: Id> State<I> {
     }
 
     fn age_soon(&mut self) {
+        // Coarse on purpose: a payload may stay a sixteenth of its time longer.
         let pause = self.config.cache_age() / 16;
         self.wake(Timer::Age, self.now.saturating_add(pause));
     }
@@ -201,6 +205,7 @@ impl<I: Id> State<I> {
     }
 
     fn forget_origin(&mut self, id: I) {
+        // First, while its edges are still known.
         self.report_tree_gone(id);
         self.shelf.remove(id);
         self.drop_missing(id);

@@ -24,6 +24,7 @@ impl Tree {
         if self.hops.len() <= slot.index() {
             self.hops.resize(slot.index() + 1, None);
         }
+        // One byte will do, for there is a tree for each origin; beyond 255 all count as equally far.
         self.hops[slot.index()] = Some(u8::try_from(hops).unwrap_or(u8::MAX));
     }
 

@@ -25,12 +25,14 @@ impl<M: Subject> Stage<'_, M> {
     pub(super) fn broadcast(&mut self, label: &str, messages: u32, every: Option<Duration>) {
         let first = self.world.observer.spreads.len();
         let start = self.world.now();
+        // Before the first message, which may already set repairs going.
         let components = Graph::of(&self.world).components();
         for _ in 0..messages {
             let well = self.well();
             let Some(origin) = well.choose(&mut self.scenario_rng).copied() else {
                 break;
             };
+            // Numbers go on through all steps, for nodes remember those that they have seen.
             let number = self.world.observer.spreads.len();
             self.world.observer.spreads.push(Spread {
                 sent: self.world.now(),
@@ -86,6 +88,7 @@ impl<M: Subject> Stage<'_, M> {
                     .last()
                     .map(|spread| spread.reached);
             let busy = |machine: &Flood<M>| machine.below().waits();
+            // Deliveries alone may pause while a request to a dead peer is pending.
             let done = still && !self.world.alive().any(|(_, machine)| busy(machine));
             if done || self.world.now() - start >= SETTLED_MOST {
                 return;
@@ -138,6 +141,7 @@ fn outcome(label: &str, start: Duration, now: Duration, spreads: &[Spread]) -> R
             .map_or(f64::INFINITY, |next| (next.sent - start).as_secs_f64()),
     };
     row.set("heal_s", healed);
+    // A cycle that has begun counts whole, for the paper counts in cycles.
     row.set("heal_cycles", (healed / CYCLE.as_secs_f64()).ceil());
     row.set("heal_messages", wrong.map_or(0.0, |at| (at + 1) as f64));
     let first = spreads.first().filter(complete);
@@ -145,6 +149,7 @@ fn outcome(label: &str, start: Duration, now: Duration, spreads: &[Spread]) -> R
         (spread.last - spread.sent).as_secs_f64()
     });
     row.set("first_complete_s", first);
+    // A message that stopped half way has no last hop that could be compared.
     let full: Vec<&Spread> = spreads.iter().filter(complete).collect();
     let many = full.len().max(1) as f64;
     let hops = full.iter().map(|spread| f64::from(spread.hops));

@@ -74,6 +74,7 @@ impl BroadcastStats {
                 let Some(message) = self.messages.get_mut(&id) else {
                     return;
                 };
+                // Also to those who came later: their payloads are counted, so their deliveries must be.
                 message.deliveries += 1;
                 if message.lacking.contains(node) {
                     message.lacking.remove(node);
@@ -89,6 +90,7 @@ impl BroadcastStats {
                 }
             }
             News::Again(id, cause) => {
+                // Messages of the warm-up are not followed.
                 if self.messages.contains_key(&id) {
                     *self.again.entry(cause).or_default() += 1;
                 }
@@ -106,6 +108,7 @@ impl BroadcastStats {
         for message in self.messages.values_mut() {
             if message.lacking.contains(node) {
                 message.lacking.remove(node);
+                // Reliability is that of those who are there when counting ends.
                 message.audience -= 1;
             }
         }
@@ -123,7 +126,9 @@ impl BroadcastStats {
             .sum();
         let count = self.messages.len().max(1) as f64;
         row.set("messages", self.messages.len() as f64);
+        // Nothing delivered makes ratios large, not undefined.
         let each = deliveries.max(1) as f64;
+        // The paper's m / (n - 1) - 1: a tree needs one payload per delivery.
         row.set("rmr", payloads as f64 / each - 1.0);
         for (cause, name) in Cause::ALL {
             let again = self.again.get(&cause).copied().unwrap_or(0);
@@ -143,6 +148,7 @@ impl BroadcastStats {
         self.delays.sort_unstable();
         for (name, list) in [("message", &self.delays), ("last", &last)] {
             for percent in [50, 99, 100] {
+                // A value that was measured, not one between two; the last for 100.
                 let at = list.len().saturating_sub(1) * percent / 100;
                 let ms = list.get(at).copied().unwrap_or(0);
                 row.set(&format!("{name}_p{percent}_ms"), f64::from(ms) / 1000.0);
@@ -156,6 +162,7 @@ impl BroadcastStats {
         let shares = messages().map(|message| {
             100.0 - 100.0 * f64::from(message.lacking.len()) / f64::from(message.audience.max(1))
         });
+        // The report lists each of these values, so there must not be many.
         if self.messages.len() <= 200 {
             row.series = shares.collect();
         }

@@ -35,6 +35,7 @@ impl<M: Subject> Stage<'_, M> {
             .collect();
         for _ in 0..*cycles {
             let mut victims = self.some(*percent);
+            // A dead sender's turn would be skipped, and the cycle would have fewer messages.
             victims.retain(|node| !senders.contains(node));
             victims.shuffle(&mut self.scenario_rng);
             let start = self.world.now();
@@ -58,6 +59,7 @@ impl<M: Subject> Stage<'_, M> {
     /// A node dies, and the one that has been dead for longest comes back.
     fn replace(&mut self, node: NodeId, back: bool, dead: &mut VecDeque<NodeId>) {
         self.remember(node);
+        // It is not expected to get what it lacks in this incarnation, nor in a later one.
         self.world.observer.broadcasts.died(node);
         self.world.crash(node, Crash::Reset);
         dead.push_back(node);
@@ -86,6 +88,7 @@ fn timetable(
     let dies = (0..deaths)
         .zip(victims)
         .map(|(at, node)| (cycle * at / deaths, Some(node)));
+    // In the middle of their shares, so that none falls on the edge of a cycle.
     let speaks = (0..messages).map(|at| (cycle * (2 * at + 1) / (2 * messages), None));
     let mut all: Vec<(Duration, Option<NodeId>)> = dies.chain(speaks).collect();
     all.sort_unstable();

@@ -16,6 +16,7 @@ impl<M: Subject> Stage<'_, M> {
         let nodes = || (0u32..).take(graph.len());
         let links = nodes().flat_map(|a| graph.peers(a).iter().map(move |b| (a, *b)));
         let links = mean(links.map(|(a, b)| length(a, b)));
+        // All pairs of ten thousand nodes would be a hundred million.
         let stride = graph.len().div_ceil(SOURCES).max(1);
         let pairs = nodes()
             .step_by(stride)

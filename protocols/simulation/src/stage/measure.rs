@@ -28,6 +28,7 @@ pub(super) struct Mark {
 
 /// The share of nodes that have all the neighbours they may have.
 pub(super) fn full(graph: &Graph, capacity: usize) -> f64 {
+    // A node cannot have more neighbours than there are others.
     let most = capacity.min(graph.len().saturating_sub(1));
     let full: usize = graph.degrees().iter().skip(most).sum();
     full as f64 / graph.len().max(1) as f64
@@ -67,12 +68,14 @@ impl<M: Subject> Stage<'_, M> {
         if rest && M::CONNECTED {
             self.at_rest();
         }
+        // Made after the rest, in which links may have changed.
         let graph = Graph::of(&self.world);
         let mut row = Row::new(label, self.world.now());
         self.measure_graph(&graph, &mut row);
         self.measure_lengths(&graph, &mut row);
         self.measure_traffic(graph.len(), &mut row);
         self.measure_adversaries(&mut row);
+        // A view that others need not share is always full; who is known to how many says more.
         row.degrees = if graph.asymmetric() > graph.len() {
             graph.in_degrees()
         } else {
@@ -96,6 +99,7 @@ impl<M: Subject> Stage<'_, M> {
         row.set("outside", nodes - largest as f64);
         row.set("asymmetric", graph.asymmetric() as f64);
         let ails = |id: &NodeId| self.ailing.contains(id);
+        // The links among those in trouble are nobody's fault.
         let held: usize = (0..)
             .take(graph.len())
             .filter(|node| !ails(&graph.name(*node)))
@@ -134,6 +138,7 @@ impl<M: Subject> Stage<'_, M> {
     fn measure_traffic(&self, nodes: usize, row: &mut Row) {
         let (totals, since) = (self.world.totals(), &self.since);
         let span = (self.world.now() - since.at).as_secs_f64() * nodes as f64;
+        // No time may have passed since the reset.
         let rate = |now: u64, then: u64| (now - then) as f64 / span.max(1e-9);
         row.set("messages_per_node_s", rate(totals.messages, since.messages));
         row.set("bytes_per_node_s", rate(totals.bytes, since.bytes));

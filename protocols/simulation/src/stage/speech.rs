@@ -17,9 +17,11 @@ impl<M: Subject> Stage<'_, M> {
     /// spoke before the others died speaks after it; all for 0.
     pub(super) fn speakers(&self, count: usize) -> Vec<NodeId> {
         let mut all: Vec<NodeId> = (0..self.case.nodes).collect();
+        // Made anew each time, so that every step finds the same order.
         all.shuffle(&mut SmallRng::seed_from_u64(mix(self.seed ^ 3)));
         let well = self.well();
         all.retain(|node| well.binary_search(node).is_ok());
+        // Truncated after the dead were taken out, so that as many speak as were asked for.
         if count > 0 {
             all.truncate(count);
         }

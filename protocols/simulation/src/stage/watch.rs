@@ -67,6 +67,7 @@ impl<M: Subject> Observer<Flood<M>> for Watch {
                 let spread = &mut self.spreads[*number as usize];
                 spread.reached += 1;
                 spread.hops = spread.hops.max(*hops);
+                // Events come in order of time: the last one that is heard is the last delivery.
                 spread.last = now;
                 spread.delays += now - spread.sent;
             }

@@ -42,9 +42,11 @@ impl Cause {
         match input {
             Input::Timer(Timer::Graft) => Self::Late,
             Input::Received {
+                // Such a message makes a machine ask only where the announcer is nearer.
                 message: Message::IHave(_) | Message::Gossip(_),
                 ..
             } => Self::Shorter,
+            // What makes a machine look for a way that it has lost, for itself or for whoever asks.
             Input::NeighborUp { .. }
             | Input::NeighborDown { .. }
             | Input::Received {
@@ -92,6 +94,7 @@ impl Causes {
                 }
             }
             Message::Prune(Prune { origins }) => {
+                // Cut off: a payload that still comes is one that was on its way.
                 for origin in origins {
                     self.asked.remove(&(to, *origin));
                 }
@@ -106,6 +109,7 @@ impl Causes {
             .get(&from)
             .is_some_and(|since| now < *since + NEW);
         match self.asked.get(&(from, origin)) {
+            // What was asked for came for that reason, over a new link as well.
             Some(why) => *why,
             None if new => Cause::NewLink,
             None => Cause::Flood,

@@ -56,6 +56,7 @@ impl Connections {
         };
         if let Some(slot) = self.free.pop() {
             let place = &mut self.all[slot as usize];
+            // What is still on its way in the former connection must not arrive in the new one.
             *place = fresh(place.generation.wrapping_add(1));
             return slot;
         }
@@ -90,6 +91,7 @@ impl Ends {
 
     fn remove(&mut self, slot: u32) {
         if let Some(index) = self.0.iter().position(|(_, held)| *held == slot) {
+            // The list is only searched, so no order is kept.
             self.0.swap_remove(index);
         }
     }
@@ -136,6 +138,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
 
     /// Makes a connection, or lets the dialler know in time that there is none to be had.
     fn dial(&mut self, from: NodeId, to: NodeId) -> Option<u32> {
+        // The dial that is under way answers for this one, too.
         if self.node(from).failing.contains(&to) {
             return None;
         }
@@ -144,10 +147,12 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let Some(peer) = self.nodes.get(to as usize) else {
             return self.fail(from, to, nanos(self.network.dial_timeout));
         };
+        // Neither a cut nor a process that stands still refuses: there is just no answer.
         let silent = !self.reaches(from, to) || peer.health == Health::Frozen;
         if silent {
             return self.fail(from, to, nanos(self.network.dial_timeout));
         }
+        // The host is there and says no, after one round trip.
         if peer.machine.is_none() || self.network.refuses(&mut self.network_rng) {
             return self.fail(from, to, 2 * latency);
         }
@@ -190,6 +195,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     }
 
     pub(super) fn transmit(&mut self, slot: u32, from: NodeId, to: NodeId, message: P::Message) {
+        // Before it can be lost: it was sent all the same.
         self.count(from, &message);
         if self.network.loses(&mut self.network_rng) {
             return;
@@ -197,10 +203,12 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let delay = self.network.delay(&mut self.network_rng);
         let connection = &mut self.connections.all[slot as usize];
         let end = connection.end(to);
+        // Never before what was sent earlier, whatever its jitter.
         let at = connection.arrival[end].max(self.now + connection.latency + delay);
         connection.arrival[end] = at;
         let wire = self.connections.wire(slot);
         if let Some(later) = self.network.echo(&mut self.network_rng) {
+            // Without the connection, which may be gone when the copy comes.
             let message = message.clone();
             self.queue
                 .push(at + later, Event::Post { from, to, message });
@@ -240,12 +248,14 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let Some(connection) = self.connections.get(wire) else {
             return to;
         };
+        // Across a cut nothing happens at all: no host hears of it.
         if node.machine.is_none() && passes {
             // The host answers that there is no such connection.
             self.break_connection(wire.slot);
         } else if passes && node.health == Health::Wedged {
             let end = connection.end(to);
             connection.unread[end] += 1;
+            // The sender finds its queue full, as the node does.
             if connection.unread[end] > unread_max {
                 self.totals.slow += 1;
                 self.break_slow(wire.slot, from);
@@ -269,6 +279,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             return;
         };
         let connection = &mut self.connections.all[slot as usize];
+        // The other side may need it still.
         connection.used[connection.end(node)] = false;
         if connection.used == [false; 2] {
             // What is on its way is still delivered.
@@ -288,6 +299,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             return 0;
         };
         let [a, b] = connection.ends;
+        // Whoever has used it since releases it again, and asks anew.
         let busy =
             connection.used != [false; 2] || connection.arrival[0].max(connection.arrival[1]) > now;
         let needs = |node, peer| {
@@ -317,10 +329,12 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         }
         connection.open = false;
         let (ends, latency) = (connection.ends, connection.latency);
+        // At once: `Wire` tells the next connection in this slot from this one.
         self.connections.free.push(slot);
         for (at, peer) in [(ends[0], ends[1]), (ends[1], ends[0])] {
             self.node_mut(at).ends.remove(slot);
             let incarnation = self.node(at).incarnation;
+            // Who gave up knows why; the other end sees a connection that was closed.
             let slow = by == Some(at);
             let closed = Event::Closed {
                 at,
@@ -350,6 +364,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
 
     /// Breaks the connections that cross a cut, and tells their ends.
     pub(super) fn break_crossing(&mut self) {
+        // Not by nodes: each connection would come twice.
         for slot in 0..u32::try_from(self.connections.all.len()).unwrap_or(u32::MAX) {
             let connection = &self.connections.all[slot as usize];
             if connection.open && !self.reaches(connection.ends[0], connection.ends[1]) {

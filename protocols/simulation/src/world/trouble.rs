@@ -22,7 +22,9 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     pub fn crash(&mut self, node: NodeId, how: Crash) {
         let state = self.node_mut(node);
         state.machine = None;
+        // What waited for the process dies with it.
         state.parked.clear();
+        // A host that lost only a process still answers for it.
         self.reach[node as usize].vanished = how == Crash::Vanish;
         if how == Crash::Reset {
             self.break_all(node);
@@ -76,6 +78,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     fn set_health(&mut self, node: NodeId, health: Health) {
         let state = self.node_mut(node);
         state.health = health;
+        // As an event, for whoever sets a node's health does not expect it to act meanwhile.
         if health != Health::Frozen && !state.parked.is_empty() {
             self.push(0, Event::Resume { at: node });
         }
@@ -92,7 +95,9 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             let Some(event) = node.parked.pop_front() else {
                 return;
             };
+            // One thing at a time: the rest waits until this is done.
             if let Health::Slow(time) = node.health {
+                // What comes meanwhile waits until then, see `hand_to`.
                 node.busy_until = now + time;
                 if !node.parked.is_empty() {
                     self.push(time, Event::Resume { at });
