@@ -4,33 +4,15 @@
 use std::{collections::VecDeque, time::Duration};
 
 use hyparview::{
-    Address, Command, Config, Contact, Farewell, Input as Given, Message, Pulse, State, StateEvent,
-    Timer,
+    Command, Config, Contact, Farewell, Input as Given, Message, Pulse, StateEvent, Timer,
 };
 use serde::Deserialize;
 
-use crate::{NodeId, Output, member::Member, network::mix, protocol::OutputOf};
-
-type Machine = State<NodeId, Place>;
-type Heard = Given<NodeId, Place>;
-type Said = Message<NodeId, Place>;
-
-/// Where in the network a node lives, as its signed record says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
-    /// Its subnet, if that counts.
-    pub subnet: Option<u32>,
-}
-
-impl Address for Place {
-    fn group(&self) -> Option<u64> {
-        self.subnet.map(u64::from)
-    }
-
-    fn supersedes(&self, known: &Self) -> bool {
-        self != known && self.subnet.is_some()
-    }
-}
+use crate::{
+    NodeId, Output, Place,
+    network::mix,
+    place::{Heard, Machine, MemberOutput, Said},
+};
 
 /// What adversaries do. A scenario names it in kebab case, or by the number that older scenarios have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -304,7 +286,7 @@ impl Interceptor {
         now: Duration,
         input: Heard,
         state: &Machine,
-        said: &mut VecDeque<OutputOf<Member>>,
+        said: &mut VecDeque<MemberOutput>,
     ) -> Vec<Heard> {
         if !self.active(now) {
             // It waits for its hour, and nobody knows of it.
@@ -341,12 +323,7 @@ impl Interceptor {
     }
 
     /// What is done each second.
-    fn act(
-        &mut self,
-        state: &Machine,
-        heard: &mut Vec<Heard>,
-        said: &mut VecDeque<OutputOf<Member>>,
-    ) {
+    fn act(&mut self, state: &Machine, heard: &mut Vec<Heard>, said: &mut VecDeque<MemberOutput>) {
         // At first it comes as any newcomer does.
         let mut joins = if self.arrived { 0 } else { FIRST_JOINS };
         self.arrived = true;
@@ -386,7 +363,7 @@ impl Interceptor {
         }
     }
 
-    fn shuffle(&mut self, peer: NodeId, ttl: u8, said: &mut VecDeque<OutputOf<Member>>) {
+    fn shuffle(&mut self, peer: NodeId, ttl: u8, said: &mut VecDeque<MemberOutput>) {
         let lies = self.plan.does(Attack::Lie);
         let list = if lies { self.poison() } else { Vec::new() };
         let origin = self.plan.contact(self.me);
@@ -401,7 +378,7 @@ impl Interceptor {
         said.push_back(Output::Tell { peer, message });
     }
 
-    fn flood(&mut self, peers: &[NodeId], said: &mut VecDeque<OutputOf<Member>>) {
+    fn flood(&mut self, peers: &[NodeId], said: &mut VecDeque<MemberOutput>) {
         for peer in peers {
             for _ in 0..FLOOD_PER_SECOND {
                 self.shuffle(*peer, u8::MAX, said);
@@ -428,7 +405,7 @@ impl Interceptor {
     }
 
     /// What is said instead of `output`.
-    pub(crate) fn say(&mut self, output: OutputOf<Member>, said: &mut VecDeque<OutputOf<Member>>) {
+    pub(crate) fn say(&mut self, output: MemberOutput, said: &mut VecDeque<MemberOutput>) {
         let output = match output {
             Output::Send { .. }
             | Output::Tell { .. }

@@ -8,15 +8,13 @@ use hyparview::{
 use rand::rngs::SmallRng;
 
 use crate::{
-    Adversaries, Input, Membership, NodeId, Output, Place, Protocol,
+    Adversaries, Input, Membership, NodeId, Output, Place, Protocol, Said,
     adversary::Interceptor,
     book::Book,
+    contact,
     defect::Defect,
     protocol::{InputOf, OutputOf},
 };
-
-/// A message of the machine.
-pub type Said = Message<NodeId, Place>;
 
 /// Bytes of a peer's name, of a signed record with one address, and of the names of fields, as the
 /// node's codec writes them.
@@ -50,15 +48,6 @@ pub struct Member {
     planted: VecDeque<OutputOf<Member>>,
     /// Peers that a planted defect has the application join again.
     rejoined: Vec<NodeId>,
-}
-
-/// A peer as the machine names it.
-#[must_use]
-pub fn contact(id: NodeId) -> Contact<NodeId, Place> {
-    Contact {
-        id,
-        record: Place::default(),
-    }
 }
 
 impl Member {
