@@ -13,7 +13,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `incarnation` orders the lives of one identity: unix milliseconds at start. It must grow from one start
+    /// `incarnation` orders the starts of one identity: unix milliseconds at start. It must grow from one start
     /// to the next, else others take what we say for old.
     #[must_use]
     pub fn new(incarnation: u64) -> Self {
