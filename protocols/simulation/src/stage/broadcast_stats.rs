@@ -146,7 +146,7 @@ impl BroadcastStats {
             .collect();
         last.sort_unstable();
         self.delays.sort_unstable();
-        for (name, list) in [("message", &self.delays), ("last", &last)] {
+        for (name, list) in [("delivery", &self.delays), ("last", &last)] {
             for percent in [50, 99, 100] {
                 // A value that was measured, not one between two; the last for 100.
                 let at = list.len().saturating_sub(1) * percent / 100;
