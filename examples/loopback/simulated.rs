@@ -97,10 +97,11 @@ impl Net for Simulated {
     }
 
     fn start(&mut self, node: NodeId, contacts: &[NodeId]) {
-        let life = self.world.life(node) + 1;
-        let below = Member::new(node, self.overlay.clone(), life);
+        let incarnation = self.world.incarnation(node) + 1;
+        let below = Member::new(node, self.overlay.clone(), incarnation);
         let config = self.broadcast.clone();
-        self.world.start(node, Tree::new(node, below, config, life));
+        self.world
+            .start(node, Tree::new(node, below, config, incarnation));
         self.world.observer.counts.insert(node, Counts::default());
         let known = self.known.remove(&node).unwrap_or_default();
         let learnt = &known[..known.len().min(LEARNT_AT_START)];

@@ -40,8 +40,8 @@ impl EventLoop {
                 tracing::debug!(?id, "a broadcast was announced and did not come");
             }
             // Links of the data plane do not follow the tree.
-            plumtree::Event::LinkChanged { peer, link } => {
-                tracing::debug!(%peer, ?link, "a link of the tree changed");
+            plumtree::Event::EdgeChanged { peer, role } => {
+                tracing::debug!(%peer, ?role, "an edge of the tree changed its role");
             }
         }
     }

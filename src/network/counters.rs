@@ -8,7 +8,7 @@ pub struct ProtocolCounters {
     /// HyParView's.
     pub overlay: hyparview::CountersSnapshot,
     /// Plumtree's.
-    pub broadcast: plumtree::Counters,
+    pub broadcast: plumtree::CountersSnapshot,
 }
 
 /// One thing that is counted since start.

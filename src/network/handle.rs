@@ -30,7 +30,7 @@ pub(super) enum Command {
     },
     OverlayCounters(oneshot::Sender<hyparview::CountersSnapshot>),
     Broadcast(Vec<u8>),
-    BroadcastCounters(oneshot::Sender<plumtree::Counters>),
+    BroadcastCounters(oneshot::Sender<plumtree::CountersSnapshot>),
     Leave(oneshot::Sender<()>),
 }
 
@@ -196,7 +196,7 @@ impl Handle {
     }
 
     /// What happened in the broadcast protocol since start; `None` after the end.
-    pub async fn broadcast_counters(&self) -> Option<plumtree::Counters> {
+    pub async fn broadcast_counters(&self) -> Option<plumtree::CountersSnapshot> {
         let (answer, reply) = oneshot::channel();
         self.commands
             .send(Command::BroadcastCounters(answer))

@@ -24,8 +24,8 @@ use rand::{SeedableRng, rngs::StdRng};
 use substream::{Order, Shared, Timers};
 
 use crate::{
-    Command, Config, Counters, Input, Message, MessageId, Output, Refusal, Settings, State, Timer,
-    io,
+    Command, Config, CountersSnapshot, Gossip, Input, Message, MessageId, Output, Refusal,
+    Settings, State, Timer, io,
     seal::{self, SEAL_BYTES_MAX, Sealer},
     wire::{self, Handler, PeerMessage, Wire},
 };
@@ -71,7 +71,7 @@ impl Behaviour {
         let mut rng = settings
             .seed()
             .map_or_else(rand::make_rng, StdRng::seed_from_u64);
-        let mut state = State::new(me, config.validate()?, settings.life());
+        let mut state = State::new(me, config.validate()?, settings.incarnation());
         state.start(timers.now(), &mut rng);
         let mut behaviour = Self {
             state,
@@ -123,6 +123,7 @@ impl Behaviour {
             });
         }
         let id = self.state.next_id();
+        // The seal covers the name, so the machine tells it before it is given the message.
         let sealed = self.sealer.seal(&id, content)?;
         self.feed(Input::Command(Command::Broadcast(sealed)));
         Ok(id)
@@ -135,7 +136,7 @@ impl Behaviour {
         most.saturating_sub(SEAL_BYTES_MAX)
     }
 
-    /// Names the best-connected node as far as is known; the links of its tree are reported.
+    /// Names the best-connected node as far as is known; the edges of its tree are reported.
     pub fn set_root(&mut self, root: Option<PeerId>) {
         self.feed(Input::Command(Command::SetRoot(root)));
     }
@@ -148,10 +149,10 @@ impl Behaviour {
 
     /// A reading of the counters.
     #[must_use]
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> CountersSnapshot {
         let frames = &self.shared.counters;
-        Counters {
-            machine: self.state.totals(),
+        CountersSnapshot {
+            machine: *self.state.counters(),
             frames_in: frames.frames_in.get(),
             frames_out: frames.frames_out.get(),
             frames_refused: frames.frames_refused.get(),
@@ -210,14 +211,14 @@ impl Behaviour {
                 hops,
             },
             io::Event::Missing { id } => Event::Missing { id },
-            io::Event::LinkChanged { peer, link } => Event::LinkChanged { peer, link },
+            io::Event::EdgeChanged { peer, role } => Event::EdgeChanged { peer, role },
         };
         self.queue.push_back(ToSwarm::GenerateEvent(event));
     }
 
     fn on_message(&mut self, from: PeerId, message: PeerMessage) {
         // What is known already is not looked into: it goes nowhere.
-        if let Message::Gossip { id, payload, .. } = &message
+        if let Message::Gossip(Gossip { id, payload, .. }) = &message
             && self.state.is_news(id)
             && !self.sealer.verify(id, payload)
         {
@@ -298,7 +299,9 @@ impl NetworkBehaviour for Behaviour {
         }
         match report {
             Report::Received(message) => self.on_message(peer, *message),
+            // It may serve other protocols, and is not ours to close.
             Report::Unsupported => self.routes.give_up(peer, connection),
+            // Only this connection: another one to the same peer may be sound.
             Report::Broken => {
                 self.routes.give_up(peer, connection);
                 self.queue.push_back(ToSwarm::CloseConnection {
@@ -317,6 +320,7 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, Order>> {
         for _ in 0..TIMERS_PER_POLL_MAX {
+            // What is done goes out before new work is taken up, or the queue would grow without bound.
             if let Some(wish) = self.queue.pop_front() {
                 return Poll::Ready(wish);
             }
@@ -325,6 +329,7 @@ impl NetworkBehaviour for Behaviour {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        // More timers may be due.
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -50,8 +50,8 @@ pub enum Input<I> {
 pub enum Command<I> {
     /// Send this to every node. It gets the number [`State::next_id`](crate::State::next_id).
     Broadcast(Payload),
-    /// The best-connected node as far as is known (R16). Links of its tree are reported with
-    /// [`Event::LinkChanged`]; with [`Trees::Shared`](crate::Trees) it is the tree's root.
+    /// The best-connected node as far as is known (R16). Edges of its tree are reported with
+    /// [`Event::EdgeChanged`]; with [`Trees::Shared`](crate::Trees) it is the tree's root.
     SetRoot(Option<I>),
 }
 
@@ -96,23 +96,26 @@ pub enum Event<I> {
         /// Which.
         id: MessageId<I>,
     },
-    /// A link of the followed tree changed: the root's own tree, or the shared one (R16).
-    LinkChanged {
+    /// An edge of the followed tree changed its role: the root's own tree, or the shared one (R16).
+    EdgeChanged {
         /// The neighbour at its other end.
         peer: I,
         /// What it is now.
-        link: Link,
+        role: EdgeRole,
     },
 }
 
-/// What a link is to a tree.
+/// What the edge to a neighbour is in one tree, as seen from this end.
+///
+/// The two ends need not agree: what is [`Parent`](Self::Parent) here is [`Eager`](Self::Eager) there, and a
+/// message that cuts or wants an edge takes its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Link {
-    /// Messages of the root come over it.
+pub enum EdgeRole {
+    /// Messages of the root come over it. There is at most one in a tree, and none at the root.
     Parent,
-    /// Messages are pushed over it.
+    /// Messages are pushed over it: the neighbour is below us, as far as we know.
     Eager,
-    /// Messages are only announced over it.
+    /// Messages are only announced over it. A new neighbour's edge begins so.
     Lazy,
 }
 

@@ -10,7 +10,6 @@ mod refusal;
 mod seal;
 mod settings;
 mod state;
-mod totals;
 mod wire;
 
 /// The rules that comments name by their numbers.
@@ -19,14 +18,15 @@ pub mod rules {}
 
 pub use behaviour::{Behaviour, BroadcastError, Event, SetupError};
 pub use config::{Config, Keep, Trees};
-pub use counters::Counters;
+pub use counters::{Counters, CountersSnapshot};
 // The machine's own event is one level below the behaviour's and less often named.
-pub use io::{Command, Event as StateEvent, Id, Input, Link, Output, Timer};
-pub use message::{Announcement, Held, Message, MessageId, Payload, Position};
+pub use io::{Command, EdgeRole, Event as StateEvent, Id, Input, Output, Timer};
+pub use message::{
+    Announcement, Digest, Gossip, Graft, Held, IHave, Message, MessageId, Payload, Position, Prune,
+};
 pub use refusal::Refusal;
 pub use seal::SealError;
 pub use settings::Settings;
 pub use state::{Sizes, State, Violation};
 pub use substream::ConfigError;
-pub use totals::Totals;
 pub use wire::Handler;

@@ -76,7 +76,7 @@ impl Sealer {
             signed.extend((part.len() as u64).to_be_bytes());
             signed.extend(part);
         }
-        signed.extend(id.life.to_be_bytes());
+        signed.extend(id.incarnation.to_be_bytes());
         signed.extend(id.seq.to_be_bytes());
         signed.extend(content);
         signed
@@ -113,7 +113,7 @@ mod tests {
         let sealer = Sealer::new(key.clone(), PROTOCOL).unwrap();
         let id = MessageId {
             origin: key.public().to_peer_id(),
-            life: 3,
+            incarnation: 3,
             seq: 4,
         };
         let sealed = sealer.seal(&id, b"content").unwrap();
@@ -122,8 +122,15 @@ mod tests {
         assert!(sealed.len() <= b"content".len() + SEAL_BYTES_MAX);
 
         let other = PeerId::random();
-        for (origin, life, seq) in [(other, 3, 4), (id.origin, 2, 4), (id.origin, 3, 5)] {
-            assert!(!sealer.verify(&MessageId { origin, life, seq }, &sealed));
+        for (origin, incarnation, seq) in [(other, 3, 4), (id.origin, 2, 4), (id.origin, 3, 5)] {
+            assert!(!sealer.verify(
+                &MessageId {
+                    origin,
+                    incarnation,
+                    seq
+                },
+                &sealed
+            ));
         }
         for at in 0..sealed.len() {
             let mut changed = sealed.to_vec();

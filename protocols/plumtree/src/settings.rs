@@ -7,18 +7,18 @@ use substream::Limits;
 /// How the behaviour uses connections. The defaults suit a node on any network.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    life: u64,
+    incarnation: u64,
     seed: Option<u64>,
     limits: Limits,
 }
 
 impl Settings {
-    /// `life` orders the lives of one identity: unix milliseconds at start. It must grow from one start
+    /// `incarnation` orders the starts of one identity: unix milliseconds at start. It must grow from one start
     /// to the next, else others take what we say for old.
     #[must_use]
-    pub fn new(life: u64) -> Self {
+    pub fn new(incarnation: u64) -> Self {
         Self {
-            life,
+            incarnation,
             seed: None,
             limits: Limits {
                 frame_timeout: Duration::from_secs(20),
@@ -50,8 +50,8 @@ impl Settings {
 
     /// See [`Settings::new`].
     #[must_use]
-    pub fn life(&self) -> u64 {
-        self.life
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// See [`Settings::with_seed`].

@@ -5,7 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | `gossip` | payloads: first receipt, duplicates, passing on |
-//! | `tree`, `links` | which links carry the payloads of a tree, and how that changes |
+//! | `tree`, `edges` | which links carry the payloads of a tree, and how that changes |
 //! | `announce` | what is only announced: collected, sent, heard, used for shorter ways |
 //! | `missing` | what was announced and did not come is asked for, from all announcers in turn |
 //! | `exchange` | positions compared with neighbours: nothing depends on the tree alone |
@@ -20,17 +20,17 @@ use std::{
 use rand::{Rng, RngExt};
 
 use crate::{
-    Command, Config, Id, Input, Message, Output, Timer, Totals, Trees,
+    Command, Config, Counters, Id, Input, Message, Output, Timer, Trees,
     io::Event,
     message::{MessageId, Position},
 };
 
 mod alarms;
 mod announce;
+mod edges;
 mod exchange;
 mod gossip;
 mod invariants;
-mod links;
 mod missing;
 mod neighbors;
 mod shelf;
@@ -42,7 +42,6 @@ mod window;
 pub use invariants::Violation;
 
 use alarms::Alarms;
-use gossip::Arrival;
 use missing::Missing;
 use neighbors::{Neighbors, Slot};
 use shelf::Shelf;
@@ -52,8 +51,8 @@ use tree::Tree;
 #[derive(Debug, Clone)]
 pub struct State<I> {
     me: I,
-    /// Orders the lives of this node.
-    life: u64,
+    /// Orders the starts of this node.
+    incarnation: u64,
     config: Config,
     /// Time of the input being handled.
     now: Duration,
@@ -71,17 +70,18 @@ pub struct State<I> {
     /// With whom positions were last exchanged.
     exchanged: Option<I>,
     alarms: Alarms,
-    totals: Totals,
+    counters: Counters,
     outputs: VecDeque<Output<I>>,
 }
 
 impl<I: Id> State<I> {
-    /// A node without neighbours. `life` must be greater than in any earlier life of the same id.
+    /// A node without neighbours. `incarnation` must be greater than in any earlier incarnation of the same id.
     /// `config` should have been validated.
-    pub fn new(me: I, config: Config, life: u64) -> Self {
+    pub fn new(me: I, config: Config, incarnation: u64) -> Self {
         Self {
             me,
-            life: life.max(1),
+            // 0 stands for nothing held in what nodes tell of their positions.
+            incarnation: incarnation.max(1),
             config,
             now: Duration::ZERO,
             seq: 0,
@@ -93,7 +93,7 @@ impl<I: Id> State<I> {
             due: BTreeSet::new(),
             exchanged: None,
             alarms: Alarms::default(),
-            totals: Totals::default(),
+            counters: Counters::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -108,13 +108,15 @@ impl<I: Id> State<I> {
 
     /// Takes one input. Drain [`State::poll_output`] afterwards.
     pub fn handle(&mut self, now: Duration, input: Input<I>) {
+        // A clock that went back would have what is due wait again.
         self.now = self.now.max(now);
         match input {
             Input::NeighborUp { peer } => self.on_neighbor_up(peer),
             Input::NeighborDown { peer } => self.on_neighbor_down(peer),
             Input::Received { from, message } => match self.neighbors.slot(from) {
                 Some(slot) => self.on_message(slot, message),
-                None => self.totals.refused += 1,
+                // Sent before the relation began or after it ended; the exchange of positions makes up for it.
+                None => self.counters.refused += 1,
             },
             Input::Measured { peer, round_trip } => {
                 let slot = self.neighbors.slot(peer);
@@ -147,7 +149,7 @@ impl<I: Id> State<I> {
     pub fn next_id(&self) -> MessageId<I> {
         MessageId {
             origin: self.me,
-            life: self.life,
+            incarnation: self.incarnation,
             seq: self.seq + 1,
         }
     }
@@ -201,31 +203,18 @@ impl<I: Id> State<I> {
         }
     }
 
-    /// What was counted since the start.
-    pub fn totals(&self) -> Totals {
-        self.totals
+    /// What is counted, from the start of this machine on.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     fn on_message(&mut self, slot: Slot, message: Message<I>) {
         match message {
-            Message::Gossip {
-                id,
-                hops,
-                age_ms,
-                payload,
-            } => {
-                let arrival = Arrival {
-                    id,
-                    hops: hops.max(1),
-                    age: Duration::from_millis(age_ms.into()),
-                    payload,
-                };
-                self.on_gossip(slot, arrival);
-            }
-            Message::IHave { list } => self.on_ihave(slot, list),
-            Message::Graft { list } => self.on_graft(slot, list),
-            Message::Prune { origins } => self.on_prune(slot, origins),
-            Message::Digest { after, upto, list } => self.on_digest(slot, after, upto, list),
+            Message::Gossip(gossip) => self.on_gossip(slot, gossip),
+            Message::IHave(ihave) => self.on_ihave(slot, ihave),
+            Message::Graft(graft) => self.on_graft(slot, graft),
+            Message::Prune(prune) => self.on_prune(slot, prune),
+            Message::Digest(digest) => self.on_digest(slot, digest),
         }
     }
 

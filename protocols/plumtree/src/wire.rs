@@ -37,8 +37,8 @@ pub(crate) fn encode(message: PeerMessage, ticket: &Arc<()>) -> Result<Frame, Un
     // What is not pushed is announced by others, what is not announced comes out at the next
     // exchange. But a tree whose links disagree loses time with every message.
     let control = match message {
-        Message::Gossip { .. } | Message::IHave { .. } => false,
-        Message::Graft { .. } | Message::Prune { .. } | Message::Digest { .. } => true,
+        Message::Gossip(_) | Message::IHave(_) => false,
+        Message::Graft(_) | Message::Prune(_) | Message::Digest(_) => true,
     };
     Ok(Frame {
         content: cbor::encode(&message.map(WireId))?.into(),

@@ -34,6 +34,7 @@ impl Book {
                 self.entries.push_back(contact.id);
             }
         }
+        // At the front are those that have been there for longest since their last turn.
         let beyond = self.entries.len().saturating_sub(BOOK_MAX);
         self.entries.drain(..beyond);
     }
@@ -53,6 +54,7 @@ impl Book {
         if now < self.next_lesson {
             return Vec::new();
         }
+        // After 16 doublings the longest pause is long reached, and a shift by 32 would overflow.
         let pause = PAUSE.0.saturating_mul(1 << self.lessons.min(16));
         self.next_lesson = now + pause.min(PAUSE.1);
         self.lessons += 1;
@@ -62,6 +64,7 @@ impl Book {
     fn turns(&mut self, count: usize, suits: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
         let suitable = self.entries.iter().copied().filter(|id| suits(*id));
         let chosen: Vec<NodeId> = suitable.take(count).collect();
+        // Whose turn it was waits until all others had theirs: many of them may be gone.
         self.entries.retain(|id| !chosen.contains(id));
         self.entries.extend(&chosen);
         chosen

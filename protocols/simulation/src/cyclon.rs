@@ -75,9 +75,11 @@ impl Cyclon {
         let Some(oldest) = oldest.map(|(peer, _)| *peer) else {
             return;
         };
+        // Before it answers: should it be gone, this is how it leaves the views.
         self.view.remove(&oldest);
         let mut list = self.sample(SHUFFLE - 1, oldest, rng);
         self.sent = list.iter().map(|(peer, _)| *peer).collect();
+        // So that each node is named anew about once per cycle, as old ones are dropped.
         list.push((self.me, 0));
         self.post(oldest, Said::Shuffle(list));
     }
@@ -89,8 +91,9 @@ impl Cyclon {
                 continue;
             }
             if self.view.len() >= VIEW {
+                // What was sent is known to the other side now, so nothing is lost where it gives way.
                 let given = std::iter::from_fn(|| sent.pop());
-                let place = given.into_iter().find(|one| self.view.contains_key(one));
+                let place = given.into_iter().find(|peer| self.view.contains_key(peer));
                 match place {
                     Some(place) => drop(self.view.remove(&place)),
                     None => return,
@@ -109,6 +112,7 @@ impl Cyclon {
             }
             _ if newcomer == self.me || self.view.contains_key(&newcomer) => {}
             given => {
+                // Nobody else is known here.
                 let entry = given.unwrap_or((self.me, 0));
                 if self.view.len() >= VIEW {
                     self.view.remove(&entry.0);
@@ -122,6 +126,7 @@ impl Cyclon {
     fn on_message(&mut self, from: NodeId, message: Said, rng: &mut SmallRng) {
         match message {
             Said::Enter => {
+                // One walk for each place of the newcomer's view.
                 for _ in 0..VIEW {
                     self.on_walk(from, WALK, rng);
                 }
@@ -142,6 +147,7 @@ impl Cyclon {
     }
 
     fn again<R: Rng>(&mut self, rng: &mut R) {
+        // At random, or nodes started together would shuffle together.
         let after = CYCLE / 4 * 3 + rng.random_range(Duration::ZERO..=CYCLE / 2);
         self.outputs
             .push_back(Output::Schedule { after, timer: () });

@@ -4,13 +4,13 @@
 use std::{collections::VecDeque, time::Duration};
 
 use hyparview::{
-    Command, Config, DisconnectReason, Input as Given, Message, Priority, State, Timer, message,
+    Command, Config, DisconnectReason, Input as Given, Message, Priority, Timer, message,
 };
 
-use crate::{NodeId, Output, Place, member::Member, protocol::OutputOf};
-
-type Machine = State<NodeId, Place>;
-type Heard = Given<NodeId, Place>;
+use crate::{
+    Output,
+    place::{Heard, Machine, MemberOutput},
+};
 
 /// A rule that is switched off, or a mistake that other implementations make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,9 +179,9 @@ impl Defect {
     /// Puts into `planted` what the node says instead of `output`.
     pub(crate) fn spoil_output(
         self,
-        output: OutputOf<Member>,
+        output: MemberOutput,
         state: &Machine,
-        planted: &mut VecDeque<OutputOf<Member>>,
+        planted: &mut VecDeque<MemberOutput>,
     ) {
         match (self, output) {
             (

@@ -112,6 +112,7 @@ impl<M: Membership> Flood<M> {
                 number,
                 hops: hops + 1,
             };
+            // Where neighbours have no connections, nothing can be told over one.
             self.outputs.push_back(if M::CONNECTED {
                 Output::Tell { peer, message }
             } else {
@@ -150,6 +151,7 @@ impl<M: Membership> Protocol for Flood<M> {
                 message: Carried::CatchUp(numbers),
             } => {
                 for number in numbers {
+                    // A catch-up does not say how far a message came.
                     self.spread(number, 0, Some(from), rng);
                 }
                 return;
@@ -184,6 +186,7 @@ impl<M: Membership> Protocol for Flood<M> {
             Output::Cut { peer } => Output::Cut { peer },
             Output::Schedule { after, timer } => Output::Schedule { after, timer },
             Output::Event(event) => {
+                // Only now is there a connection to send it over.
                 if let Some(peer) = M::came(&event).filter(|_| !self.recent.is_empty()) {
                     let message = Carried::CatchUp(self.recent.iter().copied().collect());
                     self.outputs.push_back(Output::Tell { peer, message });

@@ -14,12 +14,12 @@ pub struct Graph {
     dangling: usize,
 }
 
-/// Distances from a sample of nodes.
+/// Distances from a sample of nodes, in links.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Paths {
-    /// Mean length of the shortest paths between nodes that reach each other.
+    /// Mean length of the shortest paths from a sampled node to each other one that it reaches; 0 without any.
     pub mean: f64,
-    /// The longest of them.
+    /// The longest of them: how far the network reaches from its least central sampled node; 0 without any.
     pub longest: u32,
 }
 
@@ -84,7 +84,9 @@ impl Graph {
             stubs.pop();
         }
         let mut links: Vec<[u32; 2]> = stubs.chunks_exact(2).map(|two| [two[0], two[1]]).collect();
+        // Bounded: where nearly all pairs are linked, there may be no way without a bad one.
         for _ in 0..1000 {
+            // An exchange may make another bad one, so all are looked at anew.
             let bad = repeated(&links);
             if bad.is_empty() {
                 break;
@@ -196,6 +198,7 @@ impl Graph {
         let mut root: Vec<u32> = self.nodes().collect();
         fn find(root: &mut [u32], mut at: u32) -> u32 {
             while root[at as usize] != at {
+                // Halves the path on the way, so that long ones do not stay.
                 let up = root[root[at as usize] as usize];
                 root[at as usize] = up;
                 at = up;
@@ -235,11 +238,15 @@ impl Graph {
                 links += u32::from(a != b && linked(*a, *b));
             }
         }
+        // Each pair counts twice, as it does among the links above.
         let pairs = peers.len() * peers.len().saturating_sub(1);
         f64::from(links) / pairs.max(1) as f64
     }
 
-    /// Exact distances from `sources` random nodes to all others.
+    /// Exact distances, in links along the arcs, from `sources` nodes drawn by `rng` (from all, if there are no
+    /// more) to every node that they reach. What cannot be reached is left out: look at
+    /// [`Graph::components`] first, for islands make paths shorter. A breadth-first search per source: its
+    /// cost is `sources` times all nodes and arcs.
     pub fn paths<R: Rng>(&self, sources: usize, rng: &mut R) -> Paths {
         let mut from: Vec<u32> = self.nodes().collect();
         from.shuffle(rng);
@@ -267,6 +274,7 @@ impl Graph {
                     }
                 }
             }
+            // Without the way from the source to itself.
             count += open.len() as u64 - 1;
         }
         Paths {
@@ -284,7 +292,7 @@ fn repeated(links: &[[u32; 2]]) -> Vec<usize> {
         .map(|(at, [a, b])| (*a.min(b), *a.max(b), at))
         .collect();
     sorted.sort_unstable();
-    let loops = sorted.iter().filter(|(a, b, _)| a == b).map(|one| one.2);
+    let loops = sorted.iter().filter(|(a, b, _)| a == b).map(|(.., at)| *at);
     let twice = sorted
         .windows(2)
         .filter(|two| (two[0].0, two[0].1) == (two[1].0, two[1].1) && two[0].0 != two[0].1)
@@ -318,13 +326,13 @@ mod tests {
     fn measures_of_small_graphs_are_those_done_by_hand() {
         let mut rng = SmallRng::seed_from_u64(1);
         // A triangle with a tail, and a lonely node.
-        let one = graph(&[&[1, 2], &[0, 2], &[0, 1, 3], &[2], &[]]);
-        assert_eq!(one.degrees(), [1, 1, 2, 1]);
-        assert_eq!(one.components(), [4, 1]);
-        assert_eq!(one.asymmetric(), 0);
+        let tailed = graph(&[&[1, 2], &[0, 2], &[0, 1, 3], &[2], &[]]);
+        assert_eq!(tailed.degrees(), [1, 1, 2, 1]);
+        assert_eq!(tailed.components(), [4, 1]);
+        assert_eq!(tailed.asymmetric(), 0);
         let expected = (1.0 + 1.0 + 1.0 / 3.0) / 5.0;
-        assert!((one.clustering() - expected).abs() < 1e-12);
-        let paths = one.paths(5, &mut rng);
+        assert!((tailed.clustering() - expected).abs() < 1e-12);
+        let paths = tailed.paths(5, &mut rng);
         assert_eq!(paths.longest, 2);
         // Twelve ordered pairs: eight neighbours, four at two hops.
         assert!((paths.mean - 16.0 / 12.0).abs() < 1e-12);

@@ -22,9 +22,9 @@ use hyparview::Config;
 
 use crate::{Graph, Member, Membership, NodeId, Observer, World};
 
-/// Up to so many nodes every input is looked at.
+/// Most nodes with which every input is looked at.
 pub(crate) const WATCHED_MAX: usize = 2000;
-/// Beyond that, one of so many inputs.
+/// With more, one input of this many is.
 pub(crate) const SAMPLE: u64 = 256;
 
 /// What must hold of one node, which should have been given this configuration.

@@ -10,6 +10,7 @@ mod graph;
 mod invariants;
 mod member;
 mod network;
+mod place;
 mod plot;
 mod protocol;
 mod queue;
@@ -22,13 +23,14 @@ mod world;
 
 use std::time::Duration;
 
-pub use adversary::{Adversaries, Deed, Place};
+pub use adversary::{Adversaries, Attack, Defences};
 pub use cyclon::Cyclon;
 pub use defect::Defect;
 pub use flood::{Carried, Flood, Order, Told};
 pub use graph::{Graph, Paths};
-pub use member::{Member, Said, contact};
+pub use member::Member;
 pub use network::{Distances, Network};
+pub use place::{Place, Said, contact};
 pub use plot::plots;
 pub use protocol::{Input, InputOf, Membership, NodeId, Output, OutputOf, Protocol};
 pub use report::{CaseReport, Row, Verdict};
@@ -51,6 +53,7 @@ pub fn play(
     let mut setup = setup
         .with_random_links(case.random_links)
         .with_branches(&case.branches);
+    // The plan in the file does not say how many nodes there are, for `--nodes` may replace their number.
     setup.adversaries = case.adversaries.map(|plan| Adversaries {
         nodes: case.nodes,
         ..plan

@@ -8,15 +8,13 @@ use hyparview::{
 use rand::rngs::SmallRng;
 
 use crate::{
-    Adversaries, Input, Membership, NodeId, Output, Place, Protocol,
-    adversary::Hand,
+    Adversaries, Input, Membership, NodeId, Output, Place, Protocol, Said,
+    adversary::Interceptor,
     book::Book,
+    contact,
     defect::Defect,
     protocol::{InputOf, OutputOf},
 };
-
-/// A message of the machine.
-pub type Said = Message<NodeId, Place>;
 
 /// Bytes of a peer's name, of a signed record with one address, and of the names of fields, as the
 /// node's codec writes them.
@@ -40,7 +38,7 @@ pub struct Member {
     state: State<NodeId, Place>,
     defect: Option<Defect>,
     /// What makes it work against the others, if it does.
-    hand: Option<Hand>,
+    interceptor: Option<Interceptor>,
     /// The relation that a farewell has just ended here.
     ended: Option<(NodeId, Epoch<NodeId>)>,
     /// What the application keeps, and gives back when the machine calls for contacts.
@@ -52,15 +50,6 @@ pub struct Member {
     rejoined: Vec<NodeId>,
 }
 
-/// A peer as the machine names it.
-#[must_use]
-pub fn contact(id: NodeId) -> Contact<NodeId, Place> {
-    Contact {
-        id,
-        record: Place::default(),
-    }
-}
-
 impl Member {
     /// A node without peers in its `life`th life.
     #[must_use]
@@ -68,7 +57,7 @@ impl Member {
         Self {
             state: State::new(contact(id), config, u64::from(life)),
             defect: None,
-            hand: None,
+            interceptor: None,
             ended: None,
             book: Book::default(),
             call: None,
@@ -97,7 +86,7 @@ impl Member {
         let config = plan.configure(id, config);
         Self {
             state: State::new(plan.contact(id), config, u64::from(life)),
-            hand: plan.contain(id).then(|| Hand::new(id, plan)),
+            interceptor: plan.contain(id).then(|| Interceptor::new(id, plan)),
             ..Self::new(id, Config::default(), life)
         }
     }
@@ -177,8 +166,8 @@ impl Protocol for Member {
         let Some(input) = input else {
             return;
         };
-        if let Some(hand) = &mut self.hand {
-            for input in hand.hear(now, input, &self.state, &mut self.planted) {
+        if let Some(interceptor) = &mut self.interceptor {
+            for input in interceptor.hear(now, input, &self.state, &mut self.planted) {
                 self.state.handle(now, input, rng);
             }
             return;
@@ -225,8 +214,8 @@ impl Protocol for Member {
             if let Output::Event(event) = &output {
                 self.listen(event);
             }
-            if let Some(hand) = &mut self.hand {
-                hand.say(output, &mut self.planted);
+            if let Some(interceptor) = &mut self.interceptor {
+                interceptor.say(output, &mut self.planted);
                 continue;
             }
             let Some(defect) = self.defect else {
@@ -293,7 +282,8 @@ impl Membership for Member {
     }
 
     fn targets(&self, from: Option<NodeId>, into: &mut Vec<NodeId>, _: &mut SmallRng) {
-        if from.is_some() && self.hand.as_ref().is_some_and(|hand| !hand.passes_on()) {
+        let passes_on = self.interceptor.as_ref().is_none_or(Interceptor::passes_on);
+        if from.is_some() && !passes_on {
             return;
         }
         self.neighbors(into);

@@ -99,6 +99,7 @@ impl Network {
     pub(crate) fn distance(&self, seed: u64, a: NodeId, b: NodeId) -> u64 {
         let ms = match self.distances {
             Distances::Range { least_ms, most_ms } => {
+                // The same in both directions.
                 let pair = (u64::from(a.min(b)) << 32) | u64::from(a.max(b));
                 least_ms + (most_ms - least_ms).max(0.0) * unit(mix(seed ^ mix(pair)))
             }
@@ -116,12 +117,14 @@ impl Network {
     }
 
     pub(crate) fn loses<R: Rng>(&self, rng: &mut R) -> bool {
+        // Nothing is drawn on a network that loses nothing: it costs no time there, and moves no other choice.
         self.loss > 0.0 && rng.random_bool(self.loss.min(1.0))
     }
 
     /// How much later this message comes once more, if it does.
     pub(crate) fn echo<R: Rng>(&self, rng: &mut R) -> Option<u64> {
         let comes = self.echoes > 0.0 && rng.random_bool(self.echoes.min(1.0));
+        // At any time in this span, for it stands for a connection of the past that drains at last.
         comes.then(|| rng.random_range(0..=nanos(self.echo_late)))
     }
 

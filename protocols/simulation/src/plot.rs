@@ -72,6 +72,7 @@ pub fn plots(name: &str, reports: &[CaseReport]) -> Vec<(String, String)> {
     ];
     let mut all = Vec::new();
     for (kind, across, upwards, mut series) in kinds {
+        // More lines could not be told apart.
         series.truncate(COLOURS.len());
         if !series.is_empty() {
             let plot = Plot {
@@ -118,21 +119,23 @@ fn over_crash(reports: &[CaseReport]) -> Vec<Series> {
         let Some(crashed) = crashed.and_then(Setting::number) else {
             continue;
         };
+        // The last: earlier ones were sent before the crash.
         let after = report.rows.iter().rfind(|row| row.series.len() > 1);
         let Some(mean) = after.and_then(|row| row.values.get("reliability_mean")) else {
             continue;
         };
         let name = format!("{:?}", report.protocol);
         let point = (crashed, *mean);
-        match series.iter_mut().find(|one| one.name == name) {
-            Some(one) => one.points.push(point),
+        match series.iter_mut().find(|line| line.name == name) {
+            Some(line) => line.points.push(point),
             None => series.push(Series {
                 name,
                 points: vec![point],
             }),
         }
     }
-    series.retain(|one| one.points.len() > 2);
+    // Two points are no curve.
+    series.retain(|line| line.points.len() > 2);
     if !series.is_empty() {
         series.extend(PAPER.map(|(name, all)| Series {
             name: name.to_owned(),
@@ -172,7 +175,7 @@ fn clustering(reports: &[CaseReport]) -> Vec<Series> {
         }
     };
     let all = reports.iter().map(over_time);
-    all.filter(|one| one.points.len() > 2).collect()
+    all.filter(|line| line.points.len() > 2).collect()
 }
 
 fn named(report: &CaseReport, row: &Row) -> String {
@@ -189,8 +192,10 @@ impl Plot<'_> {
         let right = points().map(|point| point.0).fold(1.0, f64::max);
         let least = points().map(|point| point.0).fold(right, f64::min);
         let left = if self.bars { 0.0 } else { least };
+        // Never zero, by which heights are divided.
         let top = round_up(points().map(|point| point.1).fold(1e-9, f64::max));
         let [west, north, east, south] = MARGINS;
+        // A bar stands around its value, so the outermost need half a place more.
         let half = if self.bars { 0.5 } else { 0.0 };
         let span = (right - left + 2.0 * half).max(1.0);
         let x = |value: f64| west + (value - left + half) / span * (WIDTH - west - east);
@@ -269,6 +274,7 @@ impl Plot<'_> {
             );
             text(svg, (west - 6.0, at + 4.0), "end", &label(value));
         }
+        // What is across is counted in whole numbers, seconds or percent.
         let step = round_up((right - left) / 10.0).max(1.0);
         let mut value = (left / step).ceil() * step;
         while value <= right {

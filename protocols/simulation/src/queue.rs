@@ -69,10 +69,11 @@ impl<T> Queue<T> {
             slot,
         };
         let bucket = at >> BUCKET_BITS;
+        // What is left of that bucket is sorted already, so this takes its place in it.
         if bucket <= self.bucket {
             let place = self
                 .current
-                .partition_point(|one| one.order() > key.order());
+                .partition_point(|later| later.order() > key.order());
             self.current.insert(place, key);
         } else if bucket < self.bucket + NEAR {
             self.near_len += 1;
@@ -119,6 +120,7 @@ impl<T> Queue<T> {
         self.bring_near();
         let bucket = &mut self.near[index(self.bucket)];
         self.near_len -= bucket.len();
+        // Swapped, so that the emptied list keeps its room for the next time round.
         std::mem::swap(&mut self.current, bucket);
         self.current
             .sort_unstable_by_key(|key| std::cmp::Reverse(key.order()));
@@ -131,6 +133,7 @@ impl<T> Queue<T> {
         while let Some(entry) = self.far.first_entry()
             && *entry.key() <= epoch
         {
+            // They are sorted when their bucket is emptied, not here.
             for key in entry.remove() {
                 self.near_len += 1;
                 self.near[index(key.at >> BUCKET_BITS)].push(key);
@@ -140,6 +143,7 @@ impl<T> Queue<T> {
 }
 
 fn index(bucket: u64) -> usize {
+    // Used in turn: four seconds on the same place stands for another time.
     (bucket & (NEAR - 1)) as usize
 }
 

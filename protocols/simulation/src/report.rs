@@ -66,6 +66,7 @@ pub struct Verdict {
 
 impl Verdict {
     pub(crate) fn of(bound: &Bound, value: Option<f64>) -> Self {
+        // What was not measured does not hold: else a misspelt bound would always hold.
         let held = value.is_some_and(|value| {
             bound.least.is_none_or(|least| value >= least)
                 && bound.most.is_none_or(|most| value <= most)
@@ -73,6 +74,7 @@ impl Verdict {
         Self {
             at: bound.at.clone(),
             what: bound.what.clone(),
+            // JSON has no infinity.
             value: value.filter(|value| value.is_finite()),
             least: bound.least,
             most: bound.most,
@@ -133,11 +135,13 @@ impl CaseReport {
     pub fn failures(&self) -> Vec<String> {
         let broken = self.violations.iter().cloned();
         let missed = self.verdicts.iter().filter(|verdict| !verdict.held);
-        let told = missed.map(|one| {
-            let value = one
+        let told = missed.map(|verdict| {
+            let value = verdict
                 .value
+                // Infinite: it was waited for in vain.
                 .map_or("never".to_owned(), |value| format!("{value:.5}"));
-            format!("{} {}: {value}, wanted {}", one.at, one.what, one.wanted())
+            let Verdict { at, what, .. } = verdict;
+            format!("{at} {what}: {value}, wanted {}", verdict.wanted())
         });
         broken.chain(told).collect()
     }

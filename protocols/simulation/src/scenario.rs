@@ -87,19 +87,20 @@ pub struct Case {
     pub variables: BTreeMap<String, Setting>,
 }
 
-/// What the network of a scenario is like; see [`Network`](crate::Network).
+/// What the network of a scenario is like from its beginning, where that is not as in
+/// [`Network::default`](crate::Network). A `network` step changes some of it later.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Conditions {
-    /// How far apart nodes are.
+    /// How far apart nodes are; without it 10 to 50 ms, a latency of its own for each pair.
     pub distances: Option<Distances>,
-    /// Milliseconds at most.
+    /// Extra delay of each message, uniform in 0 to this, in milliseconds; 5 without it.
     pub jitter_ms: Option<f64>,
-    /// Share of messages.
+    /// Share of messages lost, 0 to 1; the connection stays up.
     pub loss: Option<f64>,
-    /// Share of dials.
+    /// Share of dials refused although the peer is there, 0 to 1.
     pub refusal: Option<f64>,
-    /// Parts per million.
+    /// Greatest deviation of a node's clock rate, in parts per million, either way.
     pub drift_ppm: Option<u32>,
 }
 
@@ -149,11 +150,13 @@ struct Shape {
 pub fn read(text: &str, size: Size, nodes: Option<u32>) -> Result<Vec<Case>, ScenarioError> {
     let mut table: Table = text.parse()?;
     let shape = Shape::deserialize(Value::Table(table.clone()))?;
+    // A case refuses what it does not know.
     for beyond in ["small", "cases", "cases-small", "vary", "vary-small"] {
         table.remove(beyond);
     }
     let mut vary = shape.vary;
     if size == Size::Small {
+        // Cases that list numbers of nodes of their own mean them.
         if !shape
             .cases_small
             .iter()
@@ -164,11 +167,13 @@ pub fn read(text: &str, size: Size, nodes: Option<u32>) -> Result<Vec<Case>, Sce
         vary.extend(shape.vary_small);
     }
     if let Some(nodes) = nodes {
+        // Whoever asks for a number of nodes wants no other.
         vary.remove("nodes");
         table.insert("nodes".to_owned(), i64::from(nodes).into());
     }
     let mut cases = match size {
         Size::Small if !shape.cases_small.is_empty() => shape.cases_small,
+        // Without cases of its own the small size takes those of the full one, with its own number of nodes.
         _ => shape.cases,
     };
     if cases.is_empty() {
@@ -208,10 +213,12 @@ fn choose(
     fill_in(&mut value, &variables)?;
     let mut case = Case::deserialize(value)?;
     case.bounds.retain(|bound| {
+        // A bound that names other values speaks of another case.
         let meant = |(name, value): (&String, &Setting)| variables.get(name) == Some(value);
         bound.when.iter().all(meant) && (size == Size::Full || !bound.full)
     });
     if case.nodes < 2 {
+        // Measures of a graph without a pair mean nothing.
         return Err(ScenarioError::Sense("fewer than two nodes".to_owned()));
     }
     if let Some(bound) = case
@@ -219,6 +226,7 @@ fn choose(
         .iter()
         .find(|bound| bound.least.is_none() && bound.most.is_none())
     {
+        // It would hold whatever comes.
         let what = format!("{} has neither `least` nor `most`", bound.what);
         return Err(ScenarioError::Sense(what));
     }

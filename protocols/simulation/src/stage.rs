@@ -1,13 +1,15 @@
-//! Where a scenario is played: a world of nodes, the hands that make things happen to them, and the eyes
-//! that look at what comes of it.
+//! Where a scenario is played: a world of nodes, what makes things happen to them, and what is
+//! measured of what comes of it.
 
 mod broadcast;
+mod broadcast_stats;
 mod churn;
-mod grove;
 mod hostile;
 mod lengths;
 mod measure;
-mod people;
+mod node_set;
+mod population;
+mod speech;
 mod watch;
 
 use std::time::Duration;
@@ -24,12 +26,12 @@ use crate::{
 };
 use watch::Watch;
 
-/// Seconds for which something may be under way.
-const PATIENCE: u32 = 5;
-/// After so many inputs it is told how far the case is.
-const TELL: u64 = 1 << 16;
-/// Violations beyond so many are counted, not told.
-const TOLD_MAX: usize = 10;
+/// How long what is broken at rest may still be under way, in seconds of the world.
+const SETTLE_SECONDS: u32 = 5;
+/// Inputs between two reports of how far the case is.
+const PROGRESS_EVERY_INPUTS: u64 = 1 << 16;
+/// Violations whose text is kept; further ones are only counted.
+const VIOLATIONS_KEPT_MAX: usize = 10;
 
 /// A case being played.
 pub(crate) struct Stage<'a, M: Subject> {
@@ -37,7 +39,7 @@ pub(crate) struct Stage<'a, M: Subject> {
     setup: &'a Setup,
     seed: u64,
     world: World<Flood<M>, Watch>,
-    dice: SmallRng,
+    scenario_rng: SmallRng,
     /// Which side of the last cut each node is on.
     sides: Vec<u8>,
     /// What the address books of the dead hold.
@@ -82,7 +84,8 @@ impl<'a, M: Subject> Stage<'a, M> {
             setup,
             seed,
             world: World::new(seed, network(&case.network), Watch::of(setup.adversaries)),
-            dice: SmallRng::seed_from_u64(mix(seed ^ 2)),
+            // A stream of its own: what the scenario chooses does not depend on what the machines drew.
+            scenario_rng: SmallRng::seed_from_u64(mix(seed ^ 2)),
             sides: vec![0; nodes],
             memory: vec![Vec::new(); nodes],
             ailing: adversaries(setup, case.nodes),
@@ -146,7 +149,7 @@ impl<'a, M: Subject> Stage<'a, M> {
             } => self.broadcast(label, *messages, every_ms.map(millis)),
             Step::Speak { .. } => self.speak(step),
             Step::Churn { .. } => self.churn(step),
-            Step::Tally { label } => self.grove_report(label),
+            Step::Tally { label } => self.end_counting(label),
             Step::Hold => self.wish_all(&Wish::Hold),
             Step::Root => self.name_root(),
             Step::Until { label, holds, most } => self.until(label, *holds, secs(*most)),
@@ -167,10 +170,11 @@ impl<'a, M: Subject> Stage<'a, M> {
             if self.steps_looked_at.is_multiple_of(every) {
                 self.look_at(node);
             }
-            if self.steps_looked_at.is_multiple_of(TELL) {
+            if self.steps_looked_at.is_multiple_of(PROGRESS_EVERY_INPUTS) {
                 self.tell();
             }
         }
+        // The last event may be earlier than the end of this time.
         self.world.arrive(until);
     }
 
@@ -187,6 +191,7 @@ impl<'a, M: Subject> Stage<'a, M> {
         };
         let honest = |peer: &NodeId| !against(*peer);
         let other = |peer| {
+            // What an adversary claims to hold proves nothing.
             let peer = Some(peer).filter(honest)?;
             self.world.machine(peer).map(Flood::below)
         };
@@ -201,8 +206,9 @@ impl<'a, M: Subject> Stage<'a, M> {
     }
 
     fn complain(&mut self, broken: &str) {
+        // All are counted; the texts of a network that is broken all over would fill the report.
         self.violation_count += 1;
-        if self.violations.len() < TOLD_MAX {
+        if self.violations.len() < VIOLATIONS_KEPT_MAX {
             let at = self.world.now().as_secs_f64();
             self.violations.push(format!("at {at:.1} s: {broken}"));
         }
@@ -211,7 +217,7 @@ impl<'a, M: Subject> Stage<'a, M> {
     /// Random ones of the living who are well.
     fn some(&mut self, percent: f64) -> Vec<NodeId> {
         let mut all = self.well();
-        all.shuffle(&mut self.dice);
+        all.shuffle(&mut self.scenario_rng);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -230,8 +236,9 @@ impl<'a, M: Subject> Stage<'a, M> {
 
     fn cut(&mut self, sides: u8, notice: bool) {
         for (id, side) in (0u64..).zip(&mut self.sides) {
-            let chance = mix(id ^ self.seed) % u64::from(sides.max(1));
-            *side = u8::try_from(chance).unwrap_or(0);
+            // By id and not from a stream, so that the sides do not depend on what was chosen before.
+            let drawn = mix(id ^ self.seed) % u64::from(sides.max(1));
+            *side = u8::try_from(drawn).unwrap_or(0);
         }
         let sides = &self.sides;
         self.world.cut(|id| sides[id as usize], notice);
@@ -240,8 +247,9 @@ impl<'a, M: Subject> Stage<'a, M> {
     fn ail(&mut self, percent: f64, with: Trouble) {
         let mut chosen = self.some(percent);
         if percent == 0.0 {
+            // One node, for a share of few nodes may round to none.
             chosen = self.some(100.0);
-            chosen.shuffle(&mut self.dice);
+            chosen.shuffle(&mut self.scenario_rng);
             chosen.truncate(1);
         }
         for node in &chosen {
@@ -256,6 +264,7 @@ impl<'a, M: Subject> Stage<'a, M> {
 
     fn recover(&mut self) {
         for node in std::mem::take(&mut self.ailing) {
+            // Makes a node well, whatever its trouble was.
             self.world.freeze(node, false);
         }
     }
@@ -266,8 +275,10 @@ impl<'a, M: Subject> Stage<'a, M> {
             self.run(Duration::from_secs(1));
         }
         let took = (self.world.now() - start).as_secs_f64();
+        // The loop may have ended because the time was up.
         let held = self.holds(holds);
         let mut row = Row::new(label, self.world.now());
+        // Not the time that was waited: that would pass for a late success.
         row.set("seconds", if held { took } else { f64::INFINITY });
         row.set("held", f64::from(u8::from(held)));
         self.rows.push(row);
@@ -290,15 +301,15 @@ impl<'a, M: Subject> Stage<'a, M> {
     /// is broken must stay so for a while.
     fn at_rest(&mut self) {
         let mut broken = invariants::at_rest(&self.world, &Graph::of(&self.world));
-        for _ in 0..PATIENCE {
+        for _ in 0..SETTLE_SECONDS {
             if broken.is_empty() {
                 return;
             }
             self.run(Duration::from_secs(1));
             broken = invariants::at_rest(&self.world, &Graph::of(&self.world));
         }
-        for one in broken {
-            self.complain(&one);
+        for violation in broken {
+            self.complain(&violation);
         }
     }
 

@@ -25,9 +25,10 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The same with what a scenario asks for: so many links left to chance.
+    /// The same with what a scenario asks for: `count` links left to chance, the others exchanged for shorter ones.
     pub(crate) fn with_random_links(&self, count: Option<usize>) -> Self {
         let mut setup = self.clone();
+        // With as many as there are nothing is left to exchange, so no link is compared with others.
         if let Some(count) = count.filter(|count| *count < setup.config.active_capacity()) {
             setup.config = setup.config.with_optimize(true).with_unbiased_min(count);
         }
@@ -40,16 +41,16 @@ pub trait Subject: Membership + Sized {
     /// All that [`Subject::went`] may say.
     const ENDINGS: &'static [&'static str];
 
-    /// A node in its `life`th life.
-    fn create(id: NodeId, setup: &Setup, life: u32) -> Self;
+    /// A node in its `incarnation`, counted from 1.
+    fn create(id: NodeId, setup: &Setup, incarnation: u32) -> Self;
 
-    /// What has it join through `contact`. The first of several is to be kept for ever.
+    /// What has it join through `contacts`, which it is to keep for ever.
     fn enter(contacts: &[NodeId]) -> Vec<Self::Command>;
 
     /// What has it leave in good order, if it knows how to.
     fn leave() -> Option<Self::Command>;
 
-    /// What tells it of peers that it knew in an earlier life.
+    /// What tells it of peers that it knew in an earlier incarnation.
     fn recall(known: &[NodeId]) -> Vec<Self::Command>;
 
     /// Why a neighbour went, if this event says that one did.
@@ -112,12 +113,12 @@ impl Subject for Member {
         "switched",
     ];
 
-    fn create(id: NodeId, setup: &Setup, life: u32) -> Self {
+    fn create(id: NodeId, setup: &Setup, incarnation: u32) -> Self {
         let config = match setup.defect {
             None => setup.config.clone(),
             Some(defect) => defect.spoil_config(setup.config.clone()),
         };
-        Self::among(id, config, life, setup.adversaries).with_defect(setup.defect)
+        Self::among(id, config, incarnation, setup.adversaries).with_defect(setup.defect)
     }
 
     fn enter(contacts: &[NodeId]) -> Vec<Self::Command> {

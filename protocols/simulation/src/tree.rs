@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use plumtree::{Message, MessageId, State, StateEvent, Timer};
+use plumtree::{Digest, Gossip, Graft, IHave, Message, MessageId, Prune, State, StateEvent, Timer};
 use rand::rngs::SmallRng;
 
 use crate::{
@@ -52,7 +52,7 @@ pub enum Planted<T> {
 pub enum Wish<C> {
     /// To the membership.
     Below(C),
-    /// Broadcast so many bytes.
+    /// Broadcast a payload of this many bytes.
     Broadcast(usize),
     /// This is the best-connected node.
     SetRoot(NodeId),
@@ -85,7 +85,7 @@ pub enum News {
     Again(MessageId<NodeId>, Cause),
     /// No announcer sent it.
     Missing,
-    /// Something other than a payload was sent, of so many bytes.
+    /// Something other than a payload was sent, of this many bytes.
     Control(usize),
 }
 
@@ -107,10 +107,10 @@ pub struct Tree<M: Membership> {
 
 impl<M: Membership> Tree<M> {
     /// Broadcasts over `below`.
-    pub fn new(id: NodeId, below: M, config: plumtree::Config, life: u32) -> Self {
+    pub fn new(id: NodeId, below: M, config: plumtree::Config, incarnation: u32) -> Self {
         Self {
             below,
-            state: State::new(id, config, u64::from(life)),
+            state: State::new(id, config, u64::from(incarnation)),
             neighbors: Vec::new(),
             round_trips: BTreeMap::new(),
             held: false,
@@ -144,6 +144,7 @@ impl<M: Membership> Tree<M> {
         }
         let mut current = Vec::with_capacity(self.neighbors.len());
         self.below.neighbors(&mut current);
+        // Looked at after every input of the membership, and seldom different.
         if current == self.neighbors {
             return;
         }
@@ -160,6 +161,7 @@ impl<M: Membership> Tree<M> {
             self.causes.came(peer, now);
             self.feed(now, plumtree::Input::NeighborUp { peer });
             if let Some(round_trip) = self.round_trips.get(&peer).copied() {
+                // Known by now, for a connection is measured when it is made; without it 200 ms are assumed.
                 self.feed(now, plumtree::Input::Measured { peer, round_trip });
             }
             if let Some(input) = self.spoiler.on_neighbor_up(peer, &self.state) {
@@ -170,13 +172,15 @@ impl<M: Membership> Tree<M> {
 
     fn feed(&mut self, now: Duration, input: plumtree::Input<NodeId>) {
         if let plumtree::Input::Received { from, message } = &input {
+            // Before the machine handles it, to which it is no news any more then.
             self.causes.asked_by(*from, message);
-            if let Message::Gossip { id, .. } = message
+            if let Message::Gossip(Gossip { id, .. }) = message
                 && !self.state.is_news(id)
             {
                 let why = self.causes.of_duplicate(*from, id.origin, now);
                 let news = Reported::Tree(News::Again(*id, why));
                 self.outputs.push_back(Output::Event(news));
+                // The machine does not hear of it, so it cuts nothing off.
                 if self.spoiler.overlooks_duplicates() {
                     return;
                 }
@@ -197,7 +201,7 @@ impl<M: Membership> Tree<M> {
                     }
                     self.causes.note(to, &message, why);
                     let news = match &message {
-                        Message::Gossip { id, .. } => News::Sent(*id),
+                        Message::Gossip(Gossip { id, .. }) => News::Sent(*id),
                         _ => News::Control(bytes(&message)),
                     };
                     self.outputs.push_back(Output::Event(Reported::Tree(news)));
@@ -213,7 +217,8 @@ impl<M: Membership> Tree<M> {
                         Output::Event(Reported::Tree(News::Delivered { id, hops }))
                     }
                     StateEvent::Missing { .. } => Output::Event(Reported::Tree(News::Missing)),
-                    StateEvent::LinkChanged { .. } => continue,
+                    // No measure is made of roles.
+                    StateEvent::EdgeChanged { .. } => continue,
                 },
             };
             self.outputs.push_back(output);
@@ -224,11 +229,11 @@ impl<M: Membership> Tree<M> {
 /// Bytes on the wire.
 fn bytes(message: &Message<NodeId>) -> usize {
     let content = match message {
-        Message::Gossip { payload, .. } => MESSAGE_NAME + 30 + payload.len(),
-        Message::IHave { list } => list.len() * (MESSAGE_NAME + 10),
-        Message::Graft { list } => list.len() * POSITION,
-        Message::Prune { origins } => origins.len() * NAME,
-        Message::Digest { list, .. } => 2 * NAME + list.len() * POSITION,
+        Message::Gossip(Gossip { payload, .. }) => MESSAGE_NAME + 30 + payload.len(),
+        Message::IHave(IHave { list }) => list.len() * (MESSAGE_NAME + 10),
+        Message::Graft(Graft { list }) => list.len() * POSITION,
+        Message::Prune(Prune { origins }) => origins.len() * NAME,
+        Message::Digest(Digest { list, .. }) => 2 * NAME + list.len() * POSITION,
     };
     // The name of the variant, and the frame's length.
     content + 20
@@ -243,11 +248,13 @@ impl<M: Membership> Protocol for Tree<M> {
     fn start(&mut self, now: Duration, rng: &mut SmallRng) {
         self.below.start(now, rng);
         self.state.start(now, rng);
+        // Nobody is asked at the start, so the cause does not matter.
         self.drain(Cause::Flood);
     }
 
     fn handle(&mut self, now: Duration, input: InputOf<Self>, rng: &mut SmallRng) {
         if let Input::Disconnected { peer, .. } = &input {
+            // It was that of this connection.
             self.round_trips.remove(peer);
         }
         let below = match input {
@@ -259,6 +266,7 @@ impl<M: Membership> Protocol for Tree<M> {
                 return self.feed(now, plumtree::Input::Timer(timer));
             }
             Input::Command(Wish::Broadcast(bytes)) => {
+                // Nobody looks into it: only its length is counted.
                 let payload = Arc::from(vec![0; bytes]);
                 let command = plumtree::Command::Broadcast(payload);
                 return self.feed(now, plumtree::Input::Command(command));
@@ -317,6 +325,7 @@ impl<M: Membership> Protocol for Tree<M> {
     }
 
     fn needs(&self, peer: NodeId) -> bool {
+        // A neighbour that is held on to needs its connection, though the membership has another now.
         self.below.needs(peer) || (self.held && self.neighbors.contains(&peer))
     }
 

@@ -3,7 +3,7 @@
 //! Connections behave as those of libp2p: made on demand, shared by both sides, kept in order, and
 //! closed when neither side needs them. Everything that is random comes from one seed.
 
-mod links;
+mod connections;
 mod trouble;
 
 use std::{collections::VecDeque, time::Duration};
@@ -16,7 +16,7 @@ use crate::{
     protocol::InputOf,
     queue::Queue,
 };
-use links::{Ends, Links, Wire};
+use connections::{Connections, Ends, Wire};
 pub use trouble::Crash;
 
 /// Hears what the protocols tell their applications.
@@ -31,7 +31,7 @@ impl<P: Protocol> Observer<P> for () {
 
 /// Something that is to happen.
 #[derive(Debug)]
-enum Happening<M, T> {
+enum Event<M, T> {
     /// A message reaches the end of its wire.
     Deliver {
         wire: Wire,
@@ -45,14 +45,22 @@ enum Happening<M, T> {
         to: NodeId,
         message: M,
     },
-    /// A timer is due in the node's `life`.
-    Ring { at: NodeId, life: u32, timer: T },
+    /// A timer is due, if the node is still in the incarnation that asked for it.
+    Ring {
+        at: NodeId,
+        incarnation: u32,
+        timer: T,
+    },
     /// A dial has failed.
-    Unreachable { at: NodeId, life: u32, peer: NodeId },
+    Unreachable {
+        at: NodeId,
+        incarnation: u32,
+        peer: NodeId,
+    },
     /// A connection has gone.
     Closed {
         at: NodeId,
-        life: u32,
+        incarnation: u32,
         peer: NodeId,
         slow: bool,
     },
@@ -64,7 +72,7 @@ enum Happening<M, T> {
 
 /// How a node fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Condition {
+enum Health {
     Well,
     /// The process stands still; what reaches it waits.
     Frozen,
@@ -77,11 +85,11 @@ enum Condition {
 #[derive(Debug)]
 struct Node<P: Protocol> {
     machine: Option<P>,
-    /// Counts the starts.
-    life: u32,
-    condition: Condition,
+    /// Counts the starts, from 1; 0 before the first.
+    incarnation: u32,
+    health: Health,
     /// What waits for the node, oldest first.
-    parked: VecDeque<Happening<P::Message, P::Timer>>,
+    parked: VecDeque<Event<P::Message, P::Timer>>,
     /// A slow node is at work until then.
     busy_until: u64,
     drift_ppm: i64,
@@ -91,9 +99,9 @@ struct Node<P: Protocol> {
     load: Load,
 }
 
-/// Where a node is. Looked at for both ends of every message, and so kept apart from all that a node is.
+/// Whom a node can reach. Looked at for both ends of every message, and so kept apart from all that a node is.
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
+struct Reach {
     side: u8,
     /// A host that has vanished says nothing to anybody, not even "no".
     vanished: bool,
@@ -153,13 +161,13 @@ pub struct World<P: Protocol, O = ()> {
     now: u64,
     nodes: Vec<Node<P>>,
     /// One for each node.
-    places: Vec<Place>,
-    links: Links,
-    queue: Queue<Happening<P::Message, P::Timer>>,
-    /// For the network's chances.
-    chance: SmallRng,
-    /// For the machines.
-    dice: SmallRng,
+    reach: Vec<Reach>,
+    connections: Connections,
+    queue: Queue<Event<P::Message, P::Timer>>,
+    /// For losses, delays, refusals and the drift of clocks.
+    network_rng: SmallRng,
+    /// Handed to the machines with each input.
+    machine_rng: SmallRng,
     totals: Totals,
 }
 
@@ -172,16 +180,18 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             seed,
             now: 0,
             nodes: Vec::new(),
-            places: Vec::new(),
-            links: Links::default(),
+            reach: Vec::new(),
+            connections: Connections::default(),
             queue: Queue::new(),
-            chance: SmallRng::seed_from_u64(mix(seed)),
-            dice: SmallRng::seed_from_u64(mix(seed ^ 1)),
+            // Streams of their own: a loss on a wire does not change what a machine draws.
+            network_rng: SmallRng::seed_from_u64(mix(seed)),
+            machine_rng: SmallRng::seed_from_u64(mix(seed ^ 1)),
             totals: Totals::default(),
         }
     }
 
-    /// Time since the beginning.
+    /// Virtual time since the beginning, exact to the nanosecond. It moves only in [`World::step`], [`World::run`]
+    /// and [`World::arrive`], and no node sees it: what a node sees is [`World::clock`].
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.now)
     }
@@ -230,23 +240,26 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         }
     }
 
-    /// How often `node` has been started.
-    pub fn life(&self, node: NodeId) -> u32 {
-        self.nodes.get(node as usize).map_or(0, |node| node.life)
+    /// The incarnation of `node`: how often it has been started.
+    pub fn incarnation(&self, node: NodeId) -> u32 {
+        self.nodes
+            .get(node as usize)
+            .map_or(0, |node| node.incarnation)
     }
 
-    /// Starts a node: the next one, or one that is not alive. Its connections from an earlier life break.
+    /// Starts a node: the next one, or one that is not alive. Its connections from an earlier incarnation break.
     pub fn start(&mut self, node: NodeId, mut machine: P) {
         while self.nodes.len() <= node as usize {
             let drift = i64::from(self.network.drift_ppm);
             let drift_ppm = match drift {
+                // Nothing is drawn for exact clocks, so that they leave all other choices as they are.
                 0 => 0,
-                most => self.chance.random_range(-most..=most),
+                most => self.network_rng.random_range(-most..=most),
             };
             self.nodes.push(Node {
                 machine: None,
-                life: 0,
-                condition: Condition::Well,
+                incarnation: 0,
+                health: Health::Well,
                 parked: VecDeque::new(),
                 busy_until: 0,
                 drift_ppm,
@@ -254,18 +267,19 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
                 failing: Vec::new(),
                 load: Load::default(),
             });
-            self.places.push(Place::default());
+            self.reach.push(Reach::default());
         }
+        // An earlier process may have run until now: its peers see its connections break.
         self.break_all(node);
         let clock = self.clock(node);
-        machine.start(clock, &mut self.dice);
-        self.places[node as usize].vanished = false;
-        let place = self.node_mut(node);
-        place.life += 1;
-        place.condition = Condition::Well;
-        place.parked.clear();
-        place.failing.clear();
-        place.machine = Some(machine);
+        machine.start(clock, &mut self.machine_rng);
+        self.reach[node as usize].vanished = false;
+        let state = self.node_mut(node);
+        state.incarnation += 1;
+        state.health = Health::Well;
+        state.parked.clear();
+        state.failing.clear();
+        state.machine = Some(machine);
         self.drain(node);
     }
 
@@ -277,9 +291,9 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     /// Lets one more thing happen, if it happens at `until` or before. Returns the node to which it
     /// happened.
     pub fn step(&mut self, until: Duration) -> Option<NodeId> {
-        let (at, happening) = self.queue.pop(nanos(until))?;
+        let (at, event) = self.queue.pop(nanos(until))?;
         self.now = at;
-        Some(self.happen(happening))
+        Some(self.dispatch(event))
     }
 
     /// Lets time pass.
@@ -320,46 +334,49 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             return after;
         }
         let rate = u128::try_from(1_000_000 + i128::from(drift)).unwrap_or(1);
+        // What `clock` cuts off below the nanosecond may be up to one at either end.
         let span = (u128::from(after) * 1_000_000).div_ceil(rate.max(1)) + 2;
         u64::try_from(span).unwrap_or(u64::MAX)
     }
 
-    fn push(&mut self, after: u64, happening: Happening<P::Message, P::Timer>) {
-        self.queue.push(self.now.saturating_add(after), happening);
+    fn push(&mut self, after: u64, event: Event<P::Message, P::Timer>) {
+        self.queue.push(self.now.saturating_add(after), event);
     }
 
-    fn happen(&mut self, happening: Happening<P::Message, P::Timer>) -> NodeId {
-        match happening {
-            Happening::Idle { wire } => self.close_idle(wire),
-            Happening::Resume { at } => {
+    fn dispatch(&mut self, event: Event<P::Message, P::Timer>) -> NodeId {
+        match event {
+            Event::Idle { wire } => self.close_idle(wire),
+            Event::Resume { at } => {
                 self.resume(at);
                 at
             }
-            Happening::Deliver {
+            Event::Deliver {
                 wire,
                 from,
                 to,
                 message,
             } => self.deliver(wire, from, to, message),
-            Happening::Post { to, .. } => self.reach(to, happening),
-            Happening::Ring { at, .. }
-            | Happening::Unreachable { at, .. }
-            | Happening::Closed { at, .. } => self.reach(at, happening),
+            Event::Post { to, .. } => self.hand_to(to, event),
+            Event::Ring { at, .. } | Event::Unreachable { at, .. } | Event::Closed { at, .. } => {
+                self.hand_to(at, event)
+            }
         }
     }
 
     /// Something reaches a node, which may not be able to take it.
-    fn reach(&mut self, at: NodeId, happening: Happening<P::Message, P::Timer>) -> NodeId {
+    fn hand_to(&mut self, at: NodeId, event: Event<P::Message, P::Timer>) -> NodeId {
         let now = self.now;
         let node = self.node_mut(at);
-        match node.condition {
-            Condition::Well | Condition::Wedged => self.take(at, happening),
-            Condition::Frozen => node.parked.push_back(happening),
-            Condition::Slow(_) => {
-                node.parked.push_back(happening);
+        match node.health {
+            Health::Well | Health::Wedged => self.take(at, event),
+            Health::Frozen => node.parked.push_back(event),
+            Health::Slow(_) => {
+                node.parked.push_back(event);
+                // For the first only: `resume` sees to those behind it.
                 if node.parked.len() == 1 {
+                    // It may be at work on something earlier.
                     let wait = node.busy_until.saturating_sub(now);
-                    self.push(wait, Happening::Resume { at });
+                    self.push(wait, Event::Resume { at });
                 }
             }
         }
@@ -367,34 +384,43 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     }
 
     /// A node takes what reached it.
-    fn take(&mut self, at: NodeId, happening: Happening<P::Message, P::Timer>) {
-        let current = self.node(at).life;
-        match happening {
-            Happening::Deliver { from, message, .. } => {
+    fn take(&mut self, at: NodeId, event: Event<P::Message, P::Timer>) {
+        let current = self.node(at).incarnation;
+        match event {
+            Event::Deliver { from, message, .. } => {
                 self.input(at, Input::Received { from, message });
             }
-            Happening::Post { from, message, .. } if self.reaches(from, at) => {
+            Event::Post { from, message, .. } if self.reaches(from, at) => {
                 self.input(at, Input::Received { from, message });
             }
-            Happening::Ring { life, timer, .. } if life == current => {
+            Event::Ring {
+                incarnation, timer, ..
+            } if incarnation == current => {
                 self.input(at, Input::Timer(timer));
             }
-            Happening::Unreachable { life, peer, .. } if life == current => {
-                self.node_mut(at).failing.retain(|one| *one != peer);
+            Event::Unreachable {
+                incarnation, peer, ..
+            } if incarnation == current => {
+                self.node_mut(at).failing.retain(|other| *other != peer);
                 self.input(at, Input::Unreachable { peer });
             }
             // Another connection may have been made meanwhile: then it was not the last one.
-            Happening::Closed {
-                life, peer, slow, ..
-            } if life == current && self.find(at, peer).is_none() => {
+            Event::Closed {
+                incarnation,
+                peer,
+                slow,
+                ..
+            } if incarnation == current && self.find(at, peer).is_none() => {
                 self.input(at, Input::Disconnected { peer, slow });
             }
+            // Meant for an earlier incarnation, or on the wrong side of a cut.
             _ => {}
         }
     }
 
     fn input(&mut self, at: NodeId, input: InputOf<P>) {
         let clock = self.clock(at);
+        // Contents are left out: a run that differs in them soon differs in who hears of whom, and when.
         let kind = match &input {
             Input::Received { from, .. } => u64::from(*from) << 3,
             Input::Disconnected { peer, .. } => (u64::from(*peer) << 3) | 1,
@@ -405,9 +431,10 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let Some(machine) = self.nodes[at as usize].machine.as_mut() else {
             return;
         };
-        machine.handle(clock, input, &mut self.dice);
+        machine.handle(clock, input, &mut self.machine_rng);
         self.totals.inputs += 1;
         let print = self.totals.fingerprint ^ kind ^ (u64::from(at) << 35);
+        // Mixed in one after the other, so that their order counts.
         self.totals.fingerprint = mix(print ^ self.now);
         self.drain(at);
     }
@@ -421,6 +448,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             match output {
                 Output::Send { to, message } => self.send(at, to, message),
                 Output::Tell { peer, message } => {
+                    // What is told goes over the connection that there is; none is made for it.
                     if let Some(slot) = self.find(at, peer) {
                         self.transmit(slot, at, peer, message);
                     }
@@ -429,12 +457,20 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
                 Output::Release { peer } => self.release(at, peer),
                 Output::Cut { peer } => {
                     if let Some(slot) = self.find(at, peer) {
-                        self.break_link(slot, false);
+                        self.break_connection(slot);
                     }
                 }
                 Output::Schedule { after, timer } => {
-                    let (after, life) = (self.span(at, after), self.node(at).life);
-                    self.push(after, Happening::Ring { at, life, timer });
+                    // A timer does not outlive the process that asked for it.
+                    let (after, incarnation) = (self.span(at, after), self.node(at).incarnation);
+                    self.push(
+                        after,
+                        Event::Ring {
+                            at,
+                            incarnation,
+                            timer,
+                        },
+                    );
                 }
                 Output::Event(event) => {
                     let now = Duration::from_nanos(self.now);

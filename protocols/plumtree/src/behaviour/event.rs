@@ -2,7 +2,7 @@
 
 use libp2p::PeerId;
 
-use crate::{ConfigError, Link, MessageId, Refusal, SealError};
+use crate::{ConfigError, EdgeRole, MessageId, Refusal, SealError};
 
 /// What the behaviour tells the application.
 ///
@@ -23,12 +23,12 @@ pub enum Event {
         /// Which.
         id: MessageId<PeerId>,
     },
-    /// A link of the root's tree changed.
-    LinkChanged {
+    /// An edge of the root's tree changed its role.
+    EdgeChanged {
         /// The neighbour at its other end.
         peer: PeerId,
         /// What it is now. A new neighbour's is lazy unless something else is said.
-        link: Link,
+        role: EdgeRole,
     },
     /// `peer` sent something that it must not. Its connections are being closed. What it sent had
     /// no effect.

@@ -29,6 +29,7 @@ impl Alarms {
 impl<I: Id> State<I> {
     /// Asks for `timer`, unless it comes sooner anyway.
     pub(super) fn wake(&mut self, timer: Timer, at: Duration) {
+        // What is overdue is due now: a delay cannot be negative.
         let at = at.max(self.now);
         if self.alarms.due(timer).is_some_and(|due| due <= at) {
             return;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{
     State,
-    neighbors::{Links, Neighbor, Slot},
+    neighbors::{Neighbor, Slot, SlotSet},
 };
 use crate::{
     Id, Keep, Message, Trees,
-    message::{Announcement, MessageId},
+    message::{Announcement, IHave, MessageId, Prune},
 };
 
 impl<I: Id> State<I> {
@@ -20,12 +20,14 @@ impl<I: Id> State<I> {
             return;
         };
         if latest {
+            // What is superseded would not be asked for.
             while let Some(older) = announced_of(neighbor, id.origin) {
                 neighbor.announcements.remove(&older);
             }
         }
+        // What does not fit comes out when positions are exchanged (R14).
         if neighbor.announcements.len() >= most {
-            self.totals.shed += 1;
+            self.counters.shed += 1;
             return;
         }
         neighbor.announcements.insert(id, hops);
@@ -36,6 +38,7 @@ impl<I: Id> State<I> {
     pub(super) fn prune(&mut self, slot: Slot, origin: I) {
         let most = self.config.announcements_max();
         if let Some(neighbor) = self.neighbors.get_mut(slot)
+            // What does not fit is said at the next duplicate.
             && neighbor.prunes.len() < most
         {
             neighbor.prunes.insert(origin);
@@ -47,6 +50,7 @@ impl<I: Id> State<I> {
     pub(super) fn unprune(&mut self, slot: Slot, origin: I) {
         if let Some(neighbor) = self.neighbors.get_mut(slot) {
             match self.config.trees() {
+                // There any entry means the one tree.
                 Trees::Shared => neighbor.prunes.clear(),
                 Trees::PerOrigin | Trees::Flood => {
                     neighbor.prunes.remove(&origin);
@@ -72,14 +76,15 @@ impl<I: Id> State<I> {
             return;
         }
         if self.config.trees() == Trees::Shared {
-            self.totals.prunes += 1;
+            self.counters.prunes += 1;
+            // Nobody is named: the origins only stand for the one tree.
             let origins = Vec::new();
-            return self.send(slot, Message::Prune { origins });
+            return self.send(slot, Message::Prune(Prune { origins }));
         }
         for part in origins.chunks(self.config.list_max()) {
-            self.totals.prunes += 1;
+            self.counters.prunes += 1;
             let origins = part.to_vec();
-            self.send(slot, Message::Prune { origins });
+            self.send(slot, Message::Prune(Prune { origins }));
         }
     }
 
@@ -92,14 +97,15 @@ impl<I: Id> State<I> {
             .map(|(id, hops)| Announcement { id, hops })
             .collect();
         for part in list.chunks(self.config.list_max()) {
-            self.totals.announcement_batches += 1;
-            self.totals.announcements += u64::try_from(part.len()).unwrap_or(u64::MAX);
+            self.counters.announcement_batches += 1;
+            self.counters.announcements += u64::try_from(part.len()).unwrap_or(u64::MAX);
             let list = part.to_vec();
-            self.send(slot, Message::IHave { list });
+            self.send(slot, Message::IHave(IHave { list }));
         }
     }
 
-    pub(super) fn on_ihave(&mut self, slot: Slot, mut list: Vec<Announcement<I>>) {
+    pub(super) fn on_ihave(&mut self, slot: Slot, IHave { mut list }: IHave<I>) {
+        // We send no longer lists; whoever does must not cost more than others.
         list.truncate(self.config.list_max());
         for heard in list {
             if self.lacks(&heard.id) {
@@ -114,11 +120,12 @@ impl<I: Id> State<I> {
     /// it if that is much nearer than we are.
     pub(super) fn weigh(&mut self, slot: Slot, heard: &Announcement<I>) {
         let id = heard.id;
+        // Our own distance is known for the newest message only; no other can be compared.
         let newest = self
             .shelf
             .origins
             .get(&id.origin)
-            .is_some_and(|origin| origin.is_newest(id.life, id.seq));
+            .is_some_and(|origin| origin.is_newest(id.incarnation, id.seq));
         if newest && self.shapes(id.origin) {
             let key = self.key(id.origin);
             self.change(key, |tree| tree.note(slot, heard.hops));
@@ -156,22 +163,24 @@ impl<I: Id> State<I> {
         if !shorter || !timely || !complete || !rested || !trusted || tree.eager.contains(slot) {
             return;
         }
+        // Without a root the edge that brought the newest message takes the parent's place.
         let former = tree.parent.or(origin.from);
         let rooted = self.is_rooted();
         let now = self.now;
         self.change(key, |tree| {
             tree.eager = tree.eager.with(slot);
             if let Some(former) = former {
-                tree.eager = tree.eager.without(Links::one(former));
+                tree.eager = tree.eager.without(SlotSet::single(former));
             }
             tree.parent = rooted.then_some(slot);
             tree.optimised = Some(now);
         });
-        self.totals.optimised += 1;
+        self.counters.optimised += 1;
         if let Some(former) = former {
             self.prune(former, id.origin);
         }
         self.unprune(slot, id.origin);
+        // With our position, so that what the former parent does not push any more is sent as well.
         self.graft(BTreeMap::from([(slot, vec![self.position(id.origin)])]));
     }
 }
@@ -180,7 +189,7 @@ impl<I: Id> State<I> {
 fn announced_of<I: Id>(neighbor: &Neighbor<I>, origin: I) -> Option<MessageId<I>> {
     let first = MessageId {
         origin,
-        life: 0,
+        incarnation: 0,
         seq: 0,
     };
     neighbor

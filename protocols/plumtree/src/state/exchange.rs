@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     Id, Message, Timer,
-    message::{Held, MessageId, Position},
+    message::{Digest, Held, MessageId, Position},
 };
 
 impl<I: Id> State<I> {
     pub(super) fn on_exchange_timer(&mut self) {
+        // Also without a neighbour: there may be one by then.
         let next = self.now.saturating_add(self.config.exchange_interval());
         self.wake(Timer::Exchange, next);
         let Some((id, slot)) = self.neighbors.after(self.exchanged) else {
@@ -21,6 +22,8 @@ impl<I: Id> State<I> {
         };
         self.exchanged = Some(id);
         if let Some(neighbor) = self.neighbors.get_mut(slot)
+            // A pass that is under way goes on: one that always began anew would never come to the last
+            // origins.
             && neighbor.pass == Pass::Idle
         {
             neighbor.pass = Pass::After(None);
@@ -40,6 +43,7 @@ impl<I: Id> State<I> {
             .shelf
             .origins
             .range((from, Bound::Unbounded))
+            // What was seen and is not kept any more would be asked for in vain.
             .filter(|(_, origin)| !origin.kept.is_empty())
             .map(|(id, origin)| Position {
                 origin: *id,
@@ -47,6 +51,7 @@ impl<I: Id> State<I> {
             })
             .take(most)
             .collect();
+        // The last part has no upper bound, so that the other side tells of all origins that come after it.
         let upto = if list.len() < most {
             None
         } else {
@@ -58,17 +63,16 @@ impl<I: Id> State<I> {
         if upto.is_some() {
             self.flush_soon();
         }
-        self.totals.digests += 1;
-        self.send(slot, Message::Digest { after, upto, list });
+        self.counters.digests += 1;
+        self.send(slot, Message::Digest(Digest { after, upto, list }));
     }
 
-    pub(super) fn on_digest(
-        &mut self,
-        slot: Slot,
-        after: Option<I>,
-        upto: Option<I>,
-        mut list: Vec<Position<I>>,
-    ) {
+    pub(super) fn on_digest(&mut self, slot: Slot, digest: Digest<I>) {
+        let Digest {
+            after,
+            upto,
+            mut list,
+        } = digest;
         list.truncate(self.config.list_max());
         let theirs: BTreeMap<I, Held> = list
             .into_iter()
@@ -77,9 +81,10 @@ impl<I: Id> State<I> {
         for (origin, held) in &theirs {
             let id = |seq| MessageId {
                 origin: *origin,
-                life: held.life,
+                incarnation: held.incarnation,
                 seq,
             };
+            // One claim will do: the graft that follows tells all that we hold, and all that we lack is sent.
             if let Some(seq) = held.newest_of(|seq| self.lacks(&id(seq))) {
                 self.claim(slot, &id(seq), None);
             }
@@ -103,15 +108,16 @@ impl<I: Id> State<I> {
             .range((from, Bound::Unbounded))
             .take_while(|(id, _)| upto.is_none_or(|upto| **id <= upto))
             .flat_map(|(id, origin)| {
+                // Within the bounds, what is not listed is not there.
                 let held = theirs.get(id).copied().unwrap_or_default();
                 origin
                     .kept
                     .iter()
-                    .filter(move |kept| !held.covers(origin.life, kept.seq, keep))
+                    .filter(move |kept| !held.covers(origin.incarnation, kept.seq, keep))
                     .map(|kept| {
                         let id = MessageId {
                             origin: *id,
-                            life: origin.life,
+                            incarnation: origin.incarnation,
                             seq: kept.seq,
                         };
                         (id, kept.hops)

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{
     State,
-    links::TreeKey,
-    neighbors::{Links, Slot},
+    edges::TreeKey,
+    neighbors::{Slot, SlotSet},
     shelf::{Kept, Origin},
     tree::Tree,
     window::Window,
@@ -13,23 +13,14 @@ use super::{
 use crate::{
     Id, Message, Trees,
     io::Event,
-    message::{Announcement, MessageId, Payload},
+    message::{Announcement, Gossip, MessageId, Payload},
 };
-
-/// A payload that came.
-#[derive(Debug)]
-pub(super) struct Arrival<I> {
-    pub(super) id: MessageId<I>,
-    pub(super) hops: u16,
-    pub(super) age: Duration,
-    pub(super) payload: Payload,
-}
 
 impl<I: Id> State<I> {
     /// Sends a message of our own to everybody.
     pub(super) fn broadcast(&mut self, payload: Payload) {
         if payload.len() > self.config.payload_bytes_max() {
-            self.totals.refused += 1;
+            self.counters.refused += 1;
             return;
         }
         let id = self.next_id();
@@ -51,62 +42,66 @@ impl<I: Id> State<I> {
                 payload,
             },
         );
-        self.pass_on(id, Links::default());
+        self.pass_on(id, SlotSet::default());
     }
 
     /// "When a node receives a message for the first time it delivers it and forwards it" (paper 3.3).
-    pub(super) fn on_gossip(&mut self, slot: Slot, arrival: Arrival<I>) {
-        let id = arrival.id;
-        if arrival.payload.len() > self.config.payload_bytes_max()
-            || arrival.age >= self.config.cache_age()
+    pub(super) fn on_gossip(&mut self, slot: Slot, gossip: Gossip<I>) {
+        let Gossip { id, payload, .. } = gossip;
+        let age = Duration::from_millis(gossip.age_ms.into());
+        // It came over this link at least.
+        let hops = gossip.hops.max(1);
+        // What is older than payloads are kept may be forgotten elsewhere, and would go round once more.
+        if payload.len() > self.config.payload_bytes_max()
+            || age >= self.config.cache_age()
             || id.seq == 0
         {
-            self.totals.refused += 1;
+            self.counters.refused += 1;
             return;
         }
+        // A duplicate answers as well, and tells the round trip.
         self.answered(slot, id.origin);
         if !self.lacks(&id) {
-            self.totals.duplicates += 1;
+            self.counters.duplicates += 1;
             return self.on_duplicate(slot, id.origin);
         }
         let known = self.shelf.origins.contains_key(&id.origin);
         if !known && !self.make_room() {
-            self.totals.refused += 1;
+            self.counters.refused += 1;
             return;
         }
+        // Looked up now, for `came` forgets who was asked.
         let asked = self.was_asked(slot, id.origin);
-        let born = self.born(arrival.age);
-        self.record(&id, arrival.hops, Some(slot), born);
+        let born = self.born(age);
+        self.record(&id, hops, Some(slot), born);
         if !known && self.config.trees() == Trees::PerOrigin {
             // A message on its way everywhere is flooded, and the later copies cut the tree out of
             // that (paper 3.3). One that we asked for has been everywhere: the others have their trees.
             let eager = if asked {
-                Links::one(slot)
+                SlotSet::single(slot)
             } else {
                 self.neighbors.all()
             };
             self.change(TreeKey::Of(id.origin), |tree| tree.eager = eager);
         }
-        self.join_tree(slot, &id, arrival.hops);
+        self.join_tree(slot, &id, hops);
         let announcers = self.came(slot, &id);
         self.keep(
             id,
             Kept {
                 seq: id.seq,
-                hops: arrival.hops,
+                hops,
                 born,
-                payload: Payload::clone(&arrival.payload),
+                payload: Payload::clone(&payload),
             },
         );
-        self.totals.delivered += 1;
-        self.emit(Event::Deliver {
-            id,
-            payload: arrival.payload,
-            hops: arrival.hops,
-        });
+        self.counters.delivered += 1;
+        self.emit(Event::Deliver { id, payload, hops });
         let knowing = announcers
             .iter()
-            .fold(Links::one(slot), |links, (slot, _)| links.with(*slot));
+            .fold(SlotSet::single(slot), |knowing, (slot, _)| {
+                knowing.with(*slot)
+            });
         self.pass_on(id, knowing);
         // The nearest first: one change is all that a tree makes at a time.
         let mut nearer: Vec<(u16, Slot)> = announcers
@@ -126,7 +121,7 @@ impl<I: Id> State<I> {
             .origins
             .entry(id.origin)
             .or_insert_with(|| Origin {
-                life: id.life,
+                incarnation: id.incarnation,
                 window: Window::default(),
                 hops,
                 from,
@@ -135,13 +130,14 @@ impl<I: Id> State<I> {
                 tree: Tree::default(),
                 kept: Vec::new(),
             });
-        let superseded = id.life > origin.life;
+        let superseded = id.incarnation > origin.incarnation;
         if superseded {
-            origin.life = id.life;
+            origin.incarnation = id.incarnation;
             origin.window = Window::default();
         }
         origin.window.see(id.seq);
-        if origin.is_newest(id.life, id.seq) {
+        // A message that comes late says nothing of how far the root is now.
+        if origin.is_newest(id.incarnation, id.seq) {
             origin.hops = hops;
             origin.from = from;
             origin.born = born;
@@ -161,7 +157,8 @@ impl<I: Id> State<I> {
             .shelf
             .origins
             .get(&id.origin)
-            .is_some_and(|origin| origin.is_newest(id.life, id.seq));
+            .is_some_and(|origin| origin.is_newest(id.incarnation, id.seq));
+        // An older message took the way that there was then.
         let shapes = newest && self.shapes(id.origin);
         let rooted = shapes && self.is_rooted();
         self.change(self.key(id.origin), |tree| {
@@ -195,15 +192,16 @@ impl<I: Id> State<I> {
                 return;
             }
             self.change(key, |tree| {
-                tree.eager = tree.eager.without(Links::one(slot));
+                tree.eager = tree.eager.without(SlotSet::single(slot));
             });
         }
+        // Said also where the edge is lazy here: the other end goes on pushing until it hears of it.
         self.prune(slot, origin);
     }
 
     /// Pushes a kept message over the links of its tree and announces it over the others. Nothing is
     /// pushed to `knowing`: they have it, but hear how far we are from the root.
-    fn pass_on(&mut self, id: MessageId<I>, knowing: Links) {
+    fn pass_on(&mut self, id: MessageId<I>, knowing: SlotSet) {
         let all = self.neighbors.all();
         let others = all.without(knowing);
         let eager = match self.config.trees() {
@@ -218,7 +216,7 @@ impl<I: Id> State<I> {
             return; // Longer than all that may be kept; it was delivered.
         };
         for slot in eager.iter() {
-            self.totals.pushed += 1;
+            self.counters.pushed += 1;
             self.send(slot, message.clone());
         }
         if self.config.trees() != Trees::Flood {
@@ -239,11 +237,13 @@ impl<I: Id> State<I> {
     pub(super) fn gossip(&self, id: &MessageId<I>) -> Option<Message<I>> {
         let kept = self.shelf.origins.get(&id.origin)?.get(id.seq)?;
         let age = self.age(kept.born);
-        (age < self.config.cache_age()).then(|| Message::Gossip {
-            id: *id,
-            hops: kept.hops.saturating_add(1),
-            age_ms: u32::try_from(age.as_millis()).unwrap_or(u32::MAX),
-            payload: Payload::clone(&kept.payload),
+        (age < self.config.cache_age()).then(|| {
+            Message::Gossip(Gossip {
+                id: *id,
+                hops: kept.hops.saturating_add(1),
+                age_ms: u32::try_from(age.as_millis()).unwrap_or(u32::MAX),
+                payload: Payload::clone(&kept.payload),
+            })
         })
     }
 

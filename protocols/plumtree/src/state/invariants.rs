@@ -1,24 +1,26 @@
 //! What holds after every input.
 
-use super::{State, neighbors::Links};
+use super::{State, neighbors::SlotSet};
 use crate::{Id, Keep, Timer};
 
 /// A broken invariant, found by [`State::check`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// A set of links holds one that is no neighbour's.
+    /// A set of neighbours holds one that is none. Says which set, with the origin as it prints itself: `the
+    /// tree of 7`, `what is missing of 7`.
     #[error("{0} names a peer that is no neighbour")]
     Stranger(String),
-    /// The parent of a tree is not among those that payloads are exchanged with.
+    /// The parent of a tree is not eager, or we are the root and have one. Says whose tree: the origin as it
+    /// prints itself, or `all` for the shared one.
     #[error("the parent in the tree of {0} is not eager")]
     Parent(String),
-    /// A list is longer than it may be.
+    /// A list is longer than it may be. Says which, and its length.
     #[error("{0} is over its bound with {1}")]
     Full(&'static str, usize),
-    /// Two records of the same thing differ.
+    /// Two records of the same thing differ. Says which thing.
     #[error("{0} does not agree with its index")]
     Index(&'static str),
-    /// Something waits for a timer that nobody asked for.
+    /// Something waits for a timer that nobody asked for. Says what waits.
     #[error("{0} waits and no timer is set")]
     Timer(&'static str),
 }
@@ -31,13 +33,13 @@ impl<I: Id> State<I> {
     ///
     /// The first invariant that does not hold.
     pub fn check(&self) -> Result<(), Violation> {
-        self.check_links()?;
+        self.check_trees()?;
         self.check_missing()?;
         self.check_waiting()?;
         self.check_sizes()
     }
 
-    fn check_links(&self) -> Result<(), Violation> {
+    fn check_trees(&self) -> Result<(), Violation> {
         let all = self.neighbors.all();
         let trees = self
             .shelf
@@ -46,7 +48,7 @@ impl<I: Id> State<I> {
             .map(|(id, origin)| (format!("{id:?}"), &origin.tree, origin.from))
             .chain([("all".to_owned(), &self.shared, None)]);
         for (name, tree, from) in trees {
-            let named = from.into_iter().fold(tree.eager, Links::with);
+            let named = from.into_iter().fold(tree.eager, SlotSet::with);
             if !named.without(all).is_empty() {
                 return Err(Violation::Stranger(format!("the tree of {name}")));
             }
@@ -63,7 +65,7 @@ impl<I: Id> State<I> {
     fn check_missing(&self) -> Result<(), Violation> {
         let mut claims = 0;
         for (origin, missing) in &self.missing {
-            let claimants = missing.claimants().fold(Links::default(), Links::with);
+            let claimants = missing.claimants().fold(SlotSet::default(), SlotSet::with);
             if claimants.is_empty() || !claimants.without(self.neighbors.all()).is_empty() {
                 return Err(Violation::Stranger(format!(
                     "what is missing of {origin:?}"

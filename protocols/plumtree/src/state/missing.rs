@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     State,
-    neighbors::{Links, Slot},
+    neighbors::{Slot, SlotSet},
 };
 use crate::{
     Id, Keep, Timer,
@@ -19,7 +19,7 @@ const CLAIMS_MAX: usize = 128;
 #[derive(Debug, Clone, Copy)]
 struct Claim {
     slot: Slot,
-    life: u64,
+    incarnation: u64,
     seq: u64,
     /// How far the neighbour is from the origin, if it said so.
     hops: Option<u16>,
@@ -32,7 +32,7 @@ pub(super) struct Missing {
     /// In the order in which they were heard.
     claims: Vec<Claim>,
     /// Neighbours asked already.
-    asked: Links,
+    asked: SlotSet,
     /// Whom we wait for, if for anybody.
     waiting_for: Option<Slot>,
     due: Duration,
@@ -59,33 +59,37 @@ impl<I: Id> State<I> {
             return;
         };
         let first = !self.missing.contains_key(&id.origin);
+        // A share for each, so that one that promises everything does not crowd out what others have.
         if neighbor.claims >= at_most / 8 || (first && many) {
-            self.totals.shed += 1;
+            self.counters.shed += 1;
             return;
         }
         let missing = self.missing.entry(id.origin).or_default();
         let claim = Claim {
             slot,
-            life: id.life,
+            incarnation: id.incarnation,
             seq: id.seq,
             hops,
             at: self.now,
         };
         let many_claims = missing.claims.len() >= CLAIMS_MAX;
+        // Where the latest supersedes the rest, a neighbour's newest word is all that counts of it.
         let same = missing.claims.iter_mut().find(|known| {
-            known.slot == slot && (latest || (known.life, known.seq) == (id.life, id.seq))
+            known.slot == slot
+                && (latest || (known.incarnation, known.seq) == (id.incarnation, id.seq))
         });
         match same {
-            Some(known) if (known.life, known.seq) <= (id.life, id.seq) => {
-                (known.life, known.seq, known.hops) = (id.life, id.seq, hops);
+            Some(known) if (known.incarnation, known.seq) <= (id.incarnation, id.seq) => {
+                (known.incarnation, known.seq, known.hops) = (id.incarnation, id.seq, hops);
             }
             Some(_) => {}
-            None if many_claims => self.totals.shed += 1,
+            None if many_claims => self.counters.shed += 1,
             None => {
                 missing.claims.push(claim);
                 neighbor.claims += 1;
             }
         }
+        // Set once: further announcements must not put off the time at which somebody is asked.
         if first {
             let due = self.now.saturating_add(self.patience());
             self.set_due(id.origin, due);
@@ -94,6 +98,7 @@ impl<I: Id> State<I> {
 
     /// T1: how long a message may come later than its announcement.
     fn patience(&self) -> Duration {
+        // It may be the slowest neighbour that pushes it.
         let longest = self
             .neighbors
             .iter()
@@ -157,14 +162,14 @@ impl<I: Id> State<I> {
         let announcers = missing
             .claims
             .iter()
-            .filter(|claim| (claim.life, claim.seq) == (id.life, id.seq))
+            .filter(|claim| (claim.incarnation, claim.seq) == (id.incarnation, id.seq))
             .map(|claim| (claim.slot, claim.hops))
             .collect();
         let (open, settled): (Vec<Claim>, Vec<Claim>) =
             missing.claims.drain(..).partition(|claim| {
                 self.lacks(&MessageId {
                     origin: id.origin,
-                    life: claim.life,
+                    incarnation: claim.incarnation,
                     seq: claim.seq,
                 })
             });
@@ -172,7 +177,7 @@ impl<I: Id> State<I> {
             self.settle(claim.slot);
         }
         // Who answers may be asked again.
-        missing.asked = missing.asked.without(Links::one(slot));
+        missing.asked = missing.asked.without(SlotSet::single(slot));
         let earliest = open.iter().map(|claim| claim.at).min();
         missing.claims = open;
         let (due, waiting_for) = (missing.due, missing.waiting_for);
@@ -183,6 +188,7 @@ impl<I: Id> State<I> {
                 // The rest of its answer is on the way; another would send all of it again.
                 Some(awaited) if awaited == slot => self.now.saturating_add(self.answer_time(slot)),
                 Some(_) => due,
+                // Nobody was asked yet: what is left waits from its own announcement on.
                 None => earliest.saturating_add(self.patience()),
             };
             self.set_due(id.origin, due);
@@ -212,7 +218,7 @@ impl<I: Id> State<I> {
         let mut waiting = Vec::new();
         for (origin, missing) in &mut self.missing {
             missing.claims.retain(|claim| claim.slot != slot);
-            missing.asked = missing.asked.without(Links::one(slot));
+            missing.asked = missing.asked.without(SlotSet::single(slot));
             if missing.claims.is_empty() {
                 void.push(*origin);
             } else if missing.waiting_for == Some(slot) {
@@ -230,6 +236,7 @@ impl<I: Id> State<I> {
     }
 
     pub(super) fn on_graft_timer(&mut self) {
+        // All that falls due together and goes to one neighbour goes in one message.
         let mut grafts: BTreeMap<Slot, Vec<Position<I>>> = BTreeMap::new();
         while let Some((due, origin)) = self.due.first().copied()
             && due <= self.now
@@ -269,11 +276,13 @@ impl<I: Id> State<I> {
         missing.waiting_for = Some(slot);
         // Others have it and our parent did not bring it.
         if let Some(parent) = parent
+            // One that announced it takes the edge for lazy, and is not to blame.
             && !missing.claimants().any(|claimant| claimant == parent)
             && let Some(neighbor) = self.neighbors.get_mut(parent)
         {
             neighbor.distrusted_until = self.now.saturating_add(self.config.distrust());
         }
+        // Whoever mends the tree becomes part of it: it will push the next one.
         self.change(key, |tree| tree.eager = tree.eager.with(slot));
         self.unprune(slot, origin);
     }
@@ -281,14 +290,21 @@ impl<I: Id> State<I> {
     /// All announcers were asked. From here on it is up to the exchange of positions (R14).
     fn hand_over(&mut self, origin: I) {
         let newest = self.missing.get(&origin).and_then(|missing| {
-            let newest = missing.claims.iter().map(|claim| (claim.life, claim.seq));
+            let newest = missing
+                .claims
+                .iter()
+                .map(|claim| (claim.incarnation, claim.seq));
             newest.max()
         });
         self.drop_missing(origin);
-        if let Some((life, seq)) = newest {
-            self.totals.missing += 1;
+        if let Some((incarnation, seq)) = newest {
+            self.counters.missing += 1;
             self.emit(Event::Missing {
-                id: MessageId { origin, life, seq },
+                id: MessageId {
+                    origin,
+                    incarnation,
+                    seq,
+                },
             });
         }
     }

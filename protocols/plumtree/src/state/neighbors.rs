@@ -22,19 +22,19 @@ impl Slot {
 
 /// A set of neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Links(u64);
+pub(super) struct SlotSet(u64);
 
-impl Links {
-    pub(super) fn one(slot: Slot) -> Self {
+impl SlotSet {
+    pub(super) fn single(slot: Slot) -> Self {
         Self(1 << slot.0)
     }
 
     pub(super) fn contains(self, slot: Slot) -> bool {
-        self.0 & Self::one(slot).0 != 0
+        self.0 & Self::single(slot).0 != 0
     }
 
     pub(super) fn with(self, slot: Slot) -> Self {
-        Self(self.0 | Self::one(slot).0)
+        Self(self.0 | Self::single(slot).0)
     }
 
     pub(super) fn without(self, others: Self) -> Self {
@@ -111,6 +111,7 @@ impl<I: Id> Neighbor<I> {
 
     /// Whether `bytes` may be sent at its request, at `rate` per second; if so they are taken off.
     pub(super) fn spend(&mut self, bytes: usize, rate: usize, now: Duration) -> bool {
+        // No more than one second is saved up, so a long silence buys no burst.
         let elapsed = now.saturating_sub(self.allowed_at).as_secs_f64().min(1.0);
         #[expect(
             clippy::cast_possible_truncation,
@@ -134,7 +135,7 @@ impl<I: Id> Neighbor<I> {
 pub(super) struct Neighbors<I> {
     slots: BTreeMap<I, Slot>,
     table: Vec<Option<Neighbor<I>>>,
-    all: Links,
+    all: SlotSet,
 }
 
 impl<I: Id> Neighbors<I> {
@@ -142,11 +143,11 @@ impl<I: Id> Neighbors<I> {
         Self {
             slots: BTreeMap::new(),
             table: Vec::new(),
-            all: Links::default(),
+            all: SlotSet::default(),
         }
     }
 
-    pub(super) fn all(&self) -> Links {
+    pub(super) fn all(&self) -> SlotSet {
         self.all
     }
 
@@ -174,6 +175,7 @@ impl<I: Id> Neighbors<I> {
         let free =
             (0..NEIGHBORS_MAX).find(|index| self.table.get(*index).is_none_or(Option::is_none))?;
         let slot = Slot(u8::try_from(free).ok()?);
+        // The lowest free place was taken, so the table grows only when it is full.
         if free == self.table.len() {
             self.table.push(None);
         }
@@ -186,7 +188,7 @@ impl<I: Id> Neighbors<I> {
     pub(super) fn remove(&mut self, id: I) -> Option<Slot> {
         let slot = self.slots.remove(&id)?;
         self.table[slot.index()] = None;
-        self.all = self.all.without(Links::one(slot));
+        self.all = self.all.without(SlotSet::single(slot));
         Some(slot)
     }
 

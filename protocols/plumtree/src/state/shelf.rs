@@ -25,7 +25,7 @@ pub(super) struct Kept {
 /// What is known of one origin. Small: there is one per node of the cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
-    pub(super) life: u64,
+    pub(super) incarnation: u64,
     pub(super) window: Window,
     /// Of the newest message: over how many links it came, from whom, and when it was sent.
     pub(super) hops: u16,
@@ -40,8 +40,8 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn is_newest(&self, life: u64, seq: u64) -> bool {
-        self.life == life && self.window.newest() == seq
+    pub(super) fn is_newest(&self, incarnation: u64, seq: u64) -> bool {
+        self.incarnation == incarnation && self.window.newest() == seq
     }
 
     pub(super) fn get(&self, seq: u64) -> Option<&Kept> {
@@ -50,7 +50,7 @@ impl Origin {
 
     /// What can be supplied.
     pub(super) fn supply(&self) -> Held {
-        Held::of(self.life, self.kept.iter().map(|kept| kept.seq))
+        Held::of(self.incarnation, self.kept.iter().map(|kept| kept.seq))
     }
 }
 
@@ -96,6 +96,7 @@ impl<I: Id> Shelf<I> {
             }
             !gone
         });
+        // There is a list for each origin of the network, and most hold one payload or none.
         origin.kept.shrink_to_fit();
     }
 
@@ -126,15 +127,16 @@ impl<I: Id> State<I> {
 
     /// Whether a message with this name is wanted.
     pub(super) fn lacks(&self, id: &MessageId<I>) -> bool {
+        // What we said ourselves is no news to us, whichever incarnation said it; no message has the number 0.
         if id.origin == self.me || id.seq == 0 {
             return false;
         }
         match self.shelf.origins.get(&id.origin) {
             None => true,
-            Some(origin) if origin.life == id.life => {
+            Some(origin) if origin.incarnation == id.incarnation => {
                 origin.window.lacks(id.seq, self.config.keep())
             }
-            Some(origin) => id.life > origin.life,
+            Some(origin) => id.incarnation > origin.incarnation,
         }
     }
 
@@ -151,6 +153,7 @@ impl<I: Id> State<I> {
             .min_by_key(|(_, origin)| origin.born)
             .map(|(id, origin)| (*id, self.age(origin.born)));
         match oldest {
+            // Nobody offers messages of this age any more, so what was seen of it need not be known.
             Some((id, age)) if age >= self.config.cache_age() => {
                 self.forget_origin(id);
                 true
@@ -174,6 +177,7 @@ impl<I: Id> State<I> {
     }
 
     fn age_soon(&mut self) {
+        // Coarse on purpose: a payload may stay a sixteenth of its time longer.
         let pause = self.config.cache_age() / 16;
         self.wake(Timer::Age, self.now.saturating_add(pause));
     }
@@ -201,6 +205,7 @@ impl<I: Id> State<I> {
     }
 
     fn forget_origin(&mut self, id: I) {
+        // First, while its edges are still known.
         self.report_tree_gone(id);
         self.shelf.remove(id);
         self.drop_missing(id);

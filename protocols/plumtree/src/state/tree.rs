@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::neighbors::{Links, Slot};
+use super::neighbors::{Slot, SlotSet};
 
 /// The links of one tree. All other neighbours are lazy.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tree {
     /// Neighbours that messages are pushed to; the parent is one of them.
-    pub(super) eager: Links,
+    pub(super) eager: SlotSet,
     /// The neighbour that the last message came from. None at the root, and on a shared tree
     /// without a root.
     pub(super) parent: Option<Slot>,
@@ -24,6 +24,7 @@ impl Tree {
         if self.hops.len() <= slot.index() {
             self.hops.resize(slot.index() + 1, None);
         }
+        // One byte will do, for there is a tree for each origin; beyond 255 all count as equally far.
         self.hops[slot.index()] = Some(u8::try_from(hops).unwrap_or(u8::MAX));
     }
 
@@ -37,7 +38,7 @@ impl Tree {
             *hops = None;
         }
         let was_eager = self.eager.contains(slot);
-        self.eager = self.eager.without(Links::one(slot));
+        self.eager = self.eager.without(SlotSet::single(slot));
         let was_parent = self.parent == Some(slot);
         if was_parent {
             self.parent = None;
@@ -47,7 +48,7 @@ impl Tree {
 
     /// The neighbour among `candidates` that is nearest to the root by its own word. Those that said
     /// nothing come last. A near one is no descendant of ours, so that no loop comes of it.
-    pub(super) fn nearest(&self, candidates: Links) -> Option<Slot> {
+    pub(super) fn nearest(&self, candidates: SlotSet) -> Option<Slot> {
         candidates
             .iter()
             .min_by_key(|slot| (self.hops(*slot).is_none(), self.hops(*slot), *slot))

@@ -1,4 +1,4 @@
-//! Which messages of one life of an origin were seen: a number and 64 bits, however many they were (R11).
+//! Which messages of one incarnation of an origin were seen: a number and 64 bits, however many they were (R11).
 
 use crate::{Keep, message::Held};
 
@@ -55,9 +55,9 @@ impl Window {
         }
     }
 
-    pub(super) fn held(&self, life: u64) -> Held {
+    pub(super) fn held(&self, incarnation: u64) -> Held {
         Held {
-            life,
+            incarnation,
             seq: self.newest,
             gaps: self.gaps,
         }
@@ -84,24 +84,29 @@ fn existing(newest: u64) -> u64 {
 }
 
 impl Held {
-    /// What somebody holds who holds just `seqs` of `life`.
-    pub(super) fn of(life: u64, seqs: impl Iterator<Item = u64> + Clone) -> Self {
+    /// What somebody holds who holds just `seqs` of `incarnation`.
+    pub(super) fn of(incarnation: u64, seqs: impl Iterator<Item = u64> + Clone) -> Self {
         let Some(seq) = seqs.clone().max() else {
             return Self::default();
         };
         let gaps = seqs
             .filter(|held| (1..=WINDOW).contains(&(seq - held)))
             .fold(existing(seq), |gaps, held| gaps & !bit(seq - held));
-        Self { life, seq, gaps }
+        Self {
+            incarnation,
+            seq,
+            gaps,
+        }
     }
 
-    /// Whether the holder has no use for `seq` of `life`.
-    pub(super) fn covers(&self, life: u64, seq: u64, keep: Keep) -> bool {
+    /// Whether the holder has no use for `seq` of `incarnation`.
+    pub(super) fn covers(&self, incarnation: u64, seq: u64, keep: Keep) -> bool {
         let window = Window {
             newest: self.seq,
             gaps: self.gaps,
         };
-        self.life > life || (self.life == life && !window.lacks(seq, keep))
+        self.incarnation > incarnation
+            || (self.incarnation == incarnation && !window.lacks(seq, keep))
     }
 
     /// The greatest number that is held here and that `wanted` says yes to.

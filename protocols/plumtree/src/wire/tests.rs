@@ -1,11 +1,14 @@
 use libp2p::identity::Keypair;
 use proptest::prelude::*;
 use serde::Serialize;
+use substream::cbor::ByteString;
 
 use super::*;
 use crate::{
     Config,
-    message::{Announcement, Held, MessageId, Payload, Position},
+    message::{
+        Announcement, Digest, Gossip, Graft, Held, IHave, MessageId, Payload, Position, Prune,
+    },
 };
 
 fn peer() -> PeerId {
@@ -15,7 +18,7 @@ fn peer() -> PeerId {
 fn id(origin: PeerId) -> MessageId<PeerId> {
     MessageId {
         origin,
-        life: u64::MAX,
+        incarnation: u64::MAX,
         seq: u64::MAX,
     }
 }
@@ -23,7 +26,7 @@ fn id(origin: PeerId) -> MessageId<PeerId> {
 /// One of each kind, with lists of `len` and every number as long as it can be.
 fn all(len: usize) -> Vec<PeerMessage> {
     let held = Held {
-        life: u64::MAX,
+        incarnation: u64::MAX,
         seq: u64::MAX,
         gaps: u64::MAX,
     };
@@ -36,13 +39,13 @@ fn all(len: usize) -> Vec<PeerMessage> {
         })
         .collect();
     vec![
-        Message::Gossip {
+        Message::Gossip(Gossip {
             id: id(peer()),
             hops: u16::MAX,
             age_ms: u32::MAX,
             payload: Payload::from(vec![7; Config::default().payload_bytes_max()]),
-        },
-        Message::IHave {
+        }),
+        Message::IHave(IHave {
             list: origins
                 .iter()
                 .map(|origin| Announcement {
@@ -50,16 +53,16 @@ fn all(len: usize) -> Vec<PeerMessage> {
                     hops: u16::MAX,
                 })
                 .collect(),
-        },
-        Message::Graft {
+        }),
+        Message::Graft(Graft {
             list: positions.clone(),
-        },
-        Message::Digest {
+        }),
+        Message::Digest(Digest {
             after: None,
             upto: Some(peer()),
             list: positions,
-        },
-        Message::Prune { origins },
+        }),
+        Message::Prune(Prune { origins }),
     ]
 }
 
@@ -115,10 +118,120 @@ fn unknown_fields_are_ignored_and_unknown_kinds_refused() {
     let content = |foreign| cbor::encode(&foreign).unwrap();
     assert_eq!(
         decode(&content(Foreign::Prune(fields()))),
-        Ok(Message::Prune { origins })
+        Ok(Message::Prune(Prune { origins }))
     );
     let refused = decode(&content(Foreign::Paint(fields())));
     assert!(matches!(refused, Err(Refusal::Malformed(_))));
+}
+
+/// What is on the wire, field by field, without the types of this crate.
+mod bytes {
+    use serde::Serialize;
+    use substream::cbor::{ByteString, WireId};
+
+    #[derive(Serialize)]
+    pub(super) struct Id {
+        pub(super) origin: WireId,
+        pub(super) life: u64,
+        pub(super) seq: u64,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct Announcement {
+        pub(super) id: Id,
+        pub(super) hops: u16,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct Held {
+        pub(super) life: u64,
+        pub(super) seq: u64,
+        pub(super) gaps: u64,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct Position {
+        pub(super) origin: WireId,
+        pub(super) held: Held,
+    }
+
+    #[derive(Serialize)]
+    pub(super) enum Message {
+        Gossip {
+            id: Id,
+            hops: u16,
+            age_ms: u32,
+            payload: ByteString,
+        },
+        IHave {
+            list: Vec<Announcement>,
+        },
+        Graft {
+            list: Vec<Position>,
+        },
+        Prune {
+            origins: Vec<WireId>,
+        },
+        Digest {
+            after: Option<WireId>,
+            upto: Option<WireId>,
+            list: Vec<Position>,
+        },
+    }
+}
+
+/// The same message as it is on the wire.
+fn plain(message: PeerMessage) -> bytes::Message {
+    let id = |id: MessageId<PeerId>| bytes::Id {
+        origin: WireId(id.origin),
+        life: id.incarnation,
+        seq: id.seq,
+    };
+    let position = |position: Position<PeerId>| bytes::Position {
+        origin: WireId(position.origin),
+        held: bytes::Held {
+            life: position.held.incarnation,
+            seq: position.held.seq,
+            gaps: position.held.gaps,
+        },
+    };
+    match message {
+        Message::Gossip(gossip) => bytes::Message::Gossip {
+            id: id(gossip.id),
+            hops: gossip.hops,
+            age_ms: gossip.age_ms,
+            payload: ByteString(gossip.payload.to_vec()),
+        },
+        Message::IHave(ihave) => {
+            let announcement = |announcement: Announcement<PeerId>| bytes::Announcement {
+                id: id(announcement.id),
+                hops: announcement.hops,
+            };
+            let list = ihave.list.into_iter().map(announcement).collect();
+            bytes::Message::IHave { list }
+        }
+        Message::Graft(graft) => bytes::Message::Graft {
+            list: graft.list.into_iter().map(position).collect(),
+        },
+        Message::Prune(prune) => bytes::Message::Prune {
+            origins: prune.origins.into_iter().map(WireId).collect(),
+        },
+        Message::Digest(digest) => bytes::Message::Digest {
+            after: digest.after.map(WireId),
+            upto: digest.upto.map(WireId),
+            list: digest.list.into_iter().map(position).collect(),
+        },
+    }
+}
+
+#[test]
+fn the_bytes_are_those_that_nodes_of_the_first_version_read() {
+    for len in [0, 3] {
+        for message in all(len) {
+            let expected = cbor::encode(&plain(message.clone())).unwrap();
+            assert_eq!(encoded(message), expected);
+        }
+    }
 }
 
 proptest! {

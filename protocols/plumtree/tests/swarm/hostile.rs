@@ -158,19 +158,19 @@ fn encoded(message: Message<PeerId>) -> Vec<u8> {
         age_ms: u32,
         payload: ByteString,
     }
-    let Message::Gossip {
+    let Message::Gossip(plumtree::Gossip {
         id,
         hops,
         age_ms,
         payload,
-    } = message
+    }) = message
     else {
         unreachable!("only gossip is forged here")
     };
     let gossip = Gossip {
         id: Id {
             origin: WireId(id.origin),
-            life: id.life,
+            life: id.incarnation,
             seq: id.seq,
         },
         hops,
@@ -183,16 +183,16 @@ fn encoded(message: Message<PeerId>) -> Vec<u8> {
 #[tokio::test]
 async fn nobody_speaks_in_anothers_name() {
     let origin = Keypair::generate_ed25519().public().to_peer_id();
-    let forged = Message::Gossip {
+    let forged = Message::Gossip(plumtree::Gossip {
         id: MessageId {
             origin,
-            life: u64::MAX,
+            incarnation: u64::MAX,
             seq: 1,
         },
         hops: 1,
         age_ms: 0,
         payload: vec![0; 80].into(),
-    };
+    });
     let cluster = attacked(vec![encoded(forged)]).await;
     let forged = Refusal::Forged;
     let said = |event: &Event| matches!(event, Event::Misbehaved { what, .. } if *what == forged);

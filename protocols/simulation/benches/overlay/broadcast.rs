@@ -5,7 +5,8 @@ use std::{fmt, sync::LazyLock, time::Duration};
 use divan::Bencher;
 use libp2p::PeerId;
 use plumtree::{
-    Announcement, Command, Config, Held, Input, Message, MessageId, Payload, Position, State, Timer,
+    Announcement, Command, Config, Digest, Gossip, Graft, Held, IHave, Input, Message, MessageId,
+    Payload, Position, Prune, State, Timer,
 };
 
 use crate::peers::{Known, Names};
@@ -13,7 +14,7 @@ use crate::peers::{Known, Names};
 /// Origins whose messages have come, and the first of them.
 const KNOWN: usize = 1000;
 const FIRST: usize = 10;
-const LIFE: u64 = 1_790_000_000_000;
+const INCARNATION: u64 = 1_790_000_000_000;
 
 /// Like a status message of the node.
 fn payload() -> Payload {
@@ -24,18 +25,18 @@ fn payload() -> Payload {
 fn id<N: Names>(origin: usize, seq: u64) -> MessageId<N::Id> {
     MessageId {
         origin: N::id(origin),
-        life: LIFE,
+        incarnation: INCARNATION,
         seq,
     }
 }
 
 fn gossip<N: Names>(origin: usize, seq: u64) -> Message<N::Id> {
-    Message::Gossip {
+    Message::Gossip(Gossip {
         id: id::<N>(origin, seq),
         hops: 4,
         age_ms: 120,
         payload: payload(),
-    }
+    })
 }
 
 fn announcements<N: Names>(first: usize, count: usize, seq: u64) -> Message<N::Id> {
@@ -43,14 +44,14 @@ fn announcements<N: Names>(first: usize, count: usize, seq: u64) -> Message<N::I
         id: id::<N>(origin, seq),
         hops: 4,
     });
-    Message::IHave {
+    Message::IHave(IHave {
         list: list.collect(),
-    }
+    })
 }
 
 fn positions<N: Names>(first: usize, count: usize) -> Vec<Position<N::Id>> {
     let held = Held {
-        life: LIFE,
+        incarnation: INCARNATION,
         seq: 1,
         gaps: 0,
     };
@@ -72,10 +73,12 @@ static IN_ORDER: LazyLock<Vec<usize>> = LazyLock::new(|| {
 /// One message of each kind.
 pub(crate) fn messages<N: Names>() -> Vec<(&'static str, Message<N::Id>)> {
     // As one of many that tell of all origins in turn.
-    let digest = |count: usize| Message::Digest {
-        after: Some(N::id(IN_ORDER[0])),
-        upto: Some(N::id(IN_ORDER[count])),
-        list: positions::<N>(1, count),
+    let digest = |count: usize| {
+        Message::Digest(Digest {
+            after: Some(N::id(IN_ORDER[0])),
+            upto: Some(N::id(IN_ORDER[count])),
+            list: positions::<N>(1, count),
+        })
     };
     vec![
         ("Gossip of 300 bytes", gossip::<N>(10, 2)),
@@ -83,15 +86,15 @@ pub(crate) fn messages<N: Names>() -> Vec<(&'static str, Message<N::Id>)> {
         ("IHave of 100", announcements::<N>(10, 100, 2)),
         (
             "Graft",
-            Message::Graft {
+            Message::Graft(Graft {
                 list: positions::<N>(0, 1),
-            },
+            }),
         ),
         (
             "Prune",
-            Message::Prune {
+            Message::Prune(Prune {
                 origins: vec![N::id(10)],
-            },
+            }),
         ),
         ("Digest of 100", digest(100)),
         ("Digest of 512", digest(512)),
@@ -125,7 +128,7 @@ const NOW: Duration = Duration::from_secs(100);
 
 /// A node to which every known origin has said one thing.
 static NODE: LazyLock<State<PeerId>> = LazyLock::new(|| {
-    let mut state = State::new(Known::id(0), Config::default(), LIFE);
+    let mut state = State::new(Known::id(0), Config::default(), INCARNATION);
     let mut rng = rand::SeedableRng::seed_from_u64(1);
     state.start::<rand::rngs::SmallRng>(Duration::from_secs(1), &mut rng);
     for number in 1..=5 {

@@ -33,7 +33,8 @@ static PEERS: LazyLock<Vec<Peer>> = LazyLock::new(|| {
                 format!("/ip4/203.0.{high}.{low}/tcp/7400"),
                 format!("/ip6/2001:db8::{number:x}/tcp/7400"),
             ];
-            let addresses = addresses.map(|one| one.parse::<Multiaddr>().expect("an address"));
+            let addresses =
+                addresses.map(|address| address.parse::<Multiaddr>().expect("an address"));
             let record = if number < RECORDS {
                 Record::sign(&key, 1_790_000_000_000, &addresses).expect("a record")
             } else {

@@ -58,18 +58,18 @@ fn all() -> Vec<Sized> {
 }
 
 #[divan::bench(args = all(), max_time = 0.1)]
-fn encode(one: &Sized) -> Vec<u8> {
-    match &one.message {
+fn encode(sized: &Sized) -> Vec<u8> {
+    match &sized.message {
         Any::Member(message) => write(message),
         Any::Broadcast(message) => write(message),
     }
 }
 
 #[divan::bench(args = all(), max_time = 0.1)]
-fn decode(one: &Sized) -> Any {
-    match &one.message {
-        Any::Member(_) => Any::Member(read(&one.content)),
-        Any::Broadcast(_) => Any::Broadcast(read(&one.content)),
+fn decode(sized: &Sized) -> Any {
+    match &sized.message {
+        Any::Member(_) => Any::Member(read(&sized.content)),
+        Any::Broadcast(_) => Any::Broadcast(read(&sized.content)),
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) fn check<'a>(
         return Ok(());
     };
     let held = other(peer).and_then(|peer| peer.state().epoch(me));
+    // The peer goes on with this very relation, so it cannot have said farewell to it.
     if held == Some(epoch) {
         return Err(format!(
             "farewells: {me} gave up {peer} over a farewell to another relation"

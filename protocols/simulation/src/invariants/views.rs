@@ -9,6 +9,7 @@ use crate::Member;
 pub(super) fn check(member: &Member, config: &Config) -> Result<(), String> {
     let state = member.state();
     state.check().map_err(|broken| format!("views: {broken}"))?;
+    // Against the configuration that is meant: the machine's own check goes by the one that it was given.
     let sizes = [
         (
             "neighbours",

@@ -37,6 +37,7 @@ impl Setup {
             Kind::Shared => Trees::Shared,
             Kind::Flood => Trees::Flood,
         };
+        // What a scenario leaves out is as in the node, whose defaults it tests.
         let threshold = branches.threshold.unwrap_or(self.tree.optimise_threshold());
         self.tree = self
             .tree

@@ -32,6 +32,7 @@ impl Setting {
         match self {
             Self::Flag(flag) => Value::Boolean(*flag),
             Self::Word(word) => Value::String(word.clone()),
+            // TOML tells 2 from 2.0, and a number of nodes must be whole.
             Self::Number(number) if number.fract() == 0.0 && number.abs() < 1e15 =>
             {
                 #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]

@@ -174,7 +174,7 @@ pub enum Step {
         seconds: f64,
         /// Share of the nodes that die in each cycle, in percent.
         percent: f64,
-        /// Whether as many of the dead come back, in a new life.
+        /// Whether as many of the dead come back, in a new incarnation.
         #[serde(default)]
         back: bool,
         /// How many messages per cycle.

@@ -25,12 +25,14 @@ impl<M: Subject> Stage<'_, M> {
     pub(super) fn broadcast(&mut self, label: &str, messages: u32, every: Option<Duration>) {
         let first = self.world.observer.spreads.len();
         let start = self.world.now();
+        // Before the first message, which may already set repairs going.
         let components = Graph::of(&self.world).components();
         for _ in 0..messages {
             let well = self.well();
-            let Some(origin) = well.choose(&mut self.dice).copied() else {
+            let Some(origin) = well.choose(&mut self.scenario_rng).copied() else {
                 break;
             };
+            // Numbers go on through all steps, for nodes remember those that they have seen.
             let number = self.world.observer.spreads.len();
             self.world.observer.spreads.push(Spread {
                 sent: self.world.now(),
@@ -71,10 +73,22 @@ impl<M: Subject> Stage<'_, M> {
     fn settle(&mut self) {
         let start = self.world.now();
         loop {
-            let reached = self.world.observer.spreads.last().map(|one| one.reached);
+            let reached = self
+                .world
+                .observer
+                .spreads
+                .last()
+                .map(|spread| spread.reached);
             self.run(LOOK);
-            let still = reached == self.world.observer.spreads.last().map(|one| one.reached);
+            let still = reached
+                == self
+                    .world
+                    .observer
+                    .spreads
+                    .last()
+                    .map(|spread| spread.reached);
             let busy = |machine: &Flood<M>| machine.below().waits();
+            // Deliveries alone may pause while a request to a dead peer is pending.
             let done = still && !self.world.alive().any(|(_, machine)| busy(machine));
             if done || self.world.now() - start >= SETTLED_MOST {
                 return;
@@ -93,33 +107,33 @@ fn without_repairs(components: &[usize], row: &mut Row) {
     row.set("component_mean", 100.0 * squares / (nodes * nodes));
 }
 
-fn share(one: &Spread) -> f64 {
-    100.0 * one.reached as f64 / one.audience.max(1) as f64
+fn share(spread: &Spread) -> f64 {
+    100.0 * spread.reached as f64 / spread.audience.max(1) as f64
 }
 
 /// The first cycle, counted from 1, whose messages reach `wanted` percent on average.
 fn regained(spreads: &[Spread], start: Duration, wanted: f64) -> Option<u64> {
-    let cycle = |one: &Spread| (one.sent - start).as_secs() / CYCLE.as_secs();
-    let mut cycles = spreads.chunk_by(|one, next| cycle(one) == cycle(next));
+    let cycle = |spread: &Spread| (spread.sent - start).as_secs() / CYCLE.as_secs();
+    let mut cycles = spreads.chunk_by(|spread, next| cycle(spread) == cycle(next));
     let good = cycles.find(|all| {
         let sum: f64 = all.iter().map(share).sum();
         sum / all.len() as f64 >= wanted
     })?;
-    good.first().map(|one| cycle(one) + 1)
+    good.first().map(|spread| cycle(spread) + 1)
 }
 
 fn outcome(label: &str, start: Duration, now: Duration, spreads: &[Spread]) -> Row {
     let mut row = Row::new(label, now);
     let shares: Vec<f64> = spreads.iter().map(share).collect();
     let count = shares.len().max(1) as f64;
-    let complete = |one: &&Spread| one.reached >= one.audience;
+    let complete = |spread: &&Spread| spread.reached >= spread.audience;
     row.set("reliability_mean", shares.iter().sum::<f64>() / count);
     row.set("reliability_first", shares.first().copied().unwrap_or(0.0));
     let least = shares.iter().copied().fold(100.0, f64::min);
     row.set("reliability_least", least);
     row.set("reliability_last", shares.last().copied().unwrap_or(0.0));
     // The last message that did not reach everybody says how long healing took.
-    let wrong = spreads.iter().rposition(|one| !complete(&one));
+    let wrong = spreads.iter().rposition(|spread| !complete(&spread));
     let healed = match wrong {
         None => 0.0,
         Some(at) => spreads
@@ -127,23 +141,32 @@ fn outcome(label: &str, start: Duration, now: Duration, spreads: &[Spread]) -> R
             .map_or(f64::INFINITY, |next| (next.sent - start).as_secs_f64()),
     };
     row.set("heal_s", healed);
+    // A cycle that has begun counts whole, for the paper counts in cycles.
     row.set("heal_cycles", (healed / CYCLE.as_secs_f64()).ceil());
     row.set("heal_messages", wrong.map_or(0.0, |at| (at + 1) as f64));
     let first = spreads.first().filter(complete);
-    let first = first.map_or(f64::INFINITY, |one| (one.last - one.sent).as_secs_f64());
+    let first = first.map_or(f64::INFINITY, |spread| {
+        (spread.last - spread.sent).as_secs_f64()
+    });
     row.set("first_complete_s", first);
+    // A message that stopped half way has no last hop that could be compared.
     let full: Vec<&Spread> = spreads.iter().filter(complete).collect();
     let many = full.len().max(1) as f64;
-    let hops = full.iter().map(|one| f64::from(one.hops));
+    let hops = full.iter().map(|spread| f64::from(spread.hops));
     row.set("hops_last_mean", hops.clone().fold(0.0, Add::add) / many);
     row.set("hops_last_most", hops.fold(0.0, f64::max));
-    let spans = full.iter().map(|one| (one.last - one.sent).as_secs_f64());
+    let spans = full
+        .iter()
+        .map(|spread| (spread.last - spread.sent).as_secs_f64());
     row.set(
         "last_delivery_ms",
         1000.0 * spans.fold(0.0, Add::add) / many,
     );
-    let reached: usize = spreads.iter().map(|one| one.reached).sum();
-    let delays: f64 = spreads.iter().map(|one| one.delays.as_secs_f64()).sum();
+    let reached: usize = spreads.iter().map(|spread| spread.reached).sum();
+    let delays: f64 = spreads
+        .iter()
+        .map(|spread| spread.delays.as_secs_f64())
+        .sum();
     row.set("delivery_ms", 1000.0 * delays / reached.max(1) as f64);
     row.series = shares;
     row

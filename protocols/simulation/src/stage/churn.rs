@@ -26,7 +26,7 @@ impl<M: Subject> Stage<'_, M> {
         else {
             return;
         };
-        self.grove_reset();
+        self.begin_counting();
         let senders = self.speakers(*senders);
         let cycle = secs(*seconds);
         let mut turn = senders.iter().copied().cycle();
@@ -35,8 +35,9 @@ impl<M: Subject> Stage<'_, M> {
             .collect();
         for _ in 0..*cycles {
             let mut victims = self.some(*percent);
+            // A dead sender's turn would be skipped, and the cycle would have fewer messages.
             victims.retain(|node| !senders.contains(node));
-            victims.shuffle(&mut self.dice);
+            victims.shuffle(&mut self.scenario_rng);
             let start = self.world.now();
             for (at, event) in timetable(cycle, victims, *messages) {
                 self.run((start + at).saturating_sub(self.world.now()));
@@ -52,13 +53,14 @@ impl<M: Subject> Stage<'_, M> {
             self.run((start + cycle).saturating_sub(self.world.now()));
         }
         self.run(DRAIN);
-        self.grove_report(label);
+        self.end_counting(label);
     }
 
     /// A node dies, and the one that has been dead for longest comes back.
     fn replace(&mut self, node: NodeId, back: bool, dead: &mut VecDeque<NodeId>) {
         self.remember(node);
-        self.world.observer.grove.died(node);
+        // It is not expected to get what it lacks in this incarnation, nor in a later one.
+        self.world.observer.broadcasts.died(node);
         self.world.crash(node, Crash::Reset);
         dead.push_back(node);
         if !back {
@@ -67,7 +69,10 @@ impl<M: Subject> Stage<'_, M> {
         if let Some(again) = dead.pop_front() {
             let known = std::mem::take(&mut self.memory[again as usize]);
             let alive: Vec<NodeId> = self.well();
-            let contacts: Vec<NodeId> = alive.sample(&mut self.dice, CONTACTS).copied().collect();
+            let contacts: Vec<NodeId> = alive
+                .sample(&mut self.scenario_rng, CONTACTS)
+                .copied()
+                .collect();
             self.start(again, &contacts, &known);
         }
     }
@@ -83,6 +88,7 @@ fn timetable(
     let dies = (0..deaths)
         .zip(victims)
         .map(|(at, node)| (cycle * at / deaths, Some(node)));
+    // In the middle of their shares, so that none falls on the edge of a cycle.
     let speaks = (0..messages).map(|at| (cycle * (2 * at + 1) / (2 * messages), None));
     let mut all: Vec<(Duration, Option<NodeId>)> = dies.chain(speaks).collect();
     all.sort_unstable();

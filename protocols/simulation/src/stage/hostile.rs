@@ -32,6 +32,7 @@ impl<M: Subject> Stage<'_, M> {
             "bad_passive_percent",
             100.0 * share(held.bad_passive, held.passive),
         );
+        // Where all of them are gone, a ratio to their share says nothing.
         if theirs > 0.0 {
             row.set("bad_active_over_share", active / theirs);
         }
@@ -66,6 +67,7 @@ impl<M: Subject> Stage<'_, M> {
             machine.neighbors(&mut peers);
             held.active += peers.len();
             held.bad_active += bad(&peers);
+            // Without any neighbour there is no honest one either.
             held.eclipsed += usize::from(bad(&peers) == peers.len());
             peers.clear();
             machine.backups(&mut peers);

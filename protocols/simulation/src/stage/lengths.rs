@@ -16,6 +16,7 @@ impl<M: Subject> Stage<'_, M> {
         let nodes = || (0u32..).take(graph.len());
         let links = nodes().flat_map(|a| graph.peers(a).iter().map(move |b| (a, *b)));
         let links = mean(links.map(|(a, b)| length(a, b)));
+        // All pairs of ten thousand nodes would be a hundred million.
         let stride = graph.len().div_ceil(SOURCES).max(1);
         let pairs = nodes()
             .step_by(stride)
@@ -28,6 +29,6 @@ impl<M: Subject> Stage<'_, M> {
 }
 
 fn mean(all: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = all.fold((0.0, 0.0), |(sum, count), one| (sum + one, count + 1.0));
+    let (sum, count) = all.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     sum / f64::max(count, 1.0)
 }

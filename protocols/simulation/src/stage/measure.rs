@@ -28,6 +28,7 @@ pub(super) struct Mark {
 
 /// The share of nodes that have all the neighbours they may have.
 pub(super) fn full(graph: &Graph, capacity: usize) -> f64 {
+    // A node cannot have more neighbours than there are others.
     let most = capacity.min(graph.len().saturating_sub(1));
     let full: usize = graph.degrees().iter().skip(most).sum();
     full as f64 / graph.len().max(1) as f64
@@ -67,12 +68,14 @@ impl<M: Subject> Stage<'_, M> {
         if rest && M::CONNECTED {
             self.at_rest();
         }
+        // Made after the rest, in which links may have changed.
         let graph = Graph::of(&self.world);
         let mut row = Row::new(label, self.world.now());
         self.measure_graph(&graph, &mut row);
         self.measure_lengths(&graph, &mut row);
         self.measure_traffic(graph.len(), &mut row);
         self.measure_adversaries(&mut row);
+        // A view that others need not share is always full; who is known to how many says more.
         row.degrees = if graph.asymmetric() > graph.len() {
             graph.in_degrees()
         } else {
@@ -96,6 +99,7 @@ impl<M: Subject> Stage<'_, M> {
         row.set("outside", nodes - largest as f64);
         row.set("asymmetric", graph.asymmetric() as f64);
         let ails = |id: &NodeId| self.ailing.contains(id);
+        // The links among those in trouble are nobody's fault.
         let held: usize = (0..)
             .take(graph.len())
             .filter(|node| !ails(&graph.name(*node)))
@@ -109,8 +113,8 @@ impl<M: Subject> Stage<'_, M> {
         let across = crossing_over_random(graph, |id| self.sides[id as usize]);
         row.set("crossing_over_random", across);
         // The sample of sources is the same in every run.
-        let mut dice = SmallRng::seed_from_u64(1);
-        let paths = graph.paths(SOURCES, &mut dice);
+        let mut sample_rng = SmallRng::seed_from_u64(1);
+        let paths = graph.paths(SOURCES, &mut sample_rng);
         row.set("path_mean", paths.mean);
         row.set("path_longest", f64::from(paths.longest));
         let clustering = graph.clustering();
@@ -118,8 +122,8 @@ impl<M: Subject> Stage<'_, M> {
         let degree = u32::try_from(capacity).unwrap_or(u32::MAX);
         let size = u32::try_from(graph.len()).unwrap_or(u32::MAX);
         if degree < 16 && size > 2 * degree {
-            let random = Graph::random_regular(size, degree, &mut dice);
-            let best = random.paths(SOURCES, &mut dice);
+            let random = Graph::random_regular(size, degree, &mut sample_rng);
+            let best = random.paths(SOURCES, &mut sample_rng);
             row.set("random_path_mean", best.mean);
             row.set("random_path_longest", f64::from(best.longest));
             row.set("path_over_random", paths.mean / best.mean.max(1e-9));
@@ -134,6 +138,7 @@ impl<M: Subject> Stage<'_, M> {
     fn measure_traffic(&self, nodes: usize, row: &mut Row) {
         let (totals, since) = (self.world.totals(), &self.since);
         let span = (self.world.now() - since.at).as_secs_f64() * nodes as f64;
+        // No time may have passed since the reset.
         let rate = |now: u64, then: u64| (now - then) as f64 / span.max(1e-9);
         row.set("messages_per_node_s", rate(totals.messages, since.messages));
         row.set("bytes_per_node_s", rate(totals.bytes, since.bytes));

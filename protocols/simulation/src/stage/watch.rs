@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::grove::Grove;
+use super::broadcast_stats::BroadcastStats;
 use crate::{Adversaries, Flood, NodeId, Observer, Subject, Told};
 
 /// How far one broadcast has come.
@@ -25,7 +25,7 @@ pub(super) struct Watch {
     adversaries: Option<Adversaries>,
     pub(super) spreads: Vec<Spread>,
     /// Broadcasts over the tree.
-    pub(super) grove: Grove,
+    pub(super) broadcasts: BroadcastStats,
     /// Neighbours that came, counted at both ends.
     pub(super) came: u64,
     /// Most neighbours that came to one node within one second.
@@ -67,12 +67,13 @@ impl<M: Subject> Observer<Flood<M>> for Watch {
                 let spread = &mut self.spreads[*number as usize];
                 spread.reached += 1;
                 spread.hops = spread.hops.max(*hops);
+                // Events come in order of time: the last one that is heard is the last delivery.
                 spread.last = now;
                 spread.delays += now - spread.sent;
             }
             Told::Below(event) => {
                 if let Some(news) = M::news(event) {
-                    self.grove.hear(now, node, news);
+                    self.broadcasts.hear(now, node, news);
                 } else if M::came(event).is_some() {
                     self.came += 1;
                     self.count(now, node);

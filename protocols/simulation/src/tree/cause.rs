@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use plumtree::{Input, Message, Timer};
+use plumtree::{Graft, Input, Message, Prune, Timer};
 
 use crate::NodeId;
 
-/// A link counts as new for so long.
+/// How long a link counts as new.
 const NEW: Duration = Duration::from_secs(60);
 
 /// What brought a payload that was there already.
@@ -42,13 +42,15 @@ impl Cause {
         match input {
             Input::Timer(Timer::Graft) => Self::Late,
             Input::Received {
-                message: Message::IHave { .. } | Message::Gossip { .. },
+                // Such a message makes a machine ask only where the announcer is nearer.
+                message: Message::IHave(_) | Message::Gossip(_),
                 ..
             } => Self::Shorter,
+            // What makes a machine look for a way that it has lost, for itself or for whoever asks.
             Input::NeighborUp { .. }
             | Input::NeighborDown { .. }
             | Input::Received {
-                message: Message::Prune { .. } | Message::Graft { .. },
+                message: Message::Prune(_) | Message::Graft(_),
                 ..
             } => Self::Orphaned,
             _ => Self::Flood,
@@ -76,7 +78,7 @@ impl Causes {
 
     /// `from` has asked for payloads.
     pub(super) fn asked_by(&mut self, from: NodeId, message: &Message<NodeId>) {
-        if let Message::Graft { list } = message {
+        if let Message::Graft(Graft { list }) = message {
             for position in list {
                 self.asked.insert((from, position.origin), Cause::Upwards);
             }
@@ -86,12 +88,13 @@ impl Causes {
     /// `message` goes to `to`; if it is a graft, `why`.
     pub(super) fn note(&mut self, to: NodeId, message: &Message<NodeId>, why: Cause) {
         match message {
-            Message::Graft { list } => {
+            Message::Graft(Graft { list }) => {
                 for position in list {
                     self.asked.insert((to, position.origin), why);
                 }
             }
-            Message::Prune { origins } => {
+            Message::Prune(Prune { origins }) => {
+                // Cut off: a payload that still comes is one that was on its way.
                 for origin in origins {
                     self.asked.remove(&(to, *origin));
                 }
@@ -106,6 +109,7 @@ impl Causes {
             .get(&from)
             .is_some_and(|since| now < *since + NEW);
         match self.asked.get(&(from, origin)) {
+            // What was asked for came for that reason, over a new link as well.
             Some(why) => *why,
             None if new => Cause::NewLink,
             None => Cause::Flood,

@@ -1,6 +1,6 @@
 //! Rules of the tree that are broken on purpose, from outside the machine, by what it says and hears.
 
-use plumtree::{Config, Input, Message, Position, State};
+use plumtree::{Config, Graft, Input, Message, Position, State};
 
 use super::Cause;
 use crate::NodeId;
@@ -62,10 +62,10 @@ impl Spoiler {
     /// Whether a message is not sent that should be. `why` says why, if it is a graft.
     pub(super) fn swallows(&self, message: &Message<NodeId>, why: Cause) -> bool {
         match (self.0, message) {
-            (Some(TreeDefect::NeverAnnounces), Message::IHave { .. })
-            | (Some(TreeDefect::NeverExchanges), Message::Digest { .. }) => true,
-            (Some(TreeDefect::NeverPromotes), Message::Graft { .. }) => why == Cause::Orphaned,
-            (Some(TreeDefect::NeverAsks), Message::Graft { .. }) => why == Cause::Late,
+            (Some(TreeDefect::NeverAnnounces), Message::IHave(_))
+            | (Some(TreeDefect::NeverExchanges), Message::Digest(_)) => true,
+            (Some(TreeDefect::NeverPromotes), Message::Graft(_)) => why == Cause::Orphaned,
+            (Some(TreeDefect::NeverAsks), Message::Graft(_)) => why == Cause::Late,
             _ => false,
         }
     }
@@ -78,7 +78,7 @@ impl Spoiler {
     ) -> Option<Input<NodeId>> {
         (self.0 == Some(TreeDefect::NewLinksEager)).then(|| {
             let list: Vec<Position<NodeId>> = state.positions().collect();
-            let message = Message::Graft { list };
+            let message = Message::Graft(Graft { list });
             Input::Received {
                 from: peer,
                 message,

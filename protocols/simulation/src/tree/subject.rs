@@ -10,13 +10,13 @@ use crate::{Member, NodeId, Protocol, Setup, Subject};
 impl Subject for Tree<Member> {
     const ENDINGS: &'static [&'static str] = Member::ENDINGS;
 
-    fn create(id: NodeId, setup: &Setup, life: u32) -> Self {
+    fn create(id: NodeId, setup: &Setup, incarnation: u32) -> Self {
         let config = match setup.tree_defect {
             None => setup.tree.clone(),
             Some(defect) => defect.spoil_config(setup.tree.clone()),
         };
-        let below = Member::create(id, setup, life);
-        Self::new(id, below, config, life).with_defect(setup.tree_defect)
+        let below = Member::create(id, setup, incarnation);
+        Self::new(id, below, config, incarnation).with_defect(setup.tree_defect)
     }
 
     fn enter(contacts: &[NodeId]) -> Vec<Self::Command> {

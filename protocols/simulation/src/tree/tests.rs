@@ -89,8 +89,11 @@ fn over_the_real_membership_everybody_hears_everything_and_soon_nothing_is_sent_
         for origin in [0, 20, 40] {
             world.command(origin, Wish::Broadcast(100));
             world.run(second);
-            let life = 1;
-            let id = MessageId { origin, life, seq };
+            let id = MessageId {
+                origin,
+                incarnation: 1,
+                seq,
+            };
             let (delivered, sent) = world.observer.0[&id];
             assert_eq!(delivered, 59, "{id:?}");
             assert!(seq < 3 || sent <= 61, "{id:?} was sent {sent} times");

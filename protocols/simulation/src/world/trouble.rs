@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Condition, Happening, Observer, World};
+use super::{Event, Health, Observer, World};
 use crate::{NodeId, Protocol, network::nanos};
 
 /// How a node dies.
@@ -20,10 +20,12 @@ pub enum Crash {
 impl<P: Protocol, O: Observer<P>> World<P, O> {
     /// `node` dies.
     pub fn crash(&mut self, node: NodeId, how: Crash) {
-        let place = self.node_mut(node);
-        place.machine = None;
-        place.parked.clear();
-        self.places[node as usize].vanished = how == Crash::Vanish;
+        let state = self.node_mut(node);
+        state.machine = None;
+        // What waited for the process dies with it.
+        state.parked.clear();
+        // A host that lost only a process still answers for it.
+        self.reach[node as usize].vanished = how == Crash::Vanish;
         if how == Crash::Reset {
             self.break_all(node);
         }
@@ -32,8 +34,8 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     /// Puts nodes on sides that cannot reach each other. With `notice` the ends of broken connections
     /// learn of it; else messages vanish, and the silence must be noticed.
     pub fn cut(&mut self, side: impl Fn(NodeId) -> u8, notice: bool) {
-        for (id, place) in (0..).zip(&mut self.places) {
-            place.side = side(id);
+        for (id, reach) in (0..).zip(&mut self.reach) {
+            reach.side = side(id);
         }
         if notice {
             self.break_crossing();
@@ -47,51 +49,38 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
 
     /// Stops the process, or lets it go on with all that it has missed.
     pub fn freeze(&mut self, node: NodeId, frozen: bool) {
-        self.set_condition(
-            node,
-            if frozen {
-                Condition::Frozen
-            } else {
-                Condition::Well
-            },
-        );
+        self.set_health(node, if frozen { Health::Frozen } else { Health::Well });
     }
 
     /// Whether the process stands still.
     pub fn is_frozen(&self, node: NodeId) -> bool {
-        self.node(node).condition == Condition::Frozen
+        self.node(node).health == Health::Frozen
     }
 
     /// Has the node read nothing any more, or read again.
     pub fn wedge(&mut self, node: NodeId, wedged: bool) {
-        self.set_condition(
-            node,
-            if wedged {
-                Condition::Wedged
-            } else {
-                Condition::Well
-            },
-        );
+        self.set_health(node, if wedged { Health::Wedged } else { Health::Well });
     }
 
     /// Has each thing that the node does take `time`.
     pub fn slow_down(&mut self, node: NodeId, time: Duration) {
         let time = nanos(time);
-        self.set_condition(
+        self.set_health(
             node,
             if time == 0 {
-                Condition::Well
+                Health::Well
             } else {
-                Condition::Slow(time)
+                Health::Slow(time)
             },
         );
     }
 
-    fn set_condition(&mut self, node: NodeId, condition: Condition) {
-        let place = self.node_mut(node);
-        place.condition = condition;
-        if condition != Condition::Frozen && !place.parked.is_empty() {
-            self.push(0, Happening::Resume { at: node });
+    fn set_health(&mut self, node: NodeId, health: Health) {
+        let state = self.node_mut(node);
+        state.health = health;
+        // As an event, for whoever sets a node's health does not expect it to act meanwhile.
+        if health != Health::Frozen && !state.parked.is_empty() {
+            self.push(0, Event::Resume { at: node });
         }
     }
 
@@ -100,20 +89,22 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         loop {
             let now = self.now;
             let node = self.node_mut(at);
-            if node.condition == Condition::Frozen {
+            if node.health == Health::Frozen {
                 return;
             }
-            let Some(happening) = node.parked.pop_front() else {
+            let Some(event) = node.parked.pop_front() else {
                 return;
             };
-            if let Condition::Slow(time) = node.condition {
+            // One thing at a time: the rest waits until this is done.
+            if let Health::Slow(time) = node.health {
+                // What comes meanwhile waits until then, see `hand_to`.
                 node.busy_until = now + time;
                 if !node.parked.is_empty() {
-                    self.push(time, Happening::Resume { at });
+                    self.push(time, Event::Resume { at });
                 }
-                return self.take(at, happening);
+                return self.take(at, event);
             }
-            self.take(at, happening);
+            self.take(at, event);
         }
     }
 }

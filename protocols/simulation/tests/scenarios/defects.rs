@@ -86,7 +86,7 @@ fn all_are_caught<D: Copy + Debug + PartialEq + Sync>(
             .iter()
             .map(|(defect, name, _)| threads.spawn(move || complaints(&plant(*defect), name)))
             .collect();
-        let done = started.into_iter().map(|one| one.join().expect("a report"));
+        let done = started.into_iter().map(|run| run.join().expect("a report"));
         done.collect()
     });
     let mut missed = Vec::new();

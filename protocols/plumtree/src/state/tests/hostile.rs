@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::rules::{Bench, gossip, id, ihave};
 use crate::{
-    Announcement, Command, Config, Held, Input, Keep, Message, MessageId, Output, Position, State,
-    Timer, Trees, io::Event,
+    Announcement, Command, Config, Digest, Gossip, Graft, Held, IHave, Input, Keep, Message,
+    MessageId, Output, Position, Prune, State, Timer, Trees, io::Event,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ fn strangers_are_not_heard() {
     assert_eq!(bench.hear(9, gossip(8, 1, 1)), []);
     assert_eq!(bench.hear(9, ihave(8, 2, 1)), []);
     assert_eq!(bench.after(SECOND), []);
-    assert_eq!(bench.state.totals().refused, 2);
+    assert_eq!(bench.state.counters().refused, 2);
 }
 
 #[test]
@@ -37,14 +37,14 @@ fn promises_that_are_not_kept_stay_bounded_and_do_not_hide_what_others_have() {
                 hops: 0,
             })
             .collect();
-        bench.hear(1, Message::IHave { list });
+        bench.hear(1, Message::IHave(IHave { list }));
     }
     assert_eq!(bench.state.sizes().missing, 10);
     // The liar also claims more of the origin that 2 has something of.
     bench.hear(2, ihave(8, 3, 1));
     bench.hear(1, ihave(8, 99, 0));
     let asked = bench.after(SECOND);
-    let of_two = |output: &&Output<u64>| matches!(output, Output::Send { to: 2, message: Message::Graft { list } } if list[0].origin == 8);
+    let of_two = |output: &&Output<u64>| matches!(output, Output::Send { to: 2, message: Message::Graft(Graft { list }) } if list[0].origin == 8);
     assert_eq!(asked.iter().filter(of_two).count(), 1);
     bench.after(SECOND * 2);
     assert_eq!(bench.state.sizes().missing, 0);
@@ -89,9 +89,9 @@ fn a_storm_of_prunes_and_grafts_costs_no_more_than_it_sends() {
     for _ in 0..1000 {
         answers += sends(&bench.hear(
             1,
-            Message::Prune {
+            Message::Prune(Prune {
                 origins: vec![8; 512],
-            },
+            }),
         ));
     }
     assert_eq!(answers, 1, "one of those below is asked for a way, once");
@@ -104,9 +104,9 @@ fn a_storm_of_prunes_and_grafts_costs_no_more_than_it_sends() {
     ];
     for _ in 0..1000 {
         let list = list.clone();
-        answers += sends(&bench.hear(1, Message::Graft { list }));
+        answers += sends(&bench.hear(1, Message::Graft(Graft { list })));
     }
-    assert!(bench.state.totals().served <= 512_000);
+    assert!(bench.state.counters().served <= 512_000);
     assert!(answers > 0);
 }
 
@@ -128,11 +128,11 @@ fn one_neighbour_cannot_ask_for_more_bytes_than_it_may() {
     let mut answers = 0;
     for _ in 0..10 {
         let list = list.clone();
-        answers += sends(&bench.hear(1, Message::Graft { list }));
+        answers += sends(&bench.hear(1, Message::Graft(Graft { list })));
         bench.now += SECOND / 10;
     }
     assert!((10..=20).contains(&answers), "{answers}");
-    assert_eq!(sends(&bench.hear(2, Message::Graft { list })), 10);
+    assert_eq!(sends(&bench.hear(2, Message::Graft(Graft { list }))), 10);
 }
 
 #[test]
@@ -170,18 +170,26 @@ fn caches_keep_their_bounds_and_forget_the_oldest() {
     assert!(!bench.state.is_news(&id(0, 1)));
     let held = Held::default();
     let list = vec![Position { origin: 0, held }];
-    let served = bench.hear(1, Message::Graft { list });
+    let served = bench.hear(1, Message::Graft(Graft { list }));
     assert_eq!(sends(&served), sizes.payloads);
 }
 
 fn any_held() -> impl Strategy<Value = Held> {
     let number = || prop_oneof![0_u64..4, Just(u64::MAX), any::<u64>()];
-    (0_u64..4, number(), any::<u64>()).prop_map(|(life, seq, gaps)| Held { life, seq, gaps })
+    (0_u64..4, number(), any::<u64>()).prop_map(|(incarnation, seq, gaps)| Held {
+        incarnation,
+        seq,
+        gaps,
+    })
 }
 
 fn any_id() -> impl Strategy<Value = MessageId<u64>> {
     let seq = prop_oneof![0_u64..6, Just(u64::MAX), Just(70_u64)];
-    (0_u64..6, 0_u64..4, seq).prop_map(|(origin, life, seq)| MessageId { origin, life, seq })
+    (0_u64..6, 0_u64..4, seq).prop_map(|(origin, incarnation, seq)| MessageId {
+        origin,
+        incarnation,
+        seq,
+    })
 }
 
 fn any_message() -> impl Strategy<Value = Message<u64>> {
@@ -195,15 +203,15 @@ fn any_message() -> impl Strategy<Value = Message<u64>> {
     prop_oneof![
         4 => (any_id(), hops(), age, 0_usize..40).prop_map(|(id, hops, age_ms, len)| {
             let payload = Arc::from(vec![0; len]);
-            Message::Gossip { id, hops, age_ms, payload }
+            Message::Gossip(Gossip { id, hops, age_ms, payload })
         }),
-        2 => prop::collection::vec((any_id(), hops()), 0..6).prop_map(|list| Message::IHave {
+        2 => prop::collection::vec((any_id(), hops()), 0..6).prop_map(|list| Message::IHave(IHave {
             list: list.into_iter().map(|(id, hops)| Announcement { id, hops }).collect(),
-        }),
-        2 => positions().prop_map(|list| Message::Graft { list }),
-        2 => prop::collection::vec(0_u64..6, 0..6).prop_map(|origins| Message::Prune { origins }),
+        })),
+        2 => positions().prop_map(|list| Message::Graft(Graft { list })),
+        2 => prop::collection::vec(0_u64..6, 0..6).prop_map(|origins| Message::Prune(Prune { origins })),
         1 => (prop::option::of(0_u64..6), prop::option::of(0_u64..6), positions())
-            .prop_map(|(after, upto, list)| Message::Digest { after, upto, list }),
+            .prop_map(|(after, upto, list)| Message::Digest(Digest { after, upto, list })),
     ]
 }
 

@@ -10,7 +10,8 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
 use crate::{
-    Command, Config, Input, Link, Message, MessageId, Output, Sizes, State, Timer, io::Event,
+    Command, Config, EdgeRole, Gossip, Input, Message, MessageId, Output, Sizes, State, Timer,
+    io::Event,
 };
 
 #[derive(Debug)]
@@ -23,7 +24,7 @@ enum Happening {
     },
     Ring {
         at: u64,
-        life: u64,
+        incarnation: u64,
         timer: Timer,
     },
 }
@@ -65,10 +66,10 @@ pub(super) struct Network {
     pub(super) faults: Faults,
     /// Link latency, drawn once per link.
     pub(super) latency_ms: (u64, u64),
-    /// Check all invariants after each of so many inputs.
+    /// Inputs between two checks of all invariants.
     pub(super) check_every: u64,
     pub(super) nodes: BTreeMap<u64, State<u64>>,
-    lives: BTreeMap<u64, u64>,
+    incarnations: BTreeMap<u64, u64>,
     /// Open links: number, latency, and when the last message of each direction arrives.
     links: BTreeMap<(u64, u64), (u64, Duration, [Duration; 2])>,
     link_count: u64,
@@ -78,7 +79,7 @@ pub(super) struct Network {
     pub(super) spreads: BTreeMap<MessageId<u64>, Spread>,
     pub(super) missing: usize,
     pub(super) control: usize,
-    pub(super) tree_links: BTreeMap<(u64, u64), Link>,
+    pub(super) tree_links: BTreeMap<(u64, u64), EdgeRole>,
 }
 
 impl Network {
@@ -91,7 +92,7 @@ impl Network {
             latency_ms: (10, 50),
             check_every: 1,
             nodes: BTreeMap::new(),
-            lives: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
             links: BTreeMap::new(),
             link_count: 0,
             queue: BTreeMap::new(),
@@ -142,12 +143,12 @@ impl Network {
     }
 
     pub(super) fn add(&mut self, id: u64) {
-        let life = self.lives.entry(id).or_default();
-        *life += 1;
-        let mut machine = State::new(id, self.config.clone(), *life);
+        let incarnation = self.incarnations.entry(id).or_default();
+        *incarnation += 1;
+        let mut machine = State::new(id, self.config.clone(), *incarnation);
         machine.start(self.now, &mut self.rng);
         self.nodes.insert(id, machine);
-        // A new life has forgotten what the old one got.
+        // A new incarnation has forgotten what the former one got.
         for spread in self.spreads.values_mut() {
             spread.got.remove(&id);
         }
@@ -251,8 +252,12 @@ impl Network {
                     self.feed(to, Input::Received { from, message });
                 }
             }
-            Happening::Ring { at, life, timer } => {
-                if self.nodes.contains_key(&at) && self.lives[&at] == life {
+            Happening::Ring {
+                at,
+                incarnation,
+                timer,
+            } => {
+                if self.nodes.contains_key(&at) && self.incarnations[&at] == incarnation {
                     self.feed(at, Input::Timer(timer));
                 }
             }
@@ -277,8 +282,15 @@ impl Network {
             match output {
                 Output::Send { to, message } => self.send(id, to, message),
                 Output::Schedule { after, timer } => {
-                    let (at, life) = (id, self.lives[&id]);
-                    self.enqueue(self.now + after, Happening::Ring { at, life, timer });
+                    let (at, incarnation) = (id, self.incarnations[&id]);
+                    self.enqueue(
+                        self.now + after,
+                        Happening::Ring {
+                            at,
+                            incarnation,
+                            timer,
+                        },
+                    );
                 }
                 Output::Event(event) => self.on_event(id, event),
             }
@@ -294,15 +306,15 @@ impl Network {
                 got.0 += 1;
             }
             Event::Missing { .. } => self.missing += 1,
-            Event::LinkChanged { peer, link } => {
-                self.tree_links.insert((at, peer), link);
+            Event::EdgeChanged { peer, role } => {
+                self.tree_links.insert((at, peer), role);
             }
         }
     }
 
     fn send(&mut self, from: u64, to: u64, message: Message<u64>) {
         match &message {
-            Message::Gossip { id, .. } => {
+            Message::Gossip(Gossip { id, .. }) => {
                 if let Some(spread) = self.spreads.get_mut(id) {
                     spread.payloads += 1;
                 }

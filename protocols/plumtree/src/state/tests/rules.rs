@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Announcement, Command, Config, Held, Input, Keep, Link, Message, MessageId, Output, Payload,
-    Position, State, Timer, Trees, io::Event,
+    Announcement, Command, Config, Digest, EdgeRole, Gossip, Graft, Held, IHave, Input, Keep,
+    Message, MessageId, Output, Payload, Position, Prune, State, Timer, Trees, io::Event,
 };
 
 const ME: u64 = 0;
@@ -69,7 +69,7 @@ impl Bench {
 pub(super) fn id(origin: u64, seq: u64) -> MessageId<u64> {
     MessageId {
         origin,
-        life: 1,
+        incarnation: 1,
         seq,
     }
 }
@@ -79,36 +79,36 @@ fn payload(seq: u64) -> Payload {
 }
 
 pub(super) fn gossip(origin: u64, seq: u64, hops: u16) -> Message<u64> {
-    Message::Gossip {
+    Message::Gossip(Gossip {
         id: id(origin, seq),
         hops,
         age_ms: 0,
         payload: payload(seq),
-    }
+    })
 }
 
 pub(super) fn ihave(origin: u64, seq: u64, hops: u16) -> Message<u64> {
     let id = id(origin, seq);
-    Message::IHave {
+    Message::IHave(IHave {
         list: vec![Announcement { id, hops }],
-    }
+    })
 }
 
 fn graft(origin: u64, seq: u64) -> Message<u64> {
     let held = Held {
-        life: u64::from(seq > 0),
+        incarnation: u64::from(seq > 0),
         seq,
         gaps: 0,
     };
-    Message::Graft {
+    Message::Graft(Graft {
         list: vec![Position { origin, held }],
-    }
+    })
 }
 
 fn prune(origin: u64) -> Message<u64> {
-    Message::Prune {
+    Message::Prune(Prune {
         origins: vec![origin],
-    }
+    })
 }
 
 fn send(to: u64, message: Message<u64>) -> Output<u64> {
@@ -242,7 +242,7 @@ fn a_graft_is_answered_with_what_lacks_and_makes_the_link_eager() {
     let mut bench = settled(Config::default());
     assert_eq!(bench.eager(FAR), [1, 3]);
     let mut older = gossip(FAR, 1, 4);
-    if let Message::Gossip { age_ms, .. } = &mut older {
+    if let Message::Gossip(Gossip { age_ms, .. }) = &mut older {
         *age_ms = 60;
     }
     assert_eq!(bench.hear(2, graft(FAR, 0)), [send(2, older)]);
@@ -327,7 +327,7 @@ fn the_rest_of_an_answer_is_waited_for_before_another_is_asked() {
     bench.after(ms(40));
     bench.hear(1, gossip(FAR, 2, 2));
     bench.after(ms(1000));
-    assert_eq!(bench.state.totals().grafts, 1);
+    assert_eq!(bench.state.counters().grafts, 1);
 }
 
 #[test]
@@ -380,15 +380,15 @@ fn a_new_neighbour_is_lazy_where_there_is_a_way_and_is_told_what_there_is() {
     assert_eq!(bench.feed(Input::NeighborUp { peer: 4 }), []);
     assert_eq!(bench.eager(FAR), [1, 3]);
     let held = Held {
-        life: 1,
+        incarnation: 1,
         seq: 1,
         gaps: 0,
     };
-    let digest = Message::Digest {
+    let digest = Message::Digest(Digest {
         after: None,
         upto: None,
         list: vec![Position { origin: FAR, held }],
-    };
+    });
     assert_eq!(bench.after(ms(60)), [send(4, digest)]);
 }
 
@@ -410,26 +410,28 @@ fn positions_show_what_either_side_lacks() {
     bench.feed(Input::Command(Command::Broadcast(payload(1))));
     bench.after(ms(60));
     let newer = Held {
-        life: 1,
+        incarnation: 1,
         seq: 5,
         gaps: 0,
     };
-    let digest = Message::Digest {
+    let digest = Message::Digest(Digest {
         after: None,
         upto: None,
         list: vec![Position {
             origin: FAR,
             held: newer,
         }],
-    };
+    });
     bench.hear(2, digest);
     assert_eq!(bench.after(ms(60)), [send(2, ihave(ME, 1, 0))]);
     assert_eq!(bench.after(ms(300)), [send(2, graft(FAR, 1))]);
     // Of what lies outside the bounds of a digest nothing is said.
-    let empty = |after, upto| Message::Digest {
-        after,
-        upto,
-        list: Vec::new(),
+    let empty = |after, upto| {
+        Message::Digest(Digest {
+            after,
+            upto,
+            list: Vec::new(),
+        })
     };
     bench.hear(3, empty(Some(ME), Some(FAR - 1)));
     assert_eq!(bench.after(ms(60)), []);
@@ -455,17 +457,19 @@ fn the_latest_message_supersedes_or_all_are_kept() {
 }
 
 #[test]
-fn a_new_life_supersedes_the_old_one() {
+fn a_later_incarnation_supersedes_an_earlier_one() {
     let mut bench = settled(Config::default());
-    let reborn = |life, seq| Message::Gossip {
-        id: MessageId {
-            origin: FAR,
-            life,
-            seq,
-        },
-        hops: 3,
-        age_ms: 0,
-        payload: payload(9),
+    let reborn = |incarnation, seq| {
+        Message::Gossip(Gossip {
+            id: MessageId {
+                origin: FAR,
+                incarnation,
+                seq,
+            },
+            hops: 3,
+            age_ms: 0,
+            payload: payload(9),
+        })
     };
     assert_eq!(bench.hear(1, reborn(2, 1)).len(), 2);
     assert_eq!(bench.hear(1, reborn(1, 7)), []);
@@ -477,7 +481,7 @@ fn what_is_old_is_neither_accepted_nor_offered_and_silent_origins_are_forgotten(
     let config = Config::default().with_exchange_interval(Duration::from_secs(10_000));
     let mut bench = Bench::with_neighbors(config, &[1, 2]);
     let mut message = gossip(FAR, 1, 3);
-    if let Message::Gossip { age_ms, .. } = &mut message {
+    if let Message::Gossip(Gossip { age_ms, .. }) = &mut message {
         *age_ms = 500_000;
     }
     assert_eq!(bench.hear(1, message.clone()).len(), 2);
@@ -487,7 +491,7 @@ fn what_is_old_is_neither_accepted_nor_offered_and_silent_origins_are_forgotten(
         (1, 0)
     );
     assert_eq!(bench.hear(2, graft(FAR, 0)), []);
-    if let Message::Gossip { age_ms, id, .. } = &mut message {
+    if let Message::Gossip(Gossip { age_ms, id, .. }) = &mut message {
         (*age_ms, id.seq) = (600_000, 2);
     }
     assert_eq!(bench.hear(1, message), []);
@@ -501,13 +505,13 @@ fn a_shared_tree_carries_all_origins_and_its_root_alone_shapes_it() {
     let mut bench = Bench::with_neighbors(config, &[1, 2]);
     bench.feed(Input::Command(Command::SetRoot(Some(FAR))));
     bench.hear(2, gossip(FAR, 1, 2));
-    let parent = Output::Event(Event::LinkChanged {
+    let parent = Output::Event(Event::EdgeChanged {
         peer: 1,
-        link: Link::Parent,
+        role: EdgeRole::Parent,
     });
-    let eager = Output::Event(Event::LinkChanged {
+    let eager = Output::Event(Event::EdgeChanged {
         peer: 2,
-        link: Link::Eager,
+        role: EdgeRole::Eager,
     });
     let changes = bench.hear(1, gossip(FAR, 2, 2));
     assert!(
@@ -518,30 +522,33 @@ fn a_shared_tree_carries_all_origins_and_its_root_alone_shapes_it() {
     bench.hear(1, gossip(7, 1, 2));
     bench.hear(2, gossip(7, 1, 3));
     assert_eq!(bench.after(ms(60)), []);
-    let lazy = Output::Event(Event::LinkChanged {
+    let lazy = Output::Event(Event::EdgeChanged {
         peer: 2,
-        link: Link::Lazy,
+        role: EdgeRole::Lazy,
     });
     assert_eq!(bench.hear(2, gossip(FAR, 2, 3)), [lazy]);
     let origins = Vec::new();
-    assert_eq!(bench.after(ms(60)), [send(2, Message::Prune { origins })]);
+    assert_eq!(
+        bench.after(ms(60)),
+        [send(2, Message::Prune(Prune { origins }))]
+    );
 }
 
 #[test]
 fn links_of_the_roots_tree_are_reported() {
     let mut bench = settled(Config::default());
-    let changed = |peer, link| Output::Event(Event::LinkChanged { peer, link });
+    let changed = |peer, role| Output::Event(Event::EdgeChanged { peer, role });
     assert_eq!(
         bench.feed(Input::Command(Command::SetRoot(Some(FAR)))),
-        [changed(1, Link::Parent), changed(3, Link::Eager)]
+        [changed(1, EdgeRole::Parent), changed(3, EdgeRole::Eager)]
     );
     assert_eq!(
         bench.feed(Input::NeighborDown { peer: 1 })[0],
-        changed(2, Link::Parent)
+        changed(2, EdgeRole::Parent)
     );
     assert_eq!(
         bench.feed(Input::Command(Command::SetRoot(None))),
-        [changed(2, Link::Lazy), changed(3, Link::Lazy)]
+        [changed(2, EdgeRole::Lazy), changed(3, EdgeRole::Lazy)]
     );
 }
 

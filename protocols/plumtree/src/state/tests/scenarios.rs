@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rand::{RngExt, seq::IteratorRandom};
 
 use super::network::{Faults, Network, ratio};
-use crate::{Config, Keep, Link, MessageId, Trees};
+use crate::{Config, EdgeRole, Keep, MessageId, Trees};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -109,19 +109,19 @@ fn the_reported_links_of_the_shared_tree_are_a_tree() {
     for _ in 0..6 {
         round(&mut network, &[0], SECOND);
     }
-    let of = |link| {
-        let links = network.tree_links.iter();
-        links
-            .filter(move |(_, reported)| **reported == link)
+    let of = |role| {
+        let roles = network.tree_links.iter();
+        roles
+            .filter(move |(_, reported)| **reported == role)
             .map(|(ends, _)| *ends)
     };
-    let parents: Vec<_> = of(Link::Parent).collect();
+    let parents: Vec<_> = of(EdgeRole::Parent).collect();
     assert_eq!(parents.len(), 59, "all but the root have one");
     for (child, parent) in parents {
         let mirror = network.tree_links[&(parent, child)];
-        assert_eq!(mirror, Link::Eager, "{child} below {parent}");
+        assert_eq!(mirror, EdgeRole::Eager, "{child} below {parent}");
     }
-    assert_eq!(of(Link::Eager).count(), 59);
+    assert_eq!(of(EdgeRole::Eager).count(), 59);
 }
 
 #[test]

@@ -34,10 +34,11 @@ impl<M: Subject> Stage<'_, M> {
                 vec![0]
             } else {
                 let mut well = self.well();
-                well.shuffle(&mut self.dice);
+                well.shuffle(&mut self.scenario_rng);
                 well.truncate(CONTACTS);
                 well
             };
+            // Everything that is kept per node has a place for it before it starts.
             self.sides.push(0);
             self.memory.push(Vec::new());
             let id = NodeId::try_from(self.world.len()).unwrap_or(NodeId::MAX);
@@ -48,7 +49,9 @@ impl<M: Subject> Stage<'_, M> {
 
     pub(super) fn renew(&mut self, percent: f64, times: u32, pause: Duration) {
         for _ in 0..times {
+            // Of those that are left, as many as went.
             let share = 100.0 * percent / (100.0 - percent);
+            // They never come back, so nothing of theirs is remembered.
             for id in self.some(percent) {
                 self.world.crash(id, Crash::Reset);
             }
@@ -60,8 +63,9 @@ impl<M: Subject> Stage<'_, M> {
     /// Random ones of those that came before. Nobody is given an adversary as a contact.
     fn contacts(&mut self, id: NodeId) -> Vec<NodeId> {
         let mut contacts: Vec<NodeId> = (0..CONTACTS)
-            .map(|_| self.dice.random_range(0..id))
+            .map(|_| self.scenario_rng.random_range(0..id))
             .map(|contact| {
+                // Node 0 is no adversary, and it is there from the start.
                 if self.ailing.contains(&contact) {
                     0
                 } else {
@@ -75,8 +79,8 @@ impl<M: Subject> Stage<'_, M> {
     }
 
     pub(super) fn start(&mut self, id: NodeId, contacts: &[NodeId], known: &[NodeId]) {
-        let life = self.world.life(id) + 1;
-        let machine = M::create(id, self.setup, life);
+        let incarnation = self.world.incarnation(id) + 1;
+        let machine = M::create(id, self.setup, incarnation);
         self.world
             .start(id, Flood::new(machine, self.case.catch_up));
         let commands = M::recall(known).into_iter().chain(M::enter(contacts));
@@ -114,6 +118,7 @@ impl<M: Subject> Stage<'_, M> {
             machine.neighbors(&mut known);
             machine.backups(&mut known);
         }
+        // Neighbours come first, so they are what is kept.
         known.truncate(BOOK_MAX);
         self.memory[id as usize] = known;
     }
@@ -122,11 +127,12 @@ impl<M: Subject> Stage<'_, M> {
         let mut gone: Vec<NodeId> = (0..self.case.nodes)
             .filter(|id| self.world.machine(*id).is_none())
             .collect();
-        gone.shuffle(&mut self.dice);
+        // In the order of ids, those that joined first would always be first again.
+        gone.shuffle(&mut self.scenario_rng);
         for id in gone {
             let known = std::mem::take(&mut self.memory[id as usize]);
             let mut contacts = known.clone();
-            contacts.shuffle(&mut self.dice);
+            contacts.shuffle(&mut self.scenario_rng);
             contacts.truncate(CONTACTS);
             self.start(id, &contacts, &known);
             self.run(every);

@@ -1,17 +1,17 @@
-//! How links enter and leave a tree.
+//! How edges enter and leave a tree.
 
 use std::collections::BTreeMap;
 
 use super::{
     State,
-    neighbors::{Links, NEIGHBORS_MAX, Slot},
+    neighbors::{NEIGHBORS_MAX, Slot, SlotSet},
     shelf::Origin,
     tree::Tree,
 };
 use crate::{
-    Id, Link, Message, Timer, Trees,
+    EdgeRole, Id, Message, Timer, Trees,
     io::Event,
-    message::{MessageId, Position},
+    message::{Graft, MessageId, Position, Prune},
 };
 
 /// Names a tree.
@@ -23,8 +23,8 @@ pub(super) enum TreeKey<I> {
     Shared,
 }
 
-/// Links of a tree as the application sees them.
-type Reported = [Option<Link>; NEIGHBORS_MAX];
+/// The role of each neighbour's edge in a tree, by slot, as the application sees it.
+type Roles = [Option<EdgeRole>; NEIGHBORS_MAX];
 
 impl<I: Id> State<I> {
     /// The tree that messages of `origin` travel on.
@@ -74,13 +74,14 @@ impl<I: Id> State<I> {
 
     /// Changes a tree, and tells the application if it follows that one.
     pub(super) fn change(&mut self, key: TreeKey<I>, change: impl FnOnce(&mut Tree)) {
+        // Finding changes takes a look at every neighbour, and one tree of thousands is followed.
         if Some(key) != self.followed() {
             if let Some(tree) = self.tree_mut(key) {
                 change(tree);
             }
             return;
         }
-        let before = self.reported();
+        let before = self.roles();
         if let Some(tree) = self.tree_mut(key) {
             change(tree);
         }
@@ -91,7 +92,7 @@ impl<I: Id> State<I> {
         if self.root == root {
             return;
         }
-        let before = self.reported();
+        let before = self.roles();
         self.root = root;
         if self.config.trees() == Trees::Shared {
             // Nobody knows yet from where the new root's messages come.
@@ -114,29 +115,30 @@ impl<I: Id> State<I> {
         }
     }
 
-    fn reported(&self) -> Reported {
-        let mut links = [None; NEIGHBORS_MAX];
+    fn roles(&self) -> Roles {
+        let mut roles = [None; NEIGHBORS_MAX];
         let tree = self.followed().and_then(|key| self.tree(key));
         for slot in self.neighbors.all().iter() {
-            links[slot.index()] = Some(match tree {
-                Some(tree) if tree.parent == Some(slot) => Link::Parent,
-                Some(tree) if tree.eager.contains(slot) => Link::Eager,
-                _ => Link::Lazy,
+            roles[slot.index()] = Some(match tree {
+                Some(tree) if tree.parent == Some(slot) => EdgeRole::Parent,
+                Some(tree) if tree.eager.contains(slot) => EdgeRole::Eager,
+                // Of a tree that is not known yet nothing comes over any edge.
+                _ => EdgeRole::Lazy,
             });
         }
-        links
+        roles
     }
 
-    fn report_changes(&mut self, before: &Reported) {
-        let after = self.reported();
+    fn report_changes(&mut self, before: &Roles) {
+        let after = self.roles();
         for slot in self.neighbors.all().iter() {
-            let (Some(link), Some(neighbor)) = (after[slot.index()], self.neighbors.get(slot))
+            let (Some(role), Some(neighbor)) = (after[slot.index()], self.neighbors.get(slot))
             else {
                 continue;
             };
-            if before[slot.index()] != Some(link) {
+            if before[slot.index()] != Some(role) {
                 let peer = neighbor.id;
-                self.emit(Event::LinkChanged { peer, link });
+                self.emit(Event::EdgeChanged { peer, role });
             }
         }
     }
@@ -155,6 +157,8 @@ impl<I: Id> State<I> {
         let Some(slot) = self.neighbors.add(peer, self.now, allowance) else {
             return;
         };
+        // An exchange of positions is the first thing that neighbours say (R14): one may have what the other
+        // lacks.
         self.wake(Timer::Flush, self.now);
         let orphans = match self.config.trees() {
             Trees::PerOrigin => {
@@ -167,7 +171,8 @@ impl<I: Id> State<I> {
             Trees::Shared if self.shared.eager.is_empty() => vec![TreeKey::Shared],
             Trees::Shared | Trees::Flood => Vec::new(),
         };
-        let others = self.neighbors.all().without(Links::one(slot));
+        // The others were asked when the way was lost.
+        let others = self.neighbors.all().without(SlotSet::single(slot));
         self.adopt(orphans, others);
     }
 
@@ -181,6 +186,7 @@ impl<I: Id> State<I> {
         };
         let mut orphans = Vec::new();
         for (id, origin) in &mut self.shelf.origins {
+            // The slot may soon be another neighbour's.
             if origin.from == Some(slot) {
                 origin.from = None;
             }
@@ -190,21 +196,22 @@ impl<I: Id> State<I> {
             }
         }
         let (was_parent, was_eager) = self.shared.forget(slot);
+        // Without a root each eager edge may have been the way of somebody's messages.
         if was_parent || (was_eager && !self.is_rooted()) {
             orphans.push(TreeKey::Shared);
         }
         self.unclaim(slot);
-        self.adopt(orphans, Links::default());
+        self.adopt(orphans, SlotSet::default());
     }
 
     /// Finds each of these trees a neighbour to get its messages from; not one of `excluded`.
-    pub(super) fn adopt(&mut self, orphans: Vec<TreeKey<I>>, excluded: Links) {
+    pub(super) fn adopt(&mut self, orphans: Vec<TreeKey<I>>, excluded: SlotSet) {
         self.adopt_nearer(orphans, excluded, 0);
     }
 
     /// The same, where a neighbour that is not nearer to the root than we are by `lead` may be below whoever
     /// needs the way.
-    fn adopt_nearer(&mut self, orphans: Vec<TreeKey<I>>, excluded: Links, lead: u16) {
+    fn adopt_nearer(&mut self, orphans: Vec<TreeKey<I>>, excluded: SlotSet, lead: u16) {
         let mut grafts: BTreeMap<Slot, Vec<Position<I>>> = BTreeMap::new();
         let candidates = self.neighbors.all().without(excluded);
         let rooted = self.is_rooted();
@@ -218,6 +225,7 @@ impl<I: Id> State<I> {
                 tree.eager = tree.eager.with(nearest);
                 tree.parent = rooted.then_some(nearest);
             });
+            // Without a root there is no position to tell: the graft asks for what comes from now on.
             let origin = match key {
                 TreeKey::Of(origin) => Some(origin),
                 TreeKey::Shared => self.root,
@@ -237,35 +245,41 @@ impl<I: Id> State<I> {
     /// to be no descendant of ours. Otherwise all that are lazy: one of them may be outside of what was cut off
     /// with us, and the next message shows which. Where all are below us, one of them has to look for a way in
     /// our stead, see `let_in`.
-    fn ways(&self, key: TreeKey<I>, candidates: Links, lead: u16) -> Links {
+    fn ways(&self, key: TreeKey<I>, candidates: SlotSet, lead: u16) -> SlotSet {
         let Some(tree) = self.tree(key) else {
-            return Links::default();
+            return SlotSet::default();
         };
         let lazy = candidates.without(tree.eager);
         let doubtful = |slot: &Slot| {
             let neighbor = self.neighbors.get(*slot);
             neighbor.is_some_and(|neighbor| neighbor.distrusted_until > self.now)
         };
+        // Whose messages did not come is asked only where there is nobody else.
         let trusted = lazy
             .iter()
             .filter(|slot| !doubtful(slot))
-            .fold(Links::default(), Links::with);
+            .fold(SlotSet::default(), SlotSet::with);
         let nearest = tree.nearest(trusted).or_else(|| tree.nearest(lazy));
         let root = match key {
             TreeKey::Of(origin) => Some(origin),
             TreeKey::Shared => self.root,
         };
+        // Before a message of the root has come, our distance is not known and nobody can be ruled out.
         let Some(own) = root.and_then(|root| self.shelf.origins.get(&root)) else {
-            return nearest.map(Links::one).unwrap_or_default();
+            return nearest.map(SlotSet::single).unwrap_or_default();
         };
+        // Whoever is as near to the root as we are is not below us: its way does not lead through us.
         let outside = |slot: &Slot| {
             tree.hops(*slot)
                 .is_some_and(|hops| u16::from(hops).saturating_add(lead) <= own.hops)
         };
         match nearest {
-            Some(slot) if outside(&slot) => Links::one(slot),
+            Some(slot) if outside(&slot) => SlotSet::single(slot),
             Some(_) => lazy,
-            None => tree.nearest(candidates).map(Links::one).unwrap_or_default(),
+            None => tree
+                .nearest(candidates)
+                .map(SlotSet::single)
+                .unwrap_or_default(),
         }
     }
 
@@ -273,17 +287,19 @@ impl<I: Id> State<I> {
     pub(super) fn graft(&mut self, grafts: BTreeMap<Slot, Vec<Position<I>>>) {
         for (slot, list) in grafts {
             if let Some(neighbor) = self.neighbors.get_mut(slot) {
+                // The oldest request that is open counts, or its answer would look faster than the line is.
                 neighbor.asked_at.get_or_insert(self.now);
             }
+            // On the shared tree it has a meaning without any position.
             if list.is_empty() {
-                self.totals.grafts += 1;
-                self.send(slot, Message::Graft { list });
+                self.counters.grafts += 1;
+                self.send(slot, Message::Graft(Graft { list }));
                 continue;
             }
             for part in list.chunks(self.config.list_max()) {
-                self.totals.grafts += 1;
+                self.counters.grafts += 1;
                 let list = part.to_vec();
-                self.send(slot, Message::Graft { list });
+                self.send(slot, Message::Graft(Graft { list }));
             }
         }
     }
@@ -294,13 +310,13 @@ impl<I: Id> State<I> {
         Position {
             origin,
             held: held
-                .map(|origin| origin.window.held(origin.life))
+                .map(|origin| origin.window.held(origin.incarnation))
                 .unwrap_or_default(),
         }
     }
 
     /// A neighbour wants to be pushed messages, and to have what it lacks.
-    pub(super) fn on_graft(&mut self, slot: Slot, mut list: Vec<Position<I>>) {
+    pub(super) fn on_graft(&mut self, slot: Slot, Graft { mut list }: Graft<I>) {
         list.truncate(self.config.list_max());
         if self.config.trees() == Trees::Shared {
             self.let_in(slot, TreeKey::Shared);
@@ -309,6 +325,7 @@ impl<I: Id> State<I> {
             if self.config.trees() == Trees::PerOrigin {
                 self.let_in(slot, TreeKey::Of(position.origin));
             }
+            // A prune that still waits for company would take back what is granted here.
             self.unprune(slot, position.origin);
             self.serve(slot, &position);
         }
@@ -325,7 +342,8 @@ impl<I: Id> State<I> {
             }
         });
         if orphaned {
-            self.adopt_nearer(vec![key], Links::one(slot), 1);
+            // It was one link nearer to the root than we are: who is not nearer than that may be below it.
+            self.adopt_nearer(vec![key], SlotSet::single(slot), 1);
         }
     }
 
@@ -337,11 +355,11 @@ impl<I: Id> State<I> {
         let wanted: Vec<(MessageId<I>, usize)> = origin
             .kept
             .iter()
-            .filter(|kept| !position.held.covers(origin.life, kept.seq, keep))
+            .filter(|kept| !position.held.covers(origin.incarnation, kept.seq, keep))
             .map(|kept| {
                 let id = MessageId {
                     origin: position.origin,
-                    life: origin.life,
+                    incarnation: origin.incarnation,
                     seq: kept.seq,
                 };
                 (id, kept.payload.len())
@@ -351,18 +369,19 @@ impl<I: Id> State<I> {
         for (id, bytes) in wanted {
             let neighbor = self.neighbors.get_mut(slot);
             if !neighbor.is_some_and(|neighbor| neighbor.spend(bytes, rate, self.now)) {
-                self.totals.shed += 1;
+                // A smaller one may fit; this one is asked for again.
+                self.counters.shed += 1;
                 continue;
             }
             if let Some(message) = self.gossip(&id) {
-                self.totals.served += 1;
+                self.counters.served += 1;
                 self.send(slot, message);
             }
         }
     }
 
     /// A neighbour has another way to these roots.
-    pub(super) fn on_prune(&mut self, slot: Slot, mut origins: Vec<I>) {
+    pub(super) fn on_prune(&mut self, slot: Slot, Prune { mut origins }: Prune<I>) {
         origins.truncate(self.config.list_max());
         let keys = match self.config.trees() {
             Trees::Shared => vec![TreeKey::Shared],
@@ -372,19 +391,21 @@ impl<I: Id> State<I> {
         let mut orphans = Vec::new();
         for key in keys {
             let Some(tree) = self.tree(key) else { continue };
+            // Both ends may have cut the edge at the same time.
             if !tree.eager.contains(slot) {
                 continue;
             }
             if tree.parent == Some(slot) {
+                // Nothing more comes from there, and the next message should not be the first to miss its way.
                 orphans.push(key);
             }
             self.change(key, |tree| {
-                tree.eager = tree.eager.without(Links::one(slot));
+                tree.eager = tree.eager.without(SlotSet::single(slot));
                 if tree.parent == Some(slot) {
                     tree.parent = None;
                 }
             });
         }
-        self.adopt(orphans, Links::one(slot));
+        self.adopt(orphans, SlotSet::single(slot));
     }
 }

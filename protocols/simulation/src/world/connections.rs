@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Condition, Happening, Observer, World};
+use super::{Event, Health, Observer, World};
 use crate::{NodeId, Protocol, network::nanos};
 
 /// Lists of connections up to this long are searched without further thought.
@@ -16,7 +16,7 @@ pub(super) struct Wire {
 }
 
 #[derive(Debug)]
-struct Link {
+struct Connection {
     generation: u32,
     open: bool,
     ends: [NodeId; 2],
@@ -29,7 +29,7 @@ struct Link {
     latency: u64,
 }
 
-impl Link {
+impl Connection {
     /// Which of the ends `node` is.
     fn end(&self, node: NodeId) -> usize {
         usize::from(self.ends[1] == node)
@@ -38,14 +38,14 @@ impl Link {
 
 /// All connections.
 #[derive(Debug, Default)]
-pub(super) struct Links {
-    all: Vec<Link>,
+pub(super) struct Connections {
+    all: Vec<Connection>,
     free: Vec<u32>,
 }
 
-impl Links {
+impl Connections {
     fn open(&mut self, ends: [NodeId; 2], latency: u64, ready: u64) -> u32 {
-        let fresh = |generation| Link {
+        let fresh = |generation| Connection {
             generation,
             open: true,
             ends,
@@ -56,6 +56,7 @@ impl Links {
         };
         if let Some(slot) = self.free.pop() {
             let place = &mut self.all[slot as usize];
+            // What is still on its way in the former connection must not arrive in the new one.
             *place = fresh(place.generation.wrapping_add(1));
             return slot;
         }
@@ -63,9 +64,9 @@ impl Links {
         u32::try_from(self.all.len() - 1).expect("fewer than 2^32 connections")
     }
 
-    fn get(&mut self, wire: Wire) -> Option<&mut Link> {
-        let link = &mut self.all[wire.slot as usize];
-        (link.open && link.generation == wire.generation).then_some(link)
+    fn get(&mut self, wire: Wire) -> Option<&mut Connection> {
+        let connection = &mut self.all[wire.slot as usize];
+        (connection.open && connection.generation == wire.generation).then_some(connection)
     }
 
     fn wire(&self, slot: u32) -> Wire {
@@ -89,8 +90,9 @@ impl Ends {
     }
 
     fn remove(&mut self, slot: u32) {
-        if let Some(place) = self.0.iter().position(|(_, one)| *one == slot) {
-            self.0.swap_remove(place);
+        if let Some(index) = self.0.iter().position(|(_, held)| *held == slot) {
+            // The list is only searched, so no order is kept.
+            self.0.swap_remove(index);
         }
     }
 }
@@ -122,20 +124,21 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     }
 
     pub(super) fn reaches(&self, a: NodeId, b: NodeId) -> bool {
-        let (a, b) = (self.places[a as usize], self.places[b as usize]);
+        let (a, b) = (self.reach[a as usize], self.reach[b as usize]);
         a.side == b.side && !a.vanished && !b.vanished
     }
 
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: P::Message) {
         if let Some(slot) = self.find(from, to).or_else(|| self.dial(from, to)) {
-            let link = &mut self.links.all[slot as usize];
-            link.used[link.end(from)] = true;
+            let connection = &mut self.connections.all[slot as usize];
+            connection.used[connection.end(from)] = true;
             self.transmit(slot, from, to, message);
         }
     }
 
     /// Makes a connection, or lets the dialler know in time that there is none to be had.
     fn dial(&mut self, from: NodeId, to: NodeId) -> Option<u32> {
+        // The dial that is under way answers for this one, too.
         if self.node(from).failing.contains(&to) {
             return None;
         }
@@ -144,15 +147,19 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let Some(peer) = self.nodes.get(to as usize) else {
             return self.fail(from, to, nanos(self.network.dial_timeout));
         };
-        let silent = !self.reaches(from, to) || peer.condition == Condition::Frozen;
+        // Neither a cut nor a process that stands still refuses: there is just no answer.
+        let silent = !self.reaches(from, to) || peer.health == Health::Frozen;
         if silent {
             return self.fail(from, to, nanos(self.network.dial_timeout));
         }
-        if peer.machine.is_none() || self.network.refuses(&mut self.chance) {
+        // The host is there and says no, after one round trip.
+        if peer.machine.is_none() || self.network.refuses(&mut self.network_rng) {
             return self.fail(from, to, 2 * latency);
         }
         // Two round trips: TCP, and encryption with the choice of protocols.
-        let slot = self.links.open([from, to], latency, self.now + 4 * latency);
+        let slot = self
+            .connections
+            .open([from, to], latency, self.now + 4 * latency);
         self.node_mut(from).ends.0.push((to, slot));
         self.node_mut(to).ends.0.push((from, slot));
         // There and back, each with half of the jitter.
@@ -167,13 +174,13 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
 
     fn fail(&mut self, from: NodeId, to: NodeId, after: u64) -> Option<u32> {
         self.totals.failed_dials += 1;
-        let life = self.node(from).life;
+        let incarnation = self.node(from).incarnation;
         self.node_mut(from).failing.push(to);
         self.push(
             after,
-            Happening::Unreachable {
+            Event::Unreachable {
                 at: from,
-                life,
+                incarnation,
                 peer: to,
             },
         );
@@ -188,24 +195,27 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
     }
 
     pub(super) fn transmit(&mut self, slot: u32, from: NodeId, to: NodeId, message: P::Message) {
+        // Before it can be lost: it was sent all the same.
         self.count(from, &message);
-        if self.network.loses(&mut self.chance) {
+        if self.network.loses(&mut self.network_rng) {
             return;
         }
-        let delay = self.network.delay(&mut self.chance);
-        let link = &mut self.links.all[slot as usize];
-        let end = link.end(to);
-        let at = link.arrival[end].max(self.now + link.latency + delay);
-        link.arrival[end] = at;
-        let wire = self.links.wire(slot);
-        if let Some(later) = self.network.echo(&mut self.chance) {
+        let delay = self.network.delay(&mut self.network_rng);
+        let connection = &mut self.connections.all[slot as usize];
+        let end = connection.end(to);
+        // Never before what was sent earlier, whatever its jitter.
+        let at = connection.arrival[end].max(self.now + connection.latency + delay);
+        connection.arrival[end] = at;
+        let wire = self.connections.wire(slot);
+        if let Some(later) = self.network.echo(&mut self.network_rng) {
+            // Without the connection, which may be gone when the copy comes.
             let message = message.clone();
             self.queue
-                .push(at + later, Happening::Post { from, to, message });
+                .push(at + later, Event::Post { from, to, message });
         }
         self.queue.push(
             at,
-            Happening::Deliver {
+            Event::Deliver {
                 wire,
                 from,
                 to,
@@ -216,12 +226,12 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
 
     pub(super) fn post(&mut self, from: NodeId, to: NodeId, message: P::Message) {
         self.count(from, &message);
-        if to as usize >= self.nodes.len() || self.network.loses(&mut self.chance) {
+        if to as usize >= self.nodes.len() || self.network.loses(&mut self.network_rng) {
             return;
         }
-        let delay = self.network.delay(&mut self.chance);
+        let delay = self.network.delay(&mut self.network_rng);
         let after = self.network.distance(self.seed, from, to) + delay;
-        self.push(after, Happening::Post { from, to, message });
+        self.push(after, Event::Post { from, to, message });
     }
 
     /// A message has come to the end of its connection.
@@ -235,23 +245,25 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let unread_max = self.network.unread_max;
         let passes = self.reaches(from, to);
         let node = &mut self.nodes[to as usize];
-        let Some(link) = self.links.get(wire) else {
+        let Some(connection) = self.connections.get(wire) else {
             return to;
         };
+        // Across a cut nothing happens at all: no host hears of it.
         if node.machine.is_none() && passes {
             // The host answers that there is no such connection.
-            self.break_link(wire.slot, false);
-        } else if passes && node.condition == Condition::Wedged {
-            let end = link.end(to);
-            link.unread[end] += 1;
-            if link.unread[end] > unread_max {
+            self.break_connection(wire.slot);
+        } else if passes && node.health == Health::Wedged {
+            let end = connection.end(to);
+            connection.unread[end] += 1;
+            // The sender finds its queue full, as the node does.
+            if connection.unread[end] > unread_max {
                 self.totals.slow += 1;
                 self.break_slow(wire.slot, from);
             }
         } else if passes {
-            return self.reach(
+            return self.hand_to(
                 to,
-                Happening::Deliver {
+                Event::Deliver {
                     wire,
                     from,
                     to,
@@ -266,63 +278,71 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let Some(slot) = self.find(node, peer) else {
             return;
         };
-        let link = &mut self.links.all[slot as usize];
-        link.used[link.end(node)] = false;
-        if link.used == [false; 2] {
+        let connection = &mut self.connections.all[slot as usize];
+        // The other side may need it still.
+        connection.used[connection.end(node)] = false;
+        if connection.used == [false; 2] {
             // What is on its way is still delivered.
-            let last = link.arrival[0].max(link.arrival[1]).max(self.now);
-            let wire = self.links.wire(slot);
+            let last = connection.arrival[0]
+                .max(connection.arrival[1])
+                .max(self.now);
+            let wire = self.connections.wire(slot);
             let linger = nanos(self.network.linger);
-            self.queue.push(last + linger, Happening::Idle { wire });
+            self.queue.push(last + linger, Event::Idle { wire });
         }
     }
 
     /// Closes a connection that neither end needs.
     pub(super) fn close_idle(&mut self, wire: Wire) -> NodeId {
         let now = self.now;
-        let Some(link) = self.links.get(wire) else {
+        let Some(connection) = self.connections.get(wire) else {
             return 0;
         };
-        let [a, b] = link.ends;
-        let busy = link.used != [false; 2] || link.arrival[0].max(link.arrival[1]) > now;
-        let needs = |node, peer| self.machine(node).is_some_and(|one| one.needs(peer));
+        let [a, b] = connection.ends;
+        // Whoever has used it since releases it again, and asks anew.
+        let busy =
+            connection.used != [false; 2] || connection.arrival[0].max(connection.arrival[1]) > now;
+        let needs = |node, peer| {
+            self.machine(node)
+                .is_some_and(|machine| machine.needs(peer))
+        };
         if !busy && !needs(a, b) && !needs(b, a) {
-            self.break_link(wire.slot, false);
+            self.break_connection(wire.slot);
         }
         a
     }
 
-    pub(super) fn break_link(&mut self, slot: u32, silently: bool) {
-        self.part(slot, silently, None);
+    pub(super) fn break_connection(&mut self, slot: u32) {
+        self.part(slot, None);
     }
 
     /// `by` gives up the other end because it does not read.
     fn break_slow(&mut self, slot: u32, by: NodeId) {
-        self.part(slot, false, Some(by));
+        self.part(slot, Some(by));
     }
 
     /// Takes a connection away and tells both ends, each after the time that the news takes.
-    fn part(&mut self, slot: u32, silently: bool, by: Option<NodeId>) {
-        let link = &mut self.links.all[slot as usize];
-        if !link.open {
+    fn part(&mut self, slot: u32, by: Option<NodeId>) {
+        let connection = &mut self.connections.all[slot as usize];
+        if !connection.open {
             return;
         }
-        link.open = false;
-        let (ends, latency) = (link.ends, link.latency);
-        self.links.free.push(slot);
+        connection.open = false;
+        let (ends, latency) = (connection.ends, connection.latency);
+        // At once: `Wire` tells the next connection in this slot from this one.
+        self.connections.free.push(slot);
         for (at, peer) in [(ends[0], ends[1]), (ends[1], ends[0])] {
             self.node_mut(at).ends.remove(slot);
-            let life = self.node(at).life;
-            if !silently {
-                let slow = by == Some(at);
-                let closed = Happening::Closed {
-                    at,
-                    life,
-                    peer,
-                    slow,
-                };
-                self.push(latency, closed);
-            }
+            let incarnation = self.node(at).incarnation;
+            // Who gave up knows why; the other end sees a connection that was closed.
+            let slow = by == Some(at);
+            let closed = Event::Closed {
+                at,
+                incarnation,
+                peer,
+                slow,
+            };
+            self.push(latency, closed);
         }
     }
 
@@ -331,23 +351,24 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
         let mut slots: Vec<u32> = self.node(node).ends.0.iter().map(|(_, at)| *at).collect();
         slots.sort_unstable();
         for slot in slots {
-            self.break_link(slot, false);
+            self.break_connection(slot);
         }
     }
 
     /// Breaks the connection between two nodes, if there is one.
     pub fn sever(&mut self, a: NodeId, b: NodeId) {
         if let Some(slot) = self.find(a, b) {
-            self.break_link(slot, false);
+            self.break_connection(slot);
         }
     }
 
     /// Breaks the connections that cross a cut, and tells their ends.
     pub(super) fn break_crossing(&mut self) {
-        for slot in 0..u32::try_from(self.links.all.len()).unwrap_or(u32::MAX) {
-            let link = &self.links.all[slot as usize];
-            if link.open && !self.reaches(link.ends[0], link.ends[1]) {
-                self.break_link(slot, false);
+        // Not by nodes: each connection would come twice.
+        for slot in 0..u32::try_from(self.connections.all.len()).unwrap_or(u32::MAX) {
+            let connection = &self.connections.all[slot as usize];
+            if connection.open && !self.reaches(connection.ends[0], connection.ends[1]) {
+                self.break_connection(slot);
             }
         }
     }
