@@ -17,7 +17,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(500);
 /// Row filters of publications, which links are made of, appeared in this version.
 const OLDEST_SERVER: i32 = 150_000;
 
-/// Serialises installers of one database; two-key space, beside the locks of `crdv.apply`.
+/// Serialises installers of one database. The table in `operation.sql` has all keys of locks.
 pub(super) const INSTALL_LOCK: &str = "select pg_catalog.pg_advisory_xact_lock(1398030676, 0)";
 
 /// What [`install()`] found and did.

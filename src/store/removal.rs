@@ -10,8 +10,8 @@ use super::search_path::{self, begin};
 use super::writers::list;
 use super::{Error, LINK_SCHEMA, Schema};
 
-/// Takes the lock that whoever looks after a store holds, if nobody has it. Two-key space, beside the other
-/// locks of a store.
+/// Takes the lock that whoever looks after a store holds, if nobody has it. The table in `operation.sql` has
+/// all keys of locks.
 pub(crate) const HOLD: &str = "select pg_catalog.pg_try_advisory_lock(1398030677, 0)";
 
 /// How long the removal waits for locks on the store's tables. Whoever comes after it queues for as long.

@@ -12,9 +12,9 @@
 -- An operation of this store that it covers may not be visible here yet: then that is noted, and what was
 -- noted goes with a later checkpoint (`drop_covered`).
 --
--- Locks, all until the end of the transaction, all in the two-key space, so that they never meet the
--- one-key locks of applications: (1398030674, 0) shared by every apply worker and exclusive for a
--- catch-up, and (1398030675, hash of site) for one origin at a time. The lock comes first, then the
+-- Locks, all until the end of the transaction: the appliers' one, shared by every apply worker and
+-- exclusive for a catch-up, then that of the row's origin, one at a time. Their keys are in the table of
+-- `operation.sql`, so that no other lock meets them. The lock comes first, then the
 -- read: each statement of a volatile function sees what was committed before it.
 --
 -- Leaves out: local writers (`operation.sql`); they meet appliers on row locks only.
