@@ -6,7 +6,7 @@ use crate::{Rule, Tree, each_line, has_extension, has_word, is_word};
 
 pub(crate) const RULES: &[Rule] = &[
     Rule {
-        name: "every SQL function whose body is text pins its search_path",
+        name: "every SQL function whose body is text pins its search_path, to what the guard tells it by",
         check: search_paths,
         bad: &[
             &[(
@@ -25,11 +25,15 @@ pub(crate) const RULES: &[Rule] = &[
                 "src/store/definitions/a.sql",
                 "create function crdv.write_all() returns int language plpgsql as $$ begin end $$;\n",
             )],
+            &[(
+                "src/store/definitions/a.sql",
+                "create function crdv.f() returns int language sql set search_path = pg_catalog as $$ select 1 $$;\n",
+            )],
         ],
         good: &[
             &[(
                 "src/store/definitions/a.sql",
-                "-- create function x\ncreate or replace function crdv.f() returns int language sql\n  set search_path = pg_catalog as $$ select 1; create function $$;\nselect 1;\n",
+                "-- create function x\ncreate or replace function crdv.f() returns int language sql\n  set search_path = pg_catalog, pg_temp as $$ select 1; create function $$;\nselect 1;\n",
             )],
             &[(
                 "src/store/definitions/a.sql",
@@ -106,6 +110,9 @@ pub(crate) const RULES: &[Rule] = &[
 /// a tenth of what they take, for each operation.
 const UNDER_THEIR_CALLERS_PATH: [&str; 2] = ["crdv.write(", "crdv.apply("];
 
+/// The trigger `guard_delete` knows our functions by this very text.
+const PATH: &str = "set search_path = pg_catalog, pg_temp";
+
 fn search_paths(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
     for (path, text) in store_sql(tree) {
@@ -122,11 +129,9 @@ fn search_paths(tree: &Tree) -> Vec<String> {
             // read again in every session, with that session's path.
             let bound = has_word(statement, "return") || statement.contains("begin atomic");
             let exempt = (UNDER_THEIR_CALLERS_PATH.iter()).any(|name| statement.contains(name));
-            if creates && !bound && !exempt && !statement.contains("set search_path") {
+            if creates && !bound && !exempt && !statement.contains(PATH) {
                 let line = 1 + code[..start].matches('\n').count();
-                found.push(format!(
-                    "{path}:{line}: a function without `set search_path`"
-                ));
+                found.push(format!("{path}:{line}: a function without `{PATH}`"));
             }
         }
     }
