@@ -113,7 +113,7 @@ pub(crate) const RULES: &[Rule] = &[Rule {
 }];
 
 /// Its head is the table.
-const TABLE: &str = "src/store/definitions/operation.sql";
+const TABLE: &str = "src/store/definitions/core/operation.sql";
 
 /// What is below this in a file of the program may say anything.
 const TESTS: &str = "#[cfg(test)]\nmod tests {";

@@ -83,6 +83,21 @@ pub(crate) const RULES: &[Rule] = &[
         )]],
     },
     Rule {
+        name: "each file of definitions is in the list that says their order",
+        check: definitions,
+        bad: &[
+            &[
+                ("src/store/definitions/core/a.sql", ""),
+                (LIST, "\"core/b\",\n"),
+            ],
+            &[("src/store/definitions/a.sql", ""), (LIST, "\"a\",\n")],
+        ],
+        good: &[&[
+            ("src/store/definitions/core/a.sql", ""),
+            (LIST, "    \"core/a\",\n"),
+        ]],
+    },
+    Rule {
         name: "migrations are numbered without gaps, and each has its twin",
         check: migrations,
         bad: &[
@@ -105,6 +120,9 @@ pub(crate) const RULES: &[Rule] = &[
         ]],
     },
 ];
+
+/// Has the definitions in their order.
+const LIST: &str = "src/store/schema.rs";
 
 /// Called only by functions that pin it, or by apply workers, whose path is empty. Pinning costs them up to
 /// a tenth of what they take, for each operation.
@@ -220,6 +238,22 @@ fn dollar_quote(text: &str) -> Option<&str> {
     let end = name.find(|c: char| !is_word(c))?;
     let quote = name[end..].starts_with('$') && !name.starts_with(|c: char| c.is_ascii_digit());
     quote.then(|| &text[..end + 2])
+}
+
+fn definitions(tree: &Tree) -> Vec<String> {
+    let list = tree.get(LIST).map_or("", String::as_str);
+    let files = tree.keys().filter_map(|path| {
+        path.strip_prefix("src/store/definitions/")?
+            .strip_suffix(".sql")
+    });
+    let astray = files.filter_map(|name| {
+        if !name.contains('/') {
+            return Some(format!("{name}.sql: is in no folder of definitions"));
+        }
+        let is_listed = list.contains(&format!("\"{name}\","));
+        (!is_listed).then(|| format!("{name}.sql: is not in {LIST}"))
+    });
+    astray.collect()
 }
 
 fn migrations(tree: &Tree) -> Vec<String> {
