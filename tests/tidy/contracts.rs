@@ -82,7 +82,7 @@ pub(crate) const RULES: &[Rule] = &[Rule {
                 "-- | lock | 1398030674, 0 | | a.sql b.rs |\n-- | lock | 1398030675, f(a.b) | | a.sql |\n",
                 "-- | name | starling_ | | b.rs |\n-- | name | ^starling_[0-9a-f]{16}_[0-9a-f]{16}$ | | b.rs |\n",
                 "-- | site in name | 10, 16 | | a.sql |\n-- | digits | ^[0-9]{1,18}$ | | a.sql |\n",
-                "-- | error | SL001 | | b.rs |\n"
+                "-- | letter | 102 | | a.sql |\n-- | error | SL001 | | b.rs |\n"
             ),
         ),
         (
@@ -91,7 +91,8 @@ pub(crate) const RULES: &[Rule] = &[Rule {
                 "-- where type = 'x', octet_length(a) > 21\n",
                 "crdv.write('v', '$site', null) where e.type not in ('v', 'r') and octet_length(f(a)) > 20;\n",
                 "pg_advisory_xact_lock(1398030674, 0) is null or pg_advisory_xact_lock(1398030675, f(a.b)) is null\n",
-                "('x' || substr(s.subname, 10, 16))::bit(64) a ~ '^[0-9]{1,18}$' b::bigint << 16, c << 20;\n"
+                "('x' || substr(s.subname, 10, 16))::bit(64) a ~ '^[0-9]{1,18}$' b::bigint << 16, c << 20;\n",
+                "chr(102 + 1) || chr(ascii('g') - 1) || ascii(a) - 102\n"
             ),
         ),
         (
@@ -128,7 +129,7 @@ struct Row<'a> {
 }
 
 fn contracts(tree: &Tree) -> Vec<String> {
-    let rows: Vec<Row> = tree
+    let rows: Vec<Row<'_>> = tree
         .get(TABLE)
         .map_or("", String::as_str)
         .lines()
@@ -219,7 +220,7 @@ fn place<'a>(row: &Row<'a>, path: &str) -> Option<&'a str> {
 }
 
 /// What follows from other rows, and the comment of the column of types, which a migration has written.
-fn derived(rows: &[Row], tree: &Tree) -> Vec<String> {
+fn derived(rows: &[Row<'_>], tree: &Tree) -> Vec<String> {
     let values = |kind: &'static str| {
         rows.iter()
             .filter(move |row| row.kind == kind)

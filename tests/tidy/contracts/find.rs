@@ -10,7 +10,7 @@ pub(crate) struct Finder {
     pub(crate) is_shared: bool,
 }
 
-pub(crate) const FINDERS: [Finder; 9] = [
+pub(crate) const FINDERS: [Finder; 10] = [
     Finder {
         kinds: &["type", "own type"],
         find: types,
@@ -49,6 +49,11 @@ pub(crate) const FINDERS: [Finder; 9] = [
     Finder {
         kinds: &["site in name"],
         find: offsets,
+        is_shared: false,
+    },
+    Finder {
+        kinds: &["letter"],
+        find: codes_of_letters,
         is_shared: false,
     },
     Finder {
@@ -236,6 +241,30 @@ fn offsets(code: &str) -> Vec<(usize, String)> {
         Some((at, place.to_owned()))
     });
     found.collect()
+}
+
+/// What the code of a letter is compared with, taken from, or made of.
+fn codes_of_letters(code: &str) -> Vec<(usize, String)> {
+    let operator = |rest: &'_ str| {
+        let operators = [" - ", " > ", " >= "].into_iter();
+        operators
+            .filter_map(|sign| rest.strip_prefix(sign))
+            .find_map(number)
+    };
+    // Of a letter that is named, nothing has to be known.
+    let calls = after(code, "ascii(").filter(|(_, call)| !call.starts_with('\''));
+    let calls = calls.filter_map(|(at, call)| Some((at, arguments(call)?.1)));
+    let variables = after(code, "letter");
+    let minuends = calls.chain(variables).flat_map(|(at, rest)| {
+        let before = code[..at].strip_suffix(" - ").unwrap_or_default();
+        let start = before
+            .rfind(|c: char| !c.is_ascii_digit())
+            .map_or(0, |at| at + 1);
+        [operator(rest), number(&before[start..])].map(|value| (at, value))
+    });
+    let made = after(code, "chr(").map(|(at, call)| (at, number(call)));
+    let all = minuends.chain(made);
+    all.filter_map(|(at, value)| Some((at, value?))).collect()
 }
 
 fn errors(code: &str) -> Vec<(usize, String)> {

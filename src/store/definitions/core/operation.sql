@@ -53,6 +53,11 @@
 -- | site in name | 10, 16                               | where that site stands in it                                 | apply.sql data.sql |
 -- | digits       | ^[0-9]{1,18}$                        | a number or index that fits into a bigint whatever it is     | checkpoint.sql validity.sql integrity.sql |
 -- | digits       | ^-?[0-9]{1,19}$                      | a counter's share                                            | counter.sql |
+-- | letter       | 103                                  | 'g', of a list position; see crdv.position_digits            | list.sql |
+-- | letter       | 102                                  | beside 'g': how many digits                                  | list.sql validity.sql |
+-- | letter       | 87                                   | beside 'V': how many digits, if negative                     | list.sql validity.sql |
+-- | letter       | 101                                  | beside 102: how many characters                              | list.sql |
+-- | letter       | 88                                   | beside 87: how many characters, if negative                  | list.sql |
 -- | error        | SL001                                | this store is an older copy of itself                        | checkpoint.sql catch_up.sql catch_up.rs |
 
 -- `holds`: does a context contain the operation (site, seq)? Null means no.
