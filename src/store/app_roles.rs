@@ -61,6 +61,7 @@ pub async fn settle_role(
     let Some(verifier) = role.verifier else {
         return match found {
             Some(found) if found.mark.starts_with(&ours) => remove(client, role.name).await,
+            // Another's role of that name is not ours to drop, and is not the cluster's.
             _ => Ok(RoleStanding::Gone),
         };
     };
@@ -71,6 +72,7 @@ pub async fn settle_role(
              rename to ..), or remove the application role and add one under another name",
             role.name
         ))),
+        // Who gave it takes it back: we grant and revoke only what is ours.
         Some(found) if found.is_mighty => Ok(RoleStanding::Refused(format!(
             "somebody has given role {0} more than an application's role has; take it back with: alter \
              role {0} nosuperuser nocreatedb nocreaterole noreplication nobypassrls",

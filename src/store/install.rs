@@ -63,6 +63,7 @@ pub async fn install_telling(
             Err(error) if error.is_locked() => error,
             result => return result,
         };
+        // They are looked for after the failure: who was in the way may be gone by now.
         let holders = holders(client).await?;
         if began.elapsed() >= patience {
             return Err(Error::Locked {
@@ -176,8 +177,8 @@ impl Schema {
         Ok(found.migration + 1)
     }
 
-    /// Begins a transaction that no other installer is beside, and looks at what is there. Each step has to: between two
-    /// of them, another installer may take its turn.
+    /// Begins a transaction that no other installer is beside, and looks at what is there. Each step has
+    /// to: between two of them, another installer may take its turn.
     async fn begin_step<'a>(
         &self,
         client: &'a mut Client,
@@ -206,9 +207,11 @@ impl Schema {
             cause: source.into(),
         };
         match transaction.batch_execute(&migration.sql).await {
+            // The first migration makes the schema. One that is there without our record is somebody else's.
             Err(error) if error.code() == Some(&SqlState::DUPLICATE_SCHEMA) => {
                 return Err(Error::ForeignSchema);
             }
+            // Nothing is wrong with the migration: the operator has to grant something.
             Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                 return Err(Error::attempt("create the schema crdv")(error));
             }

@@ -66,6 +66,7 @@ pub async fn remains(client: &mut Client) -> Result<Option<Remains>, Error> {
         return Ok(None);
     }
     let schema = Schema::current();
+    // Not waited for: a controller that uses the store is told of instead.
     let held = transaction
         .query_one(HOLD, &[])
         .await
@@ -134,7 +135,9 @@ async fn remove_once(client: &mut Client) -> Result<(), Error> {
     if !by.is_empty() {
         return Err(Error::Occupied { by: by.join(", ") });
     }
+    // The record of what was there before goes with the schema.
     search_path::restore(&transaction).await?;
+    // Nothing of others is left that `cascade` could take: it was looked for, under the locks.
     transaction
         .batch_execute(&format!(
             "set local client_min_messages = warning;

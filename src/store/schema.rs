@@ -113,6 +113,7 @@ impl Schema {
     pub fn checksum(&self) -> String {
         let mut hash = Sha256::new();
         for definition in &self.definitions {
+            // Each length is part of it, so that nothing can move from one text to the next unnoticed.
             for part in [&definition.name, &definition.sql] {
                 hash.update((part.len() as u64).to_be_bytes());
                 hash.update(part);
@@ -173,6 +174,7 @@ impl Objects {
             let names = statement
                 .match_indices("crdv.")
                 .map(|(at, _)| &statement[at..]);
+            // Types of parameters are qualified names as well; only a function's is followed by a parenthesis.
             let functions = names.filter(|rest| rest[name_of(rest).len()..].starts_with('('));
             self.internal.extend(functions.map(bare_name));
             return;
