@@ -10,6 +10,9 @@ use tokio_postgres::error::SqlState;
 use super::Error;
 use crate::driver::DriverError;
 
+/// What the comment of a role of ours begins with; its cluster and its revision follow.
+pub(super) const MARK: &str = "starling application role of cluster ";
+
 /// A role as it should be.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedRole<'a> {
@@ -56,7 +59,7 @@ pub async fn settle_role(
     cluster: &str,
     role: WantedRole<'_>,
 ) -> Result<RoleStanding, Error> {
-    let ours = format!("starling application role of cluster {cluster}, ");
+    let ours = format!("{MARK}{cluster}, ");
     let found = find(client, role.name).await?;
     let Some(verifier) = role.verifier else {
         return match found {

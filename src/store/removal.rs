@@ -5,6 +5,7 @@
 
 use tokio_postgres::{Client, Transaction};
 
+use super::app_roles::MARK;
 use super::install::{INSTALL_LOCK, holders};
 use super::search_path::{self, begin};
 use super::writers::list;
@@ -76,11 +77,10 @@ pub async fn remains(client: &mut Client) -> Result<Option<Remains>, Error> {
             "select s.node, s.cluster, (select count(*) from crdv.element),
                i.migration = $1 and i.definitions is not distinct from $2,
                array(select r.rolname::text from pg_roles r
-                      where starts_with(shobj_description(r.oid, 'pg_authid'),
-                                        'starling application role of cluster ' || s.cluster || ', ')
+                      where starts_with(shobj_description(r.oid, 'pg_authid'), $3 || s.cluster || ', ')
                       order by 1)
                from crdv.installation i left join crdv.self s on true",
-            &[&schema.version(), &schema.checksum()],
+            &[&schema.version(), &schema.checksum(), &MARK],
         )
         .await
         .map_err(Error::attempt("look at the store"))?;
