@@ -32,7 +32,7 @@
 -- | types        | r s m c l                            | what users write, and what links mostly bring                | apply.sql validity.sql data.sql |
 -- | types        | v k i                                | what stores write under reserved ids                         | operation.sql |
 -- | types        | r s m l i                            | what is written anew as it is; a counter's share is split    | identity.sql |
--- | types        | r s m l                              | what a removal removes; a counter is set to 0                | operations.sql |
+-- | types        | r s m l                              | what reset_data removes; of a counter, the share is set to 0 | operations.sql |
 -- | id           | $site                                | reserved: checkpoints                                        | checkpoint.sql identity.sql validity.sql |
 -- | id           | $catchup                             | reserved: markers of catch-ups                               | apply.sql catch_up.sql |
 -- | id           | $integrity                           | reserved: rules of integrity                                 | integrity.sql validity.sql |
