@@ -2,9 +2,11 @@
 //!
 //! Two kinds of SQL live here. `store/migrations/` holds tables and types and is append only;
 //! `store/definitions/` holds functions and views, which are applied again whenever their checksum
-//! changes. [`install()`] brings a database up to this program's version, [`identify()`] gives it an
-//! identity. Everything else happens in SQL: local writers call the functions of schema `crdv`,
-//! and logical replication brings what other stores wrote through the trigger `crdv.apply`.
+//! changes: `core/` makes, takes in and vouches for operations, `structures/` gives them a meaning,
+//! `interface/` is what clients of the CRDV interface expect besides. [`install()`] brings a database up
+//! to this program's version, [`identify()`] gives it an identity. Everything else happens in SQL: local
+//! writers call the functions of schema `crdv`, and logical replication brings what other stores wrote
+//! through the trigger `crdv.apply`.
 //!
 //! What replication builds on:
 //!

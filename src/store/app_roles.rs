@@ -10,6 +10,9 @@ use tokio_postgres::error::SqlState;
 use super::Error;
 use crate::driver::DriverError;
 
+/// What the comment of a role of ours begins with; its cluster and its revision follow.
+pub(super) const MARK: &str = "starling application role of cluster ";
+
 /// A role as it should be.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedRole<'a> {
@@ -56,11 +59,12 @@ pub async fn settle_role(
     cluster: &str,
     role: WantedRole<'_>,
 ) -> Result<RoleStanding, Error> {
-    let ours = format!("starling application role of cluster {cluster}, ");
+    let ours = format!("{MARK}{cluster}, ");
     let found = find(client, role.name).await?;
     let Some(verifier) = role.verifier else {
         return match found {
             Some(found) if found.mark.starts_with(&ours) => remove(client, role.name).await,
+            // Another's role of that name is not ours to drop, and is not the cluster's.
             _ => Ok(RoleStanding::Gone),
         };
     };
@@ -71,6 +75,7 @@ pub async fn settle_role(
              rename to ..), or remove the application role and add one under another name",
             role.name
         ))),
+        // Who gave it takes it back: we grant and revoke only what is ours.
         Some(found) if found.is_mighty => Ok(RoleStanding::Refused(format!(
             "somebody has given role {0} more than an application's role has; take it back with: alter \
              role {0} nosuperuser nocreatedb nocreaterole noreplication nobypassrls",

@@ -151,6 +151,7 @@ impl Error {
     pub(super) fn attempt(attempt: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
         move |source| {
             let cause = DriverError::from(source);
+            // Its cure is a grant, whatever was attempted.
             if cause.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
                 Self::Privilege { attempt, cause }
             } else {

@@ -136,6 +136,7 @@ pub async fn renew(
     cluster: &str,
     doubt: Doubt,
 ) -> Result<Site, Error> {
+    // Random, so that two copies of a store that are both renewed become two sites.
     let incarnation = rand::rng().random_range(1..=i64::MAX);
     let site = Site::derive(node, incarnation);
     client

@@ -17,7 +17,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(500);
 /// Row filters of publications, which links are made of, appeared in this version.
 const OLDEST_SERVER: i32 = 150_000;
 
-/// Serialises installers of one database; two-key space, beside the locks of `crdv.apply`.
+/// Serialises installers of one database. The table in `operation.sql` has all keys of locks.
 pub(super) const INSTALL_LOCK: &str = "select pg_catalog.pg_advisory_xact_lock(1398030676, 0)";
 
 /// What [`install()`] found and did.
@@ -63,6 +63,7 @@ pub async fn install_telling(
             Err(error) if error.is_locked() => error,
             result => return result,
         };
+        // They are looked for after the failure: who was in the way may be gone by now.
         let holders = holders(client).await?;
         if began.elapsed() >= patience {
             return Err(Error::Locked {
@@ -146,38 +147,53 @@ impl Schema {
     /// As for [`install()`].
     pub async fn install(&self, client: &mut Client) -> Result<Installed, Error> {
         check_server(client).await?;
-        let mut from = None;
-        loop {
-            let transaction = client
-                .transaction()
-                .await
-                .map_err(Error::attempt("begin a transaction"))?;
-            prepare(&transaction).await?;
-            let found = read(&transaction).await?;
-            let from = *from.get_or_insert(found.migration);
-            if found.migration > self.version() {
-                let (found, known) = (found.migration, self.version());
-                return Err(Error::NewerStore { found, known });
-            }
-            let definitions_applied = if found.migration < self.version() {
-                self.migrate(&transaction, found.migration).await?;
-                None
-            } else {
-                Some(self.define(&transaction, found.checksum.as_deref()).await?)
-            };
-            transaction
-                .commit()
-                .await
-                .map_err(Error::attempt("commit a step of the installation"))?;
-            if let Some(definitions_applied) = definitions_applied {
-                let to = self.version();
-                return Ok(Installed {
-                    from,
-                    to,
-                    definitions_applied,
-                });
-            }
+        let from = self.installed(client).await?;
+        let mut version = from;
+        while version < self.version() {
+            version = self.advance(client).await?;
         }
+        Ok(Installed {
+            from,
+            to: version,
+            definitions_applied: self.define(client).await?,
+        })
+    }
+
+    /// The version that is there; 0 for a database without a store.
+    async fn installed(&self, client: &mut Client) -> Result<i32, Error> {
+        let (_, found) = self.begin_step(client).await?;
+        Ok(found.migration)
+    }
+
+    /// Applies the next migration, if there is one left to apply; returns the version after it.
+    async fn advance(&self, client: &mut Client) -> Result<i32, Error> {
+        let (transaction, found) = self.begin_step(client).await?;
+        // Another installer may have done the rest while this one waited for the lock.
+        if found.migration == self.version() {
+            return Ok(found.migration);
+        }
+        self.migrate(&transaction, found.migration).await?;
+        commit(transaction).await?;
+        Ok(found.migration + 1)
+    }
+
+    /// Begins a transaction that no other installer is beside, and looks at what is there. Each step has
+    /// to: between two of them, another installer may take its turn.
+    async fn begin_step<'a>(
+        &self,
+        client: &'a mut Client,
+    ) -> Result<(Transaction<'a>, Found), Error> {
+        let transaction = client
+            .transaction()
+            .await
+            .map_err(Error::attempt("begin a transaction"))?;
+        prepare(&transaction).await?;
+        let found = read(&transaction).await?;
+        if found.migration > self.version() {
+            let (found, known) = (found.migration, self.version());
+            return Err(Error::NewerStore { found, known });
+        }
+        Ok((transaction, found))
     }
 
     /// Applies the migration after number `done`.
@@ -191,9 +207,11 @@ impl Schema {
             cause: source.into(),
         };
         match transaction.batch_execute(&migration.sql).await {
+            // The first migration makes the schema. One that is there without our record is somebody else's.
             Err(error) if error.code() == Some(&SqlState::DUPLICATE_SCHEMA) => {
                 return Err(Error::ForeignSchema);
             }
+            // Nothing is wrong with the migration: the operator has to grant something.
             Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                 return Err(Error::attempt("create the schema crdv")(error));
             }
@@ -208,14 +226,10 @@ impl Schema {
     }
 
     /// Applies functions and views if they are not these already.
-    async fn define(
-        &self,
-        transaction: &Transaction<'_>,
-        found: Option<&str>,
-    ) -> Result<bool, Error> {
-        let checksum = self.checksum();
-        if found == Some(&*checksum) {
-            let missing = self.missing(transaction).await?;
+    async fn define(&self, client: &mut Client) -> Result<bool, Error> {
+        let (transaction, found) = self.begin_step(client).await?;
+        if found.checksum == Some(self.checksum()) {
+            let missing = self.missing(&transaction).await?;
             if missing.is_empty() {
                 return Ok(false);
             }
@@ -224,6 +238,13 @@ impl Schema {
                 "the store is not whole; its definitions are applied again"
             );
         }
+        self.apply_definitions(&transaction).await?;
+        commit(transaction).await?;
+        Ok(true)
+    }
+
+    /// Replaces all functions and views by these, and records it.
+    async fn apply_definitions(&self, transaction: &Transaction<'_>) -> Result<(), Error> {
         forget_dependents(transaction).await?;
         for definition in &self.definitions {
             transaction
@@ -235,6 +256,7 @@ impl Schema {
                 })?;
         }
         access::settle(transaction, &self.objects()).await?;
+        let checksum = self.checksum();
         transaction
             .execute(
                 "update crdv.installation set definitions = $1",
@@ -243,7 +265,7 @@ impl Schema {
             .await
             .map_err(Error::attempt("record the definitions"))?;
         info!(checksum, "store definitions applied");
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -326,6 +348,13 @@ async fn prepare(transaction: &Transaction<'_>) -> Result<(), Error> {
         .batch_execute(INSTALL_LOCK)
         .await
         .map_err(Error::attempt("lock the installation"))
+}
+
+async fn commit(transaction: Transaction<'_>) -> Result<(), Error> {
+    transaction
+        .commit()
+        .await
+        .map_err(Error::attempt("commit a step of the installation"))
 }
 
 /// Reads which version is installed.

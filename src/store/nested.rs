@@ -77,6 +77,7 @@ pub fn nested_query<S: AsRef<str>>(chain: &[S]) -> Result<String, NestedError> {
         .collect::<Result<Vec<_>, _>>()?;
     let (outermost, _) = views.first().ok_or(NestedError::Empty)?;
     let end = views.len() - 1;
+    // The last one may be a counter: nothing follows it.
     if let Some(at) = views[..end].iter().position(|(_, kind)| *kind == Counter) {
         let given = chain[at + 1].as_ref().to_owned();
         return Err(NestedError::AfterCounter { given });

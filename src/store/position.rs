@@ -69,6 +69,7 @@ impl Position {
     /// Why this cannot be a later state of the store that stood at `recorded`; `None` when it can.
     #[must_use]
     pub fn departs_from(&self, recorded: &Self) -> Option<Break> {
+        // From the outside to the inside: in another server or timeline, nothing below can be compared.
         if self.system != recorded.system {
             Some(Break::System)
         } else if self.timeline != recorded.timeline {
@@ -82,6 +83,7 @@ impl Position {
         } else if self.checkpoint < recorded.checkpoint {
             Some(Break::Checkpoint)
         } else if self.number < recorded.number && self.started == recorded.started {
+            // A crash forgets numbers that nobody has got, so this is told within one run only.
             Some(Break::Number)
         } else {
             None

@@ -5,13 +5,14 @@
 
 use tokio_postgres::{Client, Transaction};
 
+use super::app_roles::MARK;
 use super::install::{INSTALL_LOCK, holders};
 use super::search_path::{self, begin};
 use super::writers::list;
 use super::{Error, LINK_SCHEMA, Schema};
 
-/// Takes the lock that whoever looks after a store holds, if nobody has it. Two-key space, beside the other
-/// locks of a store.
+/// Takes the lock that whoever looks after a store holds, if nobody has it. The table in `operation.sql` has
+/// all keys of locks.
 pub(crate) const HOLD: &str = "select pg_catalog.pg_try_advisory_lock(1398030677, 0)";
 
 /// How long the removal waits for locks on the store's tables. Whoever comes after it queues for as long.
@@ -66,6 +67,7 @@ pub async fn remains(client: &mut Client) -> Result<Option<Remains>, Error> {
         return Ok(None);
     }
     let schema = Schema::current();
+    // Not waited for: a controller that uses the store is told of instead.
     let held = transaction
         .query_one(HOLD, &[])
         .await
@@ -75,11 +77,10 @@ pub async fn remains(client: &mut Client) -> Result<Option<Remains>, Error> {
             "select s.node, s.cluster, (select count(*) from crdv.element),
                i.migration = $1 and i.definitions is not distinct from $2,
                array(select r.rolname::text from pg_roles r
-                      where starts_with(shobj_description(r.oid, 'pg_authid'),
-                                        'starling application role of cluster ' || s.cluster || ', ')
+                      where starts_with(shobj_description(r.oid, 'pg_authid'), $3 || s.cluster || ', ')
                       order by 1)
                from crdv.installation i left join crdv.self s on true",
-            &[&schema.version(), &schema.checksum()],
+            &[&schema.version(), &schema.checksum(), &MARK],
         )
         .await
         .map_err(Error::attempt("look at the store"))?;
@@ -134,7 +135,9 @@ async fn remove_once(client: &mut Client) -> Result<(), Error> {
     if !by.is_empty() {
         return Err(Error::Occupied { by: by.join(", ") });
     }
+    // The record of what was there before goes with the schema.
     search_path::restore(&transaction).await?;
+    // Nothing of others is left that `cascade` could take: it was looked for, under the locks.
     transaction
         .batch_execute(&format!(
             "set local client_min_messages = warning;

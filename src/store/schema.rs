@@ -20,7 +20,7 @@ pub struct Migration {
 /// made that way (a parameter's name, a view's columns) needs a migration that drops the old one.
 #[derive(Debug, Clone)]
 pub struct Definition {
-    /// The file's name.
+    /// The file's path below `definitions/`, without its ending.
     pub name: String,
     /// Its statements.
     pub sql: String,
@@ -31,7 +31,8 @@ pub struct Definition {
 pub struct Schema {
     /// In the order in which they are applied.
     pub migrations: Vec<Migration>,
-    /// In the order in which they are applied: each uses only those before it.
+    /// In the order in which they are applied. What a view, a trigger or a body of SQL proper names is looked
+    /// up at once, and comes before it; a body that is text may name what comes later.
     pub definitions: Vec<Definition>,
 }
 
@@ -67,23 +68,23 @@ impl Schema {
             definitions: files!(
                 Definition,
                 "definitions",
-                "identity",
-                "operation",
-                "validity",
-                "apply",
-                "guard",
-                "catch_up",
-                "checkpoint",
-                "register",
-                "set",
-                "map",
-                "counter",
-                "list",
-                "integrity",
-                "nested",
-                "data",
-                "operations",
-                "typed",
+                "core/identity",
+                "core/operation",
+                "core/validity",
+                "core/apply",
+                "core/guard",
+                "core/catch_up",
+                "core/checkpoint",
+                "structures/register",
+                "structures/set",
+                "structures/map",
+                "structures/counter",
+                "structures/list",
+                "structures/integrity",
+                "interface/nested",
+                "interface/data",
+                "interface/operations",
+                "interface/typed",
             ),
         }
     }
@@ -106,11 +107,13 @@ impl Schema {
         i32::try_from(self.migrations.len()).unwrap_or(i32::MAX)
     }
 
-    /// Tells one set of definitions from another.
+    /// Tells one set of definitions from another. A file that is only renamed or moved makes another set as well:
+    /// that costs an upgrade one more application of what is there already.
     #[must_use]
     pub fn checksum(&self) -> String {
         let mut hash = Sha256::new();
         for definition in &self.definitions {
+            // Each length is part of it, so that nothing can move from one text to the next unnoticed.
             for part in [&definition.name, &definition.sql] {
                 hash.update((part.len() as u64).to_be_bytes());
                 hash.update(part);
@@ -171,6 +174,7 @@ impl Objects {
             let names = statement
                 .match_indices("crdv.")
                 .map(|(at, _)| &statement[at..]);
+            // Types of parameters are qualified names as well; only a function's is followed by a parenthesis.
             let functions = names.filter(|rest| rest[name_of(rest).len()..].starts_with('('));
             self.internal.extend(functions.map(bare_name));
             return;

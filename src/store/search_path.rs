@@ -147,6 +147,7 @@ async fn observe(transaction: &Transaction<'_>, server: Option<String>) -> Resul
 
 /// Relations, types and functions of others that are called like ones of ours.
 async fn collisions(transaction: &Transaction<'_>, ours: &Objects) -> Result<Vec<String>, Error> {
+    // Each table is a type, so the two share their names. Functions have names of their own.
     let names: Vec<&String> = ours.relations.iter().chain(&ours.types).collect();
     let functions: Vec<&String> = ours.functions.iter().collect();
     let rows = transaction
@@ -190,6 +191,7 @@ async fn perform(transaction: &Transaction<'_>, database: &str, step: &Step) -> 
         Some(_) => "set search_path from current",
         None => "reset search_path",
     };
+    // The record goes with the setting. One without the other would be taken for somebody's change.
     let set = format!(
         "alter database {database} {change}; set local search_path = pg_catalog, pg_temp;
          delete from crdv.database_setting where name = 'search_path'"

@@ -66,6 +66,7 @@ impl Pending {
                 application: text(3),
                 state: text(5),
             },
+            // A prepared transaction belongs to no session.
             None => Holder::Prepared { gid: text(1) },
         };
         Self {
@@ -208,8 +209,11 @@ pub async fn settle(
         let left = writers(client).await?;
         let waited = began.elapsed();
         let who: Vec<Holder> = left.iter().map(|writer| writer.holder.clone()).collect();
+        // What is prepared is its application's to end, and may stay for days. Sessions that were told to end
+        // get a little longer.
         let is_over = !who.iter().any(is_session) && waited >= patience;
         if left.is_empty() || is_over || waited >= patience + END_LIMIT {
+            // Who was told to end and is still there has not been ended.
             ended.retain(|writer| !who.contains(&writer.holder));
             return Ok(Settled { ended, left });
         }
@@ -247,6 +251,7 @@ async fn end(client: &Client, writers: &[Pending], ended: &mut Vec<Pending>) {
             Ok(_) => warn!(%writer, "a session that wrote for too long was ended"),
             Err(error) => warn!(%writer, %error, "a session cannot be ended"),
         }
+        // Also one that cannot be ended: to try again would only repeat the warning.
         ended.push(writer.clone());
     }
 }

@@ -4,6 +4,7 @@
 //! without samples: files that it must complain about, and files that it must leave alone. What would
 //! make this very file untidy is spelt in two halves.
 
+mod contracts;
 mod log;
 mod markdown;
 mod rust;
@@ -31,12 +32,13 @@ struct Rule {
     good: &'static [Sample],
 }
 
-const RULES: [&[Rule]; 5] = [
+const RULES: [&[Rule]; 6] = [
     rust::RULES,
     sql::RULES,
     text::RULES,
     markdown::RULES,
     log::RULES,
+    contracts::RULES,
 ];
 
 fn rules() -> impl Iterator<Item = &'static Rule> {

@@ -6,7 +6,7 @@ use crate::{Rule, Tree, each_line, has_extension, has_word, is_word};
 
 pub(crate) const RULES: &[Rule] = &[
     Rule {
-        name: "every SQL function whose body is text pins its search_path",
+        name: "every SQL function whose body is text pins its search_path, to what the guard tells it by",
         check: search_paths,
         bad: &[
             &[(
@@ -25,11 +25,15 @@ pub(crate) const RULES: &[Rule] = &[
                 "src/store/definitions/a.sql",
                 "create function crdv.write_all() returns int language plpgsql as $$ begin end $$;\n",
             )],
+            &[(
+                "src/store/definitions/a.sql",
+                "create function crdv.f() returns int language sql set search_path = pg_catalog as $$ select 1 $$;\n",
+            )],
         ],
         good: &[
             &[(
                 "src/store/definitions/a.sql",
-                "-- create function x\ncreate or replace function crdv.f() returns int language sql\n  set search_path = pg_catalog as $$ select 1; create function $$;\nselect 1;\n",
+                "-- create function x\ncreate or replace function crdv.f() returns int language sql\n  set search_path = pg_catalog, pg_temp as $$ select 1; create function $$;\nselect 1;\n",
             )],
             &[(
                 "src/store/definitions/a.sql",
@@ -79,6 +83,21 @@ pub(crate) const RULES: &[Rule] = &[
         )]],
     },
     Rule {
+        name: "each file of definitions is in the list that says their order",
+        check: definitions,
+        bad: &[
+            &[
+                ("src/store/definitions/core/a.sql", ""),
+                (LIST, "\"core/b\",\n"),
+            ],
+            &[("src/store/definitions/a.sql", ""), (LIST, "\"a\",\n")],
+        ],
+        good: &[&[
+            ("src/store/definitions/core/a.sql", ""),
+            (LIST, "    \"core/a\",\n"),
+        ]],
+    },
+    Rule {
         name: "migrations are numbered without gaps, and each has its twin",
         check: migrations,
         bad: &[
@@ -102,9 +121,15 @@ pub(crate) const RULES: &[Rule] = &[
     },
 ];
 
+/// Has the definitions in their order.
+const LIST: &str = "src/store/schema.rs";
+
 /// Called only by functions that pin it, or by apply workers, whose path is empty. Pinning costs them up to
 /// a tenth of what they take, for each operation.
 const UNDER_THEIR_CALLERS_PATH: [&str; 2] = ["crdv.write(", "crdv.apply("];
+
+/// The trigger `guard_delete` knows our functions by this very text.
+const PATH: &str = "set search_path = pg_catalog, pg_temp";
 
 fn search_paths(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
@@ -122,11 +147,9 @@ fn search_paths(tree: &Tree) -> Vec<String> {
             // read again in every session, with that session's path.
             let bound = has_word(statement, "return") || statement.contains("begin atomic");
             let exempt = (UNDER_THEIR_CALLERS_PATH.iter()).any(|name| statement.contains(name));
-            if creates && !bound && !exempt && !statement.contains("set search_path") {
+            if creates && !bound && !exempt && !statement.contains(PATH) {
                 let line = 1 + code[..start].matches('\n').count();
-                found.push(format!(
-                    "{path}:{line}: a function without `set search_path`"
-                ));
+                found.push(format!("{path}:{line}: a function without `{PATH}`"));
             }
         }
     }
@@ -215,6 +238,22 @@ fn dollar_quote(text: &str) -> Option<&str> {
     let end = name.find(|c: char| !is_word(c))?;
     let quote = name[end..].starts_with('$') && !name.starts_with(|c: char| c.is_ascii_digit());
     quote.then(|| &text[..end + 2])
+}
+
+fn definitions(tree: &Tree) -> Vec<String> {
+    let list = tree.get(LIST).map_or("", String::as_str);
+    let files = tree.keys().filter_map(|path| {
+        path.strip_prefix("src/store/definitions/")?
+            .strip_suffix(".sql")
+    });
+    let astray = files.filter_map(|name| {
+        if !name.contains('/') {
+            return Some(format!("{name}.sql: is in no folder of definitions"));
+        }
+        let is_listed = list.contains(&format!("\"{name}\","));
+        (!is_listed).then(|| format!("{name}.sql: is not in {LIST}"))
+    });
+    astray.collect()
 }
 
 fn migrations(tree: &Tree) -> Vec<String> {

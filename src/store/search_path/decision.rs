@@ -63,6 +63,7 @@ impl Found {
         let current = self.current.as_deref()?;
         match &self.record {
             Some(record) if record.value == current => Some(record.former.clone()),
+            // What was there before that is not known: nothing, as far as anybody can tell.
             _ if current == UNRECORDED => Some(None),
             _ => None,
         }
@@ -75,6 +76,7 @@ impl Found {
 
     /// The path that ours is joined to, as far as it can be told.
     pub(super) fn base(&self) -> Option<String> {
+        // Where the server's setting may not be seen, ours still shows what it was joined to.
         let stripped = || {
             let set = self.ours().and(self.current.as_deref())?;
             let base = set.strip_suffix(", crdv");
@@ -87,6 +89,7 @@ impl Found {
     }
 
     fn was_changed_since(&self) -> bool {
+        // A record that came with a dump says nothing of this database.
         let is_recorded = matches!(&self.record, Some(record) if !record.is_of_another);
         is_recorded && self.ours().is_none()
     }
@@ -95,6 +98,7 @@ impl Found {
 pub(super) fn decide(found: &Found, wish: SearchPath) -> (Step, PathStanding) {
     let ours = found.ours();
     let refrain = |why| PathStanding::Refrained(describe(found, why));
+    // What somebody set after us is not taken back.
     let unset = |standing| match &ours {
         Some(former) if found.is_owner => (Step::Restore(former.clone()), standing),
         _ => (Step::Keep, standing),
@@ -106,6 +110,7 @@ pub(super) fn decide(found: &Found, wish: SearchPath) -> (Step, PathStanding) {
     if ours.is_none() && found.names_ours {
         return (Step::Keep, PathStanding::On);
     }
+    // To set a path is to replace the server's, so that has to be known.
     let Some(base) = found.base() else {
         return (Step::Keep, refrain(Why::Unseen));
     };
@@ -118,6 +123,7 @@ pub(super) fn decide(found: &Found, wish: SearchPath) -> (Step, PathStanding) {
         // Decided before: a name that others took since means theirs.
         return (Step::Keep, PathStanding::On);
     }
+    // Nobody asked for it, so what is in doubt is left alone.
     if wish == SearchPath::Polite {
         if found.was_changed_since() {
             return (Step::Keep, refrain(Why::ChangedSince));

@@ -1,5 +1,7 @@
 //! Lists: where entries go, and what their positions cost.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -246,4 +248,51 @@ async fn two_values_at_one_position_are_ordered_by_site_and_leave_room_around_th
             .unwrap();
         check(client, &[("listGet('l')", Some("{new,last}"))]).await;
     }
+}
+
+/// Each way in is a statement of its own with a guard of its own, because that is fast.
+#[tokio::test]
+async fn all_ways_into_a_list_refuse_the_same() {
+    let store = Server::shared().store("n").await;
+    let client = store.connect().await;
+    let fill = "select listAppend('l', 'first'), listAppend('l', 'last');
+        select listAppend(repeat('l', 1900), 'e'), listPrepend(repeat('l', 1900), 'e');
+        select listAdd(repeat('l', 1900), 1, 'e')";
+    client.batch_execute(fill).await.unwrap();
+    let calls = async |id: &str, element: &str| {
+        let mut refusals = BTreeSet::new();
+        for call in [
+            format!("listAppend({id}, {element})"),
+            format!("listPrepend({id}, {element})"),
+            format!("listAdd({id}, 0, {element})"),
+            format!("listAdd({id}, 1, {element})"),
+        ] {
+            let error = client.batch_execute(&format!("select {call}")).await;
+            let error = error.expect_err(&call);
+            let error = error.as_db_error().unwrap();
+            refusals.insert((error.code().code().to_owned(), error.message().to_owned()));
+        }
+        refusals
+    };
+    for (id, element, code) in [
+        ("null", "'e'", SqlState::NULL_VALUE_NOT_ALLOWED),
+        ("'$l'", "'e'", SqlState::RESERVED_NAME),
+        ("repeat('l', 1901)", "'e'", SqlState::PROGRAM_LIMIT_EXCEEDED),
+        ("repeat('ö', 951)", "'e'", SqlState::PROGRAM_LIMIT_EXCEEDED),
+        (
+            "'l'",
+            "repeat('e', 268435457)",
+            SqlState::PROGRAM_LIMIT_EXCEEDED,
+        ),
+    ] {
+        let refusals = calls(id, element).await;
+        let codes: Vec<&str> = refusals.iter().map(|(code, _)| code.as_str()).collect();
+        assert_eq!(codes, [code.code()], "{id}: {refusals:?}");
+    }
+    let close = "select crdv.close_to_writers()";
+    client.batch_execute(close).await.unwrap();
+    let refusals = calls("'l'", "'e'").await;
+    let codes: Vec<&str> = refusals.iter().map(|(code, _)| code.as_str()).collect();
+    assert_eq!(codes, [SqlState::READ_ONLY_SQL_TRANSACTION.code()]);
+    check(&client, &[("listGet('l')", Some("{first,last}"))]).await;
 }

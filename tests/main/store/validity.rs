@@ -1,5 +1,7 @@
 //! What no store can make use of is refused by every store in the same way, and stops nothing.
 
+use std::collections::BTreeSet;
+
 use starling::identity::Site;
 use tokio_postgres::Client;
 
@@ -222,10 +224,57 @@ async fn all_that_the_functions_write_is_fit() {
     );
     client.batch_execute(&writes).await.unwrap();
     assert!(count(&client, "crdv.element").await > 1000);
+    let written = "select string_agg(t.type, '' order by t.type)
+        from (select distinct e.type::text collate \"C\" as type from crdv.element e) t";
+    let written: String = client.query_one(written, &[]).await.unwrap().get(0);
+    let types: String = types(&client).await.into_iter().collect();
+    assert_eq!(
+        written, types,
+        "a type is written by no function, or unknown"
+    );
     let faults = "select string_agg(e::text || ': ' || f, '; ') from crdv.element e, crdv.fault(
         e.type, e.id, e.key, e.site, e.seq, e.op, e.data, e.ctx_sites, e.ctx_seqs) f where f is not null";
     let faults: Option<String> = client.query_one(faults, &[]).await.unwrap().get(0);
     assert_eq!(faults, None);
+}
+
+/// The letters of all types, as the table itself explains them.
+async fn types(client: &Client) -> BTreeSet<char> {
+    let explained = "select col_description(a.attrelid, a.attnum) from pg_attribute a
+        where a.attrelid = 'crdv.element'::regclass and a.attname = 'type'";
+    let explained: String = client.query_one(explained, &[]).await.unwrap().get(0);
+    let names = explained.split(", ");
+    names.filter_map(|name| name.chars().next()).collect()
+}
+
+/// The ways in that look at a type: links, the view `Data`, and writers of what is not for users.
+#[tokio::test]
+async fn all_who_tell_types_apart_know_the_same_ones() {
+    let store = Server::shared().store("n").await;
+    let client = store.connect().await;
+    let (mut usual, mut inserted, mut own) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for letter in ' '..='~' {
+        let kind = i8::try_from(u32::from(letter)).unwrap();
+        let is_usual = "select crdv.is_usual($1, 1, '{}')";
+        if client.query_one(is_usual, &[&kind]).await.unwrap().get(0) {
+            usual.insert(letter);
+        }
+        let insert = "insert into Data (id, key, type, op) values ('x', '', $1, 'r')";
+        let is_unknown = client.execute(insert, &[&kind]).await.is_err_and(|error| {
+            let error = error.as_db_error().unwrap();
+            error.message().contains("no such type")
+        });
+        if !is_unknown {
+            inserted.insert(letter);
+        }
+        let reserved = "select crdv.refuse($1, '$x', '', null)";
+        if client.query_one(reserved, &[&kind]).await.is_ok() {
+            own.insert(letter);
+        }
+    }
+    assert_eq!(usual, inserted, "apply judges others than users can write");
+    assert!(usual.is_disjoint(&own), "{usual:?} {own:?}");
+    assert_eq!(&usual | &own, types(&client).await);
 }
 
 /// A clock beyond all clocks once made an element that nobody could write again.

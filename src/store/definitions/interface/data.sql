@@ -16,8 +16,9 @@
 --
 -- Leaves out: changing and deleting operations. What was said is covered, never taken back.
 
--- Hops over the index from site to site, and adds those that links are named after, who may not have
--- written anything yet: a subscription is named after its publisher, a publication after its subscriber.
+-- A loose index scan from site to site (as in `missing`), and those that links are named after, who may
+-- not have written anything yet: a subscription is named after its publisher, a publication after its
+-- subscriber.
 create or replace view crdv.known_site as
 with recursive origin (site) as (
   select min(e.site) from crdv.element e

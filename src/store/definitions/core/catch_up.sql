@@ -10,7 +10,9 @@
 -- Leaves out: how the rows travel (a binary COPY into the table that `begin_catch_up` makes).
 
 -- A plain SQL body that the planner can inline, so that the rows stream and are not collected first.
--- The recursion hops over the index from site to site. The planner cannot know how little lies beyond
+-- The recursion is a loose index scan, which PostgreSQL does not do by itself: it hops over the index from
+-- site to site. (`known_site` has the same. As a view for both it would need a grant of its own to the roles
+-- of links, who may read no more than they do here.) The planner cannot know how little lies beyond
 -- a checkpoint, and would read the whole table; an upper bound makes it expect a small range, and the
 -- subquery that it may not flatten makes it read that range of the index, site by site.
 create or replace function crdv.missing(sites bigint[], seqs bigint[])

@@ -28,6 +28,11 @@
 
 -- An integer as text in its own order: a letter for the sign and the number of digits, then the
 -- hexadecimal digits (of a negative number, their complement). No such text starts another one.
+-- 'g' to 'v' stand for 1 to 16 digits, 'V' down to 'G' for those of a negative number. Elsewhere the codes
+-- of the letters are numbers:
+--   103          'g' itself: from here on an integer is not negative;
+--   102 and 87   'f' and 'W', beside 'g' and 'V': a letter is as far from these as it has digits;
+--   101 and 88   'e' and 'X', one further: as far from these as letter and digits have characters.
 create or replace function crdv.position_digits(n bigint) returns text
 language sql immutable parallel safe
 return case when n >= 0

@@ -25,8 +25,8 @@ comment on function crdv.is_context(bigint, bigint[]) is
   'whether these are the sites in the context of an operation of a site; internal';
 revoke all on function crdv.is_context(bigint, bigint[]) from public;
 
--- A head of as many digits as its first letter says: appending and prepending calculate with it. Whatever
--- follows is only compared.
+-- A head of as many digits as its first letter says (102 and 87: see `crdv.position_digits`): appending and
+-- prepending calculate with it. Whatever follows is only compared.
 create or replace function crdv.is_position(key_ text) returns boolean
 language sql immutable parallel safe
 return length(key_) - length(ltrim(substr(key_, 2), '0123456789abcdef'))

@@ -12,9 +12,9 @@
 -- An operation of this store that it covers may not be visible here yet: then that is noted, and what was
 -- noted goes with a later checkpoint (`drop_covered`).
 --
--- Locks, all until the end of the transaction, all in the two-key space, so that they never meet the
--- one-key locks of applications: (1398030674, 0) shared by every apply worker and exclusive for a
--- catch-up, and (1398030675, hash of site) for one origin at a time. The lock comes first, then the
+-- Locks, all until the end of the transaction: the appliers' one, shared by every apply worker and
+-- exclusive for a catch-up, then that of the row's origin, one at a time. Their keys are in the table of
+-- `operation.sql`, so that no other lock meets them. The lock comes first, then the
 -- read: each statement of a volatile function sees what was committed before it.
 --
 -- Leaves out: local writers (`operation.sql`); they meet appliers on row locks only.
@@ -91,14 +91,23 @@ declare
 begin
   -- A catch-up, and its replay at every further store, runs alone: it brings operations without
   -- those that they cover, which may be on their way over another link. Its marker is its first row.
-  -- (The locks are never null: this takes them, in order, in one expression.) A store that is in doubt
-  -- cannot tell its own operations from others': it takes nothing in, and the link tries again.
+  -- A store that is in doubt cannot tell its own operations from others': it takes nothing in, and the
+  -- link tries again. What no link brought, a client wrote by the functions of this schema: a write is a write.
+  -- In plain statements this is, in this order,
+  --   if brought_by is null then return new; end if;
+  --   if crdv.own_site() is null then perform crdv.refuse_link(); end if;
+  --   if new.site = crdv.own_site() then return null; end if;
+  --   if new.id = '$catchup' then perform (the appliers' lock, exclusive);
+  --   else perform (the appliers' lock, shared); end if;
+  --   perform (the origin's lock);
+  -- As one expression it is prepared once in each transaction and not six times: as plain statements, a row
+  -- that comes in a transaction of its own takes 5.6 % more instructions and 5 % more processor time (a
+  -- map entry, on PostgreSQL 15). Taking a lock never gives null, so `is null` takes it and goes on.
   if (brought_by is null
       or (new.site = crdv.own_site()) is not false
       or case new.id::text when '$catchup' then pg_advisory_xact_lock(1398030674, 0) is null
          else pg_advisory_xact_lock_shared(1398030674, 0) is null end
       or pg_advisory_xact_lock(1398030675, hashint8(new.site)) is null) then
-    -- A client wrote it by the functions of this schema. A write is a write.
     if brought_by is null then
       return new;
     end if;
