@@ -211,7 +211,7 @@ impl Account {
         seen.iter().rev().try_for_each(|folder| self.own(folder))
     }
 
-    /// Does this user own `path`, and is it no symbolic link?
+    /// Whether this user owns `path` and it is no symbolic link.
     pub(super) fn owns(&self, path: &Path) -> bool {
         fs::symlink_metadata(path)
             .is_ok_and(|meta| meta.uid() == self.uid.as_raw() && !meta.is_symlink())

@@ -1,4 +1,4 @@
-//! Examines a server: is it fit to carry a store, and which command mends what is not?
+//! Examines a server: whether it is fit to carry a store, and which command mends what is not.
 //!
 //! [`examine`] asks the server once, with reading queries only, and decides without it: each check
 //! is a pure function of what was observed. Every check gives a finding, good or bad, under a code
@@ -65,16 +65,17 @@ pub struct Requirements {
     pub links_min: u16,
     /// Links in each direction that it should be sized for. Fewer are a warning.
     pub max_links: u16,
-    /// Do peers on other machines connect to it?
+    /// Whether peers on other machines connect to it.
     pub remote_peers: bool,
-    /// Are its functions to be called by their plain names?
+    /// Whether its functions are to be called by their plain names.
     pub plain_names: bool,
-    /// Does a node run it, and say where it listens?
+    /// Whether a node runs it, and says where it listens.
     pub is_private: bool,
 }
 
 impl Default for Requirements {
-    /// The paper's active view, the room that a private server gets, peers elsewhere, plain names, and a server of the user's.
+    /// The paper's active view, the room that a private server gets, peers elsewhere, plain names, and a
+    /// server of the user's.
     fn default() -> Self {
         Self {
             links_min: 5,

@@ -74,7 +74,7 @@ pub(super) enum Occupant {
     Unknown,
 }
 
-/// Who runs under `pid`?
+/// Who runs under `pid`, as far as we may see.
 pub(super) fn occupant(pid: i32, data_dir: &Path) -> Occupant {
     if !is_alive(pid) {
         return Occupant::Nobody;
@@ -92,7 +92,7 @@ pub(super) fn occupant(pid: i32, data_dir: &Path) -> Occupant {
     }
 }
 
-/// Was the process started with the data directory as one of its arguments?
+/// Whether the process was started with the data directory as one of its arguments.
 fn is_told(pid: i32, data_dir: &Path) -> bool {
     let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     words
@@ -100,7 +100,7 @@ fn is_told(pid: i32, data_dir: &Path) -> bool {
         .any(|word| word == data_dir.as_os_str().as_encoded_bytes())
 }
 
-/// Does the process still run?
+/// Whether the process still runs.
 pub(super) fn is_alive(pid: i32) -> bool {
     if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
         return false;

@@ -17,7 +17,7 @@ use super::postmaster::Postmaster;
 use super::version::Version;
 use crate::driver::DriverError;
 
-/// Between two questions to a server that starts. A start takes about 100 ms.
+/// Pause between two questions to a server that starts. A start takes about 100 ms.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often a long start is mentioned.

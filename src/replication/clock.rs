@@ -13,7 +13,7 @@ use super::context::Context;
 use super::database::{Database, refused};
 use super::error::Error;
 
-/// Between two looks at the store's clock. Clocks drift by microseconds in this time; what matters is
+/// Pause between two looks at the store's clock. Clocks drift by microseconds in this time; what matters is
 /// that one that was set is noticed soon.
 const PAUSE: Duration = Duration::from_secs(5);
 

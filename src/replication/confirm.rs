@@ -74,16 +74,16 @@ const KNOWN_MAX: i64 = 500;
 /// The most answers of one peer. There are more than one only if much was written after our checkpoint.
 pub(crate) const ANSWERS_MAX: usize = 200;
 
-/// Of an answer, so that it fits into one message of the link protocol.
+/// The most bytes of an answer, so that it fits into one message of the link protocol.
 const KNOWN_BYTES_MAX: usize = 64 * 1024;
 
 /// A peer's answer takes one short query.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
-/// Between two rounds of questions while nobody has answered.
+/// Pause between two rounds of questions while nobody has answered.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Transactions that were running when a peer named what we miss.
+/// How long transactions are waited for that were running when a peer named what we miss.
 const VISIBILITY_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the store at hand has of `site` beyond `upto` and below `below`, newest first, and whether there

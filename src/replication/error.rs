@@ -179,8 +179,9 @@ impl Error {
     /// How long to wait after the `failures`-th failure in a row before trying again, without
     /// jitter.
     ///
-    /// A peer that has not seen us as its neighbour yet will in a moment; its store that is not up
-    /// yet comes up soon, and asking costs one message; a refusing store needs somebody to act; the rest heals by itself in between.
+    /// A peer that has not seen us as its neighbour yet will in a moment; a store of a peer that is not up
+    /// yet comes up soon, and asking costs one message; a refusing store needs somebody to act; the rest
+    /// heals by itself, at a pace in between.
     #[must_use]
     pub fn retry_after(&self, failures: u32) -> Duration {
         let (first, longest) = match self {

@@ -1,4 +1,4 @@
-//! The points between which a link's life is one indivisible action.
+//! The points between which each action on a link is indivisible.
 //!
 //! Every test of crash safety is a loop over [`Failpoint::ALL`]: stop at the point, kill, start
 //! again, look. So a new action on a store or a peer needs a failpoint after it.
@@ -35,7 +35,7 @@ pub enum Failpoint {
 }
 
 impl Failpoint {
-    /// All of them, in the order of a link's life.
+    /// All of them, in the order in which a link is made and taken down.
     pub const ALL: [Self; 11] = [
         Self::Published,
         Self::SlotCreated,

@@ -34,7 +34,7 @@ use crate::postgres::Conninfo;
 use crate::vector::{Seq, Vector};
 
 /// Links could not be taken down in time: the store or a walsender does not answer. The work goes on
-/// as long as the data plane runs, and the next life finds what is left.
+/// as long as the data plane runs, and the next start finds what is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("links could not be taken down in time")]
 pub struct Unfinished;
@@ -468,7 +468,7 @@ impl Handle {
         });
     }
 
-    /// Stops at once. Links are left as they are and go on replicating; the next life resumes them.
+    /// Stops at once. Links are left as they are and go on replicating; the next start resumes them.
     pub async fn shutdown(&self) {
         self.context.cancel.cancel();
         self.tasks.wait().await;
@@ -486,8 +486,8 @@ impl Handle {
         self.shown.vector.clone()
     }
 
-    /// Whether what this store shows is as new as some neighbour's when this life began. True as
-    /// long as there never was a neighbour.
+    /// Whether what this store shows is as new as what some neighbour had when this data plane began. True
+    /// as long as there never was a neighbour.
     #[must_use]
     pub fn level(&self) -> watch::Receiver<bool> {
         self.told.level.subscribe()

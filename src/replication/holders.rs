@@ -21,7 +21,7 @@ format('pid %s (%s)', a.pid, concat_ws(', ', 'user ' || a.usename, nullif(a.appl
        'since ' || to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC',
        case when a.wait_event = 'SyncRep' then 'its commit waits for a synchronous standby' end))";
 
-/// A moment is nothing to speak of.
+/// Since when a transaction has to run to be named: one that takes a moment is nothing to speak of.
 const OLD: &str = "now() - interval '1 second'";
 
 /// The transactions that a new slot waits for: those that write, in whatever database, and have done so

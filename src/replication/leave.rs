@@ -5,7 +5,7 @@
 //! that nothing is acknowledged afterwards; the farewell comes when others are known to have all of it.
 //! What cannot be handed over in time is no departure: the store takes writes again and the node goes
 //! on, unless it was told to leave all the same. A process that ends in between leaves a store behind
-//! that its next life opens again.
+//! that its next start opens again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ mod terms;
 /// Looking for what a member lacks reads all that it lacks.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
-/// Without news, what is held by others is looked at again so often.
+/// How often it is looked at again what others hold, while there is no news.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Farewells have limits of their own, and so have the steps that tear links down.

@@ -25,7 +25,7 @@ pub(crate) const LINK_PATTERN: &str = "^starling_[0-9a-f]{16}_[0-9a-f]{16}$";
 
 const HEX_DIGITS: usize = 16;
 
-/// One life of a link. Drawn by the publisher and never reused: a slot that was dropped and made
+/// The number of a link. Drawn by the publisher and never reused: a slot that was dropped and made
 /// again under an old name would go on with a silent hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -64,7 +64,7 @@ impl Epoch {
 pub struct LinkName {
     /// The site at the other end.
     pub site: Site,
-    /// The life of the link.
+    /// The epoch of the link.
     pub epoch: Epoch,
 }
 

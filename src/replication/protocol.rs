@@ -23,7 +23,7 @@ pub enum Request {
         /// What the publisher's store has to show before anything is taken from it.
         challenge: Challenge,
     },
-    /// Is this link, which the subscriber found in its store, still whole at the publisher?
+    /// Asks whether this link, which the subscriber found in its store, is still whole at the publisher.
     Resume {
         /// The subscriber's site.
         site: Site,
@@ -31,7 +31,7 @@ pub enum Request {
         publisher: Site,
         /// The link's epoch.
         epoch: Epoch,
-        /// For so many milliseconds nothing has streamed here: a sender that is older serves a
+        /// How long nothing has streamed here, in milliseconds: a sender that is older serves a
         /// connection that is broken, and holds the slot. Absent while the link streams.
         #[serde(default)]
         down_ms: Option<u64>,
@@ -43,8 +43,8 @@ pub enum Request {
         /// The link's epoch.
         epoch: Epoch,
     },
-    /// What do you have of my site beyond its own checkpoint? Asked before a link is made, because a
-    /// store that lacks any of it is an older copy of itself.
+    /// Asks what the peer has of the sender's site beyond the site's own checkpoint, before a link is made:
+    /// a store that lacks any of it is an older copy of itself.
     // Its name on the wire is that of the first version.
     #[serde(rename = "Witness")]
     Confirm {
@@ -85,7 +85,7 @@ pub enum Reply {
     /// The publisher has nothing left of this link.
     Closed,
     /// The operations of the site that are present, newest first.
-    // Likewise.
+    // Its name on the wire is that of the first version.
     #[serde(rename = "Witnessed")]
     Known {
         /// As many as fit into a message.

@@ -36,7 +36,7 @@ use slot::{drop_slot, end_orphan};
 /// Making a slot waits for every transaction that writes; longer than this is hardly worth it.
 const SLOT_LIMIT: Duration = Duration::from_secs(600);
 
-/// How often it is looked for what the making of a slot waits for.
+/// How often the transactions that the making of a slot waits for are looked up.
 const WAIT_LOOK: Duration = Duration::from_millis(500);
 
 /// A dropped walsender is gone in milliseconds unless its server is drowned.
@@ -53,7 +53,7 @@ pub(crate) struct Publisher {
     openings: Mutex<BTreeMap<NodeId, Arc<tokio::sync::Mutex<Option<Opening>>>>>,
     /// Links that are being made right now, so that nobody takes them for debris.
     making: Mutex<BTreeMap<LinkName, Pending>>,
-    /// It was found out what one of them waits for.
+    /// Told when it has been found out what one of them waits for.
     named: Notify,
     /// Where each slot stood when its link's own sender was last seen to stream from it.
     left_at: Mutex<BTreeMap<LinkName, Lsn>>,
@@ -499,7 +499,7 @@ fn own_port(port: i32) -> u16 {
     u16::try_from(port).unwrap_or_default()
 }
 
-/// Does a server with these `listen_addresses` hear its own machine only?
+/// Whether a server with these `listen_addresses` hears its own machine only.
 fn is_loopback(listen_addresses: &str) -> bool {
     let local = |address: &str| {
         address == "localhost"

@@ -39,16 +39,16 @@ use subscription::{await_streaming, create_subscription, silence_statement_log};
 /// Telling a peer that may be gone is a courtesy.
 const COURTESY_LIMIT: Duration = Duration::from_secs(4);
 
-/// A catch-up that waits for another gives up waiting once that one makes no progress for so long.
+/// A catch-up stops waiting for another one that has made no progress for this long.
 const GATE_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How a long catch-up is logged.
+/// How often a long catch-up is logged.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How a link that we found in our store stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resumption {
-    /// It goes on where it was. Once so much has arrived, we are level.
+    /// It goes on where it was. Once all up to `end` has arrived, we are level.
     Whole { end: Lsn },
     /// It is gone, or would go on with a hole.
     Broken,
@@ -57,11 +57,11 @@ pub(crate) enum Resumption {
 /// What we remember of a link that we found in our store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Past {
-    /// It has streamed in this life of the server.
+    /// It has streamed in this run of the server.
     pub(crate) has_streamed: bool,
-    /// How far it had got in this life of the server when it was last looked at.
+    /// How far it had got in this run of the server when it was last looked at.
     pub(crate) latest_end_lsn: Lsn,
-    /// For so long it has not streamed.
+    /// How long it has not streamed; `None` if it streams, or stopped a moment ago.
     pub(crate) down: Option<Duration>,
 }
 

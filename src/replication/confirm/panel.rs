@@ -12,10 +12,11 @@ use std::time::Duration;
 use crate::identity::NodeId;
 use crate::vector::Seq;
 
-/// Above a heartbeat (5 s) and the way of what it brings.
+/// After this time a member that is no neighbour and says nothing counts as absent: more than a heartbeat
+/// (5 s) and the way of what it brings.
 const ABSENT_AFTER: Duration = Duration::from_secs(6);
 
-/// Who is no neighbour has to be dialled: not again and again.
+/// Pause before a member that is no neighbour is asked again: it has to be dialled each time.
 const REDIAL: Duration = Duration::from_secs(1);
 
 /// Who may know of our site besides the neighbours.

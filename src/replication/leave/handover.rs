@@ -16,7 +16,7 @@ pub(super) type Members = BTreeMap<NodeId, Member>;
 pub(super) enum Verdict {
     /// Others have everything.
     Done,
-    /// These peers have not confirmed so many bytes. None: nobody who stays has it.
+    /// How many bytes each of these peers has yet to confirm. If there are none, nobody who stays has it all.
     Waiting(BTreeMap<NodeId, u64>),
     /// The same, and nothing has become less for too long.
     Stalled(BTreeMap<NodeId, u64>),
@@ -78,7 +78,7 @@ impl Handover {
     }
 }
 
-/// Does somebody stream from us who stays?
+/// Whether somebody streams from us who stays.
 pub(super) fn is_heard(inventory: &Inventory, members: &Members) -> bool {
     listeners(inventory).any(|(peer, _)| keeps(members, peer))
 }

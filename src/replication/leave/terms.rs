@@ -50,7 +50,7 @@ pub enum Stage {
     AwaitingPeer,
     /// The store takes no new writes; these have not ended.
     Closing(Vec<Pending>),
-    /// Peers have not confirmed so many bytes of WAL.
+    /// How many bytes of WAL each of these peers has yet to confirm.
     HandingOver(BTreeMap<NodeId, u64>),
     /// Others have everything; links go.
     TakingDown,
@@ -118,7 +118,7 @@ pub(crate) fn list(lost: &[Lost]) -> String {
 /// The node has left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
-    /// So many sessions were ended because they held a transaction that wrote open for too long.
+    /// How many sessions were ended because they held a transaction that wrote open for too long.
     pub ended: usize,
     /// Transactions that go on. What they commit stays here.
     pub open: Vec<Pending>,

@@ -93,14 +93,14 @@ impl Desired {
         }
     }
 
-    /// A peer that this life has not seen may have left links behind in an earlier one.
+    /// A peer that this start has not seen may have left links behind in an earlier one.
     fn unwant(&mut self, peer: &NodeId, departure: Departure) {
         if departure == Departure::Deliberate {
             self.peers.insert(peer.clone(), Wish::Unwanted);
         }
     }
 
-    /// May `peer` open links to us?
+    /// Whether `peer` may open links to us.
     pub(crate) fn admits(&self, peer: &NodeId, now: Duration, grace: Duration) -> bool {
         match self.peers.get(peer) {
             Some(Wish::Linked { .. }) => true,

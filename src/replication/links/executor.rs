@@ -35,7 +35,7 @@ pub(super) enum StepOutcome {
     },
 }
 
-/// Those who do the work.
+/// Takes steps, by the two ends of links.
 pub(super) struct Executor<T> {
     pub(super) desired: watch::Receiver<Desired>,
     pub(super) subscriber: Arc<Subscriber<T>>,

@@ -1,7 +1,7 @@
 //! What the reconciler remembers between two looks: since when something has been so, what the peer
 //! confirmed, what is being done, and when to try again.
 //!
-//! All of it may be lost at any time; a new life starts from what the stores show.
+//! All of it may be lost at any time; the next start of the controller begins with what the stores show.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::replication::publisher::Pending;
 use crate::replication::reason::Reason;
 use crate::vector::Vector;
 
-/// So many errors of one apply worker within [`CRASH_WINDOW`] are a crash loop. A publisher that
+/// This many errors of one apply worker within [`CRASH_WINDOW`] are a crash loop. A publisher that
 /// restarts costs one or two.
 const CRASHES_MAX: i64 = 8;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
 
-/// A link that has streamed for so long has earned a clean record: its next failure is retried soon.
+/// A link that streams this long after it was first seen has a clean record: its next failure is retried soon.
 const PROBATION: Duration = Duration::from_secs(60);
 
 /// A subscriber lags once more than this is unconfirmed: less than that is the server's own
@@ -53,7 +53,7 @@ pub(crate) struct InNote {
     pub(crate) verified: Option<(u64, Duration)>,
     /// It is not worth resuming.
     pub(crate) beyond_repair: bool,
-    /// Not streaming since.
+    /// Since when it has not streamed; `None` while it streams.
     pub(crate) down_since: Option<Duration>,
     /// How often the publisher found the link whole while nothing streamed.
     pub(crate) fruitless_resumes: u32,
@@ -61,11 +61,11 @@ pub(crate) struct InNote {
     errors: Option<(i64, Duration)>,
     /// Errors in the present window.
     pub(crate) failures: i64,
-    /// It has streamed in this life of the server.
+    /// It has streamed in this run of the server.
     pub(crate) has_streamed: bool,
-    /// How far its worker has got in this life of the server.
+    /// How far its worker has got in this run of the server.
     pub(crate) latest_end_lsn: Lsn,
-    /// Once so much has arrived, we have all that the publisher had when it confirmed the link.
+    /// Once all up to here has arrived, we have what the publisher had when it found the link whole.
     pub(crate) caught_up_lsn: Option<Lsn>,
 }
 
@@ -73,15 +73,15 @@ pub(crate) struct InNote {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OutNote {
     pub(crate) first_seen: Duration,
-    /// Nobody streams since.
+    /// Since when nobody streams; `None` while somebody does.
     pub(crate) inactive_since: Option<Duration>,
-    /// Slot or publication missing since.
+    /// Since when slot or publication is missing; `None` while both are there.
     pub(crate) half_since: Option<Duration>,
     /// Where the slot stood when it was last seen without a sender.
     idle_at: Option<Lsn>,
     /// It has moved while nobody was seen to stream: what was skipped need not have arrived.
     pub(crate) is_moved: bool,
-    /// The subscriber had confirmed nearly everything at.
+    /// When the subscriber had last confirmed nearly everything.
     pub(crate) last_level: Duration,
 }
 
@@ -248,7 +248,7 @@ impl Ledger {
         }
     }
 
-    /// Has new reason to hope: whatever failed for `peer` may be tried at once.
+    /// `peer` became a neighbour again: whatever failed for it may be tried at once.
     pub(crate) fn clear_backoff(&mut self, peer: &NodeId) {
         let key = Key::In(peer.clone());
         self.retries.retain(|(of, _), _| *of != key);

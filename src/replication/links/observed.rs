@@ -120,8 +120,9 @@ impl Inventory {
     }
 }
 
-/// A worker drops what comes for a table that its subscription does not know. The comment of a subscription or publication names the peer. A worker for the main table has no
-/// `relid`; `leader_pid` of later versions is only set with parallel streaming, which we switch off.
+/// A worker drops what comes for a table that its subscription does not know. The comment of a subscription
+/// or publication names the peer. An apply worker has no `relid`, one that copies a table has; `leader_pid`
+/// of later versions is only set with parallel streaming, which we switch off.
 const INCOMING: &str = "\
 select s.subname::text, obj_description(s.oid, 'pg_subscription'), s.subenabled,
        s.subslotname::text, w.pid is not null and w.received_lsn is not null and r.srsubid is not null,

@@ -17,15 +17,15 @@ use crate::replication::names::LinkName;
 #[cfg(test)]
 mod tests;
 
-/// A link that does not stream for so long is looked into; the server restarts a failed apply worker
+/// A link that has not streamed for this long is looked into; the server restarts a failed apply worker
 /// every half second.
 pub(crate) const STALL: Duration = Duration::from_secs(5);
 
-/// So often the publisher may find a link whole that does not stream, before it is replaced. Each time
+/// How often the publisher may find a link whole that does not stream, before it is replaced. Each time
 /// it ends a sender that has not noticed yet that its connection is broken, and holds the slot.
 const FRUITLESS_RESUMES_MAX: u32 = 4;
 
-/// A slot without publication, or the reverse, may be about to become whole for so long.
+/// How long a slot without publication, or the reverse, may take to become whole.
 const HALF_MADE_MAX: Duration = Duration::from_secs(10);
 
 /// The planner's limits.
@@ -120,7 +120,7 @@ impl View<'_> {
         self.ledger.incoming.get(link)
     }
 
-    /// Down for a while, and not asked about for a while.
+    /// Whether the link has been down for a while, and was not asked about for a while.
     fn is_stalled(&self, note: &InNote, verified_at: Duration) -> bool {
         note.fruitless_resumes < FRUITLESS_RESUMES_MAX
             && note
@@ -156,7 +156,7 @@ impl View<'_> {
         self.desired.doubts.get(peer) == Some(&Doubt::Ahead)
     }
 
-    /// Would it take something from a clock that is not believed?
+    /// Whether the step would take something from a clock that is not believed.
     fn is_doubtful(&self, step: &Step) -> bool {
         match step {
             Step::Open { peer } => self.desired.doubts.contains_key(peer),
@@ -215,7 +215,7 @@ impl View<'_> {
             .map(|_| TeardownReason::HalfMade)
     }
 
-    /// Nobody streams from it, while the same peer has a newer one.
+    /// Nobody streams from this end, while the same peer has a newer one.
     fn superseded(
         &self,
         inventory: &Inventory,

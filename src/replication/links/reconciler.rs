@@ -36,10 +36,10 @@ use crate::replication::reason::Reason;
 use crate::replication::subscriber::{Past, Progress, Resumption, Subscriber};
 use crate::vector::Vector;
 
-/// While something is in motion.
+/// How often the links are looked at while something is in motion.
 const FAST_TICK: Duration = Duration::from_millis(500);
 
-/// A look takes milliseconds; a server that does not answer for so long counts as down.
+/// A look takes milliseconds; a server that does not answer for this long counts as down.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a look that failed is remembered under.

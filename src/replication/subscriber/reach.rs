@@ -17,7 +17,7 @@ use crate::store::LINK_SCHEMA;
 /// One of a peer's addresses; others are tried after it.
 const HOST_LIMIT: Duration = Duration::from_secs(2);
 
-/// Of a host's name that a peer made up, so much is shown.
+/// The most characters that are shown of a host's name that a peer made up.
 const SHOWN_MAX: usize = 80;
 
 /// What the publisher's store shows.
@@ -33,7 +33,7 @@ pub(super) struct Expected<'a> {
 
 /// Why a host is not the way.
 enum Miss {
-    /// There is no session: this, for people.
+    /// No session came about; why, for people.
     NoEntry(String),
     /// A server answered and does not let us in.
     TurnedAway(String),

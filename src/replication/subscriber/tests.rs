@@ -60,7 +60,7 @@ fn own(found: Found) -> Found {
     }
 }
 
-/// It has streamed in this life of the server, up to here when it was last looked at.
+/// It has streamed in this run of the server, up to here when it was last looked at.
 fn seen_at(latest_end_lsn: u64) -> Past {
     Past {
         has_streamed: true,
