@@ -27,6 +27,7 @@ pub(crate) struct Backlog {
 impl Backlog {
     /// The peer's vector was `theirs` at `at`; ours is `ours` now. What it knows of `own` we wrote ourselves.
     pub(crate) fn note(&mut self, at: Duration, theirs: &Vector, ours: &Vector, own: Site) {
+        // The same word comes with every look: only a new one names something new.
         if self.heard != Some(at) {
             self.heard = Some(at);
             let ahead: Vector = theirs

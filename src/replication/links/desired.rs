@@ -89,6 +89,7 @@ impl Desired {
         match (departure, &*wish) {
             (Departure::Deliberate, _) => *wish = Wish::Unwanted,
             (Departure::Lost, Wish::Linked { .. }) => *wish = Wish::Lingering { since: now },
+            // The grace runs from the first loss, and whoever said good-bye has none.
             (Departure::Lost, Wish::Lingering { .. } | Wish::Unwanted) => {}
         }
     }

@@ -89,6 +89,7 @@ impl<T: Transport> Executor<T> {
                 Ok(StepOutcome::Nothing)
             }
             Step::Unpublish { link, why } => {
+                // The other reasons are ordinary. This one means that a member or a tool uses what is a link's.
                 if why == TeardownReason::Bounds(Excess::Taken) {
                     tracing::warn!(%link, "another role uses the slot of a link: the link is made anew");
                 }
@@ -108,6 +109,7 @@ impl<T: Transport> Executor<T> {
             .borrow()
             .neighbor(peer)
             .map(|(n, g)| (n.clone(), g));
+        // The plan was made a moment ago: it may be no neighbour any more.
         let Some((neighbor, generation)) = wanted else {
             return Ok(StepOutcome::Nothing);
         };

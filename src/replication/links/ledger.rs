@@ -123,6 +123,7 @@ impl Ledger {
                 first_seen: now,
                 ..InNote::default()
             });
+            // The server shows it only while a worker runs, and it is needed when none does.
             note.latest_end_lsn = note.latest_end_lsn.max(link.latest_end_lsn);
             if link.streaming {
                 note.has_streamed = true;
@@ -136,8 +137,10 @@ impl Ledger {
             if link.errors - errors >= CRASHES_MAX {
                 note.beyond_repair = true;
             } else if now > since + CRASH_WINDOW || link.errors < errors {
+                // Fewer errors than before: the server has reset its statistics.
                 note.errors = Some((link.errors, now));
             }
+            // Not as soon as it streams: a link that breaks right afterwards would be remade without a pause.
             if let (true, Some(peer)) = (link.streaming, &link.peer)
                 && now > note.first_seen + PROBATION
             {
@@ -198,6 +201,7 @@ impl Ledger {
             let backlog = self.backlogs.get(peer);
             backlog.is_some_and(|backlog| backlog.lag(now).is_some())
         };
+        // The status says of the others why they do not stream.
         let streaming = inventory.incoming.iter().filter(|(_, link)| link.streaming);
         streaming
             .filter(|(_, link)| link.peer.as_ref().is_some_and(is_behind))
@@ -215,6 +219,7 @@ impl Ledger {
         if let Some(note) = self.incoming.get_mut(link) {
             note.verified = Some((generation, now));
             note.caught_up_lsn = Some(end);
+            // One that streams is asked about when its peer comes back: such an answer is not in vain.
             if note.down_since.is_some() {
                 note.fruitless_resumes += 1;
             }
@@ -223,6 +228,7 @@ impl Ledger {
 
     /// We made the link ourselves a moment ago.
     pub(crate) fn opened(&mut self, link: LinkName, generation: u64, now: Duration) {
+        // The catch-up has brought all that the publisher had: nothing has to arrive for us to be level.
         let note = InNote {
             first_seen: now,
             verified: Some((generation, now)),

@@ -52,6 +52,7 @@ pub(crate) fn plan(view: View<'_>) -> Vec<Step> {
         Observed::Known(inventory) => inventory,
     };
     let mut steps = Vec::new();
+    // A node that leaves takes nothing new. What is there stays: others may still fetch what they lack.
     if view.desired.phase == Phase::Serving {
         steps.extend(
             view.desired
@@ -67,6 +68,7 @@ pub(crate) fn plan(view: View<'_>) -> Vec<Step> {
         let unpublish = |why| Step::Unpublish { link: *name, why };
         steps.extend(view.unpublish(inventory, name, link).map(unpublish));
     }
+    // Two steps of one key would change the same subscriptions at once. What is left out comes up again.
     let mut planned = BTreeSet::new();
     steps.retain(|step| planned.insert(step.key()));
     steps
@@ -77,12 +79,15 @@ impl View<'_> {
     fn subscribe(&self, inventory: &Inventory, peer: &NodeId) -> Option<Step> {
         let (_, generation) = self.desired.neighbor(peer)?;
         let usable = |(name, link): &(&LinkName, &Incoming)| {
+            // Slot and publication are named and filtered for the site that we had then. As another site we need
+            // others.
             let ours = Some(LinkName::new(inventory.own, name.epoch));
             link.enabled
                 && !link.is_stale
                 && link.slot == ours
                 && !self.about(name).is_some_and(|n| n.beyond_repair)
         };
+        // Make before break leaves two for a while: the newer one is to stay.
         let newest = inventory
             .incoming_of(peer)
             .filter(usable)
@@ -94,13 +99,16 @@ impl View<'_> {
             peer: peer.clone(),
             link: *name,
         };
+        // Found, not made by this start of ours: only the publisher knows whether its slot has passed over anything.
         let Some(verified) = self.about(name).and_then(|note| note.verified) else {
             return Some(resume);
         };
         let note = self.about(name)?;
+        // While the peer was no neighbour it may have dropped its end.
         if verified.0 != generation || self.is_stalled(note, verified.1) {
             return Some(resume);
         }
+        // Asking has ended whatever sender held the slot, time after time, and nothing streams: it lies elsewhere.
         if note.fruitless_resumes >= FRUITLESS_RESUMES_MAX {
             return Some(Step::Open { peer: peer.clone() });
         }
@@ -109,6 +117,7 @@ impl View<'_> {
             .map(|(other, _)| *other)
             .find(|o| o != name)?;
         let why = TeardownReason::Superseded;
+        // Until the newer one streams, the older one still carries what it can.
         link.streaming.then(|| Step::Unsubscribe {
             peer: Some(peer.clone()),
             link: other,
@@ -160,6 +169,7 @@ impl View<'_> {
     fn is_doubtful(&self, step: &Step) -> bool {
         match step {
             Step::Open { peer } => self.desired.doubts.contains_key(peer),
+            // It stays while the clock is only unread: after a restart of ours all clocks are.
             Step::Resume { peer, .. } => self.is_ahead(peer),
             Step::Inspect | Step::Unsubscribe { .. } | Step::Unpublish { .. } => false,
         }
@@ -171,6 +181,7 @@ impl View<'_> {
         name: &LinkName,
         link: &Outgoing,
     ) -> Option<TeardownReason> {
+        // It has no slot yet, perhaps for minutes: a slot waits for every transaction that writes.
         if self.ledger.opening.contains_key(name) {
             return None;
         }
@@ -191,6 +202,7 @@ impl View<'_> {
             Some(Wish::Linked { .. }) => None,
             Some(Wish::Lingering { since }) => over(*since).then_some(TeardownReason::GraceOver),
             Some(Wish::Unwanted) => Some(TeardownReason::Departed),
+            // After a restart of ours nobody is a neighbour yet: whoever comes back finds its links.
             None => over(first_seen).then_some(TeardownReason::Debris),
         }
     }
@@ -199,6 +211,7 @@ impl View<'_> {
         let inactive = note
             .inactive_since
             .map_or(Duration::ZERO, |since| self.now - since);
+        // At once, whatever it costs: a worker that comes back would go on behind what was skipped.
         if note.is_moved {
             return Some(TeardownReason::Bounds(Excess::Taken));
         }
@@ -224,6 +237,7 @@ impl View<'_> {
         link: &Outgoing,
     ) -> Option<TeardownReason> {
         let peer = link.peer.as_ref()?;
+        // That there is a newer one is not enough: its subscriber may be catching up while this one streams.
         let idle = note
             .inactive_since
             .is_some_and(|since| self.now >= since + self.limits.grace);

@@ -135,6 +135,7 @@ impl<T: Transport> Reconciler<T> {
                 () = wake.notified() => {}
                 () = sleep(pause) => {}
             }
+            // All that has ended by now frees its key before the next plan is made.
             while let Some(ended) = self.tasks.try_join_next_with_id() {
                 self.ended(ended);
             }
@@ -158,6 +159,7 @@ impl<T: Transport> Reconciler<T> {
         let now = self.context.now();
         let steps = self.plan(now);
         let is_settled = steps.is_empty() && self.tasks.is_empty() && self.is_calm();
+        // Catalogues tell nobody of a change: while one is due, they are looked at more often.
         let mut pause = if is_settled {
             self.context.settings.tick
         } else {
@@ -184,6 +186,7 @@ impl<T: Transport> Reconciler<T> {
             let generation = desired
                 .neighbor(&peer.name)
                 .map_or(0, |(_, generation)| generation);
+            // What failed for it may have failed because it was away.
             if self.generations.insert(peer.name.clone(), generation) != Some(generation) {
                 self.ledger.clear_backoff(&peer.name);
             }
@@ -193,6 +196,8 @@ impl<T: Transport> Reconciler<T> {
     }
 
     async fn look(&mut self) {
+        // Before the look, and again after it: an end whose making begins or is over meanwhile is in one of the two,
+        // and is not taken for debris.
         let mut making = self.executor.publisher.making();
         let looked = timeout(LOOK_LIMIT, self.inspect()).await;
         let observed = match looked.unwrap_or(Err(Error::Timeout("a look at the store"))) {
@@ -225,6 +230,7 @@ impl<T: Transport> Reconciler<T> {
             .compare(&heads.borrow(), &ours.borrow(), inventory.own);
         let stuck = self.ledger.stuck(inventory, self.context.now());
         self.ledger.hindrances.clear();
+        // Only for the status, so only while there is a lag to be explained.
         let Some(observer) = self.observer.as_ref().filter(|_| !stuck.is_empty()) else {
             return;
         };
@@ -269,6 +275,7 @@ impl<T: Transport> Reconciler<T> {
     }
 
     fn plan(&self, now: Duration) -> Vec<Step> {
+        // Another data plane follows, of another site, once all links were taken down from outside.
         if self.confirmation.is_over() {
             return Vec::new();
         }
@@ -304,6 +311,7 @@ impl<T: Transport> Reconciler<T> {
                 .ledger
                 .outgoing
                 .values()
+                // The look of this round has set it, unless the subscriber lags or is away.
                 .all(|note| note.last_level + FAST_TICK >= now)
     }
 
@@ -320,6 +328,7 @@ impl<T: Transport> Reconciler<T> {
         let past = note.map(|note| Past {
             has_streamed: note.has_streamed,
             latest_end_lsn: note.latest_end_lsn,
+            // Until then its server may start the worker again by itself, and no sender need be ended.
             down: note
                 .down_since
                 .map(|since| now.saturating_sub(since))
@@ -338,6 +347,7 @@ impl<T: Transport> Reconciler<T> {
     fn ended(&mut self, ended: Result<(Id, Result<StepOutcome, Error>), JoinError>) {
         let (id, result) = match ended {
             Ok((id, result)) => (id, result),
+            // A step that panicked has failed like any other: its key must become free.
             Err(error) => (error.id(), Err(Error::Panicked(error.to_string()))),
         };
         let Some(step) = self.running.remove(&id) else {
@@ -405,6 +415,7 @@ impl<T: Transport> Reconciler<T> {
         let now = self.context.now();
         let mut links = match &*self.observed {
             Observed::Known(inventory) => {
+                // Never taken back: what is told is whether we have been level once.
                 if self.ledger.is_level(inventory) {
                     self.outputs
                         .level
@@ -448,6 +459,7 @@ impl<T: Transport> Reconciler<T> {
             Wish::Linked { .. } => false,
             Wish::Lingering { since } if now < *since + grace => false,
             Wish::Lingering { .. } | Wish::Unwanted => {
+                // A link that is being made may not be seen yet.
                 inventory.is_free_of(peer) && !ledger.busy.contains(&Key::In(peer.clone()))
             }
         };
@@ -464,6 +476,7 @@ impl<T: Transport> Reconciler<T> {
             self.outputs.observed.send_modify(|_| {});
         }
         let desired = self.inputs.desired.borrow();
+        // Or the list would grow with each peer and each link that ever failed.
         self.ledger.retries.retain(|(key, _), _| match key {
             Key::Store => true,
             Key::In(peer) => {

@@ -82,6 +82,7 @@ impl Scene<'_> {
     }
 
     fn unsubscribed(&self, peer: &NodeId) -> Told {
+        // First: while there is a doubt nothing is tried, so what failed before is no reason any more.
         if let Some(reason) = self.doubt(peer) {
             return reason.into();
         }
@@ -101,6 +102,7 @@ impl Scene<'_> {
             };
             return Reason::new(LinkState::CatchingUp, text).into();
         }
+        // Last: what is remembered is the trouble of an attempt that is over.
         match self.ledger.trouble(&Key::In(peer.clone()), "open") {
             Some(trouble) => trouble.clone().into(),
             None => Told(LinkState::Opening, None),
@@ -116,6 +118,7 @@ impl Scene<'_> {
             Doubt::Unproven => (LinkState::Opening, "the peer has not told its time yet"),
         };
         let reason = Reason::new(state, text).at(Side::Peer);
+        // A clock that was merely not read yet needs nobody to set it.
         Some(match state {
             LinkState::Refused => reason.fixed_by(SET_CLOCK),
             _ => reason,
@@ -142,9 +145,11 @@ impl Scene<'_> {
         let behind = link.received_lsn.0.saturating_sub(link.latest_end_lsn.0);
         LinkStatus {
             site: name.site.get(),
+            // Both positions are those of a running worker.
             lag_bytes: link
                 .streaming
                 .then(|| i64::try_from(behind).unwrap_or(i64::MAX)),
+            // A peer that is cut off cannot tell what it has, so a link that is down lags since then.
             lag_seconds: Some(lag.unwrap_or_default().max(down).as_secs_f64()),
             slot: link.slot.map(|slot| slot.to_string()).unwrap_or_default(),
             ..status(peer, Direction::In, self.taking(name, link, note, lag))
@@ -168,12 +173,14 @@ impl Scene<'_> {
         if wish.is_some() && !is_linked && is_busy {
             return Told(LinkState::Closing, None);
         }
+        // Before it is asked what is wanted: the store of a peer that is lost may be well all the while.
         if link.streaming {
             return Told(
                 LinkState::Streaming,
                 lag.map(|lag| self.behind(name, note, lag)),
             );
         }
+        // It is enabled last: this one is about to be, and not half-made.
         if is_linked && is_busy && !link.enabled {
             return Told(LinkState::Opening, None);
         }
@@ -215,6 +222,7 @@ impl Scene<'_> {
         let seconds = lag.as_secs();
         let failures = note.map_or(0, |note| note.failures);
         let hindrance = self.ledger.hindrances.get(name).cloned();
+        // Of a worker that fails again and again, the errors say more than what it waits for in between.
         let why = match hindrance {
             Some(reason) if failures == 0 => reason,
             _ if failures > 0 => {
@@ -248,6 +256,7 @@ impl Scene<'_> {
         let down = |text: &str| Told::from(Reason::new(LinkState::Down, text));
         // Its subscriber is catching up.
         let is_new = note.is_some_and(|note| self.now < note.first_seen + STALL);
+        // Before the slot is looked at: while it is made there is none, or one that nobody streams from.
         if let Some(pending) = self.ledger.opening.get(name) {
             return Told(LinkState::Opening, pending.waits.clone());
         }
@@ -255,6 +264,7 @@ impl Scene<'_> {
             return Told(LinkState::Closing, None);
         }
         match link.slot {
+            // It is active as well, but what streams is not the link.
             Some(slot) if slot.taken => {
                 down("another role streams from its slot; it will be made anew")
             }
@@ -332,8 +342,10 @@ impl Standings {
             states.insert(key, (link.state, since));
         }
         self.states = states;
+        // A catch-up carries rows, for hours if there are many.
         let flows = |state| matches!(state, LinkState::Streaming | LinkState::CatchingUp);
         let of = |link: &LinkStatus| (link.direction, link.peer_id.clone());
+        // By peer, not by link: one that is made anew again and again carries nothing, under many names.
         let flowing: Vec<_> = links.iter().filter(|l| flows(l.state)).map(of).collect();
         let idle: Vec<_> = links
             .iter()
