@@ -40,6 +40,7 @@ impl Checkpoints {
     pub(crate) async fn run(self) {
         let stopped = self.context.cancel.clone();
         let work = async {
+            // A checkpoint takes a number, and until then none may be given out.
             self.confirmation.confirmed().await;
             loop {
                 match self.make().await {
@@ -104,6 +105,7 @@ impl<'a> Checkpointer<'a> {
     async fn open(task: &'a Checkpoints) -> Result<Self, Error> {
         let context = &*task.context;
         let session = context.database.session().await?;
+        // First, because it says in words that nothing is installed yet.
         super::links::observed::own_site(&session).await?;
         let prepare = async |sql: &str| {
             session
@@ -141,6 +143,7 @@ impl<'a> Checkpointer<'a> {
             self.finish(pending).await?;
         }
         let is_covered = self.drop_covered().await?;
+        // Also without a checkpoint of ours: those of other sites come in over links.
         Ok(self.tell().await? || is_covered || pending.is_some())
     }
 

@@ -113,6 +113,7 @@ pub(crate) async fn known_of(
     let known: Vec<Known> = known
         .take(usize::try_from(KNOWN_MAX).unwrap_or(usize::MAX))
         .take_while(|known| {
+            // However long the first is, it is told: an answer that names none would pass for the last one.
             let is_first = bytes == 0;
             bytes += known.id.len() + known.key.len() + 32;
             is_first || bytes <= KNOWN_BYTES_MAX
@@ -153,6 +154,7 @@ pub(crate) async fn unknown(
         return Ok(0);
     }
     let session = database.patient(VISIBILITY_LIMIT).await?;
+    // Mostly nothing is unknown, and nobody is waited for. What is unknown may only not be visible yet.
     match count_unknown(&session, site, known).await? {
         0 => Ok(0),
         _ => {
@@ -225,6 +227,7 @@ impl<T: Transport> Confirmer<T> {
                 Decision::Another(why) => return self.state.mark_behind(why),
             }
         }
+        // Before it counts as confirmed: the checkpointer waits for that, and would write into a closed store.
         while let Err(error) = self.open_to_writers().await {
             tracing::warn!(%error, "the store cannot be opened to writers yet");
             sleep(PAUSE).await;
@@ -257,6 +260,7 @@ impl<T: Transport> Confirmer<T> {
                 // It has been taken note of, and outweighs good ones: the node takes another site, and
                 // this data plane ends.
                 Err(Error::Behind(_)) => std::future::pending().await,
+                // Who says nothing may be gone. Who says anything else is there, and is waited for.
                 Err(Error::Transport(_) | Error::Timeout(_)) => Answer::Silent,
                 Err(_) => Answer::Cannot,
             };
@@ -278,6 +282,7 @@ impl<T: Transport> Confirmer<T> {
                 "member {member} has the operations of site {site} up to {vouched}, and this store \
                  only up to {upto}"
             ));
+                // As after a denial: nothing may confirm this store any more.
                 std::future::pending::<()>().await;
             }
             Ok(_) => {}

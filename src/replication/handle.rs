@@ -226,6 +226,7 @@ impl Handle {
 
     /// A peer is a neighbour: link with it, both ways. To be called again when its addresses change.
     pub fn neighbor_up(&self, neighbor: Neighbor) {
+        // Alone, a store is as new as any. From the first neighbour on there is something to catch up with.
         if !self.told.has_met.swap(true, Ordering::Relaxed) {
             self.told.level.send_replace(false);
         }
@@ -241,6 +242,7 @@ impl Handle {
             .desired
             .send_modify(|desired| desired.down(peer, departure, now));
         self.confirmation.forget(peer);
+        // What it held when it went would count as missing here for as long as it is away.
         self.told
             .heads
             .send_if_modified(|heads| heads.remove(peer).is_some());
@@ -252,6 +254,7 @@ impl Handle {
         let now = self.context.now();
         self.told.heads.send_if_modified(|heads| {
             let is_news = heads.get(peer).is_none_or(|(_, known)| **known != *vector);
+            // A word that is repeated keeps its time: a lag is counted from when it was first heard.
             if is_news {
                 heads.insert(peer.clone(), (now, Arc::new(vector.clone())));
             }
@@ -293,6 +296,7 @@ impl Handle {
     pub async fn serve(&self, from: &NodeId, request: Request) -> Reply {
         let is_about_link = matches!(request, Request::Open { .. } | Request::Resume { .. });
         let reply = tokio::select! {
+            // Whoever asked hears why at once, instead of waiting until its own time is over.
             () = self.context.cancel.cancelled() => {
                 Reply::refused(code::STOPPING, "the node is stopping")
             }
@@ -421,6 +425,7 @@ impl Handle {
     pub async fn forget(&self, peer: &NodeId) -> Result<(), Unfinished> {
         self.neighbor_down(peer, Departure::Deliberate);
         let is_gone = |observed: &Observed| {
+            // Both: it stays on the list while a step for it is under way, of which a look may show nothing yet.
             matches!(observed, Observed::Known(inventory) if inventory.is_free_of(peer))
                 && !matches!(
                     self.told.desired.borrow().peers.get(peer),
@@ -444,6 +449,7 @@ impl Handle {
     /// [`LeaveError::Ended`] when this data plane ends before that is decided.
     pub async fn leave(&self, terms: Terms) -> Result<Left, LeaveError> {
         let (reply, answer) = oneshot::channel();
+        // Before the order is begun, so that nothing new is taken while it waits; never back from `Gone`.
         self.told
             .desired
             .send_modify(|desired| desired.phase = desired.phase.max(Phase::Leaving));

@@ -89,6 +89,7 @@ impl<T: Transport> Departing<T> {
             }
             Err(error) => {
                 tracing::warn!(%error, "this node does not leave");
+                // The answer promises that the store takes writes again.
                 while let Err(error) = self.reopen().await {
                     tracing::warn!(%error, "the store cannot be opened to writers yet");
                     sleep(PAUSE).await;
@@ -123,7 +124,7 @@ impl<T: Transport> Departing<T> {
         })
         .await?;
         if settled.left.is_empty() {
-            // The last one of this site: it vouches for all that the site ever wrote.
+            // The last one of this site: it vouches for all that the site ever wrote, so nobody may be writing still.
             session
                 .execute("select crdv.checkpoint_last()", &[])
                 .await
@@ -176,6 +177,7 @@ impl<T: Transport> Departing<T> {
         holders: &Holders<'_>,
         terms: &Terms,
     ) -> Result<(), LeaveError> {
+        // After the last checkpoint, so that it is handed over, too.
         let row = session
             .query_one("select pg_current_wal_insert_lsn()", &[])
             .await
@@ -195,6 +197,7 @@ impl<T: Transport> Departing<T> {
                         return Ok(());
                     }
                     Verdict::Stalled(left) => return Err(LeaveError::Stalled(left)),
+                    // It was told to leave all the same: it does not wait for somebody to come.
                     Verdict::Waiting(_) if terms.abandon && !is_heard => {
                         return Err(LeaveError::NobodyListens);
                     }

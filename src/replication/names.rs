@@ -44,6 +44,7 @@ impl Epoch {
             .unwrap_or_default();
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX >> 16);
         let fresh = (millis << 16) | u64::from(rand::random::<u16>());
+        // Greater than the last one also while the clock stands still or was set back.
         let last = LAST
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
                 Some(fresh.max(last + 1))

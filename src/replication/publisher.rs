@@ -106,12 +106,14 @@ impl Publisher {
         left_at.retain(|link, _| inventory.outgoing.contains_key(link));
         for (link, end) in &inventory.outgoing {
             match end.slot {
+                // What another role has confirmed need not have reached the subscriber.
                 Some(slot) if slot.taken => {
                     left_at.remove(link);
                 }
                 Some(slot) if slot.active => {
                     left_at.insert(*link, slot.confirmed);
                 }
+                // Nobody streams: as far as we have seen, it stands where its own sender left it.
                 _ => {}
             }
         }
@@ -142,6 +144,7 @@ impl Publisher {
     ) -> Reply {
         let entry = {
             let mut openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
+            // Or the list would grow with each peer that ever asked.
             openings.retain(|_, entry| Arc::strong_count(entry) > 1 || !is_idle(entry));
             Arc::clone(openings.entry(peer.clone()).or_default())
         };
@@ -151,6 +154,7 @@ impl Publisher {
         let mut opening = match pending.take() {
             Some(opening) if opening.site == site && opening.challenge == challenge => opening,
             other => {
+                // Its site or its challenge is another one: nobody comes back for what the former request began.
                 if let Some(stale) = other {
                     stale.task.abort();
                 }
@@ -168,6 +172,7 @@ impl Publisher {
                 opening.told = self.waiting_for(peer);
                 let text = opening.told.as_deref();
                 let reply = Reply::refused(code::BUSY, text.unwrap_or("waiting for transactions that write"));
+                // The making goes on, and the next request of the peer finds it here.
                 *pending = Some(opening);
                 reply
             }
@@ -178,6 +183,7 @@ impl Publisher {
     async fn news(&self, peer: &NodeId, told: Option<&str>) {
         let named = async {
             loop {
+                // Before the look: what is named between the two would be missed otherwise.
                 let named = self.named.notified();
                 if self
                     .waiting_for(peer)
@@ -207,6 +213,7 @@ impl Publisher {
                 done = &mut work => return done,
                 () = sleep(WAIT_LOOK) => {}
             }
+            // In a session of its own: that of the work is busy with the statement that waits.
             let named = async { holders::writers(&self.context.database.session().await?).await };
             match named.await {
                 Ok(waits) => {
@@ -243,12 +250,16 @@ impl Publisher {
     async fn make(&self, peer: &NodeId, site: Site, comment: &str) -> Result<Offer, Error> {
         self.drop_abandoned(peer).await?;
         let link = LinkName::new(site, Epoch::draw());
+        // Before anything of it is on the server, where a look would take it for debris.
         let _making = Making::new(self, link, peer);
         let session = self.context.database.patient(SLOT_LIMIT).await?;
         self.is_reachable(&session, peer).await?;
         let publisher = super::links::observed::own_site(&session).await?;
         credentials::ensure_group(&session).await?;
         let password = credentials::password();
+        // Inserts only: what an operation covers is deleted by the subscriber's trigger. Nothing is sent back to the
+        // site that it came from. `has_published` goes with the publication: a renewal in doubt has to know whether
+        // others may have got operations.
         session
             .batch_execute(&format!(
                 "begin; {role}
@@ -298,6 +309,7 @@ impl Publisher {
                 .await
                 .map_err(refused("create a slot"))?;
             self.context.pass(Failpoint::SlotCreated).await;
+            // What committed before the slot is not streamed, so a catch-up has to see it.
             await_visibility(session)
                 .await
                 .map_err(refused("read a snapshot"))?;
@@ -324,6 +336,7 @@ impl Publisher {
 
     /// Makes nothing for a peer on another machine that could not get at it.
     async fn is_reachable(&self, session: &Session, peer: &NodeId) -> Result<(), Error> {
+        // The operator has named a host, and answers for the way that leads from there.
         if self.context.settings.advertise.host.is_some() {
             return Ok(());
         }
@@ -383,6 +396,7 @@ impl Publisher {
         let Some(link) = inventory
             .outgoing
             .get(&name)
+            // The name of the subscription says by whose site its rows come in: under another site it is wrong.
             .filter(|_| inventory.own == publisher)
         else {
             return Ok(Reply::refused(code::NO_SUCH_LINK, "no such link"));
@@ -431,6 +445,7 @@ impl Publisher {
             )),
             Some(_) => {
                 self.unpublish(name).await?;
+                // Whoever waits for the links of a peer to be gone waits for a look.
                 self.wake.notify_one();
                 Ok(Reply::Closed)
             }
@@ -440,6 +455,7 @@ impl Publisher {
     /// Drops slot, publication and role, whatever of them is there.
     pub(crate) async fn unpublish(&self, link: LinkName) -> Result<(), Error> {
         let session = self.context.database.session().await?;
+        // The publication last: its comment names the owner, who may still close the rest if we are killed here.
         drop_slot_in_time(&session, link).await?;
         self.context.pass(Failpoint::SlotDropped).await;
         drop_publication(&session, link).await?;
@@ -507,6 +523,7 @@ fn is_loopback(listen_addresses: &str) -> bool {
                 .parse::<std::net::IpAddr>()
                 .is_ok_and(|address| address.is_loopback())
     };
+    // An empty list is that of a server that listens on its socket only.
     listen_addresses
         .split(',')
         .map(str::trim)
@@ -517,6 +534,7 @@ fn is_loopback(listen_addresses: &str) -> bool {
 fn refusal(error: &Error) -> Reply {
     let code = match error {
         Error::StoreUnreachable(_) | Error::StoreNotReady(_) => code::STORE_DOWN,
+        // Unlike a refusal it needs nobody to act: the peer is to ask again soon.
         Error::Timeout(_) => code::BUSY,
         Error::Stopping => code::STOPPING,
         Error::Secluded { .. } => code::LOOPBACK_ONLY,

@@ -97,6 +97,7 @@ impl<T: Transport> Subscriber<T> {
 
     /// Makes a new link from `neighbor`.
     pub(crate) async fn open(&self, neighbor: &Neighbor) -> Result<LinkName, Error> {
+        // Before the peer makes anything: an older copy of ourselves must get no link under its site.
         self.ask_to_confirm(&neighbor.name).await?;
         let session = self.context.database.session().await?;
         let own = own_site(&session).await?;
@@ -111,6 +112,7 @@ impl<T: Transport> Subscriber<T> {
         };
         self.context.pass(Failpoint::OfferReceived).await;
         let joined = self.join(&session, own, neighbor, &offer).await;
+        // The end of the publisher is whole: not told, it would keep WAL for us until somebody finds it idle.
         if joined.is_err() {
             self.tell_closed(&neighbor.name, own, offer.subscription())
                 .await;
@@ -150,6 +152,7 @@ impl<T: Transport> Subscriber<T> {
                 self.confirmation.mark_behind(why.clone());
                 return Err(Error::Behind(why));
             }
+            // A peer that repeats itself is not followed for ever.
             match known.last() {
                 Some(last) if more && last.seq < below => below = last.seq,
                 _ => break,
@@ -245,6 +248,7 @@ impl<T: Transport> Subscriber<T> {
                     let now = self.progress.borrow().clone();
                     // An applying transaction shows no progress; it ends within its own limit.
                     let is_applying = now.values().any(|progress| progress.applying);
+                    // Whoever has the turn stands still. Copying rows twice costs less than waiting for it.
                     if now == seen && !is_applying {
                         return None;
                     }
@@ -302,6 +306,7 @@ impl<T: Transport> Subscriber<T> {
         let Some(slot) = link.slot else {
             return Ok(Resumption::Broken);
         };
+        // As before a new link: the peer may know numbers of our site that this store has lost.
         if !self.confirmation.is_confirmed_by(peer) {
             self.ask_to_confirm(peer).await?;
         }
@@ -343,6 +348,7 @@ impl<T: Transport> Subscriber<T> {
         peer: Option<&NodeId>,
         link: LinkName,
     ) -> Result<(), Error> {
+        // Ours first, whoever answers: the peer may be gone, and drops a slot that nobody reads by itself.
         let session = self.context.database.session().await?;
         let slot = drop_subscription(&session, &link.to_string()).await?;
         self.context.pass(Failpoint::Unsubscribed).await;
@@ -431,6 +437,7 @@ struct Found {
 /// was put back has been restarted, and has not streamed since.
 fn judge(link: &Incoming, past: Past, found: Found) -> Resumption {
     let processed = link.remote_lsn.max(past.latest_end_lsn);
+    // A slot in use moves from one look to the next: while both ends run, the servers have agreed on it.
     let is_running = link.streaming && found.active;
     let is_told_by_us = past.has_streamed && found.is_own;
     let has_hole = found.confirmed > processed && !is_running && !is_told_by_us;

@@ -108,6 +108,7 @@ impl Panel {
         let is_absent = |peer: &NodeId| {
             let answer = self.answers.get(peer);
             let is_silent = answer.is_none_or(|(answer, _)| *answer == Answer::Silent);
+            // A neighbour is connected: silent or not, it is there and may know.
             is_silent && !neighbors.contains(peer) && now >= ABSENT_AFTER.min(limit)
         };
         let all = members.who_may_know(neighbors);
@@ -116,6 +117,7 @@ impl Panel {
             .map(|peer| peer.as_str())
             .collect();
         let has_good = self.answers.keys().any(is_good);
+        // Until a neighbour has told which members there are, it is not known who has yet to answer.
         if has_good && missing.is_empty() && members.is_known {
             Decision::Confirmed
         } else if now < limit {

@@ -68,6 +68,7 @@ impl Handover {
                 self.progress_at = now;
             }
         }
+        // Both: a peer that leaves, too, may confirm everything and take it along.
         if is_held && left.is_empty() {
             Verdict::Done
         } else if now >= self.progress_at + self.patience {

@@ -32,6 +32,7 @@ impl<'a> Holders<'a> {
 
     /// Whether a member that keeps what it has lacks nothing, or there is nothing to lack.
     pub(super) async fn is_held(&self) -> Result<bool, LeaveError> {
+        // Nothing at all is beyond the empty vector in a store that holds only what sites say of themselves.
         let mut vectors = vec![Vector::default()];
         let members = self.members.borrow().clone();
         vectors.extend(members.into_values().filter(|m| m.keeps).map(|m| m.vector));

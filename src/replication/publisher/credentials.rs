@@ -130,6 +130,7 @@ pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
     if is_done {
         return Ok(());
     }
+    // `revoke` is for stores of earlier versions, whose links had `usage` of `crdv` and with it the whole interface.
     session
         .batch_execute(&format!(
             "begin; {GRANT_LOCK};

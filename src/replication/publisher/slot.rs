@@ -23,6 +23,7 @@ pub(super) async fn end_orphan(
     link: LinkName,
     down: Duration,
 ) -> Result<(), Error> {
+    // Durations are compared, not times: the clocks of the two machines may differ.
     let ended = session
         .query_opt(
             "select pg_terminate_backend(a.pid)

@@ -63,6 +63,7 @@ impl CatchUp<'_> {
             .map_err(refused("begin a catch-up"))?;
         let columns = self.columns().await?;
         let held = held(self.local).await?;
+        // All rows from one snapshot: none of them covers another, on which `crdv.apply_catch_up` relies.
         self.remote
             .batch_execute("begin isolation level repeatable read")
             .await
@@ -93,6 +94,7 @@ impl CatchUp<'_> {
             .map_err(|_| Error::Timeout("the next row of a catch-up"))?
             .map_err(broke("send what is missing"))?
         {
+            // Not `send`, which would flush after each row.
             sink.feed(chunk)
                 .await
                 .map_err(refused("receive a catch-up"))?;
@@ -127,6 +129,7 @@ impl CatchUp<'_> {
 
     /// Applies what was copied and commits.
     pub(crate) async fn apply(&self, rows: u64) -> Result<CaughtUp, Error> {
+        // Without the exclusive lock, for which every link would wait in vain.
         if rows == 0 {
             self.local
                 .batch_execute("rollback")

@@ -76,6 +76,7 @@ pub(super) async fn reach(
     // Who does not let us in may well be the peer's store; an impostor is not.
     Err(match (turned_away.or(imposter), foreign) {
         (Some(answered), _) => answered,
+        // The peer itself says what is wrong, which explains more than that nobody answers.
         (None, Some(host)) if offer.loopback_only => Error::LoopbackOnly { host: *host },
         (None, _) => Error::PublisherUnreachable {
             hosts: hosts.join(", "),
@@ -186,6 +187,7 @@ async fn enter(host: &str, offer: &Offer, expected: &Expected<'_>) -> Result<Ses
     if !is_same {
         return Err(Miss::Imposter("another store answered".to_owned()));
     }
+    // All else that the store shows may be known to anybody; this was sent to the peer alone.
     if shown.get::<_, Option<&str>>(3) != Some(&expected.comment) {
         let why = "it does not show what its controller was asked to write into it";
         return Err(Miss::Imposter(why.to_owned()));

@@ -47,6 +47,8 @@ pub(super) fn create_subscription(
         ("tcp_user_timeout", "30000"),
     ]);
     let slot = offer.slot(own).to_string();
+    // A parallel apply worker and its leader would meet on the appliers' locks. To wait for the disk at each commit
+    // would take nine tenths of the rate, and the publisher hears only of what is flushed anyway.
     format!(
         "begin;
          create subscription {name} connection {connection} publication {publication}
@@ -105,6 +107,8 @@ pub(crate) async fn drop_subscription(
         .map_err(refused("look up a subscription"))?;
     let Some(found) = found else { return Ok(None) };
     let name = identifier(name);
+    // The only order that does without the publisher: dropping a subscription that has a slot drops the slot there,
+    // and only one that is disabled gives its slot up.
     session
         .batch_execute(&format!(
             "begin;
