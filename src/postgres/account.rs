@@ -39,6 +39,7 @@ impl Account {
         data_dir: &Path,
     ) -> Result<Self, Error> {
         let current = Uid::effective();
+        // Only root can become somebody else.
         if !current.is_root() {
             let user = by_uid(current)?;
             return match run_as {
@@ -57,6 +58,7 @@ impl Account {
         }
         let owner = |dir: &Path| -> Option<User> {
             let uid = fs::metadata(dir).ok()?.uid();
+            // What root owns names nobody who could run a server.
             (uid != 0)
                 .then(|| User::from_uid(Uid::from_raw(uid)).ok().flatten())
                 .flatten()
@@ -135,6 +137,7 @@ impl Account {
                 .stderr(Stdio::null())
                 .status()
         };
+        // Where everybody may be, so that what fails here is the program and not the way to the folder.
         can_run_in(Path::new("/")).map_err(|error| Error::BinariesUnusable {
             dir: binaries.dir.clone(),
             reason: format!("user {} cannot run postgres: {error}", self.name),
@@ -196,6 +199,7 @@ impl Account {
                 if kind.is_dir() {
                     folders.push(entry.path());
                 } else if kind.is_symlink() {
+                    // The link itself: what it leads to may lie outside of the tree.
                     std::os::unix::fs::lchown(
                         entry.path(),
                         Some(self.uid.as_raw()),

@@ -127,6 +127,7 @@ fn refine(config: &Config, error: &DriverError) -> Error {
     if *code == SqlState::INVALID_PASSWORD {
         Error::WrongPassword { address, user }
     } else if *code == SqlState::INVALID_CATALOG_NAME {
+        // Where none is named, the server looks for one with the name of the user.
         let database = config.get_dbname().unwrap_or(&user).to_owned();
         Error::NoSuchDatabase { address, database }
     } else if *code == SqlState::PROTOCOL_VIOLATION
@@ -138,6 +139,7 @@ fn refine(config: &Config, error: &DriverError) -> Error {
             reason: refusal.message().to_owned(),
         }
     } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+        // In every other mode TLS was tried: then its absence is not what keeps us out.
         && config.get_ssl_mode() == SslMode::Disable
         && refusal.message().contains("no encryption")
     {

@@ -135,6 +135,7 @@ fn candidates() -> Vec<PathBuf> {
             folders.push(PathBuf::from(dir));
         }
     }
+    // Those with a server only: where nothing is found, the error lists all that was searched.
     if let Some(path) = env::var_os("PATH") {
         folders.extend(env::split_paths(&path).filter(|dir| dir.join("postgres").is_file()));
     }

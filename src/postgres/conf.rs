@@ -265,6 +265,7 @@ fn write_if_changed(path: &Path, text: &str, account: &Account) -> Result<bool, 
         file.sync_all()
     };
     written().map_err(|error| Error::io("write", new, error))?;
+    // Before it is in its place, where the server may read it at any time.
     account.own(new)?;
     fs::rename(new, path).map_err(|error| Error::io("replace", path, error))?;
     Ok(true)

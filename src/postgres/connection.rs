@@ -82,6 +82,7 @@ pub(crate) async fn open_with(
     more: &[(&str, &str)],
 ) -> Result<(Client, JoinHandle<()>), DriverError> {
     let mut to: Conninfo = to.clone().into();
+    // The options of the URL go first: of two values the later wins, which is to be ours.
     let given = to.get_options().unwrap_or_default().to_owned();
     to.options(options(&given, PINNED.iter().chain(more)));
     let (client, driver) = drive(&to).await?;

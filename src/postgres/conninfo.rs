@@ -147,6 +147,7 @@ impl TlsOptions {
         };
         let is_system = roots == Some(Roots::System);
         match (self.mode.as_deref(), roots) {
+            // As for libpq: with the roots of the system nothing less than the name is good enough.
             (None, Some(Roots::System)) => Ok((SslMode::Require, Trust::Name(Roots::System))),
             (Some("verify-full"), Some(roots)) => Ok((SslMode::Require, Trust::Name(roots))),
             (Some("disable" | "prefer" | "require" | "verify-ca"), _) if is_system => {
@@ -154,6 +155,7 @@ impl TlsOptions {
             }
             (Some("verify-full"), None) => Err(BadConninfo::NoRoots("verify-full")),
             (Some("verify-ca"), None) => Err(BadConninfo::NoRoots("verify-ca")),
+            // libpq, too, checks the chain in mode `require` once it has roots.
             (Some("verify-ca" | "require"), Some(roots)) => {
                 Ok((SslMode::Require, Trust::Chain(roots)))
             }
@@ -190,6 +192,7 @@ fn split_url(url: &str) -> Result<(String, TlsOptions), BadConninfo> {
     let mut kept = Vec::new();
     for pair in url[query_at + 1..].split('&') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // Decoded to be read only: what is not ours goes to the driver as it was.
         let decoded = percent_decode_str(value)
             .decode_utf8()
             .map_err(|_| BadConninfo::Syntax(format!("the value of `{key}` is not UTF-8")))?;

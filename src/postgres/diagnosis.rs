@@ -32,6 +32,7 @@ pub(super) fn diagnose(output: &str, context: &Context<'_>) -> Option<Error> {
     {
         return Some(Error::DiskFull { dir });
     }
+    // Before `could not bind`, which stands in the same line.
     if line("Address already in use").is_some() {
         return Some(Error::AddressInUse {
             address: context.address,
@@ -62,10 +63,12 @@ pub(super) fn diagnose(output: &str, context: &Context<'_>) -> Option<Error> {
     }
     if line("contains errors").is_some() || line("configuration file").is_some() {
         return Some(Error::BadSetting {
+            // The line that was found names the file; those around it say which setting it is.
             what: tail(output),
             dir,
         });
     }
+    // Last: it is also the reason that other lines end with, such as `could not bind`.
     line("Permission denied")
         .or_else(|| line("has wrong ownership"))
         .or_else(|| line("has invalid permissions"))

@@ -38,6 +38,7 @@ pub(super) fn inspect(layout: &Layout) -> Result<Found, Error> {
     };
     let version = fs::read_to_string(data.join("PG_VERSION"))
         .map_err(|_| not_ours("it has no PG_VERSION, so it is no data directory"))?;
+    // Every server has the other file; this one only we write.
     if !data.join(conf::OURS).exists() {
         return Err(not_ours(
             "it has no starling.conf: it is another server's data directory",
@@ -91,6 +92,7 @@ fn initialise(
     context: &Context<'_>,
 ) -> Result<(), Error> {
     run(layout, binaries, account, context)?;
+    // Before the rename: without our file the directory would be taken for that of another server.
     conf::include(&layout.unfinished, account)?;
     fs::rename(&layout.unfinished, &layout.data)
         .and_then(|()| File::open(&layout.base)?.sync_all())
@@ -132,6 +134,7 @@ fn run(
         }
         let words = String::from_utf8_lossy(&output.stderr);
         let unknown_locale = words.contains("invalid locale") || words.contains("locale name");
+        // A system need not know every locale. The next set sorts alike, and knows the case of fewer letters.
         if unknown_locale && attempts.peek().is_some() {
             remove_unfinished(&layout.unfinished)?;
             continue;

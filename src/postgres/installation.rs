@@ -66,9 +66,11 @@ impl Installation {
         report: impl Fn(Lifecycle),
     ) -> Result<Self, Error> {
         let layout = Layout::new(&config.data_dir)?;
+        // Before anything is changed: another controller may be at work in this folder.
         let lock = layout.lock()?;
         let account = Account::choose(config.run_as.as_deref(), &layout.base, &layout.node)?;
         account.own_folder(&layout.base)?;
+        // Before programs are looked for: those of the version that made the data are preferred.
         let found = initdb::inspect(&layout)?;
         let data_major = match found {
             Found::Ours(major) => Some(major),
@@ -166,6 +168,7 @@ impl Installation {
             &self.account,
         )?;
         self.rotate_log()?;
+        // Appending: a server that wrote at its own place would leave a hole where the log was emptied.
         let log = File::options()
             .create(true)
             .append(true)
@@ -217,6 +220,7 @@ fn choose_address(wanted: SocketAddr, last_port: Option<u16>) -> Result<SocketAd
     let bind = |port| -> io::Result<SocketAddr> {
         TcpListener::bind(SocketAddr::new(wanted.ip(), port))?.local_addr()
     };
+    // Peers know the port of the last time.
     if let (0, Some(last)) = (wanted.port(), last_port)
         && let Ok(address) = bind(last)
     {

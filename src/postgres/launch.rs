@@ -57,6 +57,7 @@ pub(super) async fn launch(
         };
         let passes = match error {
             Error::StillEnding { .. } => true,
+            // The next attempt chooses another port. One that was asked for stays taken.
             Error::AddressInUse { .. } => installation.config.listen.port() == 0,
             _ => false,
         };
@@ -83,6 +84,7 @@ async fn start(
         .spawn()
         .map_err(|error| Error::io("run", &installation.binaries.postgres(), error))?;
     let mut postmaster = Postmaster::child(child);
+    // Before anything is waited for: a start that is given up leaves no server.
     kill_on_drop.hold(postmaster.pid());
     match wait_ready(installation, &mut postmaster, SILENCE_MAX).await {
         Ok(answer) => {
@@ -96,6 +98,7 @@ async fn start(
         }
         Err(Error::Ended { status, .. }) => {
             kill_on_drop.release();
+            // How the process ended says little; the reason is in what it has written since.
             let words = installation.log_since(log_start);
             let context = installation.diagnosis_context(address);
             Err(
@@ -105,6 +108,7 @@ async fn start(
                 }),
             )
         }
+        // It runs and is of no use: a start that fails leaves no server behind.
         Err(error) => {
             kill_on_drop.release();
             postmaster.stop(installation.config.stop_timeout).await?;
@@ -157,6 +161,7 @@ async fn adopt(
     let Some(answer) = question(installation, &mut postmaster, &file, who).await? else {
         return Ok(None);
     };
+    // The file says when the process began, the server when it had set itself up: a moment later.
     if answer.data_dir != installation.layout.data || answer.started.abs_diff(file.started) > 2 {
         return Err(Error::Locked {
             dir: installation.layout.data.clone(),
@@ -200,6 +205,7 @@ async fn question(
 ) -> Result<Option<Answer>, Error> {
     let is_ours = who == Occupant::Postmaster;
     let stop_max = installation.config.stop_timeout;
+    // On its way down a server lets nobody in: there is nothing to ask.
     if file.status == Status::Stopping {
         info!(pid = file.pid, "waiting for postgres to end");
         if timeout(stop_max, postmaster.ended()).await.is_err() && is_ours {
@@ -241,6 +247,7 @@ async fn question(
 /// makes them take effect.
 async fn reconfigure(installation: &Arc<Installation>, answer: &Answer) -> Result<bool, Error> {
     let port = match installation.config.listen.port() {
+        // Any port will do, so it keeps the one by which peers know it.
         0 => answer.port,
         port => port,
     };

@@ -41,6 +41,7 @@ impl PidFile {
 
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines().map(str::trim);
+        // A server in single-user mode writes its number with a minus; it is nobody to be asked.
         let pid = lines.next()?.parse().ok().filter(|pid| *pid > 0)?;
         let data_dir = PathBuf::from(lines.next()?);
         let started = lines.next()?.parse().ok()?;

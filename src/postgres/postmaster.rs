@@ -97,8 +97,9 @@ fn describe(status: ExitStatus) -> String {
 }
 
 fn send(pid: i32, signal: Signal) {
-    // The process may have ended meanwhile: that is what we want.
+    // Zero would be our own group of processes.
     if pid > 0 {
+        // The process may have ended meanwhile: that is what we want.
         let _ = kill(Pid::from_raw(pid), signal);
     }
 }

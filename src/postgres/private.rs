@@ -260,6 +260,7 @@ impl PrivateServer {
     ///
     /// As for [`restart`](Self::restart).
     pub async fn reveal(&self) -> Result<(), Error> {
+        // First: should it crash and be started again meanwhile, it is not to be secluded once more.
         self.seclusion.store(false, Ordering::Relaxed);
         if self.address().port() == SECLUDED_PORT {
             self.restart().await?;

@@ -93,6 +93,7 @@ enum Probe {
 }
 
 async fn probe(installation: &Installation, pid: i32) -> Result<Probe, Error> {
+    // Until a new server has written its own, the file may be that of the one before.
     let Some(file) = PidFile::read(&installation.layout.pid_file()).filter(|file| file.pid == pid)
     else {
         return Ok(Probe::Silent);
@@ -105,7 +106,9 @@ async fn probe(installation: &Installation, pid: i32) -> Result<Probe, Error> {
     let client = match open(&Installation::connection(&socket_dir, port, database)).await {
         Ok(client) => client,
         Err(error) => match error.code() {
+            // No word of the server: the connection was refused, or broke.
             None => return Ok(Probe::Silent),
+            // It answers, so it is alive; that it has no room for us passes.
             Some(&SqlState::CANNOT_CONNECT_NOW | &SqlState::TOO_MANY_CONNECTIONS) => {
                 return Ok(Probe::Starting);
             }
@@ -140,6 +143,7 @@ async fn probe(installation: &Installation, pid: i32) -> Result<Probe, Error> {
             &[],
         )
         .await;
+    // It let us in and went: whether its process has ended is seen elsewhere.
     let Ok(row) = row else {
         return Ok(Probe::Silent);
     };

@@ -50,6 +50,7 @@ pub(crate) async fn read(client: &impl GenericClient) -> Result<SetPath, Error> 
         database: row.get(0),
         server: row.get(1),
     };
+    // A path that the session pins hides that of the server, but not from a look into its files.
     if found.server.is_none() && row.get(3) {
         let file = client
             .query_opt(

@@ -62,6 +62,7 @@ impl Supervisor {
             let up_since = Instant::now();
             match self.watch(&mut running).await {
                 Some(Wake::Ended(how)) => {
+                    // Somebody else may get the number of a process that has ended.
                     self.kill_on_drop.release();
                     if up_since.elapsed() >= STABLE_AFTER {
                         back_off = BACK_OFF_MIN;
@@ -83,6 +84,7 @@ impl Supervisor {
                     let _ = reply.send(self.stop(running).await);
                 }
                 Some(Wake::Asked(Command::Detach(reply))) => {
+                    // Or dropping its owner would end the server.
                     self.kill_on_drop.release();
                     let _ = reply.send(());
                 }
@@ -98,6 +100,8 @@ impl Supervisor {
         log_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // A command first: one that asks for a stop while the server ends is obeyed, and nothing is started
+                // again.
                 biased;
                 command = self.commands.recv() => return command.map(Wake::Asked),
                 how = running.postmaster.ended() => return Some(Wake::Ended(how)),
@@ -117,6 +121,7 @@ impl Supervisor {
             .postmaster
             .stop(self.installation.config.stop_timeout)
             .await;
+        // Only now: a stop that is cut short still leaves it to be killed.
         self.kill_on_drop.release();
         match &stopped {
             Ok(()) => {
@@ -151,6 +156,7 @@ impl Supervisor {
             };
             match result {
                 Ok(running) => {
+                    // The address first: whoever sees `Ready` connects there.
                     self.endpoint.send_replace(running.endpoint.clone());
                     self.lifecycle.send_replace(Lifecycle::Ready);
                     return Some(running);
@@ -179,6 +185,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
+                    // It is being started anyway, and that may take for ever: nobody is kept waiting for it.
                     Some(Command::Restart(reply)) => {
                         let _ = reply.send(Err(Error::Down));
                     }

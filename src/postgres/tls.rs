@@ -86,6 +86,7 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, RootError> {
         Trust::Anybody => None,
         Trust::Chain(roots) | Trust::Name(roots) => Some(load(roots)?),
     };
+    // No verifier of the library checks the signer without the name, as `verify-ca` does.
     let verifier = Verifier {
         roots,
         is_name_checked: matches!(trust, Trust::Name(_)),
@@ -136,6 +137,7 @@ fn load(roots: &Roots) -> Result<Anchors, RootError> {
             let certificates = CertificateDer::pem_slice_iter(&text)
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|error| bad(error.to_string()))?;
+            // A file with something else in it is read without an error.
             if certificates.is_empty() {
                 return Err(bad("none was found".to_owned()));
             }

@@ -94,6 +94,7 @@ fn reach(observed: &Observed, names: &Names, requirements: Requirements) -> Find
         return Finding::ok("SP023", format!("the schema is in the search_path{apart}"));
     }
     let path = &names.path;
+    // Left out on purpose: it was asked for, or names would collide.
     if !requirements.plain_names || !names.shared.is_empty() {
         let why = match names.shared.as_slice() {
             [] => String::new(),

@@ -233,6 +233,7 @@ async fn settings(client: &Client) -> Result<BTreeMap<String, Setting>, Error> {
 
 /// Our slots, and the number of others.
 async fn slots(client: &Client) -> Result<(Vec<Slot>, u32), Error> {
+    // A standby has no position of its own to compare with: to ask for it is an error there.
     let rows = client
         .query(
             "select slot_name::text, active, coalesce(wal_status in ('unreserved', 'lost'), false), \

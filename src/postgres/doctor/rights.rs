@@ -189,6 +189,7 @@ fn writable(observed: &Observed) -> Finding {
             "a store must take writes; attach to the primary",
         );
     }
+    // No reason to refuse a start: sessions of ours pin it off, so catch-ups still bring what is missing.
     if observed.is_on("default_transaction_read_only") {
         return Finding::bad(
             "SP022",

@@ -96,6 +96,7 @@ struct Pool {
 fn pools(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
     let good = Sizing::for_links(requirements.max_links);
     let least = u32::from(requirements.links_min);
+    // What others on this server have is asked for on top, because it is taken already.
     let (slots, subscriptions) = (observed.other_slots, observed.other_subscriptions);
     let pool = |code, setting, each, least, good| Pool {
         code,
@@ -134,6 +135,7 @@ fn pools(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
             good.processes + subscriptions,
         ),
     ];
+    // Up to version 17 `max_replication_slots` bounds origins as well.
     if observed.version.major >= 18 {
         pools.push(pool(
             "SP007",
@@ -173,6 +175,7 @@ fn check_pool(observed: &Observed, pool: &Pool) -> Finding {
 
 fn slot_bound(observed: &Observed) -> Finding {
     match observed.number("max_slot_wal_keep_size") {
+        // -1 stands for no bound.
         Some(size) if size >= 0 => {
             Finding::ok("SP008", format!("max_slot_wal_keep_size is {size} MB"))
         }
@@ -287,6 +290,7 @@ fn durability(observed: &Observed) -> Vec<Finding> {
     let check = |(code, name, severity, effect): (_, &str, Severity, &str)| {
         let value = observed.text(name);
         let summary = format!("{name} is {value}");
+        // Each other level of `synchronous_commit` waits for the local disk at least, which is what counts here.
         if value != "off" {
             return Finding::ok(code, summary);
         }

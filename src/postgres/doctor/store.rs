@@ -62,6 +62,7 @@ impl StoreState {
     /// Asks the catalogue; a database without a store has no flaws.
     pub(super) async fn observe(client: &Client) -> Result<Self, Error> {
         let rows = client.query(FLAWS, &[]).await?;
+        // Where there is no store there is no such table, and a statement that names it fails.
         let may_look = "select coalesce(pg_catalog.has_table_privilege(\
                         pg_catalog.to_regclass('crdv.parked'), 'select'), false)";
         let parked = if client.query_one(may_look, &[]).await?.get(0) {

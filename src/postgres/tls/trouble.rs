@@ -75,6 +75,7 @@ impl TlsTrouble {
         if let Some(roots) = cause.downcast_ref::<RootError>() {
             return Some(Self::Roots(roots.to_string()));
         }
+        // The driver gives this no type of its own.
         if cause.to_string() == NO_TLS {
             return Some(Self::Missing);
         }
