@@ -170,6 +170,7 @@ pub(crate) async fn unknown(
 async fn count_unknown(session: &Session, site: Site, known: &[Known]) -> Result<i64, Error> {
     let column = |text: fn(&Known) -> &str| known.iter().map(text).collect::<Vec<_>>();
     let seqs: Vec<i64> = known.iter().map(|known| known.seq.get()).collect();
+    // A number beyond those given out is not ours even if it is here: an old subscription may have brought it.
     let row = session
         .query_one(
             "select count(*) from unnest($1::text[], $2::text[], $3::text[], $4::bigint[])

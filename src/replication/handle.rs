@@ -221,6 +221,7 @@ impl Handle {
             vector: showing.vector,
         };
         self.tasks.spawn(checkpoints.run().instrument(span));
+        // Waiting for the tasks ends only once no more of them can come.
         self.tasks.close();
     }
 
@@ -333,6 +334,7 @@ impl Handle {
         let text = denial.text.clone();
         let is_refusal = denial.state == LinkState::Refused;
         let before = self.told.denials.lock().insert(from.clone(), denial);
+        // The peer asks again and again: it is said once, and when it changes.
         if is_refusal && before.is_none_or(|before| before.text != text) {
             tracing::warn!(peer = %from, reason = text, "a neighbour gets no link from this store");
         }

@@ -89,6 +89,7 @@ pub(crate) async fn hindrances(
 fn hindrance(row: &Row) -> Reason {
     let (worker, holder, depth): (i32, i32, i32) = (row.get(1), row.get(2), row.get(3));
     let streaming = |text| Reason::new(LinkState::Streaming, text);
+    // The end of the chain: whoever stands in between waits as well, and ending that one may help nobody.
     if depth > 0 {
         let words = match holder {
             0 => "a prepared transaction".to_owned(),

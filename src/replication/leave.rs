@@ -158,6 +158,7 @@ impl<T: Transport> Departing<T> {
                 Observed::Unknown => false,
                 Observed::Known(inventory) => handover::is_heard(inventory, &self.holders.borrow()),
             };
+            // Nobody need listen to a node whose writes another member is known to have.
             if is_heard || holders.is_held().await? {
                 return Ok(());
             }

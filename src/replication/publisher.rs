@@ -162,6 +162,7 @@ impl Publisher {
             }
         };
         tokio::select! {
+            // An offer that is ready goes out, whatever there is to be told of its making.
             biased;
             made = &mut opening.task => match made {
                 Ok(Ok(offer)) => Reply::Opened(offer),
@@ -233,6 +234,7 @@ impl Publisher {
         let stopped = self.context.cancel.clone();
         let task = tokio::spawn(async move {
             tokio::select! {
+                // It outlives the request that began it, but not the data plane.
                 () = stopped.cancelled() => Err(Error::Stopping),
                 made = publisher.make(&peer, site, &comment) => made,
             }

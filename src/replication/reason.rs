@@ -83,6 +83,7 @@ impl Reason {
     /// What it means that the publisher said no.
     fn of_refusal(code: &str, message: &str, fix: Option<&str>) -> Self {
         let state = match code {
+            // These pass by themselves, so the link is still on its way.
             code::NOT_A_NEIGHBOR | code::BUSY | code::NO_SUCH_LINK | code::STOPPING => {
                 LinkState::Opening
             }

@@ -87,6 +87,7 @@ impl Panel {
         let is_due = |peer: &&NodeId| match self.answers.get(*peer) {
             None => true,
             Some((Answer::Good, _)) => false,
+            // A neighbour is connected: to ask it again costs a message.
             Some((_, asked)) => neighbors.contains(*peer) || now >= *asked + REDIAL,
         };
         let all = members.who_may_know(neighbors);

@@ -36,6 +36,7 @@ impl Bounds {
         let held = if slot.active {
             slot.lag_bytes
         } else {
+            // Nobody reads it: all that is kept for it is in the way.
             slot.retained_bytes
         };
         if slot.lost {

@@ -129,6 +129,7 @@ impl<T: Transport> Executor<T> {
         link: LinkName,
         past: Past,
     ) -> Result<StepOutcome, Error> {
+        // The relation of now: should it end and begin anew meanwhile, the answer says nothing of the new one.
         let wanted = self.desired.borrow().neighbor(peer).map(|(_, g)| g);
         let (Observed::Known(inventory), Some(generation)) = (observed, wanted) else {
             return Ok(StepOutcome::Nothing);
