@@ -242,6 +242,7 @@ pub(super) fn include(data: &Path, account: &Account) -> Result<(), Error> {
             text.push('\n');
         }
     }
+    // Ours, though empty, marks the directory as ours from now on.
     for (name, default) in [(LOCAL, LOCAL_TEXT), (OURS, "")] {
         let path = data.join(name);
         if !path.exists() {

@@ -36,6 +36,7 @@ impl Layout {
     /// The layout below the node's data directory, which is made if it does not exist.
     pub(super) fn new(node: &Path) -> Result<Self, Error> {
         fs::create_dir_all(node).map_err(|error| Error::io("create", node, error))?;
+        // Without links in it, because it is compared with what processes and servers say of themselves.
         let node = node
             .canonicalize()
             .map_err(|error| Error::io("resolve", node, error))?;

@@ -347,6 +347,7 @@ impl Handle {
             Request::Leave => return self.part(from).await,
             Request::Open { site, challenge } => match Site::new(site.get()) {
                 Some(_) if !self.admits(from).await => None,
+                // Nothing leaves a store that may be an older copy: nothing has to be taken back if it is one.
                 Some(_) if !self.confirmation.is_confirmed() => return unconfirmed(),
                 Some(site) => {
                     self.await_confirmed_by(from).await;

@@ -280,6 +280,7 @@ impl Publisher {
         match self.make_slot(&session, link, publisher, password).await {
             Ok(offer) => Ok(offer),
             Err(error) => {
+                // The reconciler finds what is half-made as well, only later.
                 if let Err(error) = self.unpublish(link).await {
                     tracing::debug!(%link, %error, "half-made link left for later");
                 }
@@ -409,6 +410,7 @@ impl Publisher {
                 "the link belongs to another peer",
             ));
         }
+        // The subscriber has no stream, and yet somebody holds its slot.
         if let (Some(down), Some(Slot { active: true, .. })) = (down, link.slot) {
             let session = self.context.database.session().await?;
             end_orphan(&session, name, down).await?;

@@ -10,6 +10,7 @@ const RETAINED_MAX: i64 = 64 * 1024 * 1024;
 /// All findings about slots.
 pub(super) fn check(observed: &Observed) -> Vec<Finding> {
     let lost: Vec<_> = observed.slots.iter().filter(|slot| slot.lost).collect();
+    // Those that lost their WAL have a finding of their own.
     let idle: Vec<_> = observed
         .slots
         .iter()

@@ -242,6 +242,7 @@ fn site_unknown(error: tokio_postgres::Error) -> Error {
 
 fn incoming(row: &Row) -> Option<(LinkName, Incoming)> {
     let name = row.get::<_, &str>(0).parse().ok()?;
+    // Without a slot, or with one that is none of ours, it is no link that could go on.
     let slot = row
         .get::<_, Option<&str>>(3)
         .and_then(|slot| slot.parse().ok());

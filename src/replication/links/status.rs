@@ -58,6 +58,7 @@ impl Scene<'_> {
 
     /// Neighbours without a subscription or without a publication.
     fn prospects(&self) -> impl Iterator<Item = LinkStatus> {
+        // A node that leaves makes no link, so none is awaited.
         let is_serving = self.desired.phase == Phase::Serving;
         let linked = self.desired.linked().filter(move |_| is_serving);
         linked.flat_map(|peer| {
@@ -197,6 +198,7 @@ impl Scene<'_> {
         if let Some(trouble) = trouble("open").or_else(|| trouble("resume")) {
             return trouble.clone().into();
         }
+        // After the troubles: what keeps it from being made anew would be the reason.
         if note.is_some_and(|note| note.beyond_repair) {
             return down("it cannot go on where it was, and is being made anew".to_owned()).into();
         }
