@@ -78,6 +78,7 @@ impl AppRoles {
             .unwrap_or_else(PoisonError::into_inner);
         let standing = |record: &RoleRecord| {
             let (about, standing) = standings.get(&record.name)?;
+            // What is known may be about a record that another has replaced since.
             (about == record).then(|| standing.clone())
         };
         let all = self.roles.records().into_iter();

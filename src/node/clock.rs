@@ -96,6 +96,7 @@ impl Clocks {
 
     /// A neighbour is new, or has new addresses.
     pub(super) fn met(&mut self, peer: &NodeId) {
+        // A clock that is known stays so when addresses change. Without a bound none is doubted.
         if !self.samples.contains_key(peer) && self.bounds.max_ahead != Duration::ZERO {
             self.unproven.insert(peer.clone());
         }
@@ -105,6 +106,7 @@ impl Clocks {
     pub(super) fn told(&mut self, peer: &NodeId, told: ClockAnswer, now: Duration) {
         match told {
             ClockAnswer::Time(reading) => self.heard(peer.clone(), reading, now),
+            // It stays unproven, and is asked again.
             ClockAnswer::NotYet => {}
             ClockAnswer::Never => {
                 self.unproven.remove(peer);
@@ -163,6 +165,7 @@ impl Clocks {
         }
         .against(&reference);
         self.stand(&own, neighbors.is_empty());
+        // Alone we are the reference ourselves: a difference of zero would look like a measured one.
         let own = (!neighbors.is_empty()).then_some(own);
         Judgement {
             doubts: self.doubts(),
@@ -216,6 +219,7 @@ impl Clocks {
             (ClockStanding::Ahead | ClockStanding::Off, ClockStanding::Fair) => {
                 info!(ahead_ms, "the store's clock is right again");
             }
+            // To be right, or alone, from the beginning is no news.
             _ => {}
         }
         self.standing = standing;

@@ -45,7 +45,7 @@ use crate::{
     replication::{Departure, Neighbor},
 };
 
-/// A new neighbour whose store is not up yet is asked for its time so often.
+/// How often a new neighbour is asked for its time while its store is not up.
 const GREETING_PAUSE: Duration = Duration::from_millis(250);
 
 /// What the loop listens to.
@@ -90,7 +90,7 @@ pub(super) struct Core {
     waiting: Waiting,
     app_roles: AppRoles,
     plane: Option<DataPlane>,
-    /// The same for the metrics.
+    /// The data plane that runs, for the metrics; `None` while there is none.
     pub(super) plane_for_metrics: SharedDataPlane,
     pub(super) board: StatusBoard,
 }
@@ -149,6 +149,7 @@ impl Core {
             let runtime = self.runtime_file(inputs.http, &store);
             runtime.write(inputs.data.path())?;
             self.refresh(*store_ready.borrow());
+            // Only once: what comes after a renewal is the same start on another site.
             if let Some(started) = inputs.started.take() {
                 let _ = started.send(runtime);
             }
@@ -161,11 +162,13 @@ impl Core {
                     &mut leaving,
                 )
                 .await;
+            // Before the store gets another site: all that used the old one must have ended.
             plane.handle.shutdown().await;
             match next {
                 Next::End(ended) => break ended,
                 Next::Renew(why) => {
                     self.hold_plane(None);
+                    // The data plane that was handing over has ended; whoever asked must not wait for it.
                     if let Some(leaving) = leaving.take() {
                         leaving.put_off(&why);
                     }
@@ -184,6 +187,7 @@ impl Core {
         if ended == Ended::Stopped {
             self.say_goodbye().await;
         } else {
+            // Who leaves has said farewell already; only the user's database is still to be put back.
             store.give_back().await;
         }
         store.close().await;
@@ -196,8 +200,10 @@ impl Core {
         self.hold_plane(Some(plane.clone()));
         self.gossiper.set_clock(plane.clock.clone());
         if !self.neighbors.is_empty() {
+            // These came while the store was not open, when there was no record to note them in.
             store.continuity.met_a_peer();
         }
+        // Their NeighborUp went to the data plane before this one, or to none.
         for (name, hosts) in self.neighbors.clone() {
             self.link(name, hosts);
         }
@@ -220,6 +226,7 @@ impl Core {
             self.waiting.clone(),
             "the store is being given a new incarnation",
         );
+        // A leave that was under way was put off.
         self.board.leaving(false);
         self.attend(inputs, store.renew(why, &waiting), told)
             .await?;
@@ -270,11 +277,13 @@ impl Core {
         loop {
             tokio::select! {
                 biased;
+                // Shutdown first: events that never end must not put it off.
                 () = inputs.shutdown.cancelled() => return None,
                 done = &mut work => return Some(done),
                 Some(event) = inputs.events.recv() => self.on_network(event),
                 Some(command) = inputs.commands.recv() => refuse(command, waiting),
                 turn = self.gossiper.next() => self.on_gossip(turn),
+                // Only the status board, which is written below, shows it.
                 Ok(()) = waits.changed() => {}
             }
             self.refresh(false);
@@ -296,6 +305,7 @@ impl Core {
         loop {
             tokio::select! {
                 biased;
+                // First what ends the loop: events that never end must not put it off.
                 () = inputs.shutdown.cancelled() => return Next::End(Ended::Stopped),
                 result = left(leaving.as_mut()) => {
                     if let Some(leaving) = leaving.take()
@@ -308,6 +318,7 @@ impl Core {
                     self.on_command(command, store, leaving);
                 }
                 Some(event) = inputs.events.recv() => {
+                    // On disk before anything is exchanged: from now on a peer may know what this store forgets.
                     if matches!(event, network::Event::NeighborUp { .. }) {
                         store.continuity.met_a_peer();
                     }
@@ -320,6 +331,7 @@ impl Core {
                 },
                 Ok(()) = store_ready.changed() => {
                     if *store_ready.borrow() {
+                        // A private server on a free port may have come back on another.
                         plane.handle.store_moved(store.server.connection());
                         record.store_moved(store.server.connection());
                         examination.store_moved(store.server.connection());
@@ -327,6 +339,7 @@ impl Core {
                     }
                 }
                 findings = examination.changed() => self.board.examined(&findings),
+                // Nothing to do here: whatever came, the board is written and the store is judged below.
                 Ok(()) = overlay.changed() => {}
                 () = plane.changed() => {}
             }
@@ -353,6 +366,7 @@ impl Core {
                 self.neighbors.insert(peer.clone(), hosts.clone());
                 self.directory.neighbor_up(&peer);
                 self.clocks.met(&peer);
+                // Not with the next round: no link is opened from it until its clock is known.
                 self.gossiper.greet(peer.clone(), Duration::ZERO);
                 self.share_roles_with(&peer);
                 self.link(peer, hosts);
@@ -411,6 +425,7 @@ impl Core {
                 let _ = reply.send(peer_protocol::encode(&Reply::Presence(seen)));
             }
             Some(Request::Roles(records)) => self.on_roles_told(&from, records, reply),
+            // An objection comes first: it needs no store of ours, so a copy is denied while ours is down.
             Some(Request::Link(request)) => match (self.objection(&from, &request), &self.plane) {
                 (Some(refusal), _) => {
                     drop(reply.send(peer_protocol::encode(&Reply::Link(refusal))));
@@ -420,6 +435,7 @@ impl Core {
             },
             None => {
                 debug!(%from, bytes = body.len(), "request makes no sense to this version");
+                // No silence: who asks for a clock takes that for "not yet", and would ask again without end.
                 let _ = reply.send(peer_protocol::encode(&Reply::Unknown));
             }
         }
@@ -450,6 +466,7 @@ impl Core {
                 if exchange {
                     self.share_roles();
                 }
+                // What was too long to broadcast, or found no room, reaches the neighbours in a round.
                 if exchange || !said {
                     self.gossiper
                         .round(&mut self.directory, self.neighbors.keys(), now);
@@ -474,6 +491,7 @@ impl Core {
             GossipEvent::Seen(peer, seen) => self.twins.told(peer, seen, now),
             GossipEvent::ClockAnswered(peer, told) => {
                 self.on_clock(&peer, told);
+                // The link from it waits for this alone, so it is not left to the next heartbeat.
                 if self.clocks.is_unproven(&peer) {
                     self.gossiper.greet(peer, GREETING_PAUSE);
                 }
@@ -514,6 +532,7 @@ impl Core {
     }
 
     fn on_clock(&mut self, peer: &NodeId, told: ClockAnswer) {
+        // An answer may come after its neighbour has gone; nobody would forget it then.
         if self.neighbors.contains_key(peer) {
             self.clocks.told(peer, told, self.born.elapsed());
         }
@@ -543,9 +562,11 @@ impl Core {
             plane.handle.doubt(&clocks.doubts);
             for peer in self.neighbors.keys() {
                 if let Some(record) = self.directory.record(peer) {
+                    // Lag is what a neighbour names in its vector and we lack.
                     plane.handle.heard(peer, &record.vector);
                 }
             }
+            // Only a store that waits to be confirmed asks the members.
             if plane.is_unconfirmed() {
                 plane.handle.know(self.members(plane.site));
             }

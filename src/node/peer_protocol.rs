@@ -15,9 +15,9 @@ pub(super) enum Request {
     Link(replication::Request),
     /// What we know of the nodes; answered with what the neighbour knows.
     Status(Gossip),
-    /// What time is it at your store? Answered at once.
+    /// Asks for the time of the store. Answered at once.
     Clock,
-    /// Do you see another process with my key? Answered at once.
+    /// Asks whether another process with the asker's key is seen. Answered at once.
     Presence(Presence),
     /// All application roles that we know; answered with those that the neighbour knows.
     Roles(Vec<RoleRecord>),
@@ -52,7 +52,7 @@ pub(super) enum Reply {
 pub(super) struct Time {
     /// Unix time in microseconds, when the request was answered.
     pub(super) at: i64,
-    /// Right within so many microseconds either way.
+    /// How far `at` may be off either way, in microseconds.
     pub(super) error: i64,
 }
 

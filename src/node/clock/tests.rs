@@ -21,7 +21,7 @@ fn reading(offset: i64, error: i64) -> Reading {
     Reading { offset, error }
 }
 
-/// What follows when the neighbours' clocks are so many seconds ahead of ours.
+/// What follows when the neighbours' clocks are ahead of ours by `seconds`, one for each.
 fn judge(seconds: &[i64]) -> Judgement {
     let mut clocks = Clocks::new(BOUNDS);
     for (number, offset) in seconds.iter().enumerate() {

@@ -18,7 +18,7 @@ use crate::{
 /// others.
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
 
-/// The same for one who stops, who is waited for.
+/// How long the last words of one who stops may take. Shorter: somebody waits for the process to end.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// A leave under way: the data plane's part, and who waits for the end of it.
@@ -89,6 +89,7 @@ impl Core {
             is_alone: !store.continuity.has_met_peers() && self.config.network.bootstrap.is_empty(),
         };
         info!(?terms, "leaving the cluster");
+        // Before it begins: it may count only on members of whom it has been told.
         self.tell_members();
         self.board.leaving(true);
         Ok(plane.leave(terms))
@@ -104,7 +105,9 @@ impl Core {
             .filter(|(_, presence)| !presence.is_gone())
             .map(|(record, presence)| {
                 let keeps = match presence {
+                    // Two that leave at once must not count on each other.
                     Presence::Here => record.state != NodeState::Leaving,
+                    // It has said that it comes back, and its disk has what it had.
                     Presence::Stopped => true,
                     Presence::Silent | Presence::Left | Presence::Evicted => false,
                 };
@@ -123,6 +126,7 @@ impl Core {
     ) -> bool {
         let answer = match result {
             Ok(left) => {
+                // Not sooner: until all is handed over the node may have to stay.
                 self.say_farewell().await;
                 Ok(report(&left))
             }
@@ -143,6 +147,7 @@ impl Core {
         if self.directory.record(peer).is_none() {
             return Err(CommandError::UnknownPeer(peer.clone()));
         }
+        // A neighbour is connected, whatever the directory has heard of it yet.
         if self.neighbors.contains_key(peer) || self.directory.is_alive(peer, self.born.elapsed()) {
             return Err(CommandError::Alive(peer.clone()));
         }

@@ -60,6 +60,7 @@ impl Core {
 
     pub(super) fn on_roles(&mut self, from: &NodeId, records: Vec<RoleRecord>) {
         if self.app_roles.hear(from, records) {
+            // Roles are not broadcast: what is news here has to be passed on.
             self.share_roles();
         }
     }

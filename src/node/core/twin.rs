@@ -44,11 +44,14 @@ impl Core {
 
     /// `from` asks whether we see another process with its key.
     pub(super) fn see(&mut self, from: &NodeId, presence: Presence) -> Option<Seen> {
+        // Remembered also while there is no other: a copy that comes later is denied by it.
         if let Some((site, start)) = presence.writes() {
             self.starts.learn(from, site, start);
         }
         let others = self.network.others(from, presence.run);
+        // What is not proved may be left of an earlier run of the asker itself.
         let other = others.into_iter().find(|other| other.is_proven)?;
+        // Both ask with every heartbeat; one line is enough.
         if self.doubles.insert(from.clone()) {
             warn!(
                 node = %from, address = other.address,
@@ -79,6 +82,7 @@ impl Core {
             return None;
         };
         let start = lineage.last().filter(|_| lineage.is_bounded())?;
+        // A start that was gossiped a moment ago counts as well.
         self.starts.learn_all(&self.directory);
         let others = self.network.others(from, start.run);
         let verdict = self
@@ -92,6 +96,7 @@ impl Core {
                 "a connection of another process with this key is still open; ask again".to_owned(),
             ),
             Verdict::Fine => {
+                // A start that is still to be confirmed has written nothing, and denies nobody.
                 if *is_confirmed {
                     self.starts.learn(from, *site, start);
                 }
@@ -137,6 +142,7 @@ impl Core {
     pub(super) fn shares_site(&self, store: &OpenStore) -> bool {
         let (now, site) = (self.born.elapsed(), store.continuity.site());
         let lineage = store.continuity.lineage();
+        // The claim may be from an earlier run of ours, which the lineage has.
         let is_foreign = |start: Start| !lineage.may_hold(start);
         let is_elder = |run: Run| run != self.run && lineage.holds(run);
         self.directory.claimed().is_some_and(is_foreign)
@@ -160,6 +166,7 @@ impl Core {
             .take(ASKED_MAX)
             .cloned()
             .collect();
+        // They have nothing to confirm by: when they were asked, sound stores went on as other sites.
         let storeless = others()
             .filter(|record| record.site.is_none())
             .map(|record| record.node.clone())

@@ -184,6 +184,7 @@ impl Gossiper {
         neighbors: impl Iterator<Item = &'a NodeId>,
         now: Duration,
     ) {
+        // Nobody waits for tasks that have ended; they would pile up.
         while self.tasks.try_join_next().is_some() {}
         for peer in neighbors {
             if !self.busy.insert(peer.clone()) {
@@ -213,6 +214,7 @@ impl Gossiper {
         now: Duration,
         limit: Duration,
     ) {
+        // A round under way has not our last words in it; they go out all the same.
         self.busy.clear();
         self.round(directory, neighbors, now);
         let all = async { while self.tasks.join_next().await.is_some() {} };
@@ -222,6 +224,7 @@ impl Gossiper {
 
 /// Asks for the time of a neighbour's store, and compares it with ours.
 async fn ask_time(network: &network::Handle, peer: &NodeId, ours: &StoreClock) -> ClockAnswer {
+    // Without the clock of our own store there is nothing to compare with.
     if ours.borrow().is_none() {
         return ClockAnswer::NotYet;
     }
@@ -235,6 +238,7 @@ async fn ask_time(network: &network::Handle, peer: &NodeId, ours: &StoreClock) -
             ClockAnswer::Time(Reading::of(&asked, time.at, time.error).against(&ours))
         }
         (Some(Reply::Clock(_)), _) => ClockAnswer::NotYet,
+        // An earlier version, which does not know the question.
         _ => ClockAnswer::Never,
     }
 }

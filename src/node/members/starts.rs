@@ -56,6 +56,7 @@ impl Starts {
             Some(known) => known,
             None => {
                 if sites.len() >= SITES_MAX {
+                    // The one learned first: a node does not return to a site that it gave up.
                     sites.remove(0);
                 }
                 sites.push(Written {
@@ -68,6 +69,7 @@ impl Starts {
         let starts = &mut sites[known].starts;
         if !starts.contains(&start) {
             starts.push(start);
+            // The latest are kept: it is by those that a copy from before them shows.
             starts.sort_unstable();
             let excess = starts.len().saturating_sub(STARTS_MAX);
             starts.drain(..excess);
@@ -87,6 +89,7 @@ impl Starts {
     pub(in crate::node) fn site_of(&self, node: &NodeId, run: Run) -> Option<Site> {
         let sites = self.nodes.get(node)?;
         let writes = |it: &&Written| it.starts.iter().any(|start| start.run == run);
+        // A process that went on as another site has written as several; the last one counts.
         sites.iter().rfind(writes).map(|it| it.site)
     }
 
@@ -113,6 +116,8 @@ impl Starts {
         // Who writes as another site is none of this one's business.
         let mut rivals = others.iter().filter(|other| {
             let writes_as = self.site_of(node, other.run);
+            // One that writes as nothing yet may be a copy, and keeps back a store that still asks. A
+            // confirmed one goes on, whoever tries.
             writes_as == Some(site) || (writes_as.is_none() && !is_confirmed)
         });
         if let Some(rival) = rivals.clone().find(|rival| rival.is_proven) {
@@ -121,6 +126,7 @@ impl Starts {
                 rival.address
             ));
         }
+        // It may be an earlier run of the asker, with its connection half open; the next ping tells.
         if !is_confirmed && rivals.next().is_some() {
             return Verdict::Unsure;
         }

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{NodeId, Run, Site, Start};
 
-/// What a peer says holds for so long: it is asked with every heartbeat, and may miss one.
+/// What a peer says holds this long: it is asked with every heartbeat, and may miss one.
 const HOLDS: Duration = Duration::from_secs(12);
 
-/// The log says that it is over once nobody has seen it for so long: one that is shut out comes and goes.
+/// Once nobody has seen it for this long, the log says that it is over: one that is shut out comes and goes.
 const OVER_AFTER: Duration = Duration::from_secs(60);
 
 /// The peers whose word is kept.
