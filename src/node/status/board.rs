@@ -61,7 +61,7 @@ fn incoming(links: &[LinkStatus]) -> impl Iterator<Item = &LinkStatus> {
     links.iter().filter(|link| link.direction == Direction::In)
 }
 
-/// Is there nobody but neighbours that give us nothing, for reasons of theirs? Then nothing is to be
+/// Whether there are only neighbours that give us nothing, for reasons of theirs. Then nothing is to be
 /// waited for.
 fn is_left_alone(links: &[LinkStatus]) -> bool {
     let gives_nothing = |link: &LinkStatus| {
@@ -72,7 +72,7 @@ fn is_left_alone(links: &[LinkStatus]) -> bool {
     incoming.peek().is_some() && incoming.all(gives_nothing)
 }
 
-/// Is anything known to be missing here that a neighbour has?
+/// Whether anything is known to be missing here that a neighbour has.
 fn is_behind(links: &[LinkStatus]) -> bool {
     incoming(links).any(|link| {
         link.state == LinkState::CatchingUp || link.lag_seconds.is_some_and(|lag| lag > 0.0)
@@ -86,9 +86,9 @@ pub(in crate::node) struct StatusBoard {
     wants_peers: bool,
     /// Only who has the swarm key can be a neighbour.
     has_key: bool,
-    /// A neighbour was seen in this life.
+    /// A neighbour was seen in this run.
     met: bool,
-    /// It has served in this life.
+    /// It has served in this run.
     was_ready: bool,
     leaving: bool,
     site: Option<Site>,
@@ -220,6 +220,7 @@ impl StatusBoard {
         status.clock = inputs.clocks.own.clone();
         let was_open = status.overlay.is_open;
         status.overlay = OverlayStatus {
+            // Once true it stays: a neighbour that comes and goes is warned of once.
             is_open: was_open || !self.has_key && spans_machines(inputs.overlay),
             ..overlay_status(inputs)
         };
@@ -269,6 +270,7 @@ impl StatusBoard {
         let is_new = self.wants_peers && !self.met && !was_in;
         let links = plane.links.borrow();
         let is_level = *plane.level.borrow()
+            // What is wrong at the peers takes nobody out of service; but a new node needs the data of one.
             || ((was_in || !self.wants_peers) && is_left_alone(&links))
             // Whoever joins us later takes nothing away from what we are, unless he knows more.
             || (self.was_ready && !self.wants_peers && !is_behind(&links));

@@ -1,4 +1,4 @@
-//! The store's identity over its whole life: finds out whether it is the store that this node knew, gives
+//! The store's identity from start to start: finds out whether it is the store that this node knew, gives
 //! it another site when it is not, and keeps the record that tells.
 //!
 //! The order is what makes it safe: the store is looked into before anybody can write to it; what must not
@@ -123,6 +123,7 @@ impl Continuity {
             // what lies between. The vector is true of the copy, so new links bring what is missing.
             Verdict::Unproven => suspend(admin, &client, waiting).await?,
             Verdict::Unprovable => {
+                // Nobody could tell of lost numbers, so the site is given up. What the vector says is true.
                 let site = renew(admin, &client, &owned, Doubt::None, waiting).await?;
                 record.renewed(Some(owner.site), site, UNPROVABLE);
             }
@@ -181,12 +182,14 @@ impl Continuity {
         let client = connect(admin).await?;
         let position = store::position(&client).await?;
         let recorded = self.lock().position.clone();
+        // It was not started again to be found: nothing has changed.
         if position.started == recorded.started {
             return Ok(());
         }
         if let Some(found) = position.departs_from(&recorded) {
             anyhow::bail!("the store changed while its server was started again: {found}");
         }
+        // An unproven one stays closed until a peer has confirmed it.
         if !self.is_unproven {
             store::open(&client).await?;
         }

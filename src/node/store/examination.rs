@@ -1,4 +1,4 @@
-//! Is the server below the store fit to carry it, and does it stay so?
+//! Whether the server below the store is fit to carry it, at the start and while the node runs.
 
 use std::time::Duration;
 

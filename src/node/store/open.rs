@@ -88,8 +88,10 @@ pub(in crate::node) async fn open(
             let mut server = attached(config, connection, waiting).await?;
             let owned = owned(config.store.adopt);
             let admin = server.connection();
+            // Before anything is looked at: two controllers would take each other's links for debris.
             let hold = Hold::take(admin.clone(), me, waiting).await?;
             let continuity = prepare(&admin, owned, data_dir, waiting).await?;
+            // The database is the application's: our names go on its path only where none of its own collides.
             let wish = wish(config.store.search_path).unwrap_or(SearchPath::Polite);
             let off_path = settle_path(&admin, wish).await?;
             server.requirements.plain_names = off_path.is_none();
@@ -169,6 +171,7 @@ impl OpenStore {
     /// Makes the last entry in the record, and stops a private server.
     pub(in crate::node) async fn close(self) {
         self.continuity.close(&self.server.connection()).await;
+        // Before the server stops, or the lock would be taken for lost and sought again.
         drop(self.hold);
         self.server.stop().await;
     }
@@ -241,7 +244,7 @@ impl Server {
     }
 }
 
-/// A private server's life tells.
+/// Of a private server the lifecycle tells.
 async fn follow(mut lifecycle: watch::Receiver<Lifecycle>, ready: watch::Sender<bool>) {
     loop {
         let is_ready = *lifecycle.borrow_and_update() == Lifecycle::Ready;
@@ -303,6 +306,7 @@ async fn private(
         let continuity = prepare(&reach(&server), owned, data_dir, waiting).await?;
         let wish = wish(config.store.search_path).unwrap_or(SearchPath::Last);
         let off_path = settle_path(&reach(&server), wish).await?;
+        // To be found, the server is started again, and a store is open in one run of it only.
         server.reveal().await?;
         continuity.follow(&reach(&server)).await?;
         let findings = require_fit(&reach(&server), requirements).await?;
@@ -351,6 +355,7 @@ async fn attached(
     let attached = loop {
         match postgres::attach_to(connection.clone()).await {
             Ok(attached) => break attached,
+            // It may come up; what else is wrong does not change by waiting.
             Err(error @ postgres::Error::Unreachable { .. }) => {
                 warn!(%error, retry_in = ?pause, "the store does not answer yet");
                 waiting.set(format!("the store to answer: {error}"));
@@ -444,6 +449,7 @@ async fn prepare(
 async fn settle_path(admin: &Conninfo, wish: SearchPath) -> anyhow::Result<Option<String>> {
     let connecting = || "cannot connect to the store";
     let mut client = postgres::open(admin).await.with_context(connecting)?;
+    // Our own session pins its path; this one sees what a client's does.
     let plain = postgres::connect_patient(admin)
         .await
         .with_context(connecting)?;

@@ -79,6 +79,7 @@ pub(in crate::node) fn judge(
     if let Some(found) = position.departs_from(&record.position) {
         return Verdict::Another(found.to_string());
     }
+    // In a run that has not ended nothing can have been put back. A doubt from before it still waits for its answer.
     if position.is_same_run(&record.position) && !owner.is_in_doubt {
         Verdict::Same
     } else if record.has_met_peers {
@@ -124,6 +125,7 @@ impl StoreRecord {
             "the store goes on under a new incarnation; nothing has to be done"
         );
         self.site = to;
+        // Starts are counted by site.
         self.lineage = Lineage::default();
         self.renewals.push(Renewal {
             at: timestamp(SystemTime::now()),
