@@ -161,6 +161,7 @@ impl EventLoop {
                 reply = self.requests.next_reply() => self.on_reply(reply),
                 Some(done) = self.tasks.join_next() => self.on_done(done),
                 () = tokio::time::sleep_until(wake) => self.on_wake(),
+                // Last: on a busy node it always has something, and would keep all others from their turn.
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
             }
         }
@@ -197,6 +198,7 @@ impl EventLoop {
 
     fn write_book(&mut self) {
         if let Some(bytes) = self.discovery.book().take_changes() {
+            // Beside the loop: a slow disk must not hold up the swarm.
             let path = self.book_path.clone();
             self.tasks
                 .spawn_blocking(move || Done::BookWritten(files::replace(&path, &bytes)));
@@ -207,10 +209,12 @@ impl EventLoop {
         let failed = written.is_err();
         if let Err(error) = written {
             self.counters.count(Counter::BookFailures);
+            // It is tried again and again on a disk that stays full; one line is enough.
             if !self.book_fails {
                 let path = self.book_path.display();
                 tracing::warn!(%error, %path, "cannot save the address book; will keep trying");
             }
+            // It was taken for written when it was handed out.
             let now = self.now();
             self.discovery.book().write_failed(now);
         }
@@ -218,6 +222,7 @@ impl EventLoop {
     }
 
     pub(super) fn begin_leaving(&mut self, done: oneshot::Sender<()>) {
+        // Or it would look for a way back in as soon as the last neighbour is gone.
         self.discovery.stop();
         self.swarm.behaviour_mut().overlay.leave();
         // A second call takes the place of the first, whose caller is told that it is done.

@@ -1,4 +1,4 @@
-//! Inbound connections that did not get through their handshake: which are worth a word?
+//! Inbound connections that did not get through their handshake, and which of them are worth a word.
 //!
 //! A peer that knows several addresses of ours may dial more than one and drop those that came
 //! in second. Somebody without our swarm key looks the same at first; but no connection of his

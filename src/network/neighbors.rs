@@ -158,6 +158,7 @@ impl Peers {
         addresses: Vec<Multiaddr>,
         now: SystemTime,
     ) -> Neighbor {
+        // It may only have moved.
         let since = self.neighbors.get(&peer).map_or(now, |known| known.since);
         let neighbor = Neighbor {
             peer: node_id(&peer),
@@ -209,6 +210,7 @@ impl Peers {
 
     pub(super) fn overlay(&self, passive: usize) -> Overlay {
         let now = |(peer, known): (&PeerId, &Neighbor)| Neighbor {
+            // Not those that it began with: connections come and go while it stays a neighbour.
             hosts: self.hosts(peer, &known.addresses),
             ..known.clone()
         };

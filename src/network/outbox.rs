@@ -85,6 +85,7 @@ impl Outbox {
     pub(super) fn push(&mut self, event: Event) {
         match &event {
             Event::NeighborUp { peer, .. } => {
+                // A down that waits stays: the former relation has to end before the node hears of this one.
                 self.waiting
                     .retain(|it| !matches!(it, Event::NeighborUp { peer: up, .. } if up == peer));
             }
@@ -95,6 +96,7 @@ impl Outbox {
                     .any(|it| matches!(it, Event::NeighborDown { peer: down, .. } if down == peer));
                 self.waiting
                     .retain(|it| !matches!(it, Event::NeighborUp { peer: up, .. } if up == peer));
+                // An up between two downs is of no interest any more, and the node is told of one down.
                 if down_waits {
                     return;
                 }
@@ -111,6 +113,7 @@ impl Outbox {
 
     /// Hands over a request or a broadcast, or gives it back if the node has fallen behind.
     pub(super) fn offer(&mut self, request: Event) -> Result<(), Event> {
+        // What waits has the next room: the node must not miss it.
         if !self.waiting.is_empty() {
             return Err(request);
         }

@@ -90,6 +90,7 @@ impl Requests {
 
     /// The next reply of the node. Waits for ever while it works on none.
     pub(super) async fn next_reply(&mut self) -> Reply {
+        // An empty set is ready at once: the loop would never rest.
         let Some(reply) = self.inbound.next().await else {
             return std::future::pending().await;
         };
@@ -109,9 +110,11 @@ fn meaning(failure: &OutboundFailure) -> RequestError {
         OutboundFailure::Timeout => RequestError::Timeout,
         OutboundFailure::ConnectionClosed => RequestError::Closed,
         OutboundFailure::UnsupportedProtocols => RequestError::Unsupported,
+        // Our codec says so of a frame above the bound.
         OutboundFailure::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             RequestError::Oversized
         }
+        // The stream ended without an answer: the peer's node has dropped the request.
         OutboundFailure::Io(_) => RequestError::Refused,
     }
 }

@@ -65,6 +65,7 @@ impl EventLoop {
             } => {
                 if let (Some(peer), DialError::WrongPeerId { address, .. }) = (&peer_id, &error) {
                     let now = self.now();
+                    // One address is another node's; the peer's others are good and stay.
                     self.discovery.strayed(peer, address, now);
                 }
                 self.on_dial_failed(connection_id, &error);
@@ -123,6 +124,7 @@ impl EventLoop {
                 }
                 self.on_neighbor_up(peer, addresses);
             }
+            // The tree goes by peers, not by addresses: nothing has changed for it.
             hyparview::Event::NeighborMoved { peer, addresses } => {
                 self.on_neighbor_up(peer, addresses);
             }
@@ -131,6 +133,7 @@ impl EventLoop {
                 self.counters.count(Counter::NeighborsDown);
                 self.swarm.behaviour_mut().broadcast.neighbor_down(peer);
                 self.discovery.neighbor_down(&peer, now, &mut self.rng);
+                // Who went in any other way may come back, and is worth trying.
                 if reason == hyparview::DownReason::Left {
                     self.discovery.left(&peer, now);
                 }
@@ -233,6 +236,7 @@ impl EventLoop {
             }
             // Somebody who does not even ping will be found out by identify.
             Err(ping::Failure::Unsupported) => {}
+            // The second failure in a row: the first is not reported.
             Err(error) => {
                 tracing::info!(peer = %event.peer, %error, "peer does not answer, closing");
                 self.counters.count(Counter::PingsFailed);
@@ -349,6 +353,7 @@ impl EventLoop {
     }
 
     fn on_request(&mut self, from: PeerId, body: Vec<u8>, channel: ResponseChannel<Vec<u8>>) {
+        // Dropping the channel refuses at once: the asker need not wait for its time-out.
         if !self.requests.may_serve(&from) {
             self.counters.count(Counter::RequestsRefused);
             return;
@@ -439,6 +444,7 @@ impl EventLoop {
                     .resolved(index, addresses, now, &mut self.rng);
                 for address in found {
                     let dial = fresh_dial(address);
+                    // Noted before the dial: a failure at once has to find whose it is.
                     let connection = dial.connection_id();
                     self.discovery.dialing(index, connection);
                     if let Err(error) = self.swarm.dial(dial) {
@@ -502,6 +508,7 @@ fn fresh_dial(address: Multiaddr) -> DialOpts {
 fn tell(news: &News) {
     match news {
         News::Reached(address, peer) => tracing::info!(%address, %peer, "bootstrap peer reached"),
+        // While a cluster starts, some are not up yet, or too busy; that passes by itself.
         News::Failing(address, cause @ (Cause::Unreachable(_) | Cause::Closed(_))) => {
             tracing::warn!(%address, %cause, "cannot join through this address yet; will keep trying");
         }

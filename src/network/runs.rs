@@ -6,7 +6,7 @@
 //!
 //! A connection of another start proves nothing: a process that was cut off leaves its connection half
 //! open when it comes back. What proves it is a ping that was sent after the one process had been seen,
-//! and that the other one answered: it cannot have been the former's earlier life.
+//! and that the other one answered: it cannot have been an earlier run of the former's node.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ pub struct Other {
     pub run: Run,
     /// Where it was seen.
     pub address: String,
-    /// It is alive for certain; if not, it may be what is left of an earlier life.
+    /// It is alive for certain; if not, it may be what is left of an earlier run.
     pub is_proven: bool,
 }
 
@@ -59,6 +59,7 @@ impl Runs {
         run: Run,
         now: Instant,
     ) {
+        // Pings begin with the connection, and one may be answered before identify is.
         let proof = self.answered.get(&connection).copied();
         let processes = self.peers.entry(peer).or_default();
         if let Some(known) = processes.iter_mut().find(|it| it.run == run) {
@@ -109,6 +110,7 @@ impl Runs {
     pub(super) fn others(&self, peer: &PeerId, run: Run, now: Instant) -> Vec<Other> {
         let processes = self.peers.get(peer).map(Vec::as_slice).unwrap_or_default();
         let itself = processes.iter().find(|it| it.run == run);
+        // An asker that was not identified yet: no ping can have been sent since it was seen.
         let since = itself.map_or(now, |it| it.first);
         let is_over = now.saturating_duration_since(since) >= SILENCE;
         let others = processes.iter().filter(|it| it.run != run);
@@ -145,7 +147,7 @@ mod tests {
         format!("/ip4/10.0.0.1/tcp/{port}").parse().unwrap()
     }
 
-    /// The old life was seen at second 0, the new one at second 10.
+    /// The old run was seen at second 0, the new one at second 10.
     fn two() -> (Runs, PeerId, [ConnectionId; 2], impl Fn(u64) -> Instant) {
         let start = Instant::now();
         let at = move |second| start + Duration::from_secs(second);

@@ -143,6 +143,7 @@ pub async fn start(
         request_timeout: settings.request_timeout,
     };
     event_loop.settle(listeners, LISTEN_PATIENCE).await;
+    // Dropped however the task ends: `Handle::shutdown` waits for it.
     let ended = stopped.drop_guard();
     tokio::spawn(async move {
         event_loop.run(stop).await;
