@@ -171,6 +171,7 @@ impl Discovery {
     /// Tries what is due.
     pub fn tick(&mut self, now: Duration, rng: &mut impl Rng) {
         while let Some((_, peer)) = self.refusals.pop_front_if(|(due, _)| *due <= now) {
+            // Unless it has turned out to be one of us meanwhile.
             if self.strangers.shun(&peer, now) {
                 self.actions.push_back(Action::Refuse(peer));
             }
@@ -189,6 +190,7 @@ impl Discovery {
             let local = self
                 .mdns
                 .candidates(MDNS_PER_ROUND, |peer| !strangers.shun(peer, now));
+            // Strangers are forgotten by the book when they are met; they need no filter here.
             let known = self.book.candidates(BOOK_PER_ROUND, |_| true);
             let all = local.into_iter().chain(known);
             self.actions
@@ -275,8 +277,10 @@ impl Discovery {
 
     /// The local network has these peers. Alone, we join through some of the new ones at once.
     pub fn discovered(&mut self, found: Vec<(PeerId, Multiaddr)>, now: Duration) {
+        // With a neighbour the overlay decides for itself whom it asks.
         let mut joins = if self.alone() { MDNS_PER_ROUND } else { 0 };
         for peer in self.mdns.discovered(found) {
+            // Multicast reaches nodes of other clusters, too.
             if self.stopped || self.strangers.shun(&peer, now) {
                 continue;
             }
@@ -314,6 +318,7 @@ impl Discovery {
             self.strangers.clear(&peer);
             self.bootstrap.belongs(&peer);
             if let Some(addresses) = found.filter(|_| !self.stopped) {
+                // Learnt as well: it was configured, and is never to be forgotten.
                 self.actions
                     .push_back(Action::Learn(peer, addresses.clone(), true));
                 self.actions.push_back(Action::Join(peer, addresses));
@@ -328,6 +333,7 @@ impl Discovery {
             self.news
                 .push_back(News::Stranger(peer, describes.to_owned()));
         }
+        // Or it would be dialled again at the next start, which knows no strangers yet.
         self.book.forget(&peer, now);
         if self.refusals.len() < REFUSALS_MAX {
             self.refusals.push_back((now + REFUSAL_DELAY, peer));
@@ -346,6 +352,7 @@ impl Discovery {
     /// `peer` became a neighbour.
     pub fn neighbor_up(&mut self, peer: PeerId, addresses: &[Multiaddr], unix: u64, now: Duration) {
         self.neighbors.insert(peer);
+        // The next time that we are alone begins with short pauses.
         self.rounds.reset();
         self.book.met(peer, addresses.to_vec(), unix, now);
     }

@@ -137,12 +137,14 @@ impl AddressBook {
         if changed {
             self.due.get_or_insert(now + DEBOUNCE);
         } else if let (Some(before), Some(entry)) = (before, self.entries.get_mut(&peer)) {
+            // Counted from what was written, or a peer that is seen all the time would never be written.
             entry.seen = before.seen;
         }
     }
 
     /// Others speak of `peer`. It is remembered, but not as seen, and only if there is room.
     pub fn heard_of(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, unix: u64, now: Duration) {
+        // Hearsay must not push out somebody who was a neighbour.
         let room = self.entries.len() < PEERS_MAX;
         if !self.entries.contains_key(&peer) && room && peer != self.me {
             self.put(peer, addresses, unix);
@@ -207,6 +209,7 @@ impl AddressBook {
         let mut chosen: Vec<_> = self.untried().filter(suitable).take(count).collect();
         if chosen.len() < count {
             let taken: BTreeSet<PeerId> = chosen.iter().map(|(peer, _)| *peer).collect();
+            // All had their turn: the next begins, and nobody is named twice in one answer.
             self.tried.clear();
             let more = self.untried().filter(suitable);
             let more = more.filter(|(peer, _)| !taken.contains(peer));

@@ -1,7 +1,7 @@
 //! The addresses that the node was given to join through.
 //!
 //! Each is tried until it has led to a peer of the cluster, and again whenever the node is
-//! alone; with back-off while nobody answers, slowly when only a hand can mend it. A name is
+//! alone; with back-off while nobody answers, slowly when only an operator can mend it. A name is
 //! resolved at every attempt, because what it stands for changes. No I/O: [`Bootstrap::due`]
 //! names what to try, and what came of it is reported back.
 
@@ -22,9 +22,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Longest delay. A dial in half a minute costs nothing, and half a minute is soon enough after a
 /// long absence of everybody.
 const LAST_RETRY: Duration = Duration::from_secs(30);
-/// Delay when only a hand can mend the cause.
+/// Delay when only an operator can mend the cause.
 const SLOW_RETRY: Duration = Duration::from_secs(60);
-/// So many connections in a row that close during the handshake are no coincidence: somebody without our
+/// This many connections in a row that close during the handshake are no coincidence: somebody without our
 /// swarm key does nothing else, somebody who stops or is drowned does it once.
 const CLOSED_MAX: u32 = 3;
 /// When all nodes lose each other at once they shall not come back in one instant.
@@ -86,7 +86,7 @@ enum Phase {
     Waiting,
     /// The name is being resolved.
     Resolving,
-    /// So many dials are under way, and what came of those that ended.
+    /// How many dials are under way, and what came of those that ended.
     Dialing { pending: usize, outcome: Outcome },
     /// It is our own address: never tried again.
     Ourselves,
@@ -210,6 +210,7 @@ impl Bootstrap {
         self.changed = true;
         let contact = &mut self.contacts[index];
         let before = contact.reached.replace(peer);
+        // The connection came about: those that closed before were no matter of keys.
         contact.closed = 0;
         // Whether it still is of another cluster only shows once it has spoken.
         let suspected = contact.told() == Some(Kind::OtherCluster);
@@ -292,13 +293,16 @@ impl Contact {
         now: Duration,
         rng: &mut impl Rng,
     ) -> Option<Cause> {
+        // The attempt may be over: an address that led to a stranger has failed, whatever its other dials do.
         let Phase::Dialing { pending, outcome } = &mut self.phase else {
             return None;
         };
         *pending -= 1;
         match (&*outcome, failure) {
             (_, None) => *outcome = Outcome::Fine,
+            // A name may stand for several addresses; one that leads somewhere is enough.
             (Outcome::Fine, Some(_)) => {}
+            // That somebody answered says more than silence at another address.
             (Outcome::Failed(worst), Some(_)) if worst.is_answered() => {}
             (Outcome::Open | Outcome::Failed(_), Some(cause)) => *outcome = Outcome::Failed(cause),
         }

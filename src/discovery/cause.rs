@@ -49,7 +49,7 @@ impl Cause {
         self.needs_operator() || self.kind() == Kind::Closed
     }
 
-    /// Whether only somebody's hand will mend it, so that there is no use in trying again soon.
+    /// Whether only an operator can mend it, so that there is no use in trying again soon.
     #[must_use]
     pub fn needs_operator(&self) -> bool {
         match self.kind() {
@@ -155,12 +155,15 @@ pub(crate) fn layers<'a>(
 fn of_transport(error: &(dyn Error + 'static)) -> Cause {
     let mut words = String::new();
     for layer in layers(error) {
+        // TCP turns its own time-out into an I/O error: this one is of the handshakes above it.
         if let Some(TransportTimeoutError::<io::Error>::Timeout) = layer.downcast_ref() {
             return Cause::Handshake("it does not end".to_owned());
         }
+        // QUIC connects by its handshake: without an answer nobody may be there at all.
         if let Some(quic::Error::HandshakeTimedOut) = layer.downcast_ref() {
             return Cause::Unreachable("no answer in time".to_owned());
         }
+        // One that wraps another is only a layer; the cause is the innermost.
         if let Some(error) = layer
             .downcast_ref::<io::Error>()
             .filter(|it| it.get_ref().is_none())

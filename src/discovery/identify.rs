@@ -48,7 +48,7 @@ impl Strangers {
     }
 }
 
-/// So many peers have to see us at one address before we believe that others can reach us there.
+/// How many peers have to see us at one address before we believe that others can reach us there.
 const WITNESSES: usize = 2;
 /// Most peers whose word is kept.
 const WORDS_MAX: usize = 64;
@@ -74,6 +74,7 @@ impl Observed {
         seen: &Multiaddr,
         listen: &[Multiaddr],
     ) -> (Vec<Multiaddr>, Vec<Multiaddr>) {
+        // A peer on this machine sees us where nobody else can reach us.
         let Some(ip) = address::ip(seen).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
         else {
             return (Vec::new(), Vec::new());
