@@ -1,8 +1,8 @@
 //! What this node knows of every node of the cluster, by gossip with its neighbours.
 //!
 //! A pure state machine: it takes the time and messages and gives messages and views; sending is
-//! the node's work. Each node speaks for itself with a [`NodeRecord`] that carries the start of
-//! its start (`incarnation`) and a `counter`; of two records of one node the greater pair wins
+//! the node's work. Each node speaks for itself with a [`NodeRecord`] that carries when
+//! it started (`incarnation`) and a `counter`; of two records of one node the greater pair wins
 //! everywhere, so that any order of any messages, lost and repeated ones included, ends in the
 //! same directory at all nodes.
 //!
@@ -162,6 +162,7 @@ impl Directory {
             Some(entry) if !entry.record.evicted => {
                 entry.record.evicted = true;
                 entry.changed = revision;
+                // Also whoever brought the record has not heard of this.
                 entry.from = None;
                 self.revision = revision;
                 true
@@ -178,7 +179,7 @@ impl Directory {
     }
 
     /// The other process that speaks under our name, with a copy of our key, if there is one. What an
-    /// earlier life of ours said may come back at any time, but that life has never heard of this one: who
+    /// earlier run of ours said may come back at any time, but that run has never heard of this one: who
     /// names us is alive after we began.
     #[must_use]
     pub fn twin(&self, now: Duration) -> Option<Run> {
@@ -187,7 +188,7 @@ impl Directory {
     }
 
     /// The last other process under our name that writes as the site that we announce. It may be an
-    /// earlier life of ours.
+    /// earlier run of ours.
     #[must_use]
     pub fn claimed(&self) -> Option<Start> {
         self.claimed

@@ -171,7 +171,7 @@ impl fmt::Display for Run {
     }
 }
 
-/// A start, and the how manieth it is of its site.
+/// A start, and its place among the starts of its site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Start {
     /// Counts from one.

@@ -49,6 +49,7 @@ impl Entry {
         } else if self.record.evicted {
             Presence::Evicted
         } else if self.record.stopped {
+            // Its own word comes before its silence, which follows from it.
             Presence::Stopped
         } else if self.is_lost || self.age(now) >= alive_after {
             Presence::Silent
@@ -59,6 +60,7 @@ impl Entry {
 
     /// A new beat, `stale` old on arrival.
     pub(super) fn feel(&mut self, beat: u64, now: Duration, stale: Duration, revision: u64) {
+        // A newer beat by a slow way must not make the node look older than before.
         self.stale = stale.min(self.age(now));
         self.heard = now;
         self.is_lost = false;

@@ -124,6 +124,7 @@ impl Directory {
     pub fn receive(&mut self, peer: &NodeId, gossip: Gossip, now: Duration) -> bool {
         let (run, revision) = (self.run, self.revision);
         let state = self.peer(peer);
+        // Another run counts its revisions from nothing, and has forgotten what it held of us.
         if state.run != Some(gossip.run) {
             *state = Peer {
                 run: Some(gossip.run),
@@ -136,6 +137,7 @@ impl Directory {
             state.held = state.held.max(gossip.upto);
         }
         state.holds = match gossip.holds {
+            // No more than there is: a peer that claims the future would not be sent what is to come.
             Some(held) if held.run == run => held.upto.min(revision),
             _ => 0,
         };
@@ -223,6 +225,7 @@ impl Directory {
                     beat: self.beat,
                     age_seconds: 0,
                 },
+                // It told us itself, in this run; what an earlier run of it told may be forgotten there.
                 Some(entry) if entry.is_from(peer, known.run) => {
                     upto = changed;
                     continue;
@@ -297,6 +300,7 @@ impl Directory {
         let changed = joined != entry.record;
         if changed {
             if joined.incarnation != entry.record.incarnation {
+                // Beats count from nothing in each start.
                 entry.beat = 0;
             }
             // What results may be neither ours nor theirs (an older record's eviction); then
@@ -322,6 +326,7 @@ impl Directory {
         stale: Duration,
         now: Duration,
     ) -> bool {
+        // What all others are about to forget must not go round again.
         if stale >= self.settings.forget_after || !self.make_room(now) {
             self.refused += 1;
             return false;
@@ -363,6 +368,7 @@ impl Directory {
         let met = self.meet_rival(record, now);
         let evicted = record.evicted && record.site == self.me.site && !self.me.evicted;
         let mut words = record.clone();
+        // An eviction is not our word: a record that differs in it alone is still ours.
         words.evicted = self.me.evicted;
         let outranks =
             record.rank() > self.me.rank() || (record.rank() == self.me.rank() && words != self.me);

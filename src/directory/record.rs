@@ -171,6 +171,7 @@ impl NodeRecord {
         } else {
             (other, theirs, mine)
         };
+        // An eviction is of a site: it holds for whichever record of that site wins.
         winner.evicted = won || (same_site && lost);
         winner
     }

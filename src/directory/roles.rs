@@ -82,6 +82,7 @@ impl Roles {
     #[must_use]
     pub fn new(records: Vec<RoleRecord>) -> Self {
         let mut roles = Self::default();
+        // What was written down was judged when it came in.
         roles.merge(records, u64::MAX - AHEAD_MAX);
         roles
     }

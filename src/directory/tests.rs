@@ -261,7 +261,7 @@ fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
     exchange(&mut one, &mut hub, later);
     assert_eq!(one.twin(later + Duration::from_secs(10)), None);
 
-    // The clock was set back between two lives, and every neighbour remembers another word of the first.
+    // The clock was set back between two runs, and every neighbour remembers another word of the first.
     let mut before = directory(1);
     let mut hubs: Vec<Directory> = (2..9).map(directory).collect();
     for (number, hub) in hubs.iter_mut().enumerate() {
@@ -689,7 +689,7 @@ proptest! {
             let mut record = NodeRecord::blank(name(0), Incarnation::new(incarnation), process(7));
             record.counter = counter;
             record.evicted = evicted;
-            // A site belongs to a stretch of lives and never comes back.
+            // A site belongs to a stretch of starts and never comes back.
             record.site = Site::new(1 + incarnation as i64 / 2);
             record.name = word.to_string();
             record

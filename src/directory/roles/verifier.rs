@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// PostgreSQL's own number; fewer make guessing cheap.
 const ITERATIONS_MIN: u32 = 4_096;
 
-/// Each client has to count so far at every login.
+/// Each client has to do this many rounds at every login.
 const ITERATIONS_MAX: u32 = 1_000_000;
 
 /// Of a SHA-256, in base64.
