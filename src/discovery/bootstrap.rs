@@ -342,6 +342,7 @@ impl Contact {
         });
         failure.attempts = failure.attempts.saturating_add(1);
         failure.cause = cause.clone();
+        // The words may differ each time; the kind is the same for every occurrence.
         (told != Some(cause.kind())).then_some(cause)
     }
 

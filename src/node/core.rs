@@ -167,6 +167,7 @@ impl Core {
             match next {
                 Next::End(ended) => break ended,
                 Next::Renew(why) => {
+                    // Until there is another, peers that ask about links hear that the store is not up.
                     self.hold_plane(None);
                     // The data plane that was handing over has ended; whoever asked must not wait for it.
                     if let Some(leaving) = leaving.take() {

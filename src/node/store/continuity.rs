@@ -132,6 +132,7 @@ impl Continuity {
                 record.renewed(Some(owner.site), site, why);
             }
         }
+        // Once more: what the verdict asked for has moved it.
         record.position = store::position(&client).await?;
         // Before anybody is told of this start: should it be cut short, the next one knows of it.
         record.lineage.started(owned.run);
@@ -228,6 +229,7 @@ impl Continuity {
         record.position = position;
         self.save(&record);
         drop(record);
+        // The doubt was about the former site.
         self.is_unproven = false;
         Ok(())
     }
@@ -288,6 +290,7 @@ impl Continuity {
         admin: &Conninfo,
         client: &mut Option<tokio_postgres::Client>,
     ) -> anyhow::Result<Option<Trouble>> {
+        // Taken out: a session on which something fails is not used again.
         let open = match client.take() {
             Some(open) => open,
             None => connect(admin).await?,

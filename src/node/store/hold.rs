@@ -111,6 +111,7 @@ impl Held {
         config.application_name(name);
         let (client, connection) = postgres::open_with(&config, KEEPALIVES).await?;
         if client.query_one(store::HOLD, &[]).await?.get(0) {
+            // Kept, though nothing is asked of it any more: the lock ends with its session.
             let _client = client;
             return Ok(Ok(Self {
                 _client,
