@@ -1,5 +1,5 @@
-//! Examines a node: is it well, by its own status, and what mends what is not? Whoever has a status can ask:
-//! `starling status` and `starling doctor` do. The codes of its findings begin with `SN`, as those about a
+//! Examines a node: whether it is well, by its own status, and what mends what is not. Whoever has a status can
+//! ask: `starling status` and `starling doctor` do. The codes of its findings begin with `SN`, as those about a
 //! server ([`crate::postgres::doctor`]) do with `SP`.
 
 mod members;
@@ -26,7 +26,7 @@ const LAG_BYTES: (i64, i64) = (16 << 20, 256 << 20);
 /// Seconds behind a peer that deserve a look, and that are urgent.
 const LAG_SECONDS: (f64, f64) = (5.0, 300.0);
 
-/// An error that was not repeated for so long is no finding any more.
+/// An error that was not repeated for this long is no finding any more.
 const ERRORS_FOR: Duration = Duration::from_mins(10);
 
 /// What a node's own status tells about its health.
@@ -120,6 +120,7 @@ fn judge_neighbors(status: &Status) -> Finding {
             let what = "no neighbour, and the addresses to join through lead nowhere";
             Finding::of_node("SN002", worst_contact(overlay), what, None)
         }
+        // Who never knew anybody has lost nobody.
         (0, 0, 0) => Finding::of_node(
             "SN002",
             Severity::Ok,
@@ -303,6 +304,7 @@ fn judge_link(link: &LinkStatus) -> Option<Finding> {
             Some(&fix),
         ));
     }
+    // Of an outgoing link they are the subscriber's to tell; here it is the WAL that it holds back.
     let seconds = link.lag_seconds.filter(|_| link.direction == Direction::In);
     let seconds = seconds.unwrap_or(0.0);
     if seconds >= LAG_SECONDS.0 {

@@ -20,7 +20,7 @@
 //! carries the two in the wrong order, and nothing is lost. At home the two then stand side by side until
 //! the next checkpoint, which drops what is covered.
 //!
-//! Nothing that matters is remembered outside the stores: a new life of the controller looks, asks
+//! Nothing that matters is remembered outside the stores: a new run of the controller looks, asks
 //! the peers, and goes on. A controller may be killed at any [`Failpoint`].
 //!
 //! This module knows PostgreSQL and nothing of libp2p: peers are asked through a [`Transport`].

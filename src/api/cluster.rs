@@ -88,7 +88,7 @@ pub struct TopologyNode {
     pub peer_id: String,
     /// Human name.
     pub name: String,
-    /// Present?
+    /// It is present.
     pub alive: bool,
     /// Whether it is there, and if not, why.
     #[serde(default)]

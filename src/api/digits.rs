@@ -31,7 +31,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     Digits::deserialize(deserializer)?.value()
 }
 
-/// The same for the numbers of a vector.
+/// Vectors, whose numbers are written likewise.
 pub(crate) mod vector {
     use std::collections::BTreeMap;
 

@@ -18,7 +18,7 @@ pub struct LeaveRequest {
 pub struct LeaveReport {
     /// It has.
     pub left: bool,
-    /// So many sessions were ended, because they held a transaction that wrote open for too long.
+    /// How many sessions were ended because they held a transaction that wrote open for too long.
     #[serde(default)]
     pub ended_sessions: usize,
     /// Transactions that go on in the store and will not reach the others.

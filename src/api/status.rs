@@ -197,7 +197,7 @@ pub struct ClockStatus {
     pub standing: ClockStanding,
     /// Milliseconds that it is ahead of the median; negative when it is behind, `None` while unknown.
     pub ahead_ms: Option<f64>,
-    /// `ahead_ms` is right within so many milliseconds.
+    /// How far `ahead_ms` may be off, in milliseconds.
     pub error_ms: Option<f64>,
     /// The number of neighbours whose clocks are known.
     pub neighbors: usize,
@@ -293,7 +293,7 @@ pub struct NeighborStatus {
     /// Milliseconds that its store's clock is ahead of ours; negative when it is behind.
     #[serde(default)]
     pub clock_offset_ms: Option<f64>,
-    /// `clock_offset_ms` is right within so many milliseconds.
+    /// How far `clock_offset_ms` may be off, in milliseconds.
     #[serde(default)]
     pub clock_error_ms: Option<f64>,
 }

@@ -65,6 +65,7 @@ pub(super) fn leave(args: &LeaveArgs) -> anyhow::Result<ExitCode> {
         timeout_seconds: Some(args.timeout.as_secs_f64()),
         abandon: args.abandon,
     };
+    // The answer comes when it is over; what is waited for meanwhile is in the status.
     let report = std::thread::scope(|scope| {
         let asked = scope.spawn(|| client.leave(&request));
         let mut told = None;

@@ -34,6 +34,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(status) => status,
         Err(error) => {
             complain(&format!("error: {error}"));
+            // Who answers and is not understood may be well: that is not known.
             let down = matches!(error, ClientError::NoNode(_) | ClientError::Silent(_));
             return Ok(ExitCode::from(if down { 2 } else { 3 }));
         }

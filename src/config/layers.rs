@@ -263,6 +263,7 @@ impl Layer {
         match read {
             Ok(text) => self.set(
                 setting,
+                // Editors and secret stores end a line; blanks may belong to the secret.
                 Value::from(text.trim_end_matches(['\r', '\n'])),
                 origin,
             ),

@@ -109,6 +109,7 @@ pub fn store_password(sources: &Sources) -> Result<Option<Secret>, Error> {
         mut problems,
         ..
     } = merge(sources);
+    // A mistake elsewhere keeps nobody from examining a server.
     problems.retain(|problem| problem.key == "store.password");
     if problems.is_empty() {
         Ok(config.store.password)
@@ -129,6 +130,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
         mut problems,
         warnings,
     } = merge(sources);
+    // First the defaults are fitted to what was set: only what somebody set is to blame then.
     config.resolve(&origins);
     let mut check = Check::new(&origins);
     config.check(&mut check);

@@ -103,7 +103,7 @@ impl Overlay {
         }
     }
 
-    /// The same for the protocol; what is no setting keeps the protocol's own default, as far as
+    /// These parameters as the protocol takes them; what is no setting keeps the protocol's own default, as far as
     /// the settings leave room for it.
     ///
     /// # Errors

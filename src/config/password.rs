@@ -46,6 +46,7 @@ impl PasswordSources {
     fn find_in_file(&self, config: &tokio_postgres::Config) -> Option<Secret> {
         let file = self.file.as_deref()?;
         let metadata = std::fs::metadata(file).ok()?;
+        // libpq does not use such a file either.
         if metadata.permissions().mode() & 0o077 != 0 {
             warn!(file = %file.display(), "password file ignored: others can read it; chmod 600 mends it");
             return None;

@@ -170,7 +170,7 @@ impl Member {
         };
         let clean = timeout(STOP_TIMEOUT, process.child.wait()).await.is_ok();
         if !clean {
-            // The server first: its controller would only start it again.
+            // The controller first: it would only start its server again.
             let _ = process.child.start_kill();
             let _ = process.child.wait().await;
         }

@@ -36,7 +36,7 @@ impl Progress {
         line(text);
     }
 
-    /// Begins a phase of so many steps; 0 when they cannot be counted.
+    /// Begins a phase of `steps` steps; 0 when they cannot be counted.
     pub(super) fn begin(&self, title: &str, steps: usize) -> Stage {
         let bar = self.bars.then(|| {
             let template = if steps == 0 {

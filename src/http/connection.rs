@@ -35,7 +35,7 @@ impl Connected<IncomingStream<'_, Bounded>> for Peer {
     }
 }
 
-/// A listener that accepts only so many connections at a time.
+/// A listener that accepts a bounded number of connections at a time.
 pub(super) struct Bounded {
     listener: TcpListener,
     permits: Arc<Semaphore>,
@@ -55,6 +55,7 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
+        // Before it accepts: who finds no place stays in the kernel's queue, and costs us nothing.
         let permit = loop {
             // The semaphore is never closed.
             if let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {

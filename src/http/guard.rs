@@ -44,6 +44,7 @@ pub(super) async fn guard(
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    // One that names no length is cut where it is read.
     if length.is_some_and(|length| length > BODY_BYTES_MAX) {
         return ApiError::BodyTooLarge(BODY_BYTES_MAX).into_response();
     }
@@ -72,6 +73,7 @@ fn admit(
     if bearer(headers).is_some_and(|given| settings.token.is(given)) {
         return Ok(());
     }
+    // On a socket for both families 127.0.0.1 comes as ::ffff:127.0.0.1.
     let is_local = peer.ip().to_canonical().is_loopback();
     if reading && is_local {
         return check_host(headers, &settings.hosts);

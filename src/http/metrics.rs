@@ -36,7 +36,7 @@ pub(super) async fn text(
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// Does a scraper know the older format only? Who takes anything gets the newer one.
+/// Whether a scraper knows the older format only. Who takes anything gets the newer one.
 fn wants_classic(accepted: &str) -> bool {
     let kinds = || {
         accepted

@@ -13,6 +13,7 @@ static NAMES: RwLock<BTreeMap<String, String>> = RwLock::new(BTreeMap::new());
 
 /// From now on these PeerIds are shown with these names.
 pub fn set_names<'a>(names: impl Iterator<Item = (&'a str, &'a str)> + Clone) {
+    // With every look at the status the names come again, mostly the same: who logs must not wait for that.
     let is_known = {
         let known = NAMES.read().unwrap_or_else(PoisonError::into_inner);
         names

@@ -27,7 +27,7 @@ use crate::api::{LogLevel, LogWarning, timestamp};
 
 /// The most that are kept; the one that was not repeated for longest makes room.
 const KEPT_MAX: usize = 32;
-/// What was not repeated for so long is over.
+/// What was not repeated for this long is over.
 const KEPT_FOR: Duration = Duration::from_hours(1);
 /// Longer ones end here.
 const DETAIL_MAX: usize = 600;

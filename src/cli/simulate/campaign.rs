@@ -121,6 +121,7 @@ pub(super) fn play(
     let mut done: Vec<Option<Done>> = jobs.iter().map(|_| None).collect();
     let mut shares = run.scenarios.iter().zip(run.shares()).peekable();
     while let Some((scenario, share)) = shares.peek() {
+        // In the order of the list, whichever ends first: what is printed must not depend on the threads.
         if done[share.clone()].iter().all(Option::is_some) {
             let all = done[share.clone()].iter_mut().filter_map(Option::take);
             let outcome = outcome(&scenario.name, all.collect());
@@ -169,6 +170,7 @@ fn work(run: &Run, next: &AtomicUsize, tell: &SyncSender<News>) {
         };
         let _ = tell.send(News::Began(at));
         let (began, before) = (Instant::now(), cost::thread_cpu());
+        // A thread that just died would leave its run under way for ever.
         let played = catch_unwind(AssertUnwindSafe(|| {
             let mut at_step = |step, _, now| {
                 let _ = tell.send(News::At(at, step, now));

@@ -1,4 +1,4 @@
-//! Is the process up, and does the node serve?
+//! Whether the process is up, and whether the node serves.
 
 use axum::{
     Json,
@@ -15,7 +15,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `?lag=SECONDS`
+/// The query `?lag=SECONDS`: by how much the node may be behind and still be ready.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Bound {
