@@ -113,6 +113,7 @@ pub async fn run(
     };
     let ended = Box::pin(core.run(inputs)).await;
 
+    // After the node: who has asked it to leave is still to get the answer.
     stop_http.cancel();
     if let Err(error) = server
         .await

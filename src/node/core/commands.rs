@@ -151,6 +151,7 @@ impl Core {
         if self.neighbors.contains_key(peer) || self.directory.is_alive(peer, self.born.elapsed()) {
             return Err(CommandError::Alive(peer.clone()));
         }
+        // It is not our word, so it is not broadcast, but goes from neighbour to neighbour.
         if self.directory.evict(peer) {
             self.gossiper.exchange_soon();
         }

@@ -171,6 +171,7 @@ impl Core {
             .filter(|record| record.site.is_none())
             .map(|record| record.node.clone())
             .collect();
+        // Who has the most of our own numbers: a store of ours that has fewer is an older copy.
         let vouched = others()
             .map(|record| (record.vector.get(own), record.node.clone()))
             .max();

@@ -323,6 +323,7 @@ fn overlay_status(inputs: &StatusInputs<'_>) -> OverlayStatus {
     OverlayStatus {
         active: active.collect(),
         passive: inputs.overlay.passive,
+        // The address book keeps who left while it was no neighbour of ours.
         remembered: remembered.filter(|peer| !departed.contains(peer)).count(),
         bootstrap: inputs.overlay.contacts.iter().map(contact).collect(),
         is_open: false,
@@ -332,6 +333,7 @@ fn overlay_status(inputs: &StatusInputs<'_>) -> OverlayStatus {
 /// Whether a neighbour is on another machine.
 fn spans_machines(overlay: &network::Overlay) -> bool {
     let is_remote = |neighbor: &network::Neighbor| {
+        // Who is on this machine names other addresses beside loopback; of who names none nothing is known.
         let mut addresses = neighbor.addresses.iter().peekable();
         addresses.peek().is_some()
             && !addresses.any(|address| network::is_loopback(&address.to_string()))
@@ -345,6 +347,7 @@ fn contact(contact: &network::Contact) -> ContactStatus {
         address: contact.address.to_string(),
         state: match (failure, &contact.reached) {
             _ if contact.is_ours => ContactState::Ourselves,
+            // Also where somebody was found earlier: what came of it last counts.
             (Some(_), _) => ContactState::Failing,
             (None, Some(_)) => ContactState::Reached,
             (None, None) => ContactState::Trying,

@@ -146,6 +146,7 @@ async fn examine(
     teller: watch::Sender<Vec<api::Finding>>,
 ) {
     let mut turns = interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
+    // A look that took long is not followed by several at once.
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
