@@ -143,6 +143,7 @@ fn settled(client: &Client, name: &str) -> anyhow::Result<ExitCode> {
                 let reason = role.and_then(|role| role.reason.as_deref());
                 bail!("{}", harmless(reason.unwrap_or_default()));
             }
+            // No failure: the change is known, and the server gets it once it can.
             AppRoleState::Waiting | AppRoleState::Removing if began.elapsed() >= SETTLE_MAX => {
                 complain(
                     "the node's own server has not taken it yet; see `starling app-role list`",

@@ -151,6 +151,7 @@ impl Member {
             .child
             .start_kill()
             .with_context(|| format!("cannot kill {}", self.name))?;
+        // After its controller, which would have started it again.
         self.kill_server(Signal::SIGKILL);
         process.child.wait().await?;
         Ok(())

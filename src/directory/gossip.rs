@@ -311,6 +311,7 @@ impl Directory {
             self.revision = revision;
         }
         let after = (rumor.record.incarnation, rumor.beat);
+        // A beat of an earlier start is no sign that the node lives now.
         if after > before {
             entry.feel(rumor.beat, now, stale, revision);
             self.revision = revision;

@@ -103,6 +103,7 @@ impl Roles {
         let exists = known.is_some_and(|record| record.verifier.is_some());
         let verifier = match change {
             RoleChange::Add(_) if exists => return Err(RoleError::Exists(name)),
+            // A name that was removed has its place already.
             RoleChange::Add(_) if known.is_none() && self.records.len() >= ROLES_MAX => {
                 return Err(RoleError::Full);
             }

@@ -270,6 +270,7 @@ impl AddressBook {
                 merged.push(address);
             }
         }
+        // Others speak of us, too; and who has no address cannot be tried.
         if peer == self.me || merged.is_empty() {
             return;
         }

@@ -42,6 +42,7 @@ impl Codec {
         }
         let mut body = Vec::with_capacity(length.min(TRUST_BYTES));
         let read = io.take(length as u64).read_to_end(&mut body).await?;
+        // A stream that ends early is no error of reading.
         if read < length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -53,6 +54,7 @@ impl Codec {
         T: AsyncWrite + Unpin + Send,
     {
         let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        // The peer would refuse it, after all of it had been sent.
         if body.len() > most {
             return Err(self.oversized(body.len(), most));
         }

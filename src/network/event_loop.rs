@@ -148,6 +148,7 @@ impl EventLoop {
     /// Runs until `stop`, or until no handle is left.
     pub(super) async fn run(&mut self, stop: CancellationToken) {
         loop {
+            // Whatever came last may have given discovery something to do.
             self.carry_out();
             let wake = self.start + self.wake();
             tokio::select! {

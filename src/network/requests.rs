@@ -74,6 +74,7 @@ impl Requests {
         *self.inbound_by_peer.entry(from).or_default() += 1;
         self.inbound.push(
             async move {
+                // To be late and to be refused are the same for the peer: it gets no reply.
                 let body = tokio::time::timeout(patience, reply)
                     .await
                     .ok()

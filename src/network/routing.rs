@@ -188,6 +188,7 @@ impl EventLoop {
             contacts: self.contacts.clone(),
             ..self.peers.overlay(passive)
         };
+        // Called also where nothing may have changed: who watches is woken by a change only.
         self.overlay.send_if_modified(|known| {
             let changed = *known != overlay;
             *known = overlay;

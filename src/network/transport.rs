@@ -116,6 +116,7 @@ pub(super) fn check_free(address: &Multiaddr) -> Result<(), Error> {
             address: address.clone(),
         });
     };
+    // The system will pick one that is free.
     if socket.port() == 0 {
         return Ok(());
     }

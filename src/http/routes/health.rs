@@ -62,6 +62,7 @@ fn readiness(status: &Status, bound: Option<f64>) -> Result<Ready, ApiError> {
         }
         return Err(ApiError::NotReady { state, reason });
     }
+    // What is written here would win against later writes elsewhere, and nobody takes it until the clock is set.
     if status.clock.standing == ClockStanding::Ahead {
         let ahead_ms = status.clock.ahead_ms.unwrap_or_default();
         return Err(ApiError::NotReady {
