@@ -24,8 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Cluster, Node};
 use tokio_postgres::Client;
+
+use harness::{Cluster, Node};
 
 /// Writes per latency measurement, one every [`PACE`].
 const SAMPLES: usize = 500;

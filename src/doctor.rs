@@ -9,8 +9,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use members::{judge_admission, judge_members};
-
 use crate::{
     api::{
         self, ClockStanding, ClockStatus, ContactState, ContactStatus, Direction, LinkState,
@@ -19,6 +17,7 @@ use crate::{
     finding::{Finding, Severity},
     terminal::output::{harmless, short},
 };
+use members::{judge_admission, judge_members};
 
 /// WAL held back by one link that deserves a look, and that is urgent.
 const LAG_BYTES: (i64, i64) = (16 << 20, 256 << 20);

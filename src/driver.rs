@@ -1,9 +1,6 @@
 //! The PostgreSQL driver's errors, in words that say what is the case.
 
-use std::error::Error as _;
-use std::fmt;
-use std::io;
-use std::ops::Deref;
+use std::{error::Error as _, fmt, io, ops::Deref};
 
 use tokio_postgres::error::SqlState;
 

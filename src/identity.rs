@@ -1,8 +1,6 @@
 //! Who a node is, in words that neither libp2p nor PostgreSQL own.
 
-use std::fmt;
-use std::str::FromStr;
-use std::time::UNIX_EPOCH;
+use std::{fmt, str::FromStr, time::UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use crate::Scale;
-use crate::cpu;
-use crate::fill::{ENTRIES, STRUCTURES};
-use crate::report::{Report, median};
-use crate::server::{Server, Store};
+use crate::{
+    Scale, cpu,
+    fill::{ENTRIES, STRUCTURES},
+    report::{Report, median},
+    server::{Server, Store},
+};
 
 /// The store that applies.
 const SUBSCRIBER: i64 = 4711;

@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use crate::Scale;
-use crate::calls::WRITES;
-use crate::cpu;
-use crate::fill::{ENTRIES, STRUCTURES};
-use crate::report::{Report, median};
-use crate::server::Store;
+use crate::{
+    Scale,
+    calls::WRITES,
+    cpu,
+    fill::{ENTRIES, STRUCTURES},
+    report::{Report, median},
+    server::Store,
+};
 
 /// Statements that make many of the calls, by the name of the call. `i` is spread over the elements.
 fn statement(name: &str) -> (String, String) {

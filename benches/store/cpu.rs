@@ -1,7 +1,6 @@
 //! CPU time from `/proc`.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 /// What a process has used so far, in user and system mode; zero if it is gone.
 pub fn of_process(pid: i32) -> Duration {

@@ -1,19 +1,22 @@
 //! A call and its counterpart, in turns.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rand::RngExt as _;
 use tokio::task::JoinSet;
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, Statement, types::ToSql};
 
-use crate::Scale;
-use crate::calls::Call;
-use crate::cpu;
-use crate::fill::STRUCTURES;
-use crate::report::{Report, median};
-use crate::server::Store;
+use crate::{
+    Scale,
+    calls::Call,
+    cpu,
+    fill::STRUCTURES,
+    report::{Report, median},
+    server::Store,
+};
 
 /// A session with both statements prepared.
 #[derive(Debug)]

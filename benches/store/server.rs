@@ -1,15 +1,15 @@
 //! A private server with stores in it.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use starling::identity::NodeId;
-use starling::postgres::{self, PrivateConfig, PrivateServer};
-use starling::store::{self, SearchPath};
+use starling::{
+    identity::NodeId,
+    postgres::{self, PrivateConfig, PrivateServer},
+    store::{self, SearchPath},
+};
 use tempfile::TempDir;
 use tokio::time::sleep;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{Client, Config, error::SqlState};
 
 /// Checkpoints would fall on the one side or on the other.
 const WITHOUT_CHECKPOINTS: &str = "alter system set max_wal_size = '16GB';

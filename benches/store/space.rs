@@ -1,7 +1,6 @@
 //! Bytes on disk.
 
-use crate::report::Report;
-use crate::server::Store;
+use crate::{report::Report, server::Store};
 
 const SIZES: &str = "
   with plain as (

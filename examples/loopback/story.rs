@@ -7,7 +7,10 @@ use std::{
 
 use simulation::{Graph, NodeId};
 
-use super::{Measures, Net, Tag, measures, measures::Spent};
+use super::{
+    Measures, Net, Tag,
+    measures::{self, Spent},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How often it is looked whether something has come about.

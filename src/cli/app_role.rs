@@ -10,12 +10,14 @@ use std::{
 use anyhow::{Context, bail};
 
 use super::ask::{AskArgs, NodeArgs};
-use crate::terminal::output::{Format, complain, harmless, print, print_json, short};
-use crate::terminal::table::{Cell, Table, Tone};
 use crate::{
     api::{AppRole, AppRoleRequest, AppRoleState, NewAppRole},
     http::Client,
     store::scram_verifier,
+    terminal::{
+        output::{Format, complain, harmless, print, print_json, short},
+        table::{Cell, Table, Tone},
+    },
 };
 
 /// 192 random bits.

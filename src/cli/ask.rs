@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::terminal::output::Format;
-use crate::{config::Config, http::Client};
+use crate::{config::Config, http::Client, terminal::output::Format};
 
 /// Which node to ask.
 #[derive(Debug, Clone, Default, clap::Args)]

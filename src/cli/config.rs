@@ -6,8 +6,10 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::settings::SettingFlags;
-use crate::config;
-use crate::terminal::output::{Format, complain, print, print_json};
+use crate::{
+    config,
+    terminal::output::{Format, complain, print, print_json},
+};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,16 +1,15 @@
 //! `starling detach`
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 
-use crate::terminal::output::{complain, harmless, print};
 use crate::{
     config::{self, PasswordSources, Sources},
     postgres::{self, Conninfo},
     replication,
     store::{self, Remains},
+    terminal::output::{complain, harmless, print},
 };
 
 const EXAMPLES: &str = "\

@@ -8,7 +8,6 @@ use super::{
     ask::AskArgs,
     finding::{exit_code, render},
 };
-use crate::terminal::output::{Format, print, print_json};
 use crate::{
     config::{self, PasswordSources, PostgresUrl, Sources, Store},
     doctor::judge,
@@ -16,6 +15,7 @@ use crate::{
     http::ClientError,
     network,
     postgres::doctor::{Requirements, inspect},
+    terminal::output::{Format, print, print_json},
 };
 
 const EXAMPLES: &str = "\

@@ -6,8 +6,12 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::settings::SettingFlags;
-use crate::terminal::output::{Format, print, print_json};
-use crate::{identity::NodeId, network, node::runtime_file::RuntimeFile};
+use crate::{
+    identity::NodeId,
+    network,
+    node::runtime_file::RuntimeFile,
+    terminal::output::{Format, print, print_json},
+};
 
 /// Print the node's PeerId and site; create the identity if there is none
 ///

@@ -3,9 +3,13 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use super::ask::AskArgs;
-use crate::api::{Direction, LinkState, LinkStatus};
-use crate::terminal::output::{Format, harmless, print, print_json, short};
-use crate::terminal::table::{Cell, Table, Tone};
+use crate::{
+    api::{Direction, LinkState, LinkStatus},
+    terminal::{
+        output::{Format, harmless, print, print_json, short},
+        table::{Cell, Table, Tone},
+    },
+};
 
 /// List this node's data links, with their lag
 #[derive(Debug, clap::Args)]

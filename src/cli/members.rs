@@ -6,11 +6,11 @@ use anyhow::{anyhow, bail};
 use libp2p::PeerId;
 
 use super::ask::NodeArgs;
-use crate::terminal::output::{complain, harmless, print};
 use crate::{
     api::{LeaveReport, LeaveRequest, LostOperations, NodeInfo},
     config::parse_duration,
     http::Client,
+    terminal::output::{complain, harmless, print},
 };
 
 /// Between two looks at how far a departure is. Most take less.

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::store::nested_query;
-use crate::terminal::output::print;
+use crate::{store::nested_query, terminal::output::print};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,9 +3,13 @@
 use std::process::ExitCode;
 
 use super::{ask::AskArgs, status::state_name};
-use crate::api::{NodeInfo, NodeState, Presence};
-use crate::terminal::output::{Format, print, print_json, short};
-use crate::terminal::table::{Cell, Table, Tone};
+use crate::{
+    api::{NodeInfo, NodeState, Presence},
+    terminal::{
+        output::{Format, print, print_json, short},
+        table::{Cell, Table, Tone},
+    },
+};
 
 /// List the nodes of the cluster as this node knows them
 #[derive(Debug, clap::Args)]

@@ -20,8 +20,10 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use simulation::{BUILT_IN, Size, plots, read};
 
-use crate::terminal::output::{complain, print, print_json};
-use crate::terminal::table::Table;
+use crate::terminal::{
+    output::{complain, print, print_json},
+    table::Table,
+};
 use campaign::{Ended, Run, Scenario};
 use outcome::Outcome;
 

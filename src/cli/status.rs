@@ -6,11 +6,11 @@ use super::{
     ask::AskArgs,
     finding::{exit_code, render},
 };
-use crate::terminal::output::{Format, complain, harmless, print, print_json};
 use crate::{
     api::{ClockStatus, ContactState, Direction, LinkState, NodeState, OverlayStatus, Status},
     doctor::judge,
     http::ClientError,
+    terminal::output::{Format, complain, harmless, print, print_json},
 };
 
 const EXAMPLES: &str = "\

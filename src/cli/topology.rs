@@ -8,8 +8,10 @@ use std::{
 use clap::ValueEnum;
 
 use super::ask::NodeArgs;
-use crate::api::Topology;
-use crate::terminal::output::{harmless, print, print_json, short};
+use crate::{
+    api::Topology,
+    terminal::output::{harmless, print, print_json, short},
+};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::settings::SettingFlags;
-use crate::terminal::output;
 use crate::{
     config::Config,
     network::is_loopback,
     node::{self, Ended, runtime_file::RuntimeFile},
     telemetry,
+    terminal::output,
 };
 
 const EXAMPLES: &str = "\

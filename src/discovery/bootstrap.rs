@@ -10,8 +10,8 @@ use std::time::Duration;
 use libp2p::{Multiaddr, PeerId};
 use rand::{Rng, RngExt};
 
-use super::address;
 use super::{
+    address,
     backoff::{Backoff, jittered},
     cause::{Cause, Kind},
 };

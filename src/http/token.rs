@@ -1,6 +1,9 @@
 //! The token that commands need: whoever can read the node's data directory may steer the node.
 
-use std::{fmt, fs, io, path::Path, path::PathBuf};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
 
 use crate::files;
 

@@ -11,6 +11,7 @@ use libp2p::{
     request_response::{self, ProtocolSupport},
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
+use tracing::warn;
 
 use super::{Counters, Error, Settings, codec::Codec};
 use crate::identity::Run;
@@ -125,7 +126,7 @@ fn local_network(settings: &Settings, keypair: &Keypair) -> Option<mdns::tokio::
         return None;
     }
     build()
-        .inspect_err(|error| tracing::warn!(%error, "cannot look for peers on the local network"))
+        .inspect_err(|error| warn!(%error, "cannot look for peers on the local network"))
         .ok()
 }
 

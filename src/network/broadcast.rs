@@ -1,5 +1,7 @@
 //! What one node says to all: sent along the broadcast's trees, heard once, and only the latest.
 
+use tracing::{debug, warn};
+
 use super::{Counter, Event, event_loop::EventLoop, neighbors::node_id};
 
 /// Longest content of one broadcast: the protocol's longest payload without the room of a seal.
@@ -10,7 +12,7 @@ impl EventLoop {
         match self.swarm.behaviour_mut().broadcast.broadcast(content) {
             Ok(_) => self.counters.count(Counter::BroadcastsSent),
             Err(error) => {
-                tracing::warn!(%error, "broadcast not sent");
+                warn!(%error, "broadcast not sent");
                 self.counters.count(Counter::Oversized);
             }
         }
@@ -32,16 +34,16 @@ impl EventLoop {
                 }
             }
             plumtree::Event::Misbehaved { peer, what } => {
-                tracing::debug!(%peer, %what, "peer misbehaved");
+                debug!(%peer, %what, "peer misbehaved");
                 self.counters.count(Counter::Misbehaved);
             }
             // The next exchange of positions asks whoever has it.
             plumtree::Event::Missing { id } => {
-                tracing::debug!(?id, "a broadcast was announced and did not come");
+                debug!(?id, "a broadcast was announced and did not come");
             }
             // Links of the data plane do not follow the tree.
             plumtree::Event::EdgeChanged { peer, role } => {
-                tracing::debug!(%peer, ?role, "an edge of the tree changed its role");
+                debug!(%peer, ?role, "an edge of the tree changed its role");
             }
         }
     }

@@ -16,6 +16,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{
     Counter, Counters, Event, Overlay, ProtocolCounters, Settings,
@@ -135,7 +136,7 @@ impl EventLoop {
         while !listeners.is_empty() {
             let Ok(event) = tokio::time::timeout_at(deadline, self.swarm.select_next_some()).await
             else {
-                tracing::warn!("no address to listen on yet: is any network interface up?");
+                warn!("no address to listen on yet: is any network interface up?");
                 return;
             };
             if let SwarmEvent::NewListenAddr { listener_id, .. } = &event {
@@ -213,7 +214,7 @@ impl EventLoop {
             // It is tried again and again on a disk that stays full; one line is enough.
             if !self.book_fails {
                 let path = self.book_path.display();
-                tracing::warn!(%error, %path, "cannot save the address book; will keep trying");
+                warn!(%error, %path, "cannot save the address book; will keep trying");
             }
             // It was taken for written when it was handed out.
             let now = self.now();

@@ -9,8 +9,7 @@ use std::{
 
 use libp2p::identity::{KeyType, Keypair};
 
-use crate::files;
-use crate::identity::NodeId;
+use crate::{files, identity::NodeId};
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "identity.key";

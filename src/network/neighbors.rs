@@ -8,8 +8,10 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 
-use crate::discovery::address;
-use crate::{discovery::bootstrap::Report, identity::NodeId};
+use crate::{
+    discovery::{address, bootstrap::Report},
+    identity::NodeId,
+};
 
 /// Most hosts worth trying for one store.
 const HOSTS_MAX: usize = 16;

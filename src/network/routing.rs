@@ -8,6 +8,7 @@ use libp2p::{
     swarm::{ConnectionId, DialError, ListenError, SwarmEvent, dial_opts::DialOpts},
 };
 use tokio::{sync::oneshot, task::JoinError};
+use tracing::{debug, error, info, warn};
 
 use super::{
     Counter, Event, Neighbor, ProtocolCounters, REPLY_BYTES_MAX, RequestError,
@@ -50,7 +51,7 @@ impl EventLoop {
                 cause,
                 ..
             } => {
-                tracing::debug!(peer = %peer_id, cause = ?cause, "connection closed");
+                debug!(peer = %peer_id, cause = ?cause, "connection closed");
                 self.counters.count(Counter::ConnectionsClosed);
                 self.peers.closed(&peer_id, connection_id);
                 self.runs().closed(peer_id, connection_id);
@@ -81,7 +82,7 @@ impl EventLoop {
             | SwarmEvent::ExpiredListenAddr { .. }
             | SwarmEvent::ListenerClosed { .. } => self.on_listeners_changed(),
             SwarmEvent::ListenerError { error, .. } => {
-                tracing::warn!(%error, "trouble with listening");
+                warn!(%error, "trouble with listening");
             }
             // Candidates for external addresses are weighed by what identify tells.
             _ => {}
@@ -114,7 +115,7 @@ impl EventLoop {
         let now = self.now();
         match event {
             hyparview::Event::NeighborUp { peer, addresses } => {
-                tracing::info!(%peer, "neighbour up");
+                info!(%peer, "neighbour up");
                 self.counters.count(Counter::NeighborsUp);
                 let broadcast = &mut self.swarm.behaviour_mut().broadcast;
                 broadcast.neighbor_up(peer);
@@ -129,7 +130,7 @@ impl EventLoop {
                 self.on_neighbor_up(peer, addresses);
             }
             hyparview::Event::NeighborDown { peer, reason } => {
-                tracing::info!(%peer, ?reason, "neighbour down");
+                info!(%peer, ?reason, "neighbour down");
                 self.counters.count(Counter::NeighborsDown);
                 self.swarm.behaviour_mut().broadcast.neighbor_down(peer);
                 self.discovery.neighbor_down(&peer, now, &mut self.rng);
@@ -145,14 +146,14 @@ impl EventLoop {
                 self.publish_overlay();
             }
             hyparview::Event::Isolated => {
-                tracing::debug!("no neighbour and nobody left to try");
+                debug!("no neighbour and nobody left to try");
                 self.counters.count(Counter::Isolated);
                 self.discovery.isolated(now);
                 self.discovery.wanting(now, &mut self.rng);
             }
             hyparview::Event::Wanting => self.discovery.wanting(now, &mut self.rng),
             hyparview::Event::Misbehaved { peer, what } => {
-                tracing::debug!(%peer, %what, "peer misbehaved");
+                debug!(%peer, %what, "peer misbehaved");
                 self.counters.count(Counter::Misbehaved);
             }
         }
@@ -239,7 +240,7 @@ impl EventLoop {
             Err(ping::Failure::Unsupported) => {}
             // The second failure in a row: the first is not reported.
             Err(error) => {
-                tracing::info!(peer = %event.peer, %error, "peer does not answer, closing");
+                info!(peer = %event.peer, %error, "peer does not answer, closing");
                 self.counters.count(Counter::PingsFailed);
                 self.swarm.close_connection(event.connection);
             }
@@ -258,7 +259,7 @@ impl EventLoop {
                 cause::Kind::Denied => self.counters.count(Counter::ConnectionsDenied),
                 cause::Kind::Unreachable | cause::Kind::Unresolved | cause::Kind::OtherCluster => {}
             }
-            tracing::debug!(%cause, "dial failed");
+            debug!(%cause, "dial failed");
         }
         let now = self.now();
         self.discovery
@@ -269,14 +270,14 @@ impl EventLoop {
         match error {
             ListenError::Denied { cause } => {
                 self.counters.count(Counter::ConnectionsDenied);
-                tracing::debug!(%from, %cause, "inbound connection denied");
+                debug!(%from, %cause, "inbound connection denied");
             }
             ListenError::Transport(error) => {
                 let what = cause::layers(error)
                     .last()
                     .map(ToString::to_string)
                     .unwrap_or_default();
-                tracing::debug!(%from, what, "inbound handshake failed");
+                debug!(%from, what, "inbound handshake failed");
                 self.counters.count(Counter::InboundFailed);
                 // QUIC has no swarm key: nothing that an operator could mend.
                 if let Some(host) = address::ip(from).filter(|_| !address::is_quic(from)) {
@@ -297,7 +298,7 @@ impl EventLoop {
             .inbound_failures
             .judge(now, |host| self.peers.connected_with(host));
         for (host, what) in news {
-            tracing::warn!(
+            warn!(
                 %host, error = what,
                 "handshakes with this host fail: not a node, or one with another swarm key"
             );
@@ -313,7 +314,7 @@ impl EventLoop {
             changed
         });
         if changed {
-            tracing::info!(addresses = ?addresses, "listening");
+            info!(addresses = ?addresses, "listening");
             self.outbox.push(Event::Listening { addresses });
         }
     }
@@ -339,14 +340,14 @@ impl EventLoop {
                 error,
                 ..
             } => {
-                tracing::debug!(%peer, %error, "request failed");
+                debug!(%peer, %error, "request failed");
                 self.counters.count(Counter::RequestsFailed);
                 self.requests.failed(request_id, &error);
             }
             request_response::Event::InboundFailure { peer, error, .. } => {
                 // An omission is our own doing and counted where it is done.
                 if !matches!(error, InboundFailure::ResponseOmission) {
-                    tracing::debug!(%peer, %error, "reply not delivered");
+                    debug!(%peer, %error, "reply not delivered");
                 }
             }
             request_response::Event::ResponseSent { .. } => {}
@@ -381,7 +382,7 @@ impl EventLoop {
         };
         if body.len() > REPLY_BYTES_MAX {
             let size = body.len();
-            tracing::error!(size, most = REPLY_BYTES_MAX, "reply not sent: too large");
+            error!(size, most = REPLY_BYTES_MAX, "reply not sent: too large");
             self.counters.count(Counter::Oversized);
             return;
         }
@@ -454,14 +455,14 @@ impl EventLoop {
                 }
             }
             Ok(Done::BookWritten(written)) => self.on_book_written(written),
-            Err(error) => tracing::error!(%error, "a task of the network failed"),
+            Err(error) => error!(%error, "a task of the network failed"),
         }
     }
 
     /// Does what discovery wants and tells what it found.
     pub(super) fn carry_out(&mut self) {
         while let Some(action) = self.discovery.next_action() {
-            tracing::debug!(?action, "discovery");
+            debug!(?action, "discovery");
             let overlay = &mut self.swarm.behaviour_mut().overlay;
             match action {
                 Action::Resolve(index, address) => {
@@ -479,7 +480,7 @@ impl EventLoop {
                     let _ = self.swarm.disconnect_peer_id(peer);
                 }
                 Action::Advertise(address) => {
-                    tracing::info!(%address, "others see us at this address");
+                    info!(%address, "others see us at this address");
                     self.swarm.add_external_address(address);
                 }
                 Action::Withdraw(address) => self.swarm.remove_external_address(&address),
@@ -508,17 +509,17 @@ fn fresh_dial(address: Multiaddr) -> DialOpts {
 
 fn tell(news: &News) {
     match news {
-        News::Reached(address, peer) => tracing::info!(%address, %peer, "bootstrap peer reached"),
+        News::Reached(address, peer) => info!(%address, %peer, "bootstrap peer reached"),
         // While a cluster starts, some are not up yet, or too busy; that passes by itself.
         News::Failing(address, cause @ (Cause::Unreachable(_) | Cause::Closed(_))) => {
-            tracing::warn!(%address, %cause, "cannot join through this address yet; will keep trying");
+            warn!(%address, %cause, "cannot join through this address yet; will keep trying");
         }
         News::Failing(address, cause) => {
-            tracing::error!(%address, %cause, "cannot join through this address; will keep trying");
+            error!(%address, %cause, "cannot join through this address; will keep trying");
         }
-        News::Ourselves(address) => tracing::info!(%address, "bootstrap address is our own"),
+        News::Ourselves(address) => info!(%address, "bootstrap address is our own"),
         News::Stranger(peer, what) => {
-            tracing::warn!(%peer, what, "refused a peer that is not of our cluster");
+            warn!(%peer, what, "refused a peer that is not of our cluster");
         }
     }
 }

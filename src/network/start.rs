@@ -7,6 +7,7 @@ use libp2p::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{
     Counters, Event, Handle, Settings, behaviour::Behaviour, event_loop::EventLoop, handle, key,
@@ -115,7 +116,7 @@ pub async fn start(
     let (book, unusable) = AddressBook::load(&book_path, me, &settings.cluster);
     if let Some((error, aside)) = unusable {
         let (from, to) = (book_path.display(), aside.display());
-        tracing::warn!(%error, %from, %to, "address book moved aside, starting with an empty one");
+        warn!(%error, %from, %to, "address book moved aside, starting with an empty one");
     }
     let discovery = Discovery::new(&me, &settings.cluster, settings.bootstrap.clone(), book);
 

@@ -22,10 +22,10 @@ use libp2p::{
     pnet::PnetConfig,
     quic, tcp, yamux,
 };
+use tracing::warn;
 
 use super::{Error, SwarmKey};
-use crate::discovery::address;
-use crate::discovery::cause;
+use crate::discovery::{address, cause};
 
 // The layers above show their own causes and hide those that they pass through; in a shell of
 // its own a cause stays visible to whoever looks for the root of an error.
@@ -100,7 +100,7 @@ pub(super) fn usable(
         return Ok(usable);
     }
     for address in &quic {
-        tracing::warn!(%address, "not listening: quic cannot carry a swarm key");
+        warn!(%address, "not listening: quic cannot carry a swarm key");
     }
     if usable.is_empty() && !listen.is_empty() {
         return Err(Error::KeyWithoutTcp);

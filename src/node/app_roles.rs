@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::clock::unix_milliseconds;
 use crate::{
@@ -201,7 +201,7 @@ impl Work {
                 Ok(()) => LOOK,
                 Err(error) => {
                     // A server that is down is told of by the node's state.
-                    tracing::debug!(error = format!("{error:#}"), "application roles wait");
+                    debug!(error = format!("{error:#}"), "application roles wait");
                     RETRY
                 }
             };

@@ -16,24 +16,28 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use commands::{Leaving, left, refuse};
-
 use super::{
     Ended,
     app_roles::AppRoles,
     clock::{Bounds, ClockAnswer, Clocks},
     data_dir::DataDir,
     data_plane::{DataPlane, departure},
-    members::departed::Departed,
-    members::rounds::{Answer, GossipEvent, Gossiper},
-    members::starts::Starts,
-    members::twins::Twins,
+    members::{
+        departed::Departed,
+        rounds::{Answer, GossipEvent, Gossiper},
+        starts::Starts,
+        twins::Twins,
+    },
     peer_protocol::{self, BroadcastMessage, Reply, Request, Time},
     runtime_file::RuntimeFile,
-    status::board::{StatusBoard, StatusInputs},
-    status::metrics::SharedDataPlane,
-    store::continuity::{Trouble, Why},
-    store::open::{self, OpenStore},
+    status::{
+        board::{StatusBoard, StatusInputs},
+        metrics::SharedDataPlane,
+    },
+    store::{
+        continuity::{Trouble, Why},
+        open::{self, OpenStore},
+    },
     waiting::Waiting,
 };
 use crate::{
@@ -44,6 +48,7 @@ use crate::{
     network,
     replication::{Departure, Neighbor},
 };
+use commands::{Leaving, left, refuse};
 
 /// How often a new neighbour is asked for its time while its store is not up.
 const GREETING_PAUSE: Duration = Duration::from_millis(250);

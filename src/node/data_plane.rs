@@ -9,8 +9,7 @@ use tracing::warn;
 
 use super::{
     peer_protocol::{self, Reply, Request},
-    store::continuity::Why,
-    store::open::OpenStore,
+    store::{continuity::Why, open::OpenStore},
 };
 use crate::{
     api::LinkStatus,

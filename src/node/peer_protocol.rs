@@ -1,6 +1,7 @@
 //! What travels on the link protocol: a request of the data plane or a round of gossip, in CBOR.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::error;
 
 use super::members::twins::{Presence, Seen};
 use crate::{
@@ -68,7 +69,7 @@ impl Reply {
 /// gets an empty body, which it refuses.
 pub(super) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     cbor4ii::serde::to_vec(Vec::new(), message).unwrap_or_else(|error| {
-        tracing::error!(%error, "cannot encode a message");
+        error!(%error, "cannot encode a message");
         Vec::new()
     })
 }

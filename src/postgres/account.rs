@@ -3,18 +3,19 @@
 //! PostgreSQL refuses to run as root. Started by root, we run it as an ordinary user and give that
 //! user the server's folders; started by an ordinary user, we run it as that user.
 
-use std::env;
-use std::fs;
-use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::{
+    env, fs, io,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use nix::unistd::{Gid, Uid, User};
 
-use super::binaries::Binaries;
-use super::error::Error;
+use super::{binaries::Binaries, error::Error};
 
 /// A system user, and whether becoming it takes a switch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{
+    Client, Config,
+    config::{Host, SslMode},
+    error::SqlState,
+};
 
-use super::connection::{MARK, open};
-use super::conninfo::{BadConninfo, Conninfo};
-use super::error::Error;
-use super::tls::TlsTrouble;
-use super::version::Version;
+use super::{
+    connection::{MARK, open},
+    conninfo::{BadConninfo, Conninfo},
+    error::Error,
+    tls::TlsTrouble,
+    version::Version,
+};
 use crate::driver::DriverError;
 
 /// How long connecting may take before the server counts as unreachable.

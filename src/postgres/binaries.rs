@@ -1,12 +1,12 @@
 //! Finds PostgreSQL's server programs.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use super::error::Error;
-use super::version::Version;
+use super::{error::Error, version::Version};
 
 /// Folders that distributions use and do not put on `PATH`. A `*` stands for a version; where
 /// several match, the newest goes first.

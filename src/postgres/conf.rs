@@ -4,15 +4,14 @@
 //! and written anew at every start, and `local.conf`, the user's and never touched. What the user
 //! sets there or with `alter system` wins.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    net::SocketAddr,
+    path::Path,
+};
 
-use super::SUPERUSER;
-use super::account::Account;
-use super::error::Error;
-use super::sizing::Sizing;
+use super::{SUPERUSER, account::Account, error::Error, sizing::Sizing};
 
 /// Our file in the data directory. That it is there also tells that the directory is ours.
 pub(super) const OURS: &str = "starling.conf";

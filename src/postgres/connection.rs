@@ -1,14 +1,15 @@
 //! Connections to a server.
 
 use tokio::task::JoinHandle;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Connection, Error, Socket};
+use tokio_postgres::{
+    Client, Connection, Error, Socket, config::SslMode, error::SqlState, tls::MakeTlsConnect,
+};
 use tracing::debug;
 
-use super::conninfo::Conninfo;
-use super::tls::{Connector, TlsTrouble};
+use super::{
+    conninfo::Conninfo,
+    tls::{Connector, TlsTrouble},
+};
 use crate::driver::DriverError;
 
 type Connected = (

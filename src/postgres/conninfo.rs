@@ -4,13 +4,14 @@
 //! `sslmode=verify-full` nor `sslrootcert`. They are taken out before it sees the string, and mean what
 //! they mean to libpq.
 
-use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::{
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use percent_encoding::percent_decode_str;
-use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::{Config, config::SslMode};
 
 /// A driver's configuration, and whom to take for the server over TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]

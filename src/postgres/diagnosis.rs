@@ -3,8 +3,7 @@
 //! PostgreSQL gives no error numbers here; the words are stable and in English, because we start
 //! the programs with `LC_ALL=C`.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use super::error::Error;
 

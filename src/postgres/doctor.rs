@@ -51,11 +51,11 @@ mod store;
 use tokio_postgres::Client;
 
 use self::observed::{Observed, Role};
-use super::conninfo::Conninfo;
-use super::error::Error;
-use super::version::Version;
-use crate::driver::DriverError;
-use crate::finding::{Finding, Severity};
+use super::{conninfo::Conninfo, error::Error, version::Version};
+use crate::{
+    driver::DriverError,
+    finding::{Finding, Severity},
+};
 
 /// What the server is to be fit for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

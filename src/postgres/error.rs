@@ -1,13 +1,13 @@
 //! What can go wrong with a server, in words that say what to do.
 
-use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use super::tls::TlsTrouble;
-use super::version::Version;
-use crate::driver::DriverError;
-use crate::finding::Finding;
+use super::{tls::TlsTrouble, version::Version};
+use crate::{driver::DriverError, finding::Finding};
 
 /// Why a server could not be set up, started, stopped or attached to.
 ///

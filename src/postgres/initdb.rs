@@ -1,15 +1,19 @@
 //! Makes the data directory, whole or not at all.
 
-use std::fs::{self, File};
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    path::Path,
+};
 
-use super::SUPERUSER;
-use super::account::Account;
-use super::binaries::Binaries;
-use super::conf;
-use super::diagnosis::{self, Context};
-use super::error::Error;
-use super::layout::Layout;
+use super::{
+    SUPERUSER,
+    account::Account,
+    binaries::Binaries,
+    conf,
+    diagnosis::{self, Context},
+    error::Error,
+    layout::Layout,
+};
 
 /// What is in the place of the data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,27 +1,33 @@
 //! The folders, programs and user of one server: all that its starts share.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    net::{SocketAddr, TcpListener},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio_postgres::Config;
 use tracing::{debug, info};
 
-use super::SUPERUSER;
-use super::account::Account;
-use super::binaries::Binaries;
-use super::conf::{self, Conf};
-use super::diagnosis;
-use super::error::Error;
-use super::initdb::{self, Found};
-use super::layout::Layout;
-use super::private::{Lifecycle, PrivateConfig};
-use super::version::Version;
+use super::{
+    SUPERUSER,
+    account::Account,
+    binaries::Binaries,
+    conf::{self, Conf},
+    diagnosis,
+    error::Error,
+    initdb::{self, Found},
+    layout::Layout,
+    private::{Lifecycle, PrivateConfig},
+    version::Version,
+};
 
 /// A longer log is put aside. The one put aside is kept until the next.
 const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;

@@ -1,24 +1,22 @@
 //! Brings a private server up: adopts the one that already runs on the data directory, or starts
 //! one, and waits until it answers.
 
-use std::fs;
-use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use tokio::process::Command;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    process::Command,
+    time::{sleep, timeout},
+};
 use tracing::{debug, info, warn};
 
-use super::conf;
-use super::diagnosis;
-use super::error::Error;
-use super::installation::{Attempt, Endpoint, Installation, SECLUDED_PORT, blocking};
-use super::pid_file::{Occupant, PidFile, Status, occupant};
-use super::postmaster::{KillOnDrop, Postmaster};
-use super::ready::{Answer, wait_ready};
+use super::{
+    conf, diagnosis,
+    error::Error,
+    installation::{Attempt, Endpoint, Installation, SECLUDED_PORT, blocking},
+    pid_file::{Occupant, PidFile, Status, occupant},
+    postmaster::{KillOnDrop, Postmaster},
+    ready::{Answer, wait_ready},
+};
 
 /// A server that says it is starting (a long crash recovery, say) is waited for as long as it says
 /// so; one that says nothing for this long has failed.

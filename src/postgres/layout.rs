@@ -1,12 +1,13 @@
 //! Where the parts of a private server lie.
 
-use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 
-use super::account::Account;
-use super::error::Error;
+use super::{account::Account, error::Error};
 
 /// The longest path of a Unix socket, without the closing zero byte.
 const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };

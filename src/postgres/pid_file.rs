@@ -1,11 +1,11 @@
 //! `postmaster.pid`: what a running postmaster says of itself.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
 /// The lines of `postmaster.pid` that we need. PostgreSQL writes the later ones as it gets there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,18 +1,26 @@
 //! A running server process: our child, or one that an earlier controller left running.
 
-use std::path::PathBuf;
-use std::process::ExitStatus;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    process::ExitStatus,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::process::Child;
-use tokio::time::{sleep, timeout};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::{
+    process::Child,
+    time::{sleep, timeout},
+};
 use tracing::warn;
 
-use super::error::Error;
-use super::pid_file::{Occupant, PidFile, is_alive, occupant};
+use super::{
+    error::Error,
+    pid_file::{Occupant, PidFile, is_alive, occupant},
+};
 
 /// How often an adopted server is looked at. A child's end is told to us at once.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,21 +1,29 @@
 //! A PostgreSQL server of our own.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
 
-use super::SUPERUSER;
-use super::error::Error;
-use super::installation::{Endpoint, Installation, SECLUDED_PORT, blocking};
-use super::launch::launch;
-use super::postmaster::KillOnDrop;
-use super::supervisor::{Command, Supervisor};
-use super::version::Version;
+use super::{
+    SUPERUSER,
+    error::Error,
+    installation::{Endpoint, Installation, SECLUDED_PORT, blocking},
+    launch::launch,
+    postmaster::KillOnDrop,
+    supervisor::{Command, Supervisor},
+    version::Version,
+};
 
 /// Commands waiting for the supervisor: stop, restart, and one more.
 const COMMANDS_MAX: usize = 4;

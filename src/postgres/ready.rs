@@ -1,20 +1,19 @@
 //! Tells whether a server answers, and what it says of itself.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{Client, Config, error::SqlState};
 use tracing::info;
 
-use super::connection::open;
-use super::error::Error;
-use super::installation::{Endpoint, Installation};
-use super::pid_file::{PidFile, Status};
-use super::postmaster::Postmaster;
-use super::version::Version;
+use super::{
+    connection::open,
+    error::Error,
+    installation::{Endpoint, Installation},
+    pid_file::{PidFile, Status},
+    postmaster::Postmaster,
+    version::Version,
+};
 use crate::driver::DriverError;
 
 /// Pause between two questions to a server that starts. A start takes about 100 ms.

@@ -1,14 +1,14 @@
 //! Sessions on stores, our own and those of publishers.
 
-use std::ops::{Deref, DerefMut};
-use std::time::Duration;
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use tokio::task::JoinHandle;
-use tokio_postgres::Client;
-use tokio_postgres::types::PgLsn;
+use tokio_postgres::{Client, types::PgLsn};
 
-use super::conninfo::Conninfo;
-use super::open_with;
+use super::{conninfo::Conninfo, open_with};
 use crate::driver::DriverError;
 
 /// A local server answers at once, unless it is starting, stopping or drowned.

@@ -1,18 +1,20 @@
 //! Looks after a running server: starts it again when it ends, until told otherwise.
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
 use tracing::{error, info, warn};
 
-use super::error::Error;
-use super::installation::{Endpoint, Installation, blocking};
-use super::launch::{Running, launch};
-use super::postmaster::KillOnDrop;
-use super::private::Lifecycle;
+use super::{
+    error::Error,
+    installation::{Endpoint, Installation, blocking},
+    launch::{Running, launch},
+    postmaster::KillOnDrop,
+    private::Lifecycle,
+};
 
 /// Pause before the first restart after a crash; doubled up to the maximum.
 const BACK_OFF_MIN: Duration = Duration::from_millis(200);

@@ -2,23 +2,27 @@
 
 mod trouble;
 
-use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock, OnceLock},
+};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{self, CryptoProvider};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
+    },
+    crypto::{self, CryptoProvider},
+    pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
 };
-use tokio_postgres::Socket;
-use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use x509_cert::Certificate;
-use x509_cert::der::{Decode, Encode};
+use x509_cert::{
+    Certificate,
+    der::{Decode, Encode},
+};
 
 pub use self::trouble::TlsTrouble;
 use super::conninfo::{Roots, Trust};

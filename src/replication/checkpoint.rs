@@ -3,20 +3,23 @@
 //!
 //! Costs three short queries every two seconds while nothing is written anywhere, and no WAL.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_postgres::Statement;
+use tracing::debug;
 
-use super::confirm::ConfirmationState;
-use super::context::Context;
-use super::database::refused;
-use super::error::{BEHIND, Error};
-use super::vectors;
-use crate::postgres::session::Session;
-use crate::vector::Vector;
+use super::{
+    confirm::ConfirmationState,
+    context::Context,
+    database::refused,
+    error::{BEHIND, Error},
+    vectors,
+};
+use crate::{postgres::session::Session, vector::Vector};
 
 /// The longest pause while nothing happens: a bound on how stale the vector of a quiet cluster is.
 const IDLE_PAUSE: Duration = Duration::from_secs(2);
@@ -45,7 +48,7 @@ impl Checkpoints {
             loop {
                 match self.make().await {
                     Err(Error::Behind(why)) => self.confirmation.mark_behind(why),
-                    Err(error) => tracing::debug!(%error, "no checkpoint"),
+                    Err(error) => debug!(%error, "no checkpoint"),
                     Ok(()) => {}
                 }
                 sleep(IDLE_PAUSE).await;

@@ -4,12 +4,13 @@
 //! its own: a slot stands where another log had got to, a subscription would go on behind a gap. Peers
 //! find theirs gone, and make new ones.
 
-use super::database::Database;
-use super::error::Error;
-use super::links::observed::Observer;
-use super::publisher::credentials;
-use super::publisher::drop_end;
-use super::subscriber::drop_subscription;
+use super::{
+    database::Database,
+    error::Error,
+    links::observed::Observer,
+    publisher::{credentials, drop_end},
+    subscriber::drop_subscription,
+};
 use crate::postgres::Conninfo;
 
 /// Drops all subscriptions, slots, publications and roles of links; returns how many links it were.

@@ -3,15 +3,19 @@
 //! The store may be on another machine than the controller, so its clock is read like that of a
 //! stranger: ask, and take the middle between question and answer for the moment of the reading.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
+use tracing::debug;
 
-use super::context::Context;
-use super::database::{Database, refused};
-use super::error::Error;
+use super::{
+    context::Context,
+    database::{Database, refused},
+    error::Error,
+};
 
 /// Pause between two looks at the store's clock. Clocks drift by microseconds in this time; what matters is
 /// that one that was set is noticed soon.
@@ -124,7 +128,7 @@ pub(crate) async fn run(context: Arc<Context>, clock: watch::Sender<Option<Readi
     let work = async {
         loop {
             if let Err(error) = watch_clock(&context.database, &clock).await {
-                tracing::debug!(%error, "the store's clock cannot be read");
+                debug!(%error, "the store's clock cannot be read");
             }
             sleep(PAUSE).await;
         }

@@ -38,27 +38,30 @@
 //! the starts of the controller that the record beside the store knows of, and a peer that has heard of
 //! another one, or sees another process with the same key, denies it: see `node::starts`.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tracing::{debug, info, warn};
 
-use super::Transport;
-use super::context::Context;
-use super::database::{Database, refused};
-use super::error::Error;
-use super::links::desired::Desired;
-use super::links::observed::own_site;
-use super::protocol::Known;
-use super::subscriber::Subscriber;
-use super::vectors;
-use crate::identity::{NodeId, Site};
-use crate::postgres::session::Session;
-use crate::postgres::visibility::await_visibility;
-use crate::vector::Seq;
+use super::{
+    Transport,
+    context::Context,
+    database::{Database, refused},
+    error::Error,
+    links::{desired::Desired, observed::own_site},
+    protocol::Known,
+    subscriber::Subscriber,
+    vectors,
+};
+use crate::{
+    identity::{NodeId, Site},
+    postgres::{session::Session, visibility::await_visibility},
+    vector::Seq,
+};
 
 mod panel;
 mod state;
@@ -216,7 +219,7 @@ impl<T: Transport> Confirmer<T> {
     async fn confirm(&self, limit: Duration) {
         let began = Instant::now();
         let mut panel = Panel::default();
-        tracing::info!(
+        info!(
             ?limit,
             "the store waits for its peers to confirm it before it takes writes"
         );
@@ -230,10 +233,10 @@ impl<T: Transport> Confirmer<T> {
         }
         // Before it counts as confirmed: the checkpointer waits for that, and would write into a closed store.
         while let Err(error) = self.open_to_writers().await {
-            tracing::warn!(%error, "the store cannot be opened to writers yet");
+            warn!(%error, "the store cannot be opened to writers yet");
             sleep(PAUSE).await;
         }
-        tracing::info!(
+        info!(
             took = ?began.elapsed(),
             "all peers have confirmed the store: it takes writes"
         );
@@ -250,7 +253,7 @@ impl<T: Transport> Confirmer<T> {
             let answer = timeout(ANSWER_LIMIT, self.subscriber.ask_to_confirm(&peer)).await;
             let answer = answer.unwrap_or(Err(Error::Timeout("asking a peer about our store")));
             if let Err(error) = &answer {
-                tracing::debug!(%peer, %error, "a peer could not confirm our store");
+                debug!(%peer, %error, "a peer could not confirm our store");
             }
             (peer, answer)
         }))
@@ -287,7 +290,7 @@ impl<T: Transport> Confirmer<T> {
                 std::future::pending::<()>().await;
             }
             Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "our own checkpoint is not known"),
+            Err(error) => debug!(%error, "our own checkpoint is not known"),
         }
     }
 

@@ -1,15 +1,11 @@
 //! What every task of a data plane uses and none of them changes.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::counters::Counters;
-use super::database::Database;
-use super::failpoint::Failpoint;
-use super::settings::Settings;
+use super::{counters::Counters, database::Database, failpoint::Failpoint, settings::Settings};
 
 /// The surroundings of the tasks. What they tell each other goes over channels, which each is given for
 /// itself: see [`start`](super::start).

@@ -3,13 +3,19 @@
 //! Steps are rare and connecting to a local socket takes milliseconds, so each step has a session
 //! of its own: nothing it leaves behind (a transaction, a setting, a hung statement) reaches another.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use super::error::Error;
-use crate::driver::DriverError;
-use crate::postgres::Conninfo;
-use crate::postgres::session::{CONNECT_LIMIT, Session, connect};
+use crate::{
+    driver::DriverError,
+    postgres::{
+        Conninfo,
+        session::{CONNECT_LIMIT, Session, connect},
+    },
+};
 
 /// For statements that wait for nothing but locks.
 pub(crate) const STATEMENT_LIMIT: Duration = Duration::from_secs(20);

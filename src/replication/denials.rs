@@ -1,7 +1,9 @@
 //! Why peers were last denied a link by us: they do not say so where our operator looks.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use super::reason::Reason;
 use crate::identity::NodeId;

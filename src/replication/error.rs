@@ -1,7 +1,6 @@
 //! What can go wrong with a link, and what that means for the next attempt.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use super::protocol::code;
 use crate::driver::DriverError;

@@ -3,9 +3,9 @@
 //! Every test of crash safety is a loop over [`Failpoint::ALL`]: stop at the point, kill, start
 //! again, look. So a new action on a store or a peer needs a failpoint after it.
 
-use std::fmt;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::{fmt, pin::Pin, sync::Arc};
+
+use tracing::trace;
 
 /// Something was just done that a crash now would leave behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +64,7 @@ impl Failpoints {
     }
 
     pub(crate) async fn pass(&self, failpoint: Failpoint) {
-        tracing::trace!(?failpoint, "failpoint");
+        trace!(?failpoint, "failpoint");
         if let Some(watcher) = &self.0 {
             watcher(failpoint).await;
         }

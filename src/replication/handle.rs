@@ -1,37 +1,49 @@
 //! The data plane as the node sees it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::timeout,
+};
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, debug, warn};
 
-use super::Transport;
-use super::checkpoint::Checkpoints;
-use super::clock::{self, Reading};
-use super::confirm::{self, Confirmation, ConfirmationState, Confirmer, Members};
-use super::context::Context;
-use super::counters::Totals;
-use super::denials::Denials;
-use super::leave::{Departing, LeaveError, Left, Member, Order, Stage, Terms};
-use super::limits::{ACQUAINTANCE_LIMIT, CONFIRM_LIMIT, PARTING_LIMIT};
-use super::links::desired::{Departure, Desired, Doubt, Neighbor, Phase, Wish};
-use super::links::observed::{Observed, until};
-use super::links::reconciler::{Heads, Inputs, Outputs, Reconciler};
-use super::names::{Epoch, LinkName};
-use super::protocol::{Reply, Request, code};
-use super::publisher::Publisher;
-use super::reason::Reason;
-use super::settings::Settings;
-use super::subscriber::{Progress, Subscriber};
-use crate::api::{LinkState, LinkStatus};
-use crate::identity::{NodeId, Site};
-use crate::postgres::Conninfo;
-use crate::vector::{Seq, Vector};
+use super::{
+    Transport,
+    checkpoint::Checkpoints,
+    clock::{self, Reading},
+    confirm::{self, Confirmation, ConfirmationState, Confirmer, Members},
+    context::Context,
+    counters::Totals,
+    denials::Denials,
+    leave::{Departing, LeaveError, Left, Member, Order, Stage, Terms},
+    limits::{ACQUAINTANCE_LIMIT, CONFIRM_LIMIT, PARTING_LIMIT},
+    links::{
+        desired::{Departure, Desired, Doubt, Neighbor, Phase, Wish},
+        observed::{Observed, until},
+        reconciler::{Heads, Inputs, Outputs, Reconciler},
+    },
+    names::{Epoch, LinkName},
+    protocol::{Reply, Request, code},
+    publisher::Publisher,
+    reason::Reason,
+    settings::Settings,
+    subscriber::{Progress, Subscriber},
+};
+use crate::{
+    api::{LinkState, LinkStatus},
+    identity::{NodeId, Site},
+    postgres::Conninfo,
+    vector::{Seq, Vector},
+};
 
 /// Links could not be taken down in time: the store or a walsender does not answer. The work goes on
 /// as long as the data plane runs, and the next start finds what is left.
@@ -305,7 +317,7 @@ impl Handle {
         };
         if let Reply::Refused { code, message, .. } = &reply {
             self.context.counters.refused(code);
-            tracing::debug!(%from, code, message, "request refused");
+            debug!(%from, code, message, "request refused");
         }
         if is_about_link {
             self.note_denial(from, &reply);
@@ -336,7 +348,7 @@ impl Handle {
         let before = self.told.denials.lock().insert(from.clone(), denial);
         // The peer asks again and again: it is said once, and when it changes.
         if is_refusal && before.is_none_or(|before| before.text != text) {
-            tracing::warn!(peer = %from, reason = text, "a neighbour gets no link from this store");
+            warn!(peer = %from, reason = text, "a neighbour gets no link from this store");
         }
     }
 

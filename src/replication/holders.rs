@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
 
-use super::database::refused;
-use super::error::Error;
-use super::names::LinkName;
-use super::reason::Reason;
-use crate::api::{LinkState, Side};
-use crate::postgres::session::Session;
+use super::{database::refused, error::Error, names::LinkName, reason::Reason};
+use crate::{
+    api::{LinkState, Side},
+    postgres::session::Session,
+};
 
 /// The most holders that are named.
 const NAMED_MAX: i64 = 3;

@@ -7,27 +7,34 @@
 //! on, unless it was told to leave all the same. A process that ends in between leaves a store behind
 //! that its next start opens again.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{sleep, timeout},
+};
 use tokio_postgres::types::PgLsn;
+use tracing::{info, warn};
 
-use super::Transport;
-use super::confirm::ConfirmationState;
-use super::context::Context;
-use super::database::refused;
-use super::error::Error;
-use super::links::desired::{Desired, Phase};
-use super::links::observed::{Observed, until};
-use super::publisher::credentials;
-use super::subscriber::Subscriber;
-use crate::identity::NodeId;
-use crate::postgres::session::{Lsn, Session};
-use crate::store;
+use super::{
+    Transport,
+    confirm::ConfirmationState,
+    context::Context,
+    database::refused,
+    error::Error,
+    links::{
+        desired::{Desired, Phase},
+        observed::{Observed, until},
+    },
+    publisher::credentials,
+    subscriber::Subscriber,
+};
+use crate::{
+    identity::NodeId,
+    postgres::session::{Lsn, Session},
+    store,
+};
 use handover::{Handover, Verdict};
 use holders::Holders;
 pub use terms::{LeaveError, Left, Lost, Member, Stage, Terms};
@@ -88,10 +95,10 @@ impl<T: Transport> Departing<T> {
                 Ok(Left { is_clear, ..left })
             }
             Err(error) => {
-                tracing::warn!(%error, "this node does not leave");
+                warn!(%error, "this node does not leave");
                 // The answer promises that the store takes writes again.
                 while let Err(error) = self.reopen().await {
-                    tracing::warn!(%error, "the store cannot be opened to writers yet");
+                    warn!(%error, "the store cannot be opened to writers yet");
                     sleep(PAUSE).await;
                 }
                 self.stage.send_replace(None);
@@ -140,7 +147,7 @@ impl<T: Transport> Departing<T> {
                 return Err(error);
             }
             lost = holders.lost().await?;
-            tracing::warn!(%error, lost = terms::list(&lost), "leaving all the same");
+            warn!(%error, lost = terms::list(&lost), "leaving all the same");
         }
         Ok(Left {
             ended: settled.ended.len(),
@@ -194,7 +201,7 @@ impl<T: Transport> Departing<T> {
                 let is_held = !is_heard && holders.is_held().await?;
                 match handover.judge(inventory, &members, is_held, self.context.now()) {
                     Verdict::Done => {
-                        tracing::info!("others have all that is written here");
+                        info!("others have all that is written here");
                         return Ok(());
                     }
                     Verdict::Stalled(left) => return Err(LeaveError::Stalled(left)),
@@ -231,7 +238,7 @@ impl<T: Transport> Departing<T> {
             .collect();
         join_all(peers.iter().map(|peer| async move {
             if let Err(error) = self.subscriber.announce_leave(peer).await {
-                tracing::warn!(%peer, %error, "peer could not be told that we leave");
+                warn!(%peer, %error, "peer could not be told that we leave");
             }
         }))
         .await;
@@ -242,11 +249,11 @@ impl<T: Transport> Departing<T> {
             timeout(CLEAR_LIMIT, until(&self.observed, is_clear)).await,
             Ok(Ok(()))
         ) {
-            tracing::warn!("links could not be taken down in time");
+            warn!("links could not be taken down in time");
             return false;
         }
         if let Err(error) = take_role(&self.context).await {
-            tracing::warn!(%error, "the replication role is left behind");
+            warn!(%error, "the replication role is left behind");
         }
         true
     }

@@ -8,10 +8,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::challenge::Challenge;
-use super::names::{Epoch, LinkName};
-use crate::identity::{Lineage, Site};
-use crate::vector::Seq;
+use super::{
+    challenge::Challenge,
+    names::{Epoch, LinkName},
+};
+use crate::{
+    identity::{Lineage, Site},
+    vector::Seq,
+};
 
 /// A question of a subscriber to its publisher, or a farewell of either to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,32 +1,45 @@
 //! The publisher's end of links: serves the requests of subscribers.
 
-use std::collections::BTreeMap;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_postgres::types::PgLsn;
+use tracing::debug;
 
-use super::challenge::Challenge;
-use super::context::Context;
-use super::database::refused;
-use super::error::Error;
-use super::failpoint::Failpoint;
-use super::holders;
-use super::limits::OPEN_REPLY_LIMIT;
-use super::links::desired::Desired;
-use super::links::observed::{Inventory, Observer, Outgoing, Slot};
-use super::names::{Epoch, LinkName};
-use super::protocol::{Offer, Reply, code};
-use super::reason::Reason;
-use super::subscriber::is_ours;
-use crate::identity::{NodeId, Site};
-use crate::postgres::quote::{identifier, literal};
-use crate::postgres::session::{Lsn, Session};
-use crate::postgres::visibility::await_visibility;
+use super::{
+    challenge::Challenge,
+    context::Context,
+    database::refused,
+    error::Error,
+    failpoint::Failpoint,
+    holders,
+    limits::OPEN_REPLY_LIMIT,
+    links::{
+        desired::Desired,
+        observed::{Inventory, Observer, Outgoing, Slot},
+    },
+    names::{Epoch, LinkName},
+    protocol::{Offer, Reply, code},
+    reason::Reason,
+    subscriber::is_ours,
+};
+use crate::{
+    identity::{NodeId, Site},
+    postgres::{
+        quote::{identifier, literal},
+        session::{Lsn, Session},
+        visibility::await_visibility,
+    },
+};
 
 pub(super) mod credentials;
 mod slot;
@@ -223,7 +236,7 @@ impl Publisher {
                         self.named.notify_waiters();
                     }
                 }
-                Err(error) => tracing::debug!(%error, "nobody can be named"),
+                Err(error) => debug!(%error, "nobody can be named"),
             }
         }
     }
@@ -282,7 +295,7 @@ impl Publisher {
             Err(error) => {
                 // The reconciler finds what is half-made as well, only later.
                 if let Err(error) = self.unpublish(link).await {
-                    tracing::debug!(%link, %error, "half-made link left for later");
+                    debug!(%link, %error, "half-made link left for later");
                 }
                 Err(error)
             }

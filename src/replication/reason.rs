@@ -1,7 +1,9 @@
 //! Why a link does not stream or does not get on: a sentence, what mends it, and at which end it lies.
 
-use super::error::{Error, LISTEN};
-use super::protocol::code;
+use super::{
+    error::{Error, LISTEN},
+    protocol::code,
+};
 use crate::api::{LinkState, Side};
 
 /// What mends a clock.

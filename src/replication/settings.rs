@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::failpoint::Failpoints;
-use crate::identity::{Lineage, NodeId};
-use crate::postgres::Conninfo;
+use crate::{
+    identity::{Lineage, NodeId},
+    postgres::Conninfo,
+};
 
 /// Settings of the data plane of one node.
 #[derive(Debug, Clone)]

@@ -1,29 +1,38 @@
 //! The subscriber's end of links: drives their set-up.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout},
+};
 use tokio_postgres::types::PgLsn;
+use tracing::{debug, info};
 
-use super::Transport;
-use super::challenge::Challenger;
-use super::confirm::{self, ConfirmationState};
-use super::context::Context;
-use super::database::refused;
-use super::error::{Error, TransportError};
-use super::failpoint::Failpoint;
-use super::limits::REQUEST_LIMIT;
-use super::links::desired::Neighbor;
-use super::links::observed::{Incoming, own_site};
-use super::names::LinkName;
-use super::protocol::{Offer, Reply, Request, code};
-use crate::identity::{NodeId, Site};
-use crate::postgres::quote::identifier;
-use crate::postgres::session::{Lsn, Session};
-use crate::vector::Seq;
+use super::{
+    Transport,
+    challenge::Challenger,
+    confirm::{self, ConfirmationState},
+    context::Context,
+    database::refused,
+    error::{Error, TransportError},
+    failpoint::Failpoint,
+    limits::REQUEST_LIMIT,
+    links::{
+        desired::Neighbor,
+        observed::{Incoming, own_site},
+    },
+    names::LinkName,
+    protocol::{Offer, Reply, Request, code},
+};
+use crate::{
+    identity::{NodeId, Site},
+    postgres::{
+        quote::identifier,
+        session::{Lsn, Session},
+    },
+    vector::Seq,
+};
 
 mod catch_up;
 mod reach;
@@ -182,7 +191,7 @@ impl<T: Transport> Subscriber<T> {
         drop(remote);
         self.context.pass(Failpoint::CaughtUp).await;
         self.context.counters.caught_up(caught_up.rows);
-        tracing::info!(
+        info!(
             peer = %neighbor.name, link = %offer.subscription(), rows = caught_up.rows,
             kept = caught_up.kept, "caught up"
         );
@@ -217,7 +226,7 @@ impl<T: Transport> Subscriber<T> {
                 if logged.elapsed() > REPORT_INTERVAL {
                     logged = Instant::now();
                     let Progress { rows, estimate, .. } = progress;
-                    tracing::info!(%peer, rows, estimate, "catching up");
+                    info!(%peer, rows, estimate, "catching up");
                 }
             })
             .await?;
@@ -367,9 +376,9 @@ impl<T: Transport> Subscriber<T> {
         };
         match timeout(COURTESY_LIMIT, self.ask(peer, close)).await {
             Ok(Ok(Reply::Closed)) => {}
-            Ok(Ok(reply)) => tracing::debug!(%peer, %link, ?reply, "publisher did not close"),
-            Ok(Err(error)) => tracing::debug!(%peer, %link, %error, "publisher not told"),
-            Err(_) => tracing::debug!(%peer, %link, "publisher not told in time"),
+            Ok(Ok(reply)) => debug!(%peer, %link, ?reply, "publisher did not close"),
+            Ok(Err(error)) => debug!(%peer, %link, %error, "publisher not told"),
+            Err(_) => debug!(%peer, %link, "publisher not told in time"),
         }
     }
 

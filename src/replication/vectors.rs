@@ -2,9 +2,11 @@
 
 use tokio_postgres::Row;
 
-use crate::identity::Site;
-use crate::postgres::session::Session;
-use crate::vector::{Seq, Vector};
+use crate::{
+    identity::Site,
+    postgres::session::Session,
+    vector::{Seq, Vector},
+};
 
 /// The query of the vector where it is called `relation`: `crdv.vector` at home, another name for the
 /// role of a link.

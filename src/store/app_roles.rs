@@ -4,8 +4,7 @@
 //! role without it belongs to somebody else: it is never touched. What a role of ours may do is what
 //! `usage` on schema `crdv` gives, in this database, and nothing else.
 
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, error::SqlState};
 
 use super::Error;
 use crate::driver::DriverError;

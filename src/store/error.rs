@@ -3,8 +3,7 @@
 use thiserror::Error as ThisError;
 use tokio_postgres::error::SqlState;
 
-use crate::driver::DriverError;
-use crate::identity::InvalidNodeId;
+use crate::{driver::DriverError, identity::InvalidNodeId};
 
 /// Why a store could not be installed or identified.
 ///

@@ -1,15 +1,15 @@
 //! Brings a database to this program's schema, from nothing or from any earlier version.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, GenericClient, Transaction};
+use tokio_postgres::{Client, GenericClient, Transaction, error::SqlState};
 use tracing::info;
 
-use super::writers::{Holder, PATIENCE, Pending, list};
-use super::{Error, Schema, access};
+use super::{
+    Error, Schema, access,
+    writers::{Holder, PATIENCE, Pending, list},
+};
 
 /// Between two attempts to get the locks of a step. Others queue for a tenth of it at most.
 const LOCK_PAUSE: Duration = Duration::from_millis(500);

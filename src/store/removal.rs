@@ -5,11 +5,13 @@
 
 use tokio_postgres::{Client, Transaction};
 
-use super::app_roles::MARK;
-use super::install::{INSTALL_LOCK, holders};
-use super::search_path::{self, begin};
-use super::writers::list;
-use super::{Error, LINK_SCHEMA, Schema};
+use super::{
+    Error, LINK_SCHEMA, Schema,
+    app_roles::MARK,
+    install::{INSTALL_LOCK, holders},
+    search_path::{self, begin},
+    writers::list,
+};
 
 /// Takes the lock that whoever looks after a store holds, if nobody has it. The table in `operation.sql` has
 /// all keys of locks.

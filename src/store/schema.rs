@@ -1,7 +1,6 @@
 //! The SQL that this program carries, and its version.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use sha2::{Digest, Sha256};
 

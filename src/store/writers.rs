@@ -1,8 +1,7 @@
 //! Closes a store to writers without making anybody queue: new writers are refused at once, those under
 //! way are waited for by looking, and ended when they take too long.
 
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Row};

@@ -1,11 +1,15 @@
 //! What a node tells that has nobody to talk to.
 
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::{
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use starling::api::{LinkState, Presence};
 
 use crate::harness::process::{Node, eventually};

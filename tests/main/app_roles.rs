@@ -1,16 +1,20 @@
 //! Login roles of applications: made on one node, known on all, and nobody else's touched.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
-use starling::api::{AppRole, AppRoleState};
-use starling::store::{self, RoleStanding, WantedRole};
+use starling::{
+    api::{AppRole, AppRoleState},
+    store::{self, RoleStanding, WantedRole},
+};
 
-use crate::foreign::{Foreign, client_program};
-use crate::harness::process::{Node, eventually};
-use crate::harness::server::Server;
-use crate::restore::{LOCAL, folder_of_its_own, start};
+use crate::{
+    foreign::{Foreign, client_program},
+    harness::{
+        process::{Node, eventually},
+        server::Server,
+    },
+    restore::{LOCAL, folder_of_its_own, start},
+};
 
 /// What a client is told that may not log in.
 const REFUSED: &str = "authentication failed";

@@ -1,11 +1,8 @@
 //! A database in which an application lives: its names mean what they meant, and it gets back what it had.
 
-use std::env;
-use std::path::PathBuf;
-use std::process::Command;
+use std::{env, path::PathBuf, process::Command};
 
-use starling::api::Status;
-use starling::postgres::PrivateServer;
+use starling::{api::Status, postgres::PrivateServer};
 use tempfile::TempDir;
 use tokio_postgres::Client;
 

@@ -22,11 +22,12 @@ mod verdict;
 #[path = "chaos/workload.rs"]
 mod workload;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
+use rand::{SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
 use crate::harness::data_plane::{Cluster, PATIENCE};

@@ -20,12 +20,13 @@ mod flock;
 #[path = "chaos_nodes/verdict.rs"]
 mod verdict;
 
-use std::env;
-use std::time::Duration;
+use std::{env, time::Duration};
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{
+    SeedableRng,
+    rngs::StdRng,
+    seq::{IndexedRandom, SliceRandom},
+};
 use tokio::time::{Instant, sleep};
 
 use events::Event;

@@ -1,11 +1,13 @@
 //! A store whose clock runs ahead, and is set again: with libfaketime, which moves the clock of one
 //! PostgreSQL server while it runs. `deployment/setup.sh faketime` installs it.
 
-use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+};
 
 use starling::api::{ClockStanding, Direction};
 

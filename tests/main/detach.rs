@@ -2,8 +2,10 @@
 
 use std::process::Command;
 
-use crate::application::Application;
-use crate::harness::process::{Node, eventually};
+use crate::{
+    application::Application,
+    harness::process::{Node, eventually},
+};
 
 const SHOP: &str = "create schema app; create table app.orders (n int primary key);
     insert into app.orders values (7);

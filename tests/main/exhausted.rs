@@ -1,8 +1,10 @@
 //! Limits of a server that others use up: the link that gets nothing names the limit and what mends it, and comes
 //! up once there is room.
 
-use starling::api::{Direction, LinkState};
-use starling::replication::Departure;
+use starling::{
+    api::{Direction, LinkState},
+    replication::Departure,
+};
 
 use crate::harness::data_plane::{Cluster, Node, until};
 

@@ -1,17 +1,19 @@
 //! Stores on a server of the user's that is restored, promoted or started again below its node.
 
-use std::env;
-use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::{
+    env, fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
-use nix::sys::signal::Signal;
-use nix::unistd::Uid;
+use nix::{sys::signal::Signal, unistd::Uid};
 use tokio_postgres::{Client, NoTls};
 
-use crate::harness::process::{Node, eventually};
-use crate::restore::{LOCAL, copy, folder_of_its_own, increment, last_renewal, same, site, start};
+use crate::{
+    harness::process::{Node, eventually},
+    restore::{LOCAL, copy, folder_of_its_own, increment, last_renewal, same, site, start},
+};
 
 const CONF: &str = "
 listen_addresses = '127.0.0.1'

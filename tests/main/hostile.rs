@@ -1,20 +1,30 @@
 //! What a server may be set to without harm to the links of its store, and what is refused with a reason.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::{
+    fs,
+    net::SocketAddr,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
-use starling::postgres::doctor::{Requirements, require_fit};
-use starling::postgres::{self, Error};
-use starling::replication::Departure;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep};
+use starling::{
+    postgres::{
+        self, Error,
+        doctor::{Requirements, require_fit},
+    },
+    replication::Departure,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep},
+};
 
-use crate::harness::data_plane::{Cluster, Node, until};
-use crate::harness::process;
+use crate::harness::{
+    data_plane::{Cluster, Node, until},
+    process,
+};
 
 /// A setting, and a value under which sessions, senders and apply workers have to do as always. What a
 /// version does not know is left out.

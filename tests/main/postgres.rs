@@ -1,18 +1,23 @@
 //! Private servers on the real PostgreSQL of this machine.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
-use std::env;
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid, User, getpgid};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, Uid, User, getpgid},
+};
 use starling::postgres::{self, Error, Lifecycle, PrivateConfig, PrivateServer};
 use tokio_postgres::Client;
 

@@ -1,13 +1,15 @@
 //! Attaching to servers, and the doctor's findings on real ones.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::fs;
-use std::io::Write;
-use std::net::TcpListener;
+use std::{fs, io::Write, net::TcpListener};
 
-use starling::finding::{self, Finding, Severity};
-use starling::postgres::doctor::{self, Requirements};
-use starling::postgres::{Conninfo, Error, PrivateServer, attach};
+use starling::{
+    finding::{self, Finding, Severity},
+    postgres::{
+        Conninfo, Error, PrivateServer, attach,
+        doctor::{self, Requirements},
+    },
+};
 
 use super::postgres::{client, data, start};
 

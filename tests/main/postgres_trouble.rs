@@ -2,15 +2,21 @@
 //! nothing is lost or half made.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::fs::{self, Permissions};
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::{
+    fs::{self, Permissions},
+    net::{SocketAddr, TcpListener},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, Uid},
+};
 use starling::postgres::{self, Error, Lifecycle, PrivateConfig, PrivateServer};
 use tempfile::TempDir;
 

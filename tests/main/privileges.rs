@@ -1,14 +1,17 @@
 //! Who may use what: the interface is open to whom the schema is open, all else is closed, and links get
 //! what they need by name, whatever a database's administrator has taken from PUBLIC or given by default.
 
-use starling::identity::NodeId;
-use starling::replication::Terms;
-use starling::store::{self, Definition, Schema};
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
+use starling::{
+    identity::NodeId,
+    replication::Terms,
+    store::{self, Definition, Schema},
+};
+use tokio_postgres::{Client, error::SqlState};
 
-use crate::harness::data_plane::{Cluster, Node, until};
-use crate::harness::server::{Database, Server};
+use crate::harness::{
+    data_plane::{Cluster, Node, until},
+    server::{Database, Server},
+};
 
 /// A role that may log in and has nothing else; and the statements that take it away again.
 async fn role(database: &Database, admin: &Client) -> String {

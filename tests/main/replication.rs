@@ -4,22 +4,30 @@
     reason = "tests that measure tell what they measured"
 )]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use starling::api::{Direction, LinkState, Side};
-use starling::postgres;
-use starling::replication::challenge::Challenge;
-use starling::replication::names::{Epoch, LinkName};
-use starling::replication::protocol::code;
-use starling::replication::{
-    self, Departure, Failpoint, Failpoints, Neighbor, Outcome, Reply, Request, Terms,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
-use starling::store;
-use starling::vector::Vector;
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use starling::{
+    api::{Direction, LinkState, Side},
+    postgres,
+    replication::{
+        self, Departure, Failpoint, Failpoints, Neighbor, Outcome, Reply, Request, Terms,
+        challenge::Challenge,
+        names::{Epoch, LinkName},
+        protocol::code,
+    },
+    store,
+    vector::Vector,
+};
 use tokio::time::{Instant, sleep};
 
 use crate::harness::data_plane::{Cluster, GRACE, Lie, Node, PATIENCE, quit, until};

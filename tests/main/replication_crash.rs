@@ -1,8 +1,10 @@
 //! A controller is killed at every failpoint of a link's life, and the next one finds its way.
 #![allow(clippy::print_stdout, reason = "tells which failpoint it stopped at")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use starling::replication::{Departure, Failpoint, Failpoints};
 use tokio::sync::Notify;

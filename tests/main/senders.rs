@@ -1,21 +1,31 @@
 //! What a link's sender outlasts: a subscriber that is slow, and a connection that only the subscriber
 //! knows to be broken.
 
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::{
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use starling::api::{Direction, LinkState, LinkStatus};
-use starling::replication::{Advertise, Outcome};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant, sleep, timeout};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use starling::{
+    api::{Direction, LinkState, LinkStatus},
+    replication::{Advertise, Outcome},
+};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::{Duration, Instant, sleep, timeout},
+};
 
-use crate::foreign::client_program;
-use crate::harness::data_plane::{Cluster, PATIENCE, until};
+use crate::{
+    foreign::client_program,
+    harness::data_plane::{Cluster, PATIENCE, until},
+};
 
 /// More than what two sockets hold.
 const ROWS: u32 = 1_500;

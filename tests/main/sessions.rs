@@ -1,9 +1,6 @@
 //! What the sessions of a node's clients find, whenever they were opened.
 
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::time::Duration;
+use std::{net::TcpListener, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tokio_postgres::Client;

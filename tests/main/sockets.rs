@@ -14,6 +14,7 @@ mod trial;
 use std::{collections::BTreeSet, time::Duration};
 
 use simulation::{Graph, NodeId};
+
 use trial::{Net, Plan, Real, Simulated};
 
 const NODES: NodeId = 20;

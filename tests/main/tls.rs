@@ -1,18 +1,24 @@
 //! Servers of the user's that speak TLS: what the URL asks for is what libpq makes of it, every trouble
 //! has its cause and its cure, and links go through.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
-use starling::postgres::doctor::{self, Requirements};
-use starling::postgres::{self, Conninfo, Error, TlsTrouble, attach};
+use starling::postgres::{
+    self, Conninfo, Error, TlsTrouble, attach,
+    doctor::{self, Requirements},
+};
 
-use crate::foreign::Foreign;
-use crate::harness::process::{Node, eventually};
-use crate::restore::{LOCAL, folder_of_its_own, increment, same, start};
+use crate::{
+    foreign::Foreign,
+    harness::process::{Node, eventually},
+    restore::{LOCAL, folder_of_its_own, increment, same, start},
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

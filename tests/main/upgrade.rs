@@ -5,8 +5,10 @@ use std::fs;
 
 use starling::api::{LinkState, NodeState};
 
-use crate::harness::process::{Node, earlier_build, eventually};
-use crate::restore::{LOCAL, folder_of_its_own};
+use crate::{
+    harness::process::{Node, earlier_build, eventually},
+    restore::{LOCAL, folder_of_its_own},
+};
 
 const COUNT: &str = "select crdv.counterValue('visits')::text";
 

@@ -5,16 +5,18 @@
 //! version, whichever it is.
 #![allow(clippy::print_stdout, reason = "tells which versions were tried")]
 
-use std::collections::BTreeMap;
-use std::env;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, env, path::PathBuf};
 
-use starling::postgres::{self, Error, attach};
-use starling::replication::Departure;
-use starling::store;
+use starling::{
+    postgres::{self, Error, attach},
+    replication::Departure,
+    store,
+};
 
-use crate::harness::data_plane::{Cluster, Node, until};
-use crate::harness::process;
+use crate::harness::{
+    data_plane::{Cluster, Node, until},
+    process,
+};
 
 /// What every store must have the same of. Checkpoints and marks of catch-ups come and go.
 const DIGEST: &str = "select md5(string_agg(concat_ws('|', type, id, key, site, seq, op, data, ctx_sites,

@@ -65,6 +65,24 @@ pub(crate) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "what a file uses of one crate stands in one statement",
+        check: uses,
+        bad: &[
+            &[(
+                "src/a.rs",
+                "use std::fmt;\nuse std::{\n    io,\n    sync::Arc,\n};\n",
+            )],
+            &[(
+                "tests/main/a.rs",
+                "use super::b;\nuse crate::c;\nuse super::d;\n",
+            )],
+        ],
+        good: &[&[(
+            "src/a.rs",
+            "use std::{fmt, io};\n\nuse super::b;\npub use super::c;\n\nmod tests {\n    use super::d;\n}\n",
+        )]],
+    },
+    Rule {
         name: "modules are files named by what they hold",
         check: module_names,
         bad: &[
@@ -203,6 +221,21 @@ fn named_modules(code: &str) -> BTreeSet<&str> {
         }
     }
     names
+}
+
+fn uses(tree: &Tree) -> Vec<String> {
+    let rust = tree.iter().filter(|(path, _)| has_extension(path, "rs"));
+    rust.flat_map(|(path, text)| {
+        let mut roots = BTreeSet::new();
+        // A statement of a module inside is indented, and one that is made public is another matter.
+        let used = text.lines().filter_map(|line| line.strip_prefix("use "));
+        let twice = used.filter_map(move |used| {
+            let root = used.split(|c| !is_word(c)).next()?;
+            (!roots.insert(root)).then(|| format!("{path}: uses `{root}` in a second statement"))
+        });
+        twice.collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 fn module_names(tree: &Tree) -> Vec<String> {

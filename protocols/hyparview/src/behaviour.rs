@@ -24,6 +24,7 @@ use libp2p::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 use substream::{Frame, Order, Shared, Timers};
+use tracing::{debug, error, info, trace};
 
 use crate::{
     Command, Config, Contact, Input, Loss, Message, Output, Record, Refusal, Settings, State,
@@ -134,7 +135,7 @@ impl Behaviour {
     }
 
     fn feed(&mut self, input: Input<PeerId, Record>) {
-        tracing::trace!(?input, "in");
+        trace!(?input, "in");
         self.state.handle(self.timers.now(), input, &mut self.rng);
         self.drain();
     }
@@ -143,7 +144,7 @@ impl Behaviour {
     /// may make it want more; that ends, because each refusal takes a candidate off its list.
     fn drain(&mut self) {
         while let Some(output) = self.state.poll_output() {
-            tracing::trace!(?output, "out");
+            trace!(?output, "out");
             match output {
                 Output::Send { to, message } => self.send(&to, message),
                 Output::Tell { peer, message } => self.tell(peer, message),
@@ -194,7 +195,7 @@ impl Behaviour {
         wire::encode(message, &self.ticket)
             .inspect_err(|error| {
                 self.shared.counters.frames_shed.add(1);
-                tracing::error!(%error, "message not sent");
+                error!(%error, "message not sent");
             })
             .ok()
     }
@@ -269,7 +270,7 @@ impl Behaviour {
     }
 
     fn on_refused(&mut self, peer: PeerId, what: Refusal) {
-        tracing::info!(%peer, error = %what, "peer sent what it must not");
+        info!(%peer, error = %what, "peer sent what it must not");
         // A frame that was cut short may be the end of a crash: no offence.
         if !what.is_misbehaviour() {
             return self.cut_for(peer, Loss::Closed);
@@ -286,7 +287,7 @@ impl Behaviour {
         if let (Some(peer), DialError::WrongPeerId { address, .. }) =
             (failure.peer_id, failure.error)
         {
-            tracing::debug!(%peer, %address, "somebody else is at this address");
+            debug!(%peer, %address, "somebody else is at this address");
             self.strays.met(peer, address, now);
         }
         let strays = &self.strays;
@@ -298,7 +299,7 @@ impl Behaviour {
         match self.peers.dial_failed(failure.connection_id, is_good) {
             None | Some(Failed::Again) => {}
             Some(Failed::GivenUp { peer, waited }) => {
-                tracing::debug!(%peer, error = %failure.error, "cannot reach peer");
+                debug!(%peer, error = %failure.error, "cannot reach peer");
                 self.shared.protocol.counters.dial_failures.add(1);
                 self.unreachable(waited, peer);
             }
@@ -399,7 +400,7 @@ impl NetworkBehaviour for Behaviour {
                 self.lost(last, peer, Loss::Closed);
             }
             Report::Slow => {
-                tracing::info!(%peer, "peer does not read");
+                info!(%peer, "peer does not read");
                 self.shared.protocol.counters.slow_peers.add(1);
                 self.cut_for(peer, Loss::Slow);
             }

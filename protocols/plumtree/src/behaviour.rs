@@ -22,6 +22,7 @@ use libp2p::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 use substream::{Order, Shared, Timers};
+use tracing::{error, info, trace};
 
 use crate::{
     Command, Config, CountersSnapshot, Gossip, Input, Message, MessageId, Output, Refusal,
@@ -169,14 +170,14 @@ impl Behaviour {
     }
 
     fn feed(&mut self, input: Input<PeerId>) {
-        tracing::trace!(?input, "in");
+        trace!(?input, "in");
         self.state.handle(self.timers.now(), input);
         self.drain();
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.state.poll_output() {
-            tracing::trace!(?output, "out");
+            trace!(?output, "out");
             match output {
                 Output::Send { to, message } => self.send(to, message),
                 Output::Schedule { after, timer } => self.timers.schedule(after, timer),
@@ -198,7 +199,7 @@ impl Behaviour {
             }),
             Err(error) => {
                 self.shared.counters.frames_shed.add(1);
-                tracing::error!(%error, "message not sent");
+                error!(%error, "message not sent");
             }
         }
     }
@@ -229,7 +230,7 @@ impl Behaviour {
     }
 
     fn on_refused(&mut self, peer: PeerId, what: Refusal) {
-        tracing::info!(%peer, error = %what, "peer sent what it must not");
+        info!(%peer, error = %what, "peer sent what it must not");
         if what.is_misbehaviour() {
             self.misbehaved_peers += 1;
             self.queue
@@ -310,7 +311,7 @@ impl NetworkBehaviour for Behaviour {
                 });
             }
             Report::Slow => {
-                tracing::info!(%peer, "peer does not read");
+                info!(%peer, "peer does not read");
                 self.slow_peers += 1;
                 self.cut(peer);
             }

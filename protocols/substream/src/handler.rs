@@ -25,12 +25,12 @@ use libp2p::{
         handler::ConnectionEvent,
     },
 };
+use tracing::debug;
 
 use crate::{
     Counters, Limits, Protocol,
     frame::{self, Fault, ReadError},
 };
-
 use meter::Meter;
 pub use queue::Frame;
 use queue::{Pushed, Queue};
@@ -142,7 +142,7 @@ impl<P: Protocol> Handler<P> {
         if self.finished {
             return;
         }
-        tracing::debug!(peer = %self.peer, ?report, "connection given up");
+        debug!(peer = %self.peer, ?report, "connection given up");
         self.finished = true;
         // What waits would only hold memory, and tickets that somebody counts.
         self.queue.clear();
@@ -194,7 +194,7 @@ impl<P: Protocol> Handler<P> {
                         return false;
                     }
                     Poll::Ready(Err(error)) => {
-                        tracing::debug!(peer = %self.peer, %error, "cannot write");
+                        debug!(peer = %self.peer, %error, "cannot write");
                         self.finish(Report::Broken);
                         return false;
                     }
@@ -246,7 +246,7 @@ impl<P: Protocol> Handler<P> {
             // The peer may open another; when the connection is broken the swarm says so.
             Ok(None) => {}
             Err(error @ ReadError::Io(_)) => {
-                tracing::debug!(peer = %self.peer, %error, "cannot read");
+                debug!(peer = %self.peer, %error, "cannot read");
             }
         }
     }

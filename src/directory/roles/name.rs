@@ -1,7 +1,6 @@
 //! Names that an application's role may have.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 

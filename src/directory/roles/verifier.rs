@@ -1,7 +1,6 @@
 //! What a server keeps of a password.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 

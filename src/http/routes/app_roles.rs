@@ -5,7 +5,6 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-
 use serde_json::{Value, json};
 
 use super::commands::send;

@@ -10,7 +10,7 @@ use crate::{
     api::{LeaveReport, LeaveRequest, LostOperations, NodeState, Presence},
     http::{Command, CommandError},
     identity::NodeId,
-    node::{store::continuity::Why, store::open::OpenStore},
+    node::store::{continuity::Why, open::OpenStore},
     replication::{LeaveError, Left, Member, Terms},
 };
 

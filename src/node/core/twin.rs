@@ -8,8 +8,10 @@ use super::Core;
 use crate::{
     identity::{NodeId, Run, Site, Start},
     node::{
-        members::starts::Verdict,
-        members::twins::{News, Presence, Seen},
+        members::{
+            starts::Verdict,
+            twins::{News, Presence, Seen},
+        },
         store::open::OpenStore,
     },
     replication::{self, protocol::code},

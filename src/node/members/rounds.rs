@@ -10,12 +10,14 @@ use tokio::{
 use tracing::debug;
 
 use super::twins::{Presence, Seen};
-use crate::node::clock::ClockAnswer;
-use crate::node::peer_protocol::{self, BroadcastMessage, Reply, Request};
 use crate::{
     directory::{Directory, Gossip, HEARTBEAT, roles::RoleRecord},
     identity::NodeId,
     network,
+    node::{
+        clock::ClockAnswer,
+        peer_protocol::{self, BroadcastMessage, Reply, Request},
+    },
     replication::{Asked, Reading},
 };
 

@@ -9,9 +9,6 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use crate::node::clock::Judgement;
-use crate::node::data_plane::DataPlane;
-use crate::node::store::open::OpenStore;
 use crate::{
     api::{
         AwayMember, ClockStatus, ContactState, ContactStatus, Direction, Finding, LinkState,
@@ -22,7 +19,9 @@ use crate::{
     directory::{Announcement, Directory},
     http,
     identity::{NodeId, Site},
-    network, telemetry,
+    network,
+    node::{clock::Judgement, data_plane::DataPlane, store::open::OpenStore},
+    telemetry,
     vector::Vector,
 };
 

@@ -16,10 +16,10 @@ use tokio::{sync::watch, task::JoinHandle};
 use tracing::{debug, info, warn};
 
 use super::record::{StoreRecord, Verdict, judge};
-use crate::node::waiting::Waiting;
 use crate::{
     api::Renewal,
     identity::{Lineage, NodeId, Run, Site},
+    node::waiting::Waiting,
     postgres::{self, Conninfo},
     replication,
     store::{self, Doubt},

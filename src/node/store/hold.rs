@@ -4,20 +4,23 @@
 //! that is gone, however it went, holds nothing any more as soon as its server notices. Which one comes first is
 //! all that is decided: it is no lease, and a store that stands still keeps its holder.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 use tokio_postgres::Client;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
-use crate::driver::DriverError;
-use crate::identity::NodeId;
-use crate::node::waiting::Waiting;
-use crate::postgres::{self, Conninfo};
-use crate::store;
+use crate::{
+    driver::DriverError,
+    identity::NodeId,
+    node::waiting::Waiting,
+    postgres::{self, Conninfo},
+    store,
+};
 
 /// Whose session has the lock, and since when it is there.
 const HOLDER: &str = "
@@ -157,7 +160,7 @@ async fn again(store: &mut watch::Receiver<Conninfo>, name: &str) -> Held {
             // Our own lost session may be there for a moment.
             Ok(Err(_)) => {}
             // That it is down is told elsewhere.
-            Err(error) => tracing::debug!(%error, "the lock on the store cannot be taken yet"),
+            Err(error) => debug!(%error, "the lock on the store cannot be taken yet"),
         }
         sleep(pause).await;
         pause = (pause * 2).min(*RETRY.end());

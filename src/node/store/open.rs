@@ -6,10 +6,11 @@ use anyhow::Context;
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
-use super::continuity::{Continuity, Owned, Trouble, Why};
-use super::examination::{self, Examination};
-use super::hold::Hold;
-use crate::node::waiting::Waiting;
+use super::{
+    continuity::{Continuity, Owned, Trouble, Why},
+    examination::{self, Examination},
+    hold::Hold,
+};
 use crate::{
     api,
     config::{self, Config, PasswordSources},
@@ -17,6 +18,7 @@ use crate::{
     finding::Finding,
     identity::{NodeId, Run},
     network,
+    node::waiting::Waiting,
     postgres::{
         self, Conninfo, Lifecycle, PrivateConfig, PrivateServer,
         doctor::{Requirements, require_fit},

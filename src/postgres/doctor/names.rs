@@ -2,11 +2,11 @@
 
 use tokio_postgres::{Client, Error};
 
-use super::Requirements;
-use super::observed::Observed;
-use super::rights::quote;
-use crate::finding::{Finding, Severity};
-use crate::postgres::search_path;
+use super::{Requirements, observed::Observed, rights::quote};
+use crate::{
+    finding::{Finding, Severity},
+    postgres::search_path,
+};
 
 /// More names than this say nothing more.
 const NAMES_MAX: usize = 8;

@@ -1,13 +1,13 @@
 //! What a server says of itself. Reads only, and only what every role may read.
 
-use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use tokio_postgres::{Client, Error};
 
-use super::names::Names;
-use super::rights::quote;
-use super::store::StoreState;
+use super::{names::Names, rights::quote, store::StoreState};
 use crate::postgres::version::Version;
 
 /// One setting.

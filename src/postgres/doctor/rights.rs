@@ -1,8 +1,10 @@
 //! Checks of what the role may do, and of the database.
 
 use super::observed::{Observed, Role};
-use crate::finding::{Finding, Severity};
-use crate::postgres::version::Version;
+use crate::{
+    finding::{Finding, Severity},
+    postgres::version::Version,
+};
 
 /// A right that the role lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]

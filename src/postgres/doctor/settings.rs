@@ -2,10 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use super::Requirements;
-use super::observed::Observed;
-use crate::finding::{Finding, Severity};
-use crate::postgres::sizing::Sizing;
+use super::{Requirements, observed::Observed};
+use crate::{
+    finding::{Finding, Severity},
+    postgres::sizing::Sizing,
+};
 
 /// What a change needs to take effect.
 pub(super) const RELOAD: &str = "select pg_reload_conf();";

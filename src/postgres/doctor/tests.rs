@@ -1,7 +1,9 @@
-use super::names::Names;
-use super::observed::{Setting, Slot};
-use super::store::StoreState;
-use super::*;
+use super::{
+    names::Names,
+    observed::{Setting, Slot},
+    store::StoreState,
+    *,
+};
 use crate::finding::worst;
 
 /// A server as a private one is, with the role of a superuser.

@@ -1,13 +1,12 @@
-use std::fs;
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
 use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::version::{TLS12, TLS13};
 use rustls::{
     CertificateError, ClientConnection, Connection, ProtocolVersion, ServerConfig,
     ServerConnection, SupportedProtocolVersion,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::{TLS12, TLS13},
 };
 
 use super::{PROVIDER, Roots, Trust, client_config};

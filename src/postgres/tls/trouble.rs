@@ -1,10 +1,8 @@
 //! Why no connection over TLS came about, and what mends it.
 
-use std::error::Error;
-use std::io;
+use std::{error::Error, io};
 
-use rustls::CertificateError as Bad;
-use rustls::pki_types::UnixTime;
+use rustls::{CertificateError as Bad, pki_types::UnixTime};
 
 use super::RootError;
 

@@ -6,11 +6,12 @@
 //! since they were heard of. Who lives is heard of within a heartbeat, and with it how far it has our site:
 //! after that time they are not waited for.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use crate::identity::NodeId;
-use crate::vector::Seq;
+use crate::{identity::NodeId, vector::Seq};
 
 /// After this time a member that is no neighbour and says nothing counts as absent: more than a heartbeat
 /// (5 s) and the way of what it brings.

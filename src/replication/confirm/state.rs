@@ -1,7 +1,6 @@
 //! Whether the store is confirmed, and who has confirmed it.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;

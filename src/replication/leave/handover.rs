@@ -1,12 +1,13 @@
 //! Whether others have what is written here: a pure judgement of what was seen.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::Member;
-use crate::identity::NodeId;
-use crate::postgres::session::Lsn;
-use crate::replication::links::observed::{Inventory, Outgoing, Slot};
+use crate::{
+    identity::NodeId,
+    postgres::session::Lsn,
+    replication::links::observed::{Inventory, Outgoing, Slot},
+};
 
 /// Members by name. One that is not among them is not known yet; it is a neighbour all the same.
 pub(super) type Members = BTreeMap<NodeId, Member>;

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 
 use super::{LeaveError, Lost, Member};
-use crate::identity::{NodeId, Site};
-use crate::postgres::session::Session;
-use crate::replication::database::refused;
-use crate::vector::{Seq, Vector};
+use crate::{
+    identity::{NodeId, Site},
+    postgres::session::Session,
+    replication::database::refused,
+    vector::{Seq, Vector},
+};
 
 /// What this store has beyond a vector, but for what sites say about themselves.
 const BEYOND: &str = "\

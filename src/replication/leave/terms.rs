@@ -1,12 +1,13 @@
 //! What leaving is asked for with, what it tells meanwhile, and what comes of it.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use crate::identity::{NodeId, Site};
-use crate::replication::error::Error;
-use crate::store::{self, Pending};
-use crate::vector::{Seq, Vector};
+use crate::{
+    identity::{NodeId, Site},
+    replication::error::Error,
+    store::{self, Pending},
+    vector::{Seq, Vector},
+};
 
 /// What leaving may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,9 @@
 //! sender that does, they tell nothing. What tells is the peer's vector, which it says to everybody by
 //! another way: as long as it names a checkpoint that this store does not hold, this store is behind.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-use crate::identity::Site;
-use crate::vector::Vector;
+use crate::{identity::Site, vector::Vector};
 
 /// Below this nothing is said: vectors are told every few seconds, and a write takes its time.
 pub(crate) const BEHIND_AFTER: Duration = Duration::from_secs(3);

@@ -1,8 +1,6 @@
 //! What the overlay wants: which peers are to be linked with.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::time::Duration;
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use crate::identity::NodeId;
 

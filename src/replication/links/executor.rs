@@ -1,21 +1,26 @@
 //! Carries out one step.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
+use tracing::{info, warn};
 
 use super::step::{Step, TeardownReason};
-use crate::identity::NodeId;
-use crate::replication::Transport;
-use crate::replication::error::Error;
-use crate::replication::links::bounds::Excess;
-use crate::replication::links::desired::{Desired, Phase, Wish};
-use crate::replication::links::observed::Observed;
-use crate::replication::names::LinkName;
-use crate::replication::publisher::Publisher;
-use crate::replication::subscriber::{Past, Resumption, Subscriber};
+use crate::{
+    identity::NodeId,
+    replication::{
+        Transport,
+        error::Error,
+        links::{
+            bounds::Excess,
+            desired::{Desired, Phase, Wish},
+            observed::Observed,
+        },
+        names::LinkName,
+        publisher::Publisher,
+        subscriber::{Past, Resumption, Subscriber},
+    },
+};
 
 /// No step takes longer, but for a catch-up, each part of which has its own limit.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
@@ -82,7 +87,7 @@ impl<T: Transport> Executor<T> {
                     .map_err(|_| Error::Timeout("resuming a link"))?
             }
             Step::Unsubscribe { peer, link, why } => {
-                tracing::info!(%link, peer = ?peer, %why, "dropping a subscription");
+                info!(%link, peer = ?peer, %why, "dropping a subscription");
                 timeout(STEP_LIMIT, self.subscriber.unsubscribe(peer.as_ref(), link))
                     .await
                     .map_err(|_| Error::Timeout("dropping a subscription"))??;
@@ -91,9 +96,9 @@ impl<T: Transport> Executor<T> {
             Step::Unpublish { link, why } => {
                 // The other reasons are ordinary. This one means that a member or a tool uses what is a link's.
                 if why == TeardownReason::Bounds(Excess::Taken) {
-                    tracing::warn!(%link, "another role uses the slot of a link: the link is made anew");
+                    warn!(%link, "another role uses the slot of a link: the link is made anew");
                 }
-                tracing::info!(%link, %why, "dropping a publication");
+                info!(%link, %why, "dropping a publication");
                 timeout(STEP_LIMIT, self.publisher.unpublish(link))
                     .await
                     .map_err(|_| Error::Timeout("dropping a publication"))??;

@@ -3,19 +3,23 @@
 //!
 //! All of it may be lost at any time; the next start of the controller begins with what the stores show.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::backlog::Backlog;
-use super::observed::{Inventory, Observed};
-use super::step::Key;
-use crate::identity::{NodeId, Site};
-use crate::postgres::session::Lsn;
-use crate::replication::names::LinkName;
-use crate::replication::publisher::Pending;
-use crate::replication::reason::Reason;
-use crate::vector::Vector;
+use super::{
+    backlog::Backlog,
+    observed::{Inventory, Observed},
+    step::Key,
+};
+use crate::{
+    identity::{NodeId, Site},
+    postgres::session::Lsn,
+    replication::{names::LinkName, publisher::Pending, reason::Reason},
+    vector::Vector,
+};
 
 /// This many errors of one apply worker within [`CRASH_WINDOW`] are a crash loop. A publisher that
 /// restarts costs one or two.

@@ -1,19 +1,20 @@
 //! What is there: the links as the local store shows them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::watch;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::PgLsn;
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Row, Statement, error::SqlState, types::PgLsn};
 
-use crate::identity::{NodeId, Site};
-use crate::postgres::session::{Lsn, Session};
-use crate::replication::challenge;
-use crate::replication::database::{Database, refused};
-use crate::replication::error::Error;
-use crate::replication::names::{LINK_PATTERN, LinkName};
+use crate::{
+    identity::{NodeId, Site},
+    postgres::session::{Lsn, Session},
+    replication::{
+        challenge,
+        database::{Database, refused},
+        error::Error,
+        names::{LINK_PATTERN, LinkName},
+    },
+};
 
 /// What we believe about the links of the local store.
 #[derive(Debug, Clone, PartialEq)]
@@ -198,8 +199,8 @@ impl Observer {
         };
         let (own, subscriptions, slots) = tokio::try_join!(
             own,
-            self.list(&self.incoming, "listing its subscriptions"),
-            self.list(&self.outgoing, "listing its slots"),
+            self.list(&self.incoming, "list its subscriptions"),
+            self.list(&self.outgoing, "list its slots"),
         )?;
         Ok(Inventory {
             own,

@@ -3,16 +3,16 @@
 //! It is asked again after every event, every finished step and every tick, and never keeps a plan:
 //! a step that is no longer needed is not taken, one that failed comes up again by itself.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use super::bounds::{Bounds, Excess};
-use super::desired::{Desired, Doubt, Phase, Wish};
-use super::ledger::{InNote, Ledger, OutNote};
-use super::observed::{Incoming, Inventory, Observed, Outgoing};
-use super::step::{Step, TeardownReason};
-use crate::identity::NodeId;
-use crate::replication::names::LinkName;
+use super::{
+    bounds::{Bounds, Excess},
+    desired::{Desired, Doubt, Phase, Wish},
+    ledger::{InNote, Ledger, OutNote},
+    observed::{Incoming, Inventory, Observed, Outgoing},
+    step::{Step, TeardownReason},
+};
+use crate::{identity::NodeId, replication::names::LinkName};
 
 #[cfg(test)]
 mod tests;

@@ -4,37 +4,46 @@
 //! Events only wake it. Steps of different keys run side by side, each in a task of its own, so that
 //! a peer that hangs holds up nobody else.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::sync::{Notify, watch};
-use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::{Notify, watch},
+    task::{Id, JoinError, JoinSet},
+    time::{sleep, timeout},
+};
+use tracing::{Instrument as _, debug, info, warn};
 
-use tracing::Instrument as _;
-
-use super::bounds::Bounds;
-use super::desired::{Desired, Phase, Wish};
-use super::executor::{Executor, StepOutcome};
-use super::ledger::{Ledger, Retry};
-use super::observed::{Inventory, Observed, Observer};
-use super::plan::{Limits, STALL, View, plan};
-use super::status::{OVERDUE, Scene, Standings, out_of_sight};
-use super::step::{Key, Step};
-use crate::api::LinkStatus;
-use crate::identity::NodeId;
-use crate::replication::Transport;
-use crate::replication::confirm::ConfirmationState;
-use crate::replication::context::Context;
-use crate::replication::counters::Outcome;
-use crate::replication::denials::Denials;
-use crate::replication::error::Error;
-use crate::replication::holders;
-use crate::replication::publisher::Publisher;
-use crate::replication::reason::Reason;
-use crate::replication::subscriber::{Past, Progress, Resumption, Subscriber};
-use crate::vector::Vector;
+use super::{
+    bounds::Bounds,
+    desired::{Desired, Phase, Wish},
+    executor::{Executor, StepOutcome},
+    ledger::{Ledger, Retry},
+    observed::{Inventory, Observed, Observer},
+    plan::{Limits, STALL, View, plan},
+    status::{OVERDUE, Scene, Standings, out_of_sight},
+    step::{Key, Step},
+};
+use crate::{
+    api::LinkStatus,
+    identity::NodeId,
+    replication::{
+        Transport,
+        confirm::ConfirmationState,
+        context::Context,
+        counters::Outcome,
+        denials::Denials,
+        error::Error,
+        holders,
+        publisher::Publisher,
+        reason::Reason,
+        subscriber::{Past, Progress, Resumption, Subscriber},
+    },
+    vector::Vector,
+};
 
 /// How often the links are looked at while something is in motion.
 const FAST_TICK: Duration = Duration::from_millis(500);
@@ -236,7 +245,7 @@ impl<T: Transport> Reconciler<T> {
         };
         match timeout(LOOK_LIMIT, holders::hindrances(observer.session(), &stuck)).await {
             Ok(Ok(hindrances)) => self.ledger.hindrances = hindrances,
-            Ok(Err(error)) => tracing::debug!(%error, "what holds up a link cannot be found out"),
+            Ok(Err(error)) => debug!(%error, "what holds up a link cannot be found out"),
             // The statement is still under way in that session. The next one does not prove that its
             // server is the same.
             Err(_) => {
@@ -259,7 +268,7 @@ impl<T: Transport> Reconciler<T> {
 
     fn store_is_up(&mut self) {
         if self.ledger.retries.remove(&LOOKING).is_some() {
-            tracing::info!("the store can be reached again");
+            info!("the store can be reached again");
         }
     }
 
@@ -270,7 +279,7 @@ impl<T: Transport> Reconciler<T> {
         let now = self.context.now();
         let retry = self.ledger.retries.entry(LOOKING).or_default();
         if fail(retry, error, now) {
-            tracing::warn!(%error, "the links of the store cannot be seen");
+            warn!(%error, "the links of the store cannot be seen");
         }
     }
 
@@ -334,7 +343,7 @@ impl<T: Transport> Reconciler<T> {
                 .map(|since| now.saturating_sub(since))
                 .filter(|down| *down >= STALL),
         });
-        tracing::debug!(step = step.name(), ?step, at = ?now, "step begins");
+        debug!(step = step.name(), ?step, at = ?now, "step begins");
         let work = self.executor.clone().perform(
             step.clone(),
             Arc::clone(&self.observed),
@@ -369,7 +378,7 @@ impl<T: Transport> Reconciler<T> {
 
     fn succeeded(&mut self, step: &Step, done: &StepOutcome) {
         let now = self.context.now();
-        tracing::debug!(step = step.name(), ?done, "step done");
+        debug!(step = step.name(), ?done, "step done");
         let attempt = (step.key(), step.name());
         if let StepOutcome::Opened { link, generation } = *done {
             self.ledger.opened(link, generation, now);
@@ -389,7 +398,7 @@ impl<T: Transport> Reconciler<T> {
             match resumption {
                 Resumption::Whole { end } => self.ledger.verified(&link, generation, end, now),
                 Resumption::Broken => {
-                    tracing::info!(%link, "a link cannot be resumed and is made anew");
+                    info!(%link, "a link cannot be resumed and is made anew");
                     self.ledger.give_up(&link);
                 }
             }
@@ -404,9 +413,9 @@ impl<T: Transport> Reconciler<T> {
         let is_news = fail(retry, error, now) && !error.is_awaiting_acquaintance();
         let (step, key) = (step.name(), step.key());
         if is_news {
-            tracing::warn!(step, %key, %error, "step failed; it will be tried again");
+            warn!(step, %key, %error, "step failed; it will be tried again");
         } else {
-            tracing::debug!(step, %key, %error, "step failed again");
+            debug!(step, %key, %error, "step failed again");
         }
     }
 

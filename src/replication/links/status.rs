@@ -1,18 +1,26 @@
 //! The links as the API shows them.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
-use super::desired::{Desired, Doubt, Phase, Wish};
-use super::ledger::{InNote, Ledger, OutNote};
-use super::observed::{Incoming, Inventory, Outgoing};
-use super::plan::STALL;
-use super::step::Key;
-use crate::api::{Direction, LinkState, LinkStatus, Side, timestamp};
-use crate::identity::NodeId;
-use crate::replication::names::LinkName;
-use crate::replication::reason::{Reason, SET_CLOCK};
-use crate::replication::subscriber::Progress;
+use super::{
+    desired::{Desired, Doubt, Phase, Wish},
+    ledger::{InNote, Ledger, OutNote},
+    observed::{Incoming, Inventory, Outgoing},
+    plan::STALL,
+    step::Key,
+};
+use crate::{
+    api::{Direction, LinkState, LinkStatus, Side, timestamp},
+    identity::NodeId,
+    replication::{
+        names::LinkName,
+        reason::{Reason, SET_CLOCK},
+        subscriber::Progress,
+    },
+};
 
 #[cfg(test)]
 mod tests;

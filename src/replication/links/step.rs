@@ -3,8 +3,7 @@
 use std::fmt;
 
 use super::bounds::Excess;
-use crate::identity::NodeId;
-use crate::replication::names::LinkName;
+use crate::{identity::NodeId, replication::names::LinkName};
 
 /// One indivisible piece of work on links.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,12 +4,18 @@
 //! dropped in one. So there is nothing to rotate, nothing to store, and a peer that was turned away
 //! cannot come back with an old password.
 
-use crate::postgres::quote::{identifier, literal};
-use crate::postgres::session::Session;
-use crate::replication::database::refused;
-use crate::replication::error::Error;
-use crate::replication::names::{GROUP_ROLE, LinkName};
-use crate::store::LINK_SCHEMA;
+use crate::{
+    postgres::{
+        quote::{identifier, literal},
+        session::Session,
+    },
+    replication::{
+        database::refused,
+        error::Error,
+        names::{GROUP_ROLE, LinkName},
+    },
+    store::LINK_SCHEMA,
+};
 
 /// A link needs a walsender, the catch-up's session and the server's own check when the subscription
 /// is made; the rest is room for one that is being replaced by a reconnect.

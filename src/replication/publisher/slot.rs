@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
+use tracing::{debug, info};
 
-use crate::driver::DriverError;
-use crate::postgres::session::Session;
-use crate::replication::database::refused;
-use crate::replication::error::Error;
-use crate::replication::names::LinkName;
+use crate::{
+    driver::DriverError,
+    postgres::session::Session,
+    replication::{database::refused, error::Error, names::LinkName},
+};
 
 const DROP_PAUSE: Duration = Duration::from_millis(30);
 
@@ -35,7 +36,7 @@ pub(super) async fn end_orphan(
         .await
         .map_err(refused("end a sender without a subscriber"))?;
     if ended.is_some() {
-        tracing::info!(%link, "ended a sender whose subscriber has lost it");
+        info!(%link, "ended a sender whose subscriber has lost it");
     }
     Ok(())
 }
@@ -59,7 +60,7 @@ pub(super) async fn drop_slot(session: &Session, name: &str) -> Result<(), Error
         {
             // Without the right to do so we wait until the subscriber lets go.
             let error = DriverError::from(error);
-            tracing::debug!(slot = name, %error, "walsender not terminated");
+            debug!(slot = name, %error, "walsender not terminated");
         }
         match session
             .query("select pg_drop_replication_slot($1)", &[&name])

@@ -9,12 +9,16 @@ use bytes::Bytes;
 use futures::{SinkExt, TryStreamExt};
 use tokio::time::timeout;
 
-use crate::identity::Site;
-use crate::postgres::session::Session;
-use crate::replication::database::refused;
-use crate::replication::error::{BEHIND, Error};
-use crate::replication::vectors;
-use crate::vector::{Seq, Vector};
+use crate::{
+    identity::Site,
+    postgres::session::Session,
+    replication::{
+        database::refused,
+        error::{BEHIND, Error},
+        vectors,
+    },
+    vector::{Seq, Vector},
+};
 
 /// The publisher sorts nothing (an index gives the order), so the first row comes soon, and every
 /// further one sooner.

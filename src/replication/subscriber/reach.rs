@@ -1,18 +1,19 @@
 //! Finds the way to a publisher's store, and makes sure that it is the publisher's.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    time::Duration,
+};
 
 use tokio::time::timeout;
 
-use crate::driver::DriverError;
-use crate::identity::NodeId;
-use crate::postgres::session::{Session, connect};
-use crate::replication::error::Error;
-use crate::replication::links::desired::Neighbor;
-use crate::replication::names::LinkName;
-use crate::replication::protocol::Offer;
-use crate::store::LINK_SCHEMA;
+use crate::{
+    driver::DriverError,
+    identity::NodeId,
+    postgres::session::{Session, connect},
+    replication::{error::Error, links::desired::Neighbor, names::LinkName, protocol::Offer},
+    store::LINK_SCHEMA,
+};
 
 /// One of a peer's addresses; others are tried after it.
 const HOST_LIMIT: Duration = Duration::from_secs(2);

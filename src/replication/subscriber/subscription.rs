@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use tracing::debug;
 
-use crate::driver::DriverError;
-use crate::identity::Site;
-use crate::postgres::quote::{conninfo, identifier, literal};
-use crate::postgres::session::Session;
-use crate::replication::database::refused;
-use crate::replication::error::Error;
-use crate::replication::links::desired::Neighbor;
-use crate::replication::names::LinkName;
-use crate::replication::protocol::Offer;
+use crate::{
+    driver::DriverError,
+    identity::Site,
+    postgres::{
+        quote::{conninfo, identifier, literal},
+        session::Session,
+    },
+    replication::{
+        database::refused, error::Error, links::desired::Neighbor, names::LinkName, protocol::Offer,
+    },
+};
 
 /// A worker starts at once; on 15 after at most half a second if another has just been started.
 const STREAMING_LIMIT: Duration = Duration::from_secs(10);
@@ -23,7 +26,7 @@ pub(super) async fn silence_statement_log(session: &Session) {
     let quiet = "set log_statement = 'none'; set log_min_duration_statement = -1;
                  set log_min_error_statement = 'panic'";
     if let Err(error) = session.batch_execute(quiet).await {
-        tracing::debug!(error = %DriverError::from(error), "statement logging not switched off");
+        debug!(error = %DriverError::from(error), "statement logging not switched off");
     }
 }
 

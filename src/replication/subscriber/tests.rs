@@ -1,9 +1,10 @@
 use std::net::IpAddr;
 
-use super::reach::candidates;
-use super::{Found, Incoming, Lsn, Neighbor, Offer, Past, Resumption, create_subscription, judge};
-use crate::identity::Site;
-use crate::replication::names::Epoch;
+use super::{
+    Found, Incoming, Lsn, Neighbor, Offer, Past, Resumption, create_subscription, judge,
+    reach::candidates,
+};
+use crate::{identity::Site, replication::names::Epoch};
 
 fn offer() -> Offer {
     Offer {

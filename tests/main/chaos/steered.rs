@@ -2,16 +2,22 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use starling::replication::Departure;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
-use super::verdict::{complaints, differences, losses};
-use super::workload::{Tally, Written};
-use crate::harness::data_plane::{Cluster, Node, PATIENCE, until};
-use crate::harness::server::set_standby;
+use super::{
+    verdict::{complaints, differences, losses},
+    workload::{Tally, Written},
+};
+use crate::harness::{
+    data_plane::{Cluster, Node, PATIENCE, until},
+    server::set_standby,
+};
 
 /// How long stores that have all that they will get may take to become equal all the same.
 const BROKEN_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,19 +1,20 @@
 //! What befalls links, stores and controllers.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use rand::RngExt as _;
-use rand::rngs::StdRng;
-use starling::postgres;
-use starling::replication::Departure;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use rand::{RngExt as _, rngs::StdRng};
+use starling::{postgres, replication::Departure};
 use tokio::time::{Instant, sleep};
 
 use super::{Course, NODES};
-use crate::harness::data_plane::Cluster;
-use crate::harness::server::set_standby;
+use crate::harness::{data_plane::Cluster, server::set_standby};
 
 /// Links that the cluster tends to; few of them leave no other way round.
 const LINKS: usize = 6;

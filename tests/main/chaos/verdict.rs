@@ -1,7 +1,6 @@
 //! Whether all is as it must be in the end.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::{Instant, sleep};
 

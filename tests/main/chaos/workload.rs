@@ -1,15 +1,17 @@
 //! What goes on in the stores meanwhile, and what must never be seen there.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
-use starling::identity::Site;
-use starling::postgres::{self, PrivateServer};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use starling::{
+    identity::Site,
+    postgres::{self, PrivateServer},
+};
+use tokio::{task::JoinSet, time::sleep};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 

@@ -1,13 +1,12 @@
 //! Those who write at a node, as long as its door is open.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::RwLock;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tokio::{sync::RwLock, task::JoinSet, time::sleep};
 use tokio_postgres::{Client, Error, NoTls};
 use tokio_util::sync::CancellationToken;
 

@@ -1,17 +1,17 @@
 //! What befalls nodes.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::flock::{Flock, Member, PRIVATE};
-use crate::harness::process::Node;
-use crate::harness::server::set_standby;
-use crate::hostile::{HOSTILE, list};
-use crate::restore::copy;
+use crate::{
+    harness::{process::Node, server::set_standby},
+    hostile::{HOSTILE, list},
+    restore::copy,
+};
 
 /// A kind of trouble. Clients go on writing meanwhile, if it is not said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,19 +1,18 @@
 //! The nodes, their clients, and the server of the user's that one of them has its store on.
 
-use std::ops::Range;
-use std::path::PathBuf;
+use std::{ops::Range, path::PathBuf};
 
-use rand::RngExt as _;
-use rand::rngs::StdRng;
+use rand::{RngExt as _, rngs::StdRng};
 use starling::api::NodeState;
 use tempfile::TempDir;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::Sabotage;
-use super::clients::Clients;
-use crate::foreign::Foreign;
-use crate::harness::process::{Node, PATIENCE, earlier_build, eventually};
-use crate::restore::{LOCAL, folder_of_its_own};
+use super::{Sabotage, clients::Clients};
+use crate::{
+    foreign::Foreign,
+    harness::process::{Node, PATIENCE, earlier_build, eventually},
+    restore::{LOCAL, folder_of_its_own},
+};
 
 /// Nodes with private servers. One more has its store on a server of the user's.
 pub(super) const PRIVATE: usize = 3;

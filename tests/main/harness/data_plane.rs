@@ -2,25 +2,33 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::env;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use starling::identity::{NodeId, Site};
-use starling::postgres::{self, Conninfo, Lifecycle, PrivateConfig, PrivateServer};
-use starling::replication::{
-    self, Advertise, Departure, Handle, Neighbor, Reply, Request, Settings, Transport,
-    TransportError,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
 };
-use starling::store::{self, SearchPath};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use starling::{
+    identity::{NodeId, Site},
+    postgres::{self, Conninfo, Lifecycle, PrivateConfig, PrivateServer},
+    replication::{
+        self, Advertise, Departure, Handle, Neighbor, Reply, Request, Settings, Transport,
+        TransportError,
+    },
+    store::{self, SearchPath},
+};
 use tempfile::TempDir;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_postgres::Client;
 
 /// Longer than anything waited for takes on a slow and busy machine.

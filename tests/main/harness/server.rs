@@ -6,21 +6,27 @@
 //! takes over. `STARLING_PG_BIN` chooses another PostgreSQL.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::env;
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread;
-use std::time::Duration;
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, File},
+    hash::{DefaultHasher, Hash, Hasher},
+    net::SocketAddr,
+    path::PathBuf,
+    process,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
-use starling::identity::{NodeId, Site};
-use starling::postgres::{self, PrivateConfig, PrivateServer};
-use starling::store::{self, SearchPath};
+use starling::{
+    identity::{NodeId, Site},
+    postgres::{self, PrivateConfig, PrivateServer},
+    store::{self, SearchPath},
+};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Config};
 

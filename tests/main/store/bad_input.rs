@@ -1,7 +1,6 @@
 //! What users get wrong, and what they may not do.
 
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, error::SqlState};
 
 use crate::harness::server::Server;
 

@@ -1,15 +1,20 @@
 //! Closing a store to writers: nobody slips through, nobody queues, and who goes on is named.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use starling::identity::{NodeId, Site};
-use starling::postgres::{self, PrivateConfig, PrivateServer};
-use starling::store::{self, Doubt, Holder, Settled};
+use starling::{
+    identity::{NodeId, Site},
+    postgres::{self, PrivateConfig, PrivateServer},
+    store::{self, Doubt, Holder, Settled},
+};
 use tokio::time::timeout;
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, error::SqlState};
 
 use super::operation::{Operation, PATIENCE, backend};
 use crate::harness::server::{Server, Store};

@@ -15,9 +15,7 @@ mod reads;
 #[path = "convergence/world.rs"]
 mod world;
 
-use std::cell::RefCell;
-use std::env;
-use std::ops::Range;
+use std::{cell::RefCell, env, ops::Range};
 
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 use tokio::runtime::Runtime;

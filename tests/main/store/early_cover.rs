@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use starling::identity::{NodeId, Site};
-use starling::store::{self, Doubt};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, GenericClient};
+use starling::{
+    identity::{NodeId, Site},
+    store::{self, Doubt},
+};
+use tokio_postgres::{Client, GenericClient, error::SqlState};
 
 use super::operation::{COLUMNS, Operation, PATIENCE, present, values};
 use crate::harness::server::{Server, Store};

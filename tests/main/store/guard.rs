@@ -1,9 +1,10 @@
 //! Nobody touches operations by hand, and the doctor notices what was altered so that somebody could.
 
-use starling::finding::Severity;
-use starling::postgres::doctor::{self, Requirements};
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
+use starling::{
+    finding::Severity,
+    postgres::doctor::{self, Requirements},
+};
+use tokio_postgres::{Client, error::SqlState};
 
 use crate::harness::server::Server;
 

@@ -1,18 +1,19 @@
 //! A store is open to writers in one run of one server only, and what was written under a doubtful site is
 //! written anew.
 
-use std::env;
-use std::path::PathBuf;
-use std::process::Command;
+use std::{env, path::PathBuf, process::Command};
 
-use starling::identity::{NodeId, Site};
-use starling::store::{self, Doubt};
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
+use starling::{
+    identity::{NodeId, Site},
+    store::{self, Doubt},
+};
+use tokio_postgres::{Client, error::SqlState};
 
 use super::operation::{Operation, present};
-use crate::harness::server::{Server, Store};
-use crate::postgres::{client, start};
+use crate::{
+    harness::server::{Server, Store},
+    postgres::{client, start},
+};
 
 const WRITES: [&str; 5] = [
     "select crdv.counterInc('n', 1)",

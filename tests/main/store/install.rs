@@ -1,11 +1,11 @@
 //! Installing, upgrading, and the identity of a store.
 
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
-use starling::identity::NodeId;
-use starling::store::{self, Definition, Error, Schema, SearchPath};
+use starling::{
+    identity::NodeId,
+    store::{self, Definition, Error, Schema, SearchPath},
+};
 use tokio_postgres::Client;
 
 use crate::harness::server::Server;

@@ -1,18 +1,20 @@
 //! The whole interface: everything that users may call, once, and the page that lists it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use futures::StreamExt as _;
-use futures::stream::poll_fn;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use futures::{StreamExt as _, stream::poll_fn};
+use tokio_postgres::{AsyncMessage, Client, NoTls, error::SqlState};
 
 use super::structures::{check, concurrently, text};
-use crate::harness::data_plane::Cluster;
-use crate::harness::server::{Server, Store};
+use crate::harness::{
+    data_plane::Cluster,
+    server::{Server, Store},
+};
 
 /// Calls on one store, each after those before it, and what they answer.
 #[rustfmt::skip]

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, error::SqlState};
 
 use super::structures::{check, concurrently, text};
 use crate::harness::server::Server;

@@ -1,8 +1,10 @@
 //! What the structures mean, said a second time: operations with the whole history that their writer
 //! had seen of the element, and what is read from those that are left, by definition.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 

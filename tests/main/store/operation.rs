@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use starling::identity::Site;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, GenericClient, Row, Statement};
+use tokio_postgres::{Client, GenericClient, Row, Statement, error::SqlState};
 
 /// Longer than anything waited for takes on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

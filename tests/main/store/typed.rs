@@ -1,7 +1,6 @@
 //! Parameters as drivers send them: by name, and with the types of the application's values.
 
-use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::{Client, types::Type};
 
 use crate::harness::server::Server;
 

@@ -8,6 +8,7 @@ use libp2p::{
     multiaddr::Protocol,
     swarm::{ExternalAddresses, FromSwarm, ListenAddresses},
 };
+use tracing::error;
 
 use crate::record::Record;
 
@@ -48,7 +49,7 @@ impl Advertised {
             .max(self.seq.saturating_add(1));
         let addresses = select(self.external.iter(), self.listen.iter());
         Record::sign(&self.key, self.seq, &addresses)
-            .inspect_err(|error| tracing::error!(%error, "cannot sign our own record"))
+            .inspect_err(|error| error!(%error, "cannot sign our own record"))
             .ok()
     }
 }

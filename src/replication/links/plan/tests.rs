@@ -1,15 +1,21 @@
 use std::time::Duration;
 
 use super::{Bounds, FRUITLESS_RESUMES_MAX, Limits, View, plan};
-use crate::identity::{NodeId, Site};
-use crate::postgres::session::Lsn;
-use crate::replication::links::bounds::Excess;
-use crate::replication::links::desired::{Departure, Desired, Doubt, Neighbor, Phase};
-use crate::replication::links::ledger::Ledger;
-use crate::replication::links::observed::{Incoming, Inventory, Observed, Outgoing, Slot};
-use crate::replication::links::step::{Key, Step, TeardownReason};
-use crate::replication::names::{Epoch, LinkName};
-use crate::replication::publisher::Pending;
+use crate::{
+    identity::{NodeId, Site},
+    postgres::session::Lsn,
+    replication::{
+        links::{
+            bounds::Excess,
+            desired::{Departure, Desired, Doubt, Neighbor, Phase},
+            ledger::Ledger,
+            observed::{Incoming, Inventory, Observed, Outgoing, Slot},
+            step::{Key, Step, TeardownReason},
+        },
+        names::{Epoch, LinkName},
+        publisher::Pending,
+    },
+};
 
 const GRACE: Duration = Duration::from_secs(30);
 const OWN: i64 = 1;

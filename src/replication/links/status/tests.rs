@@ -1,20 +1,25 @@
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{OVERDUE, Scene, Standings, out_of_sight};
-use crate::api::{Direction, LinkState, LinkStatus, Side};
-use crate::identity::{NodeId, Site};
-use crate::replication::error::Error;
-use crate::replication::links::backlog::{BEHIND_AFTER, Backlog};
-use crate::replication::links::desired::{Departure, Desired, Doubt, Neighbor};
-use crate::replication::links::ledger::{Ledger, Retry};
-use crate::replication::links::observed::{Incoming, Inventory, Observed, Outgoing, Slot};
-use crate::replication::links::step::Key;
-use crate::replication::names::{Epoch, LinkName};
-use crate::replication::protocol::code;
-use crate::replication::reason::Reason;
-use crate::replication::subscriber::Progress;
-use crate::vector::{Vector, tests::vector};
+use crate::{
+    api::{Direction, LinkState, LinkStatus, Side},
+    identity::{NodeId, Site},
+    replication::{
+        error::Error,
+        links::{
+            backlog::{BEHIND_AFTER, Backlog},
+            desired::{Departure, Desired, Doubt, Neighbor},
+            ledger::{Ledger, Retry},
+            observed::{Incoming, Inventory, Observed, Outgoing, Slot},
+            step::Key,
+        },
+        names::{Epoch, LinkName},
+        protocol::code,
+        reason::Reason,
+        subscriber::Progress,
+    },
+    vector::{Vector, tests::vector},
+};
 
 fn peer() -> NodeId {
     "p".parse::<NodeId>().unwrap()

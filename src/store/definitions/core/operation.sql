@@ -58,7 +58,7 @@
 -- | letter       | 87                                   | beside 'V': how many digits, if negative                     | list.sql validity.sql |
 -- | letter       | 101                                  | beside 102: how many characters                              | list.sql |
 -- | letter       | 88                                   | beside 87: how many characters, if negative                  | list.sql |
--- | error        | SL001                                | this store is an older copy of itself                        | checkpoint.sql catch_up.sql catch_up.rs |
+-- | error        | SL001                                | this store is an older copy of itself                        | checkpoint.sql catch_up.sql error.rs |
 
 -- `holds`: does a context contain the operation (site, seq)? Null means no.
 create or replace function crdv.holds(sites bigint[], seqs bigint[], site_ bigint, seq_ bigint)

@@ -1,21 +1,27 @@
 //! Stores that write, and bring each other what they wrote in any order, each beside its model.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::Arc,
+};
 
 use futures::future::try_join_all;
 use proptest::prelude::{Strategy, any, prop, prop_oneof};
-use rand::rngs::StdRng;
-use rand::seq::SliceRandom as _;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
-use super::call::{Call, Prediction, call};
-use super::reads;
-use crate::harness::server::{Server, Store};
-use crate::store::model::{Known, Replica, Write};
-use crate::store::operation::{COLUMNS, Operation};
+use super::{
+    call::{Call, Prediction, call},
+    reads,
+};
+use crate::{
+    harness::server::{Server, Store},
+    store::{
+        model::{Known, Replica, Write},
+        operation::{COLUMNS, Operation},
+    },
+};
 
 pub(super) const STORES_MAX: usize = 5;
 

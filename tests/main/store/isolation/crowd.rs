@@ -1,11 +1,8 @@
 //! Writers of random transactions, who remember what they were told is done.
 
-use std::collections::BTreeMap;
-use std::env;
-use std::time::Duration;
+use std::{collections::BTreeMap, env, time::Duration};
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Error, IsolationLevel, SimpleQueryMessage};
 

@@ -1,19 +1,24 @@
 //! Writers and links on the same elements: a transaction of the one and one of the other may each hold
 //! what the other wants. One of them is told to try again, and nothing is lost.
 
-use std::env;
-use std::time::Duration;
+use std::{env, time::Duration};
 
 use rand::seq::SliceRandom as _;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 use tokio_postgres::{Client, Error};
 
-use super::LEVELS;
-use super::crowd::{Course, Writer};
-use super::judge::judge;
-use crate::harness::data_plane::{Cluster, Node, PATIENCE, until};
-use crate::store::operation::{Operation, is_retryable, present, until_blocked};
+use super::{
+    LEVELS,
+    crowd::{Course, Writer},
+    judge::judge,
+};
+use crate::{
+    harness::data_plane::{Cluster, Node, PATIENCE, until},
+    store::operation::{Operation, is_retryable, present, until_blocked},
+};
 
 const DEADLOCKS: &str = "select deadlocks from pg_stat_database where datname = current_database()";
 const APPLY_ERRORS: &str = "select sum(apply_error_count) from pg_stat_subscription_stats";

@@ -5,8 +5,10 @@ use std::time::Duration;
 use tokio_postgres::{Client, IsolationLevel};
 
 use super::{LEVELS, begin};
-use crate::harness::server::Server;
-use crate::store::operation::{backend, is_retryable};
+use crate::{
+    harness::server::Server,
+    store::operation::{backend, is_retryable},
+};
 
 /// Calls on one structure, and a query for all of it.
 struct Structure {
