@@ -126,6 +126,7 @@ impl Discovery {
             .map(|(peer, addresses)| Action::Learn(peer, addresses, false))
             .collect();
         Self {
+            // With the slash: another cluster's name may begin like ours.
             prefix: format!("/starling/{cluster}/"),
             bootstrap: Bootstrap::new(me, bootstrap),
             dials: BTreeMap::new(),

@@ -126,6 +126,7 @@ fn judge_neighbors(status: &Status) -> Finding {
             "the node is alone and knows nobody",
             None,
         ),
+        // Also the node that has lost its only neighbour: that is not well.
         (0, 0, remembered) => Finding::of_node(
             "SN002",
             Severity::Warning,

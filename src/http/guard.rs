@@ -44,7 +44,7 @@ pub(super) async fn guard(
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    // One that names no length is cut where it is read.
+    // Refused unread. One that names no length is cut where it is read.
     if length.is_some_and(|length| length > BODY_BYTES_MAX) {
         return ApiError::BodyTooLarge(BODY_BYTES_MAX).into_response();
     }
@@ -84,6 +84,7 @@ fn admit(
         } else {
             "commands"
         },
+        // By this the command line finds the file, which is on this machine only.
         path: is_local.then(|| settings.token.path().to_path_buf()),
     })
 }

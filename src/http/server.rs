@@ -66,6 +66,7 @@ pub async fn serve(
         router(view, settings).into_make_service_with_connect_info::<Peer>(),
     )
     .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    // A client that keeps an idle connection open must not hold up the end.
     let drained = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN_TIMEOUT).await;

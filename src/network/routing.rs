@@ -249,6 +249,7 @@ impl EventLoop {
 
     fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
         let cause = cause::of_dial(error);
+        // Without a cause it has found ourselves, which is no failure.
         if let Some(cause) = &cause {
             self.counters.count(Counter::DialsFailed);
             match cause.kind() {

@@ -228,6 +228,7 @@ impl Clocks {
 
 /// Ahead for certain by more than `max`, if there is such a bound.
 fn is_beyond(ahead: &Reading, max: i64) -> bool {
+    // Over a slow network readings are inexact: nobody is mistrusted for that.
     max > 0 && ahead.offset.saturating_sub(ahead.error) > max
 }
 

@@ -356,6 +356,7 @@ impl Core {
             if let Some(why) = plane.must_change() {
                 return Next::Renew(why);
             }
+            // The cluster has given the site up: the node may speak again as another one only.
             if self.directory.am_evicted() && leaving.is_none() {
                 return Next::Renew(Why::Evicted);
             }

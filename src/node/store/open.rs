@@ -338,6 +338,7 @@ async fn private(
             })
         }
         Err(error) => {
+            // A start that is given up leaves no server behind.
             server.stop().await;
             Err(error)
         }
