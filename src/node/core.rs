@@ -154,7 +154,6 @@ impl Core {
             let runtime = self.runtime_file(inputs.http, &store);
             runtime.write(inputs.data.path())?;
             self.refresh(*store_ready.borrow());
-            // Only once: what comes after a renewal is the same start on another site.
             if let Some(started) = inputs.started.take() {
                 let _ = started.send(runtime);
             }
@@ -172,9 +171,7 @@ impl Core {
             match next {
                 Next::End(ended) => break ended,
                 Next::Renew(why) => {
-                    // Until there is another, peers that ask about links hear that the store is not up.
                     self.hold_plane(None);
-                    // The data plane that was handing over has ended; whoever asked must not wait for it.
                     if let Some(leaving) = leaving.take() {
                         leaving.put_off(&why);
                     }
@@ -193,7 +190,6 @@ impl Core {
         if ended == Ended::Stopped {
             self.say_goodbye().await;
         } else {
-            // Who leaves has said farewell already; only the user's database is still to be put back.
             store.give_back().await;
         }
         store.close().await;
@@ -209,7 +205,6 @@ impl Core {
             // These came while the store was not open, when there was no record to note them in.
             store.continuity.met_a_peer();
         }
-        // Their NeighborUp went to the data plane before this one, or to none.
         for (name, hosts) in self.neighbors.clone() {
             self.link(name, hosts);
         }
@@ -232,7 +227,6 @@ impl Core {
             self.waiting.clone(),
             "the store is being given a new incarnation",
         );
-        // A leave that was under way was put off.
         self.board.leaving(false);
         self.attend(inputs, store.renew(why, &waiting), told)
             .await?;
@@ -283,13 +277,11 @@ impl Core {
         loop {
             tokio::select! {
                 biased;
-                // Shutdown first: events that never end must not put it off.
                 () = inputs.shutdown.cancelled() => return None,
                 done = &mut work => return Some(done),
                 Some(event) = inputs.events.recv() => self.on_network(event),
                 Some(command) = inputs.commands.recv() => refuse(command, waiting),
                 turn = self.gossiper.next() => self.on_gossip(turn),
-                // Only the status board, which is written below, shows it.
                 Ok(()) = waits.changed() => {}
             }
             self.refresh(false);
@@ -337,7 +329,6 @@ impl Core {
                 },
                 Ok(()) = store_ready.changed() => {
                     if *store_ready.borrow() {
-                        // A private server on a free port may have come back on another.
                         plane.handle.store_moved(store.server.connection());
                         record.store_moved(store.server.connection());
                         examination.store_moved(store.server.connection());
@@ -345,7 +336,6 @@ impl Core {
                     }
                 }
                 findings = examination.changed() => self.board.examined(&findings),
-                // Nothing to do here: whatever came, the board is written and the store is judged below.
                 Ok(()) = overlay.changed() => {}
                 () = plane.changed() => {}
             }
@@ -356,7 +346,6 @@ impl Core {
             if let Some(why) = plane.must_change() {
                 return Next::Renew(why);
             }
-            // The cluster has given the site up: the node may speak again as another one only.
             if self.directory.am_evicted() && leaving.is_none() {
                 return Next::Renew(Why::Evicted);
             }
@@ -373,7 +362,6 @@ impl Core {
                 self.neighbors.insert(peer.clone(), hosts.clone());
                 self.directory.neighbor_up(&peer);
                 self.clocks.met(&peer);
-                // Not with the next round: no link is opened from it until its clock is known.
                 self.gossiper.greet(peer.clone(), Duration::ZERO);
                 self.share_roles_with(&peer);
                 self.link(peer, hosts);
@@ -473,7 +461,6 @@ impl Core {
                 if exchange {
                     self.share_roles();
                 }
-                // What was too long to broadcast, or found no room, reaches the neighbours in a round.
                 if exchange || !said {
                     self.gossiper
                         .round(&mut self.directory, self.neighbors.keys(), now);
@@ -498,7 +485,6 @@ impl Core {
             GossipEvent::Seen(peer, seen) => self.twins.told(peer, seen, now),
             GossipEvent::ClockAnswered(peer, told) => {
                 self.on_clock(&peer, told);
-                // The link from it waits for this alone, so it is not left to the next heartbeat.
                 if self.clocks.is_unproven(&peer) {
                     self.gossiper.greet(peer, GREETING_PAUSE);
                 }
@@ -569,11 +555,9 @@ impl Core {
             plane.handle.doubt(&clocks.doubts);
             for peer in self.neighbors.keys() {
                 if let Some(record) = self.directory.record(peer) {
-                    // Lag is what a neighbour names in its vector and we lack.
                     plane.handle.heard(peer, &record.vector);
                 }
             }
-            // Only a store that waits to be confirmed asks the members.
             if plane.is_unconfirmed() {
                 plane.handle.know(self.members(plane.site));
             }
