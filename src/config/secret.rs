@@ -110,8 +110,15 @@ fn mask_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return MASK.to_owned();
     };
-    let (body, query) = match rest.split_once('?') {
-        Some((body, query)) => (body, Some(query)),
+    // As the driver reads it, a `?` before the first `@` is part of the password.
+    let login = rest
+        .find(['@', '/'])
+        .filter(|at| rest[*at..].starts_with('@'));
+    let (body, query) = match rest[login.unwrap_or(0)..].find('?') {
+        Some(at) => {
+            let at = login.unwrap_or(0) + at;
+            (&rest[..at], Some(&rest[at + 1..]))
+        }
         None => (rest, None),
     };
     // The last `@`: an unescaped one inside the password must not end the masking early.
@@ -165,6 +172,11 @@ mod tests {
             (
                 "postgresql://u@h/d?password=geheim&port=5",
                 "postgresql://u@h/d?password=***&port=5",
+            ),
+            ("postgresql://u:ge?heim@h/d", "postgresql://u:***@h/d"),
+            (
+                "postgresql://u:ge?h@eim@h/d?password=geheim",
+                "postgresql://u:***@h/d?password=***",
             ),
             ("postgresql://h/d", "postgresql://h/d"),
             ("postgresql://u@h/d", "postgresql://u@h/d"),

@@ -163,8 +163,10 @@ impl<'a> Checkpointer<'a> {
 
     /// A long transaction holds checkpoints up for as long as it runs; the vector is told meanwhile.
     async fn finish(&self, pending: Pending) -> Result<(), Error> {
+        // Well within a round, however far apart checkpoints are wanted.
+        let patience = (self.context.settings.checkpoint_interval * 2).min(ROUND_LIMIT / 4);
         let mut wait = FIRST_WAIT;
-        while wait < self.context.settings.checkpoint_interval * 2 {
+        while wait < patience {
             let done: bool = self
                 .session
                 .query_one(&self.finish, &[&pending.upto, &pending.horizon])

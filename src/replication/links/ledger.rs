@@ -137,7 +137,8 @@ impl Ledger {
                 note.down_since.get_or_insert(now);
             }
             let (errors, since) = *note.errors.get_or_insert((link.errors, now));
-            note.failures = link.errors - errors;
+            // Statistics that were reset, as by a crash, count from nothing.
+            note.failures = (link.errors - errors).max(0);
             if link.errors - errors >= CRASHES_MAX {
                 note.beyond_repair = true;
             } else if now > since + CRASH_WINDOW || link.errors < errors {
