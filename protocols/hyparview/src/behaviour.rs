@@ -43,7 +43,7 @@ type Report = substream::Report<PeerMessage, Refusal>;
 const TIMERS_PER_POLL_MAX: usize = 32;
 
 /// HyParView membership as part of a swarm: it runs a [`State`] over the swarm's connections, and tells the
-/// application of neighbours by [`Event`]s. How to put it into a swarm is shown at the [crate](crate).
+/// application of neighbours by [`Event`]s. How to put it into a swarm is shown at the [crate].
 pub struct Behaviour {
     state: State<PeerId, Record>,
     rng: StdRng,
