@@ -1,4 +1,9 @@
-//! The HTTP API: what a node says of itself, and the two commands it takes.
+//! The HTTP API: what a node says of itself, and the commands it takes.
+//!
+//! A resource is a route in `routes.rs`, a handler below `routes/`, and a type of [`crate::api`]. What is read
+//! comes from a watch in [`View`], which `node::status` feeds; what is to be done is a [`Command`], which
+//! `node::core::commands` carries out. [`Client`] is the other side. The guard needs no word of it: `GET` is a
+//! read, everything else needs the token.
 //!
 //! Knows nothing of libp2p or PostgreSQL: the server reads a [`View`] and sends [`Command`]s, a
 //! [`Client`] asks it.

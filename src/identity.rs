@@ -81,7 +81,7 @@ impl fmt::Display for NodeId {
 pub struct Site(i64);
 
 impl Site {
-    /// The site of `node` in its `incarnation`.
+    /// The site of `node` in its store's `incarnation`, a random number (not the node's [`Incarnation`]).
     ///
     /// Two stores share a site only if the first 63 bits of two SHA-256 digests agree; zero, which
     /// in `via` means "written here", is never returned.

@@ -8,6 +8,12 @@
 //! writers call the functions of schema `crdv`, and logical replication brings what other stores wrote
 //! through the trigger `crdv.apply`.
 //!
+//! A new way to read a structure (a *reading rule*) is a view, its `...tuple` view and its functions in the
+//! structure's file, as `setlww` has them; the overload in `interface/typed.sql`; its name in
+//! `interface/nested.sql`, `nested.rs` and the help of `starling nested`; a line in `docs/interface.md`; and the
+//! model of the tests (`tests/main/store/model.rs`, `convergence/reads.rs`). Writers and the trigger `apply`
+//! know nothing of it.
+//!
 //! What replication builds on:
 //!
 //! | in schema `crdv` | does |

@@ -36,7 +36,7 @@
 //!
 //! Operations cannot tell of two copies of a store that have both written nothing yet. So the question names
 //! the starts of the controller that the record beside the store knows of, and a peer that has heard of
-//! another one, or sees another process with the same key, denies it: see `node::starts`.
+//! another one, or sees another process with the same key, denies it: see `node::members::starts`.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The two things a node can be asked to do.
+//! What a node can be asked to do, but for application roles.
 
 use axum::{
     Json,

@@ -210,6 +210,10 @@ async fn the_replay_of_a_catch_up_runs_alone_too() {
     let mut stream = missing(&client, &[]).await;
     stream.sort_by_key(|row| row.id != "$catchup");
     assert_eq!(stream.len(), 2);
+    // The order in which the transaction wrote them is the one in which links bring them.
+    let first = "select id::text from crdv.element order by ctid limit 1";
+    let first: String = client.query_one(first, &[]).await.unwrap().get(0);
+    assert_eq!(first, "$catchup");
 
     let store = server.store("n").await;
     let observer = store.connect().await;

@@ -13,7 +13,9 @@
 -- noted goes with a later checkpoint (`drop_covered`).
 --
 -- Locks, all until the end of the transaction: the appliers' one, shared by every apply worker and
--- exclusive for a catch-up, then that of the row's origin, one at a time. Their keys are in the table of
+-- exclusive for a catch-up, then that of the row's origin, one at a time: two links may bring operations of
+-- one origin at once, and each would decide without seeing what the other one is about to keep or delete.
+-- Operations of different origins that cover each other come in order on every link. Their keys are in the table of
 -- `operation.sql`, so that no other lock meets them. The lock comes first, then the
 -- read: each statement of a volatile function sees what was committed before it.
 --
