@@ -89,8 +89,9 @@ async fn a_big_transaction_reaches_a_subscriber_that_is_slow() {
     for _ in 0..2 {
         sleep(HOSTILE_TIMEOUT * 3).await;
         kill(worker, Signal::SIGCONT).unwrap();
-        // Its first row lifts the limits of its transaction, and takes locks that can be seen.
+        // Its first row lifts the limits of its transaction, and takes locks that can be seen until its end.
         cluster.await_text(1, &applying, "true").await;
+        sleep(Duration::from_millis(10)).await;
         kill(worker, Signal::SIGSTOP).unwrap();
     }
     kill(worker, Signal::SIGCONT).unwrap();

@@ -131,7 +131,24 @@ async fn a_configuration_in_the_earlier_words_is_still_read() {
     // All keys that the earlier program knows, as it writes them itself.
     fs::write(&whole, print(&earlier, &empty)).unwrap();
     let this = std::path::Path::new(env!("CARGO_BIN_EXE_starling"));
-    print(this, &whole);
+    assert_eq!(
+        print(this, &whole),
+        print(this, &empty),
+        "all are the defaults"
+    );
+    // What the earlier one prints of values of its own is what this one reads.
+    fs::write(
+        &whole,
+        "[replication]\nlink_grace = \"17s\"\n[overlay]\nactive_view = 7\n",
+    )
+    .unwrap();
+    let (before, now) = (print(&earlier, &whole), print(this, &whole));
+    for line in ["link_grace = \"17s\"", "active_view = 7"] {
+        assert!(
+            before.contains(line) && now.contains(line),
+            "{line}:\n{now}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

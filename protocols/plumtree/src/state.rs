@@ -75,7 +75,7 @@ pub struct State<I> {
 }
 
 impl<I: Id> State<I> {
-    /// A node without neighbours. `incarnation` must be greater than in any earlier incarnation of the same id.
+    /// A node without neighbours. `incarnation` must be greater than at any earlier start of the same id of the same id.
     /// `config` should have been validated.
     pub fn new(me: I, config: Config, incarnation: u64) -> Self {
         Self {

@@ -229,7 +229,7 @@ impl<I: Id, A: Address> State<I, A> {
             }),
         );
         self.release(peer);
-        // It is alive, and has a free slot: worth asking when one of ours is free.
+        // It is alive: worth asking when one of ours is free.
         if !self.left {
             self.learn(ask.contact, &[], rng);
         }

@@ -45,7 +45,7 @@ pub(super) struct Relations<I, A> {
     pub(super) waiting: Vec<Ask<I, A>>,
     /// Requests of others that are granted, and wait to be confirmed.
     pub(super) half_open: BTreeMap<I, HalfOpen<I, A>>,
-    /// Relations that ended lately, the oldest first: what is still said of them is answered with Disconnect.
+    /// Relations that ended lately, the oldest first: heartbeats about them are answered with Disconnect.
     ended: VecDeque<Epoch<I>>,
     ended_max: usize,
 }

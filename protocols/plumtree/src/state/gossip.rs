@@ -51,7 +51,7 @@ impl<I: Id> State<I> {
         let age = Duration::from_millis(gossip.age_ms.into());
         // It came over this link at least.
         let hops = gossip.hops.max(1);
-        // What is older than payloads are kept may be forgotten elsewhere, and would go round once more.
+        // What is older than the time for which payloads are kept may be forgotten elsewhere, and would go round once more.
         if payload.len() > self.config.payload_bytes_max()
             || age >= self.config.cache_age()
             || id.seq == 0
