@@ -7,7 +7,7 @@ pub mod config;
 pub mod demo;
 pub mod directory;
 pub mod discovery;
-pub mod doctor;
+pub(crate) mod doctor;
 pub mod driver;
 pub(crate) mod files;
 pub mod finding;

@@ -252,7 +252,7 @@ pub struct ContactStatus {
     /// What mends that.
     pub fix: Option<String>,
     /// Trying again will not help until somebody acts.
-    // Versions before the glossary call it so.
+    // Earlier versions wrote it so.
     #[serde(alias = "needs_a_hand")]
     pub needs_operator: bool,
     /// When it failed first, RFC 3339 UTC.

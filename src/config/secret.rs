@@ -110,15 +110,16 @@ fn mask_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return MASK.to_owned();
     };
-    // As the driver reads it, a `?` before the first `@` is part of the password.
-    let login = rest
-        .find(['@', '/'])
-        .filter(|at| rest[*at..].starts_with('@'));
-    let (body, query) = match rest[login.unwrap_or(0)..].find('?') {
-        Some(at) => {
-            let at = login.unwrap_or(0) + at;
-            (&rest[..at], Some(&rest[at + 1..]))
-        }
+    // The driver takes all before the first `@` for the login, people may mean something else: what can be
+    // read in two ways is not shown.
+    let is_ambiguous = rest
+        .split_once('@')
+        .is_some_and(|(before, _)| before.contains(':') && before.contains(['/', '?']));
+    if is_ambiguous {
+        return format!("{scheme}://{MASK}");
+    }
+    let (body, query) = match rest.split_once('?') {
+        Some((body, query)) => (body, Some(query)),
         None => (rest, None),
     };
     // The last `@`: an unescaped one inside the password must not end the masking early.
@@ -136,7 +137,9 @@ fn mask_url(url: &str) -> String {
         .split('&')
         .map(|pair| match pair.split_once('=') {
             Some((key, _)) if key.contains("password") => format!("{key}={MASK}"),
-            _ => pair.to_owned(),
+            Some(_) => pair.to_owned(),
+            // No parameter: the rest of a password, perhaps.
+            None => MASK.to_owned(),
         })
         .collect();
     format!("{scheme}://{body}?{}", query.join("&"))
@@ -173,10 +176,13 @@ mod tests {
                 "postgresql://u@h/d?password=geheim&port=5",
                 "postgresql://u@h/d?password=***&port=5",
             ),
-            ("postgresql://u:ge?heim@h/d", "postgresql://u:***@h/d"),
+            ("postgresql://u:ge?heim@h/d", "postgresql://***"),
+            ("postgresql://u:ge/he?im@h/d", "postgresql://***"),
+            ("postgresql://u:ge@he?im@h/d", "postgresql://u:***@he?***"),
+            ("postgresql://h:5/d?password=ge@heim", "postgresql://***"),
             (
-                "postgresql://u:ge?h@eim@h/d?password=geheim",
-                "postgresql://u:***@h/d?password=***",
+                "postgresql://h/d?password=ge@heim",
+                "postgresql://h/d?password=***",
             ),
             ("postgresql://h/d", "postgresql://h/d"),
             ("postgresql://u@h/d", "postgresql://u@h/d"),

@@ -24,7 +24,8 @@ const PULSE_BYTES: usize = 96;
 /// One message of one directory to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gossip {
-    /// The sender's run: its revisions count from nothing in each. Earlier versions call it so.
+    /// The sender's run: its revisions count from nothing in each.
+    // In messages it has the name that earlier versions gave it.
     #[serde(rename = "life")]
     pub run: Run,
     /// With these records the receiver holds all that changed at the sender up to this revision.

@@ -8,10 +8,10 @@ use crate::{
     vector::Vector,
 };
 
-/// Greatest counter and beat that is believed, the same for incarnations. As milliseconds it lies 142,000 years
-/// ahead; it keeps all arithmetic on them far from overflow.
+/// Greatest counter, beat and incarnation that is believed. As milliseconds it lies 142,000 years ahead; it keeps
+/// all arithmetic on them far from overflow.
 pub(super) const ORDER_MAX: u64 = 1 << 52;
-/// The same of incarnations.
+/// [`ORDER_MAX`] as an incarnation.
 pub(super) const INCARNATION_MAX: Incarnation = Incarnation::new(ORDER_MAX);
 
 /// Host names end at 253.
@@ -144,13 +144,15 @@ impl NodeRecord {
     /// Whether every part keeps its bound. Checked on what peers send; what we announce is cut
     /// by nobody, because it comes from our own store and overlay.
     pub(super) fn is_bounded(&self) -> bool {
-        self.incarnation <= INCARNATION_MAX
+        self.node.is_sound()
+            && self.incarnation <= INCARNATION_MAX
             && self.counter <= ORDER_MAX
             && self.generation <= ORDER_MAX
             && self.name.len() <= NAME_BYTES_MAX
             && self.store.len() <= STORE_BYTES_MAX
             && self.version.len() <= VERSION_BYTES_MAX
             && self.neighbors.len() <= NEIGHBORS_MAX
+            && self.neighbors.iter().all(NodeId::is_sound)
             && self.vector.len() <= VECTOR_MAX
             && self.site.is_none_or(|site| site.get() > 0)
             && self.vector.iter().all(|(site, _)| site.get() > 0)

@@ -132,7 +132,8 @@ impl Roles {
         let excess = records.len().saturating_sub(ROLES_MAX);
         self.refused += excess as u64;
         for record in records.into_iter().take(ROLES_MAX) {
-            let is_bounded = record.version <= now.saturating_add(AHEAD_MAX);
+            let is_bounded =
+                record.version <= now.saturating_add(AHEAD_MAX) && record.author.is_sound();
             let is_full = self.records.len() >= ROLES_MAX;
             match self.records.get_mut(&record.name) {
                 _ if !is_bounded => self.refused += 1,

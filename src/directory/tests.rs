@@ -446,9 +446,16 @@ fn records_out_of_bounds_are_refused() {
     long.name = "x".repeat(300);
     let mut many = good.clone();
     many.neighbors = (0..100).map(name).collect();
+    let mut nameless = good.clone();
+    nameless.node = serde_json::from_value("".into()).unwrap();
+    let mut strange = good.clone();
+    strange.neighbors = vec![serde_json::from_value("o'peer".into()).unwrap()];
     let mut ahead = good;
     ahead.incarnation = Incarnation::new(u64::MAX);
-    for (count, bad) in [long, many, ahead].into_iter().enumerate() {
+    for (count, bad) in [long, many, ahead, nameless, strange]
+        .into_iter()
+        .enumerate()
+    {
         assert!(!a.receive(&name(9), rumor(bad), NOW));
         assert_eq!(a.refused(), count as u64 + 1);
     }
@@ -539,6 +546,14 @@ fn a_gossip_survives_the_wire_and_unknown_fields() {
         cbor4ii::serde::from_slice::<Gossip>(&bytes).unwrap(),
         gossip
     );
+    // The run's name is that of the first version, and what is held is a pair.
+    let said = serde_json::to_value(rumor(a.me().clone())).unwrap();
+    assert_eq!(said["life"], 1);
+    let held = super::Held {
+        run: process(7),
+        upto: 3,
+    };
+    assert_eq!(serde_json::to_string(&held).unwrap(), "[7,3]");
 
     #[derive(serde::Serialize)]
     struct Later {

@@ -77,7 +77,7 @@ pub enum Command {
 /// A command that was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// Nobody of that name is known. Nothing was changed.
+    /// Nobody of that id is known. Nothing was changed.
     #[error("no node {0} is known here; `starling nodes` lists the known ones")]
     UnknownPeer(NodeId),
     /// A node does not evict itself. Nothing was changed.

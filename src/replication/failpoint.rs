@@ -53,7 +53,7 @@ impl Failpoint {
 
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Called at each of them; the action goes on when the returned future is done.
+/// Called at every failpoint; the action goes on when the returned future is done.
 #[derive(Clone, Default)]
 pub struct Failpoints(Option<Arc<dyn Fn(Failpoint) -> Waiting + Send + Sync>>);
 

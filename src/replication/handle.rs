@@ -25,7 +25,7 @@ use super::{
     counters::Totals,
     denials::Denials,
     leave::{Departing, LeaveError, Left, Member, Order, Stage, Terms},
-    limits::{ACQUAINTANCE_LIMIT, CONFIRM_LIMIT, PARTING_LIMIT},
+    limits::{ACQUAINTANCE_LIMIT, CLEARING_LIMIT, CONFIRM_LIMIT, PARTING_LIMIT},
     links::{
         desired::{Departure, Desired, Doubt, Neighbor, Phase, Wish},
         observed::{Observed, until},
@@ -425,7 +425,7 @@ impl Handle {
     }
 
     async fn part(&self, from: &NodeId) -> Reply {
-        match self.forget(from).await {
+        match self.forget_within(from, PARTING_LIMIT).await {
             Ok(()) => Reply::Left,
             Err(error) => Reply::refused(code::BUSY, error.to_string()),
         }
@@ -438,6 +438,10 @@ impl Handle {
     ///
     /// [`Unfinished`] when that takes too long; it is still being done then.
     pub async fn forget(&self, peer: &NodeId) -> Result<(), Unfinished> {
+        self.forget_within(peer, CLEARING_LIMIT).await
+    }
+
+    async fn forget_within(&self, peer: &NodeId, limit: Duration) -> Result<(), Unfinished> {
         self.neighbor_down(peer, Departure::Deliberate);
         let is_gone = |observed: &Observed| {
             // Both: it stays on the list while a step for it is under way, of which a look may show nothing yet.
@@ -448,7 +452,7 @@ impl Handle {
                 )
         };
         self.told.wake.notify_one();
-        match timeout(PARTING_LIMIT, until(&self.shown.observed, is_gone)).await {
+        match timeout(limit, until(&self.shown.observed, is_gone)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Unfinished),
         }

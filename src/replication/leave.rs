@@ -88,6 +88,9 @@ impl<T: Transport> Departing<T> {
     }
 
     async fn leave(&self, terms: &Terms) -> Result<Left, LeaveError> {
+        // An order before this one may have failed, and set the node to serve again.
+        self.desired
+            .send_modify(|desired| desired.phase = desired.phase.max(Phase::Leaving));
         match self.hand_over(terms).await {
             Ok(left) => {
                 self.stage.send_replace(Some(Stage::TakingDown));
@@ -221,6 +224,9 @@ impl<T: Transport> Departing<T> {
     /// Returns when the store or the members look different, or after a while.
     async fn news(&self) {
         let (mut observed, mut members) = (self.observed.clone(), self.holders.clone());
+        // A clone has seen what its original has, which is only ever looked at.
+        observed.mark_unchanged();
+        members.mark_unchanged();
         tokio::select! {
             _ = observed.changed() => {}
             _ = members.changed() => {}

@@ -1,5 +1,5 @@
-//! Time limits that nest. What a peer may take for its answer is made of its parts, and whoever asks waits
-//! longer than that, so that it hears the reason and not only silence.
+//! Time limits that nest. How long a peer waits on purpose before it answers is made of its parts, and whoever
+//! asks waits longer than that, so that it hears the reason and not only silence.
 
 use std::time::Duration;
 
@@ -15,14 +15,19 @@ pub(crate) const CONFIRM_LIMIT: Duration = Duration::from_secs(2);
 /// is known, because the subscriber has nothing to tell before.
 pub(crate) const OPEN_REPLY_LIMIT: Duration = Duration::from_secs(3);
 
-/// Taking down the links with one peer: a walsender to end, a worker to stop, a peer to tell. What takes
-/// longer goes on; the peer is told so.
+/// A peer that leaves is answered within this, whether its links are down by then or not: what takes longer
+/// goes on, and it has others to tell.
 pub(crate) const PARTING_LIMIT: Duration = Duration::from_secs(10);
+
+/// Taking down the links with one peer: a walsender to end, a worker to stop, a peer to tell. Nobody waits for
+/// an answer.
+pub(crate) const CLEARING_LIMIT: Duration = Duration::from_secs(40);
 
 /// The way there and back.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// The longest answer that a peer may give.
+/// The longest that a peer waits on purpose before it answers an `Open` or a `Leave`. Other answers take as
+/// long as its store does.
 const ANSWER_MAX: Duration = {
     let open = ACQUAINTANCE_LIMIT
         .saturating_add(CONFIRM_LIMIT)

@@ -214,8 +214,11 @@ impl fmt::Debug for Offer {
 #[cfg(test)]
 mod tests {
     use super::{Challenge, Epoch, Offer, Reply, Request};
-    use crate::identity::{NodeId, Site};
-    use crate::replication::challenge::Challenger;
+    use crate::{
+        identity::{NodeId, Site},
+        replication::challenge::Challenger,
+        vector::Seq,
+    };
 
     fn offer() -> Offer {
         Offer {
@@ -241,6 +244,25 @@ mod tests {
         assert!(!format!("{reply:?}").contains("hunter2"));
         let bytes = cbor(&reply);
         assert_eq!(cbor4ii::serde::from_slice::<Reply>(&bytes).unwrap(), reply);
+    }
+
+    #[test]
+    fn what_was_renamed_has_its_first_name_on_the_wire() {
+        let question = Request::Confirm {
+            site: Site::new(7).unwrap(),
+            upto: Seq::new(1),
+            below: Seq::MAX,
+            lineage: None,
+            is_confirmed: false,
+        };
+        let answer = Reply::Known {
+            known: Vec::new(),
+            more: false,
+        };
+        let [question, answer] = [serde_json::to_value(question), serde_json::to_value(answer)]
+            .map(|said| said.unwrap().to_string());
+        assert!(question.starts_with(r#"{"Witness":{"#), "{question}");
+        assert_eq!(answer, r#"{"Witnessed":{"known":[],"more":false}}"#);
     }
 
     #[test]

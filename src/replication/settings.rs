@@ -41,11 +41,11 @@ pub struct Settings {
     /// The starts of this node's controller with the store's site, this one last. Default none, which
     /// others make nothing of.
     pub lineage: Lineage,
-    /// Sees every failpoint pass; does nothing unless a test sets it.
+    /// Called at every failpoint; does nothing unless a test sets it.
     pub failpoints: Failpoints,
 }
 
-/// The defaults. The configuration has no others.
+/// The configuration has the same defaults of these four.
 impl Settings {
     /// Of [`link_grace`](Self::link_grace): long enough for a controller to be restarted.
     pub const LINK_GRACE: Duration = Duration::from_secs(30);

@@ -80,7 +80,7 @@ pub enum Error {
         found: i64,
     },
 
-    /// The same, of the node that it belongs to.
+    /// The store names an owner that is no node.
     #[error("the store's record of its owner makes no sense: {0}")]
     BadNode(#[from] InvalidNodeId),
 

@@ -20,7 +20,8 @@ use starling::{
     api::{Direction, LinkState, Side},
     postgres,
     replication::{
-        self, Departure, Failpoint, Failpoints, Neighbor, Outcome, Reply, Request, Terms,
+        self, Departure, Failpoint, Failpoints, LeaveError, Neighbor, Outcome, Reply, Request,
+        Stage, Terms,
         challenge::Challenge,
         names::{Epoch, LinkName},
         protocol::code,
@@ -545,6 +546,37 @@ async fn a_node_that_leaves_takes_nothing_away_and_leaves_nothing_behind() {
     }
     let role = "select count(*) from pg_roles where rolname = 'starling_replication'";
     assert_eq!(cluster.nodes[0].text(role).await, "0");
+    cluster.stop().await;
+}
+
+/// Each look costs a query over all that is here, and wakes the whole node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_departure_that_waits_for_a_peer_looks_again_by_and_by() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.await_up().await;
+    node.run("select crdv.mapadd('m', 'k', 'v')").await;
+    let plane = node.plane().clone();
+    let mut stage = plane.leaving();
+    let terms = Terms {
+        patience: Duration::from_secs(4),
+        ..Terms::default()
+    };
+    let leaving = tokio::spawn(async move { plane.leave(terms).await });
+    let is_waiting = |stage: &Option<Stage>| *stage == Some(Stage::AwaitingPeer);
+    stage.wait_for(is_waiting).await.unwrap();
+    let end = Instant::now() + Duration::from_secs(3);
+    let mut looks = 0;
+    while let Ok(Ok(())) = tokio::time::timeout_at(end, stage.changed()).await {
+        looks += 1;
+    }
+    // One each half second, and one with each look of the reconciler, as often again.
+    assert!(looks <= 30, "{looks} looks within three seconds");
+    let answer = leaving.await.unwrap();
+    assert!(
+        matches!(answer, Err(LeaveError::NobodyListens)),
+        "{answer:?}"
+    );
     cluster.stop().await;
 }
 

@@ -93,12 +93,15 @@ fn what_was_removed_stays_removed() {
 fn what_is_out_of_bounds_is_refused_and_counted() {
     let mut roles = Roles::default();
     assert!(!roles.merge(vec![record("late", NOW + AHEAD_MAX + 1, None)], NOW));
-    assert_eq!(roles.refused(), 1);
+    let mut author = record("author", NOW, None);
+    author.author = serde_json::from_value("a".repeat(1_000).into()).unwrap();
+    assert!(!roles.merge(vec![author], NOW));
+    assert_eq!(roles.refused(), 2);
     let many = (0..ROLES_MAX + 7).map(|number| record(&format!("r{number}"), NOW, None));
     assert!(roles.merge(many.collect(), NOW));
-    assert_eq!((roles.records().len(), roles.refused()), (ROLES_MAX, 8));
+    assert_eq!((roles.records().len(), roles.refused()), (ROLES_MAX, 9));
     assert!(!roles.merge(vec![record("more", NOW, None)], NOW));
-    assert_eq!(roles.refused(), 9);
+    assert_eq!(roles.refused(), 10);
     assert_eq!(
         roles.change(name("more"), RoleChange::Add(verifier(0)), &node("a"), NOW),
         Err(RoleError::Full)

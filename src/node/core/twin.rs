@@ -15,6 +15,7 @@ use crate::{
         store::open::OpenStore,
     },
     replication::{self, protocol::code},
+    vector::Seq,
 };
 
 /// Members that are asked about our store; the vectors of all are looked at.
@@ -176,6 +177,7 @@ impl Core {
         // Who has the most of our own numbers: a store of ours that has fewer is an older copy.
         let vouched = others()
             .map(|record| (record.vector.get(own), record.node.clone()))
+            .filter(|(seq, _)| *seq > Seq::NONE)
             .max();
         replication::Members {
             is_known: self.has_met_members,
