@@ -3,15 +3,11 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::{
-    Client, Config,
-    config::{Host, SslMode},
-    error::SqlState,
-};
+use tokio_postgres::{Client, Config, config::SslMode, error::SqlState};
 
 use super::{
     connection::{MARK, open},
-    conninfo::{BadConninfo, Conninfo},
+    conninfo::{BadConninfo, Conninfo, address},
     error::Error,
     tls::TlsTrouble,
     version::Version,
@@ -155,19 +151,6 @@ fn refine(config: &Config, error: &DriverError) -> Error {
             reason: refusal.message().to_owned(),
         }
     }
-}
-
-/// Host and port, for people.
-pub(super) fn address(config: &Config) -> String {
-    let host = match config.get_hosts().first() {
-        Some(Host::Tcp(name)) => name.clone(),
-        Some(Host::Unix(path)) => path.display().to_string(),
-        None => String::new(),
-    };
-    format!(
-        "{host}:{}",
-        config.get_ports().first().copied().unwrap_or(5432)
-    )
 }
 
 #[cfg(test)]

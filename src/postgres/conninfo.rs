@@ -11,7 +11,10 @@ use std::{
 };
 
 use percent_encoding::percent_decode_str;
-use tokio_postgres::{Config, config::SslMode};
+use tokio_postgres::{
+    Config,
+    config::{Host, SslMode},
+};
 
 /// A driver's configuration, and whom to take for the server over TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,6 +270,19 @@ fn unquote(value: &str) -> String {
         });
     }
     text
+}
+
+/// Host and port, for people.
+pub(super) fn address(config: &Config) -> String {
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(name)) => name.clone(),
+        Some(Host::Unix(path)) => path.display().to_string(),
+        None => String::new(),
+    };
+    format!(
+        "{host}:{}",
+        config.get_ports().first().copied().unwrap_or(5432)
+    )
 }
 
 #[cfg(test)]

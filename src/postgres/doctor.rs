@@ -45,12 +45,13 @@ mod debris;
 mod names;
 mod observed;
 mod rights;
+mod role;
 mod settings;
 mod store;
 
 use tokio_postgres::Client;
 
-use self::observed::{Observed, Role};
+use self::{observed::Observed, role::Role};
 use super::{conninfo::Conninfo, error::Error, version::Version};
 use crate::{
     driver::DriverError,
@@ -127,7 +128,7 @@ pub async fn require_fit(
     if findings.is_empty() {
         return Ok(all);
     }
-    let address = super::attach::address(&connection.clone().into());
+    let address = super::conninfo::address(&connection.clone().into());
     Err(Error::Unfit { address, findings })
 }
 
@@ -178,7 +179,11 @@ fn judge(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
     let mut findings = vec![version(observed.version)];
     findings.extend(settings::check(observed, requirements));
     findings.extend(rights::check(observed));
-    findings.extend(names::check(observed, requirements));
+    findings.extend(names::check(
+        observed.names.as_ref(),
+        &observed.role,
+        requirements,
+    ));
     findings.extend(debris::check(observed));
     findings.extend(store::check(&observed.store));
     findings.push(clock(observed.clock_skew_seconds));

@@ -25,7 +25,7 @@ use super::{
     error::Error,
     initdb::{self, Found},
     layout::Layout,
-    private::{Lifecycle, PrivateConfig},
+    lifecycle::{Lifecycle, PrivateConfig},
     version::Version,
 };
 

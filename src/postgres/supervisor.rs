@@ -12,8 +12,8 @@ use super::{
     error::Error,
     installation::{Endpoint, Installation, blocking},
     launch::{Running, launch},
+    lifecycle::Lifecycle,
     postmaster::KillOnDrop,
-    private::Lifecycle,
 };
 
 /// Pause before the first restart after a crash; doubled up to the maximum.

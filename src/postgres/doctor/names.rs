@@ -2,10 +2,10 @@
 
 use tokio_postgres::{Client, Error};
 
-use super::{Requirements, observed::Observed, rights::quote};
+use super::{Requirements, role::Role};
 use crate::{
     finding::{Finding, Severity},
-    postgres::search_path,
+    postgres::{quote::identifier, search_path},
 };
 
 /// More names than this say nothing more.
@@ -78,14 +78,18 @@ impl Names {
     }
 }
 
-pub(super) fn check(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
-    match &observed.names {
+pub(super) fn check(
+    names: Option<&Names>,
+    role: &Role,
+    requirements: Requirements,
+) -> Vec<Finding> {
+    match names {
         None => vec![Finding::ok("SP023", "the schema is not installed yet")],
-        Some(names) => vec![reach(observed, names, requirements), taken(names)],
+        Some(names) => vec![reach(names, role, requirements), taken(names)],
     }
 }
 
-fn reach(observed: &Observed, names: &Names, requirements: Requirements) -> Finding {
+fn reach(names: &Names, role: &Role, requirements: Requirements) -> Finding {
     if names.reachable {
         let apart = match names.apart.as_slice() {
             [] => String::new(),
@@ -105,7 +109,7 @@ fn reach(observed: &Observed, names: &Names, requirements: Requirements) -> Find
             format!("functions are called as crdv.mapAdd: crdv is not in the search_path{why}"),
         );
     }
-    let detail = if observed.role.owns_database || observed.role.superuser {
+    let detail = if role.owns_database || role.superuser {
         "functions like mapAdd are found only as crdv.mapAdd"
     } else {
         "functions like mapAdd are found only as crdv.mapAdd; only the owner of the database can change that"
@@ -122,7 +126,7 @@ fn reach(observed: &Observed, names: &Names, requirements: Requirements) -> Find
     )
     .fixed_by(format!(
         "alter database {} set search_path = {with_ours};",
-        quote(&observed.role.database)
+        identifier(&role.database)
     ))
 }
 

@@ -1,9 +1,12 @@
 //! Checks of what the role may do, and of the database.
 
-use super::observed::{Observed, Role};
+use super::{
+    observed::{Observed, RELOAD},
+    role::Role,
+};
 use crate::{
     finding::{Finding, Severity},
-    postgres::version::Version,
+    postgres::{quote::identifier, version::Version},
 };
 
 /// A right that the role lacks.
@@ -20,8 +23,8 @@ pub(super) fn missing(role: &Role, version: Version) -> Vec<Missing> {
     if role.superuser {
         return Vec::new();
     }
-    let name = quote(&role.name);
-    let database = quote(&role.database);
+    let name = identifier(&role.name);
+    let database = identifier(&role.database);
     if version.major < 16 {
         // Up to 15 only a superuser makes subscriptions.
         return vec![Missing {
@@ -115,8 +118,8 @@ fn acting(observed: &Observed) -> Finding {
     )
     .fixed_by(format!(
         "alter role {} in database {} set role to 'none';",
-        quote(login),
-        quote(&observed.role.database)
+        identifier(login),
+        identifier(&observed.role.database)
     ))
 }
 
@@ -136,8 +139,8 @@ fn isolation(observed: &Observed) -> Finding {
     )
     .fixed_by(format!(
         "alter role {} in database {} set default_transaction_isolation to 'read committed';",
-        quote(&observed.role.name),
-        quote(&observed.role.database)
+        identifier(&observed.role.name),
+        identifier(&observed.role.database)
     ))
 }
 
@@ -199,12 +202,7 @@ fn writable(observed: &Observed) -> Finding {
             "default_transaction_read_only is on",
             "clients cannot write, and what other nodes wrote comes late, by links that are made again and again",
         )
-        .fixed_by(observed.set("default_transaction_read_only", "off", super::settings::RELOAD));
+        .fixed_by(observed.set("default_transaction_read_only", "off", RELOAD));
     }
     Finding::ok("SP022", "the server takes writes")
-}
-
-/// A name as an identifier.
-pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

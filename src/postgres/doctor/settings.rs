@@ -2,14 +2,16 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Requirements, observed::Observed};
+use super::{
+    Requirements,
+    observed::{Observed, RELOAD},
+};
 use crate::{
     finding::{Finding, Severity},
     postgres::sizing::Sizing,
 };
 
-/// What a change needs to take effect.
-pub(super) const RELOAD: &str = "select pg_reload_conf();";
+/// What other changes need to take effect.
 const RESTART: &str = "-- then restart the server";
 
 /// All findings about settings.
