@@ -359,15 +359,20 @@ async fn commit(transaction: Transaction<'_>) -> Result<(), Error> {
 
 /// Reads which version is installed.
 async fn read(transaction: &Transaction<'_>) -> Result<Found, Error> {
-    let table: Option<String> = transaction
+    // Not by `to_regclass`: a session that has looked before remembers that there was nothing, and the wait
+    // for an advisory lock, unlike one for a table, does not make it look again.
+    let is_there: bool = transaction
         .query_one(
-            "select pg_catalog.to_regclass('crdv.installation')::text",
+            "select exists (
+               select from pg_catalog.pg_class c
+                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                where n.nspname = 'crdv' and c.relname = 'installation')",
             &[],
         )
         .await
         .map_err(Error::attempt("look for the store"))?
         .get(0);
-    if table.is_none() {
+    if !is_there {
         return Ok(Found {
             migration: 0,
             checksum: None,

@@ -147,7 +147,7 @@ impl World {
         let server = Server::shared();
         let mut peers = Vec::new();
         for number in 0..STORES_MAX {
-            peers.push(Peer::new(server.store(&format!("store {number}")).await).await);
+            peers.push(Peer::new(server.store(&format!("store{number}")).await).await);
         }
         // Sites are drawn by lot; their order is what a repeated run must find again.
         peers.sort_by_key(|peer| peer.store.site);
