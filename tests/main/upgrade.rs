@@ -10,7 +10,7 @@ use crate::{
     restore::{LOCAL, folder_of_its_own},
 };
 
-const COUNT: &str = "select crdv.counterValue('visits')::text";
+const COUNT: &str = "select crdv.counterGet('visits')::text";
 
 async fn value(node: &Node) -> String {
     node.client()
@@ -23,10 +23,14 @@ async fn value(node: &Node) -> String {
 
 async fn increment(node: &Node) {
     let client = node.client().await;
-    client
-        .batch_execute("select crdv.counterInc('visits', 1)")
-        .await
-        .unwrap();
+    // A store that was started again takes writes once it is confirmed.
+    eventually("it takes a write", async || {
+        let written = client
+            .batch_execute("select crdv.counterInc('visits', 1)")
+            .await;
+        written.is_ok()
+    })
+    .await;
 }
 
 fn arguments<'a>(name: &'a str, contact: Option<&'a str>) -> Vec<&'a str> {
@@ -121,7 +125,15 @@ async fn a_configuration_in_the_earlier_words_is_still_read() {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        String::from_utf8(output.stdout).unwrap()
+        // Behind each value is where it is from.
+        let text = String::from_utf8(output.stdout).unwrap();
+        let values = text
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or_default().trim());
+        values
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     let (empty, whole) = (
         root.path().join("empty.toml"),
