@@ -28,7 +28,7 @@ fn trap(failpoint: Failpoint) -> (Failpoints, Arc<Notify>) {
     (failpoints, reached)
 }
 
-/// failpoint that tearing down reaches, the rest is reached by setting up.
+/// The failpoints that tearing down reaches; the rest is reached by setting up.
 fn is_of_tear_down(failpoint: Failpoint) -> bool {
     matches!(
         failpoint,
