@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use starling::network::{self, Event, Settings};
+use starling::network::{self, Event, NeighborChange, Settings};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -25,13 +25,18 @@ async fn main() -> anyhow::Result<()> {
     let mut settings = Settings::new("lan-example", dir);
     settings.listen = vec!["/ip4/0.0.0.0/tcp/0".parse()?];
     let (handle, mut events) = network::start(settings, key).await?;
+    println!("listening on {:?}", handle.listen_addresses());
+    let mut neighbors = handle.neighbors();
     loop {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => break,
+            () = neighbors.changed() => for change in neighbors.look() {
+                match change {
+                    NeighborChange::Up(it) => println!("{} is here, at {:?}", it.peer, it.hosts),
+                    NeighborChange::Down { peer, reason } => println!("{peer} is gone: {reason:?}"),
+                }
+            },
             Some(event) = events.recv() => match event {
-                Event::NeighborUp { peer, hosts, .. } => println!("{peer} is here, at {hosts:?}"),
-                Event::NeighborDown { peer, reason } => println!("{peer} is gone: {reason:?}"),
-                Event::Listening { addresses } => println!("listening on {addresses:?}"),
                 Event::Met { peer } => println!("{peer} is connected"),
                 Event::Broadcast { from, content, .. } => {
                     println!("{from} tells all {} bytes", content.len());

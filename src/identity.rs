@@ -224,12 +224,6 @@ impl Lineage {
     pub fn holds(&self, run: Run) -> bool {
         self.runs.contains(&run)
     }
-
-    /// A peer may send anything.
-    #[must_use]
-    pub fn is_bounded(&self) -> bool {
-        (1..=RUNS_MAX).contains(&self.runs.len())
-    }
 }
 
 impl fmt::Display for Site {
@@ -270,12 +264,10 @@ mod tests {
     fn what_is_too_long_ago_is_not_denied() {
         let run = |n| Run::new(n).unwrap();
         let mut lineage = Lineage::default();
-        assert!(!lineage.is_bounded());
         for n in 1..=100 {
             lineage.started(run(n));
         }
         assert_eq!(lineage.runs.len(), RUNS_MAX);
-        assert!(lineage.is_bounded());
         let at = |generation| Start {
             generation,
             run: run(1_000),

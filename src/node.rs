@@ -10,6 +10,7 @@ mod core;
 mod data_dir;
 mod data_plane;
 mod members;
+mod part;
 mod peer_protocol;
 pub mod runtime_file;
 mod status;

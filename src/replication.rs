@@ -56,7 +56,7 @@ pub use counters::{Outcome, Totals};
 pub use error::{Error, TransportError};
 pub use failpoint::{Failpoint, Failpoints};
 pub use handle::{Handle, Unfinished, start};
-pub use leave::{LeaveError, Left, Lost, Member, Stage, Terms};
+pub use leave::{LeaveError, LeaveStage, Left, Lost, Member, Terms};
 pub use limits::REQUEST_LIMIT;
 pub use links::desired::{Departure, Doubt, Neighbor};
 pub use protocol::{Reply, Request};

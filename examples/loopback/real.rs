@@ -17,7 +17,7 @@ use std::{
 use simulation::{Graph, NodeId};
 use starling::{
     identity,
-    network::{self, Counter, Event, Handle, Multiaddr, Overlay, Settings},
+    network::{self, Counter, Event, Handle, Multiaddr, NeighborChange, Overlay, Settings},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -252,8 +252,10 @@ impl Life {
             overlay: handle.overlay(),
         };
         let _ = started.send(word);
+        let mut neighbors = handle.neighbors();
         loop {
             tokio::select! {
+                () = neighbors.changed() => self.note_downs(neighbors.look()),
                 Some(event) = events.recv() => self.hear(event),
                 order = orders.recv() => match order {
                     Some(Order::Say(tag)) => {
@@ -284,14 +286,17 @@ impl Life {
                     at: self.epoch.elapsed(),
                 });
             }
-            Event::NeighborDown { reason, .. } => {
-                let downs = log.downs.entry(self.node).or_default();
+            Event::Met { .. } | Event::Request { .. } => {}
+        }
+    }
+
+    fn note_downs(&self, changes: Vec<NeighborChange>) {
+        let mut log = lock(&self.log);
+        let downs = log.downs.entry(self.node).or_default();
+        for change in changes {
+            if let NeighborChange::Down { reason, .. } = change {
                 *downs.entry(reason.name()).or_default() += 1;
             }
-            Event::NeighborUp { .. }
-            | Event::Met { .. }
-            | Event::Request { .. }
-            | Event::Listening { .. } => {}
         }
     }
 }

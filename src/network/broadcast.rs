@@ -29,7 +29,7 @@ impl EventLoop {
                     content,
                     hops,
                 };
-                if self.outbox.offer(heard).is_err() {
+                if self.events.try_send(heard).is_err() {
                     self.counters.count(Counter::BroadcastsShed);
                 }
             }
@@ -41,9 +41,11 @@ impl EventLoop {
             plumtree::Event::Missing { id } => {
                 debug!(?id, "a broadcast was announced and did not come");
             }
-            // Links of the data plane do not follow the tree.
             plumtree::Event::EdgeChanged { peer, role } => {
                 debug!(%peer, ?role, "an edge of the tree changed its role");
+                if self.peers.edge_changed(&peer, role) {
+                    self.publish_overlay();
+                }
             }
         }
     }

@@ -24,7 +24,6 @@ use super::{
     handle::Command,
     inbound::InboundFailures,
     neighbors::{Contact, Peers},
-    outbox::Outbox,
     requests::Requests,
     runs::Runs,
 };
@@ -53,7 +52,7 @@ pub(super) struct EventLoop {
     pub(super) swarm: Swarm<Behaviour>,
     pub(super) discovery: Discovery,
     commands: mpsc::Receiver<Command>,
-    pub(super) outbox: Outbox,
+    pub(super) events: mpsc::Sender<Event>,
     pub(super) requests: Requests,
     pub(super) peers: Peers,
     pub(super) runs: Arc<Mutex<Runs>>,
@@ -90,7 +89,7 @@ impl EventLoop {
             swarm,
             discovery,
             commands,
-            outbox: Outbox::new(events),
+            events,
             requests: Requests::default(),
             peers: Peers::default(),
             runs: Arc::default(),
@@ -155,7 +154,6 @@ impl EventLoop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                listening = self.outbox.ready(), if !self.outbox.is_empty() => if !listening { break },
                 command = self.commands.recv() => match command {
                     Some(command) => self.on_command(command),
                     None => break,

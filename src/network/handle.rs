@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Counters, Other, Overlay, ProtocolCounters, REQUEST_BYTES_MAX, neighbors::node_id,
+    Counters, Neighbors, Other, Overlay, ProtocolCounters, REQUEST_BYTES_MAX, neighbors::node_id,
     requests::Answer, runs::Runs,
 };
 use crate::identity::{NodeId, Run};
@@ -150,6 +150,13 @@ impl Handle {
     #[must_use]
     pub fn overlay(&self) -> watch::Receiver<Overlay> {
         self.overlay.clone()
+    }
+
+    /// The same, for whoever wants to know what has happened to the relations since the last look. Begins
+    /// with all that there is.
+    #[must_use]
+    pub fn neighbors(&self) -> Neighbors {
+        Neighbors::new(self.overlay.clone())
     }
 
     /// The addresses we listen on, with the ports that were chosen, as they change.

@@ -1,4 +1,8 @@
 //! Who is connected and who is a neighbour.
+//!
+//! That a relation begins or ends is told in one way: the [`Overlay`] as it is now, which says of each
+//! former neighbour how the last relation ended. Whoever looks seldom misses what was in between and
+//! nothing else, and no event waits for a slow reader. [`Neighbors`] tells what is new since the last look.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +10,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hyparview::DownReason;
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
+use plumtree::EdgeRole;
+use tokio::sync::watch;
 
 use crate::{
     discovery::{address, bootstrap::Report},
@@ -16,11 +23,20 @@ use crate::{
 /// Most hosts worth trying for one store.
 const HOSTS_MAX: usize = 16;
 
+/// Former neighbours whose end is told. Whoever looks again only after more than that have gone takes the
+/// others for lost.
+const ENDED_MAX: usize = 256;
+
 /// The node's place in the overlay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overlay {
     /// The active view, by name.
     pub active: Vec<Neighbor>,
+    /// How the last relation with each former neighbour ended, by name; it may be a neighbour again. The
+    /// last 256 that ended.
+    pub ended: Vec<Ended>,
+    /// That of the last change of a relation; 0 before the first.
+    pub revision: u64,
     /// The number of peers in the passive view.
     pub passive: usize,
     /// Who was known earlier and may be met again, in the views or not.
@@ -91,6 +107,123 @@ pub struct Neighbor {
     pub since: SystemTime,
     /// Last measured round trip.
     pub rtt: Option<Duration>,
+    /// What its edge is in the tree that is followed; `None` while none is (R16).
+    pub role: Option<EdgeRole>,
+    /// When it became a neighbour, or its addresses changed: one number counts the changes of all
+    /// relations.
+    pub revision: u64,
+}
+
+/// The end of a relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// With whom.
+    pub peer: NodeId,
+    /// Why.
+    pub reason: DownReason,
+    /// When, as [`Neighbor::revision`] counts.
+    pub revision: u64,
+}
+
+/// Something that has happened to a relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NeighborChange {
+    /// It is a neighbour from now on, or its addresses have changed.
+    Up(Neighbor),
+    /// It is none any more.
+    Down {
+        /// Who.
+        peer: NodeId,
+        /// Why.
+        reason: DownReason,
+    },
+}
+
+impl Overlay {
+    /// Whether `peer` is a neighbour.
+    #[must_use]
+    pub fn is_neighbor(&self, peer: &NodeId) -> bool {
+        self.neighbor(peer).is_some()
+    }
+
+    /// The neighbour `peer`, if it is one.
+    #[must_use]
+    pub fn neighbor(&self, peer: &NodeId) -> Option<&Neighbor> {
+        self.active.iter().find(|neighbor| neighbor.peer == *peer)
+    }
+
+    /// The neighbours, by name.
+    pub fn peers(&self) -> impl Iterator<Item = &NodeId> {
+        self.active.iter().map(|neighbor| &neighbor.peer)
+    }
+
+    /// What has happened since `seen`, in its order. Of each peer the last end and the last beginning:
+    /// what came and went in between is not told.
+    #[must_use]
+    pub fn changes_since(&self, seen: &Self) -> Vec<NeighborChange> {
+        let down = |peer: &NodeId, reason| NeighborChange::Down {
+            peer: peer.clone(),
+            reason,
+        };
+        let ended = self.ended.iter();
+        let ended = ended.map(|end| (end.revision, down(&end.peer, end.reason)));
+        let begun = self.active.iter();
+        let begun = begun.map(|it| (it.revision, NeighborChange::Up(it.clone())));
+        let mut changes: Vec<_> = ended
+            .chain(begun)
+            .filter(|(revision, _)| *revision > seen.revision)
+            .collect();
+        changes.sort_by_key(|(revision, _)| *revision);
+        // Nobody knows any more how these went: their links stay for a while, as those of a lost peer do.
+        let is_told = |peer: &NodeId| self.ended.iter().any(|end| end.peer == *peer);
+        let forgotten = seen
+            .peers()
+            .filter(|peer| !self.is_neighbor(peer) && !is_told(peer))
+            .map(|peer| down(peer, DownReason::Closed));
+        forgotten
+            .chain(changes.into_iter().map(|(_, change)| change))
+            .collect()
+    }
+}
+
+/// The overlay as it was at the last look, and what is new since.
+#[derive(Debug)]
+pub struct Neighbors {
+    latest: watch::Receiver<Overlay>,
+    seen: Overlay,
+}
+
+impl Neighbors {
+    /// Nothing was looked at yet: all that there is now is new.
+    pub(super) fn new(mut latest: watch::Receiver<Overlay>) -> Self {
+        latest.mark_changed();
+        Self {
+            latest,
+            seen: Overlay::default(),
+        }
+    }
+
+    /// Waits until the overlay looks different from the last look; for ever once the network has ended.
+    /// Safe to drop and call again.
+    pub async fn changed(&mut self) {
+        if self.latest.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Looks: what has happened to the relations since the last look.
+    pub fn look(&mut self) -> Vec<NeighborChange> {
+        let latest = self.latest.borrow_and_update().clone();
+        let changes = latest.changes_since(&self.seen);
+        self.seen = latest;
+        changes
+    }
+
+    /// The overlay at the last look.
+    #[must_use]
+    pub fn seen(&self) -> &Overlay {
+        &self.seen
+    }
 }
 
 /// All peers that we have a connection or a neighbour relation with.
@@ -99,6 +232,9 @@ pub(super) struct Peers {
     /// The oldest connection first: the others are likely to be closed soon.
     connections: BTreeMap<PeerId, Vec<Connection>>,
     neighbors: BTreeMap<PeerId, Neighbor>,
+    ended: BTreeMap<PeerId, Ended>,
+    /// Counts the changes of relations.
+    revision: u64,
 }
 
 #[derive(Debug)]
@@ -152,29 +288,51 @@ impl Peers {
             .is_some_and(|neighbor| std::mem::replace(&mut neighbor.rtt, best) != best)
     }
 
-    /// `peer` is a neighbour at these addresses, from `now` on unless it was one before. Gives
-    /// what is known of it.
-    pub(super) fn up(
-        &mut self,
-        peer: PeerId,
-        addresses: Vec<Multiaddr>,
-        now: SystemTime,
-    ) -> Neighbor {
+    /// `peer` is a neighbour at these addresses, from `now` on unless it was one before.
+    pub(super) fn up(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, now: SystemTime) {
+        self.revision += 1;
         // It may only have moved.
-        let since = self.neighbors.get(&peer).map_or(now, |known| known.since);
+        let known = self.neighbors.get(&peer);
         let neighbor = Neighbor {
             peer: node_id(&peer),
             hosts: self.hosts(&peer, &addresses),
             addresses,
-            since,
+            since: known.map_or(now, |known| known.since),
             rtt: self.rtt(&peer),
+            role: known.and_then(|known| known.role),
+            revision: self.revision,
         };
-        self.neighbors.insert(peer, neighbor.clone());
-        neighbor
+        self.neighbors.insert(peer, neighbor);
     }
 
-    pub(super) fn down(&mut self, peer: &PeerId) {
-        self.neighbors.remove(peer);
+    /// `peer` is no neighbour any more.
+    pub(super) fn down(&mut self, peer: &PeerId, reason: DownReason) {
+        if self.neighbors.remove(peer).is_none() {
+            return;
+        }
+        self.revision += 1;
+        let end = Ended {
+            peer: node_id(peer),
+            reason,
+            revision: self.revision,
+        };
+        self.ended.insert(*peer, end);
+        let ends = self.ended.iter();
+        let oldest = ends
+            .min_by_key(|(_, end)| end.revision)
+            .map(|(peer, _)| *peer);
+        if self.ended.len() > ENDED_MAX
+            && let Some(oldest) = oldest
+        {
+            self.ended.remove(&oldest);
+        }
+    }
+
+    /// The edge to a neighbour has another role in the tree that is followed. `true` if that is news.
+    pub(super) fn edge_changed(&mut self, peer: &PeerId, role: EdgeRole) -> bool {
+        // The tree may hear of the end of a relation later than we do.
+        let neighbor = self.neighbors.get_mut(peer);
+        neighbor.is_some_and(|neighbor| neighbor.role.replace(role) != Some(role))
     }
 
     /// Whether there is a connection with anybody at `host`.
@@ -218,8 +376,12 @@ impl Peers {
         };
         let mut active: Vec<Neighbor> = self.neighbors.iter().map(now).collect();
         active.sort_unstable_by(|a, b| a.peer.cmp(&b.peer));
+        let mut ended: Vec<Ended> = self.ended.values().cloned().collect();
+        ended.sort_unstable_by(|a, b| a.peer.cmp(&b.peer));
         Overlay {
             active,
+            ended,
+            revision: self.revision,
             passive,
             remembered: Vec::new(),
             contacts: Vec::new(),
@@ -254,9 +416,13 @@ mod tests {
         time::{Duration, SystemTime},
     };
 
+    use hyparview::DownReason;
     use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
+    use plumtree::EdgeRole;
+    use tokio::sync::watch;
 
-    use super::Peers;
+    use super::{ENDED_MAX, NeighborChange, Neighbors, Peers, node_id};
+    use crate::identity::NodeId;
 
     fn addresses(ips: &[&str]) -> Vec<Multiaddr> {
         let address = |ip: &&str| {
@@ -322,7 +488,88 @@ mod tests {
             peers.overlay(7).active[0].rtt,
             Some(Duration::from_millis(3))
         );
-        peers.down(&peer);
+        peers.down(&peer, DownReason::Closed);
         assert!(peers.overlay(0).active.is_empty());
+    }
+
+    /// What a look tells, as words.
+    fn words(changes: &[NeighborChange], peers: &[PeerId]) -> Vec<String> {
+        let number = |id: &NodeId| peers.iter().position(|peer| node_id(peer) == *id).unwrap();
+        let word = |change: &NeighborChange| match change {
+            NeighborChange::Up(neighbor) => format!("up {}", number(&neighbor.peer)),
+            NeighborChange::Down { peer, reason } => format!("{} {}", reason.name(), number(peer)),
+        };
+        changes.iter().map(word).collect()
+    }
+
+    #[test]
+    fn a_look_tells_what_happened_since_the_last_one_in_its_order() {
+        let mut peers = Peers::default();
+        let ids: Vec<PeerId> = (0..3).map(|_| PeerId::random()).collect();
+        let up = |peers: &mut Peers, number: usize| {
+            peers.up(ids[number], Vec::new(), SystemTime::UNIX_EPOCH);
+        };
+        let (sender, receiver) = watch::channel(peers.overlay(0));
+        let mut neighbors = Neighbors::new(receiver);
+        assert!(neighbors.look().is_empty());
+        let mut look = |peers: &Peers| {
+            sender.send_replace(peers.overlay(0));
+            words(&neighbors.look(), &ids)
+        };
+        up(&mut peers, 2);
+        up(&mut peers, 0);
+        assert_eq!(look(&peers), ["up 2", "up 0"]);
+        assert!(look(&peers).is_empty(), "told once");
+        // Between two looks one came back, one came and went, one went.
+        peers.down(&ids[0], DownReason::Left);
+        up(&mut peers, 0);
+        up(&mut peers, 1);
+        peers.down(&ids[1], DownReason::Dropped);
+        peers.down(&ids[2], DownReason::Silent);
+        assert_eq!(look(&peers), ["left 0", "up 0", "dropped 1", "silent 2"]);
+        // An address that changes is told as well, without an end.
+        up(&mut peers, 0);
+        assert_eq!(look(&peers), ["up 0"]);
+        // What is no change of a relation is none.
+        peers.edge_changed(&ids[0], EdgeRole::Eager);
+        assert!(look(&peers).is_empty());
+        // Who never was a neighbour cannot end.
+        peers.down(&ids[1], DownReason::Closed);
+        assert!(look(&peers).is_empty());
+    }
+
+    #[test]
+    fn who_looks_late_takes_forgotten_ends_for_losses() {
+        let mut peers = Peers::default();
+        let first = PeerId::random();
+        peers.up(first, Vec::new(), SystemTime::UNIX_EPOCH);
+        let seen = peers.overlay(0);
+        peers.down(&first, DownReason::Left);
+        for _ in 0..ENDED_MAX {
+            let peer = PeerId::random();
+            peers.up(peer, Vec::new(), SystemTime::UNIX_EPOCH);
+            peers.down(&peer, DownReason::Dropped);
+        }
+        let latest = peers.overlay(0);
+        assert_eq!(latest.ended.len(), ENDED_MAX);
+        let changes = latest.changes_since(&seen);
+        assert_eq!(words(&changes[..1], &[first]), ["closed 0"]);
+        assert_eq!(changes.len(), 1 + ENDED_MAX);
+    }
+
+    #[test]
+    fn an_edge_has_its_role_until_the_relation_ends() {
+        let mut peers = Peers::default();
+        let peer = PeerId::random();
+        assert!(!peers.edge_changed(&peer, EdgeRole::Eager), "no neighbour");
+        peers.up(peer, Vec::new(), SystemTime::UNIX_EPOCH);
+        assert_eq!(peers.overlay(0).active[0].role, None, "no tree is followed");
+        assert!(peers.edge_changed(&peer, EdgeRole::Parent));
+        assert!(!peers.edge_changed(&peer, EdgeRole::Parent));
+        peers.up(peer, addresses(&["10.0.0.2"]), SystemTime::UNIX_EPOCH);
+        assert_eq!(peers.overlay(0).active[0].role, Some(EdgeRole::Parent));
+        peers.down(&peer, DownReason::Closed);
+        peers.up(peer, Vec::new(), SystemTime::UNIX_EPOCH);
+        assert_eq!(peers.overlay(0).active[0].role, None);
     }
 }

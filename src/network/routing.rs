@@ -11,7 +11,7 @@ use tokio::{sync::oneshot, task::JoinError};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Counter, Event, Neighbor, ProtocolCounters, REPLY_BYTES_MAX, RequestError,
+    Counter, Event, ProtocolCounters, REPLY_BYTES_MAX, RequestError,
     behaviour::{BehaviourEvent, run_of},
     event_loop::{Done, EventLoop, unix_seconds},
     handle::Command,
@@ -138,11 +138,7 @@ impl EventLoop {
                 if reason == hyparview::DownReason::Left {
                     self.discovery.left(&peer, now);
                 }
-                self.peers.down(&peer);
-                self.outbox.push(Event::NeighborDown {
-                    peer: node_id(&peer),
-                    reason,
-                });
+                self.peers.down(&peer, reason);
                 self.publish_overlay();
             }
             hyparview::Event::Isolated => {
@@ -163,17 +159,7 @@ impl EventLoop {
         let now = self.now();
         self.discovery
             .neighbor_up(peer, &addresses, unix_seconds(), now);
-        let Neighbor {
-            peer,
-            hosts,
-            addresses,
-            ..
-        } = self.peers.up(peer, addresses, SystemTime::now());
-        self.outbox.push(Event::NeighborUp {
-            peer,
-            hosts,
-            addresses,
-        });
+        self.peers.up(peer, addresses, SystemTime::now());
         self.publish_overlay();
     }
 
@@ -215,7 +201,7 @@ impl EventLoop {
                 self.runs()
                     .identified(peer, connection, address, run, Instant::now());
                 // Should the node be too busy to hear of it, it asks with the next heartbeat.
-                drop(self.outbox.offer(Event::Met {
+                drop(self.events.try_send(Event::Met {
                     peer: node_id(&peer),
                 }));
             }
@@ -316,7 +302,6 @@ impl EventLoop {
         });
         if changed {
             info!(addresses = ?addresses, "listening");
-            self.outbox.push(Event::Listening { addresses });
         }
     }
 
@@ -367,7 +352,7 @@ impl EventLoop {
             body,
             reply,
         };
-        if self.outbox.offer(request).is_err() {
+        if self.events.try_send(request).is_err() {
             self.counters.count(Counter::RequestsRefused);
             return;
         }

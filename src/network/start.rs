@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    Counters, Event, Handle, Settings, behaviour::Behaviour, event_loop::EventLoop, handle, key,
-    outbox, transport,
+    Counters, Event, Handle, Settings, behaviour::Behaviour, event, event_loop::EventLoop, handle,
+    key, transport,
 };
 use crate::discovery::{
     Discovery,
@@ -121,7 +121,7 @@ pub async fn start(
     let discovery = Discovery::new(&me, &settings.cluster, settings.bootstrap.clone(), book);
 
     let (command_sender, commands) = mpsc::channel(handle::COMMANDS_MAX);
-    let (event_sender, events) = mpsc::channel(outbox::CHANNEL_CAPACITY);
+    let (event_sender, events) = mpsc::channel(event::CHANNEL_CAPACITY);
     let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
     let mut event_loop = Box::new(EventLoop::new(
         swarm,

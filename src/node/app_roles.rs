@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{debug, info, warn};
 
-use super::clock::unix_milliseconds;
+use super::{
+    clock::unix_milliseconds,
+    part::{Context, Effect, Event, Part},
+};
 use crate::{
+    api::{AppRole, AppRoleState},
     directory::roles::{RoleChange, RoleError, RoleName, RoleRecord, Roles, Verifier},
     files,
     identity::NodeId,
@@ -71,7 +75,7 @@ impl AppRoles {
     }
 
     /// How each role stands on this node's server; `None` while that is not known.
-    pub(super) fn list(&self) -> Vec<(RoleRecord, Option<RoleStanding>)> {
+    fn list(&self) -> Vec<(RoleRecord, Option<RoleStanding>)> {
         let standings = self
             .standings
             .lock()
@@ -89,6 +93,27 @@ impl AppRoles {
         .collect()
     }
 
+    /// The same for a client.
+    pub(super) fn describe(&self) -> Vec<AppRole> {
+        let roles = self.list().into_iter().map(|(record, standing)| {
+            let is_removed = record.verifier.is_none();
+            let (state, reason) = match standing {
+                Some(RoleStanding::Refused(why)) => (AppRoleState::Refused, Some(why)),
+                Some(_) if is_removed => (AppRoleState::Removed, None),
+                Some(_) => (AppRoleState::Here, None),
+                None if is_removed => (AppRoleState::Removing, None),
+                None => (AppRoleState::Waiting, None),
+            };
+            AppRole {
+                name: record.name.to_string(),
+                state,
+                reason,
+                changed_by: record.author.to_string(),
+            }
+        });
+        roles.collect()
+    }
+
     /// Does what a client asks for.
     pub(super) fn change(&mut self, name: RoleName, change: RoleChange) -> Result<(), RoleError> {
         let now = unix_milliseconds();
@@ -99,7 +124,7 @@ impl AppRoles {
     }
 
     /// Takes in what a neighbour knows; `true` if that is news.
-    pub(super) fn hear(&mut self, from: &NodeId, records: Vec<RoleRecord>) -> bool {
+    fn hear(&mut self, from: &NodeId, records: Vec<RoleRecord>) -> bool {
         let refused = self.roles.refused();
         let changed = self.roles.merge(records, unix_milliseconds());
         let refused = self.roles.refused() - refused;
@@ -110,6 +135,17 @@ impl AppRoles {
             self.changed();
         }
         changed
+    }
+
+    /// Compares roles with all neighbours. Who knows none waits to be told.
+    pub(super) fn share(&self, context: &Context<'_>) -> Vec<Effect> {
+        let peers = context.overlay.peers();
+        peers.filter_map(|peer| self.share_with(peer)).collect()
+    }
+
+    fn share_with(&self, peer: &NodeId) -> Option<Effect> {
+        let records = self.roles.records();
+        (!records.is_empty()).then(|| Effect::ShareRoles(peer.clone(), records))
     }
 
     fn changed(&self) {
@@ -139,6 +175,18 @@ impl AppRoles {
         RoleKeeper {
             server,
             task: tokio::spawn(work.run()),
+        }
+    }
+}
+
+impl Part for AppRoles {
+    fn on(&mut self, event: &Event, context: &Context<'_>) -> Vec<Effect> {
+        match event {
+            Event::NeighborUp(peer) => self.share_with(peer).into_iter().collect(),
+            Event::Heartbeat { exchange: true, .. } => self.share(context),
+            // Roles are not broadcast: what is news here has to be passed on.
+            Event::Roles(from, records) if self.hear(from, records.clone()) => self.share(context),
+            _ => Vec::new(),
         }
     }
 }
@@ -243,5 +291,75 @@ fn tell(role: &RoleName, standing: &RoleStanding) {
         RoleStanding::Refused(why) => {
             warn!(%role, why, "an application role is not as it should be");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tempfile::tempdir;
+
+    use super::AppRoles;
+    use crate::{
+        directory::roles::{RoleChange, Verifier},
+        identity::NodeId,
+        node::part::{Context, Effect, Event, Part, testing::overlay},
+    };
+
+    fn name(number: usize) -> NodeId {
+        format!("node{number}").parse().unwrap()
+    }
+
+    fn verifier() -> Verifier {
+        let salt = "AAAAAAAAAAAAAAAAAAAAAA==";
+        let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        format!("SCRAM-SHA-256$4096:{salt}${key}:{key}")
+            .parse()
+            .unwrap()
+    }
+
+    /// Whom what is known is told to, because of `event`.
+    fn told(roles: &mut AppRoles, event: &Event) -> Vec<NodeId> {
+        let both = overlay(&[name(1), name(2)]);
+        let context = Context {
+            now: Duration::ZERO,
+            overlay: &both,
+        };
+        let effects = roles.on(event, &context).into_iter();
+        let to = effects.map(|effect| match effect {
+            Effect::ShareRoles(peer, records) => {
+                assert_eq!(records, roles.records());
+                peer
+            }
+            other => panic!("{other:?}"),
+        });
+        to.collect()
+    }
+
+    #[test]
+    fn roles_are_told_to_new_neighbours_with_each_exchange_and_when_they_are_news() {
+        let dir = tempdir().unwrap();
+        let mut roles = AppRoles::open(dir.path(), &name(0), "c");
+        let heartbeat = |exchange| Event::Heartbeat {
+            exchange,
+            is_round: true,
+        };
+        let nobody: [NodeId; 0] = [];
+        let both = [name(1), name(2)];
+        for event in [Event::NeighborUp(name(1)), heartbeat(true)] {
+            assert_eq!(told(&mut roles, &event), nobody, "there is nothing to tell");
+        }
+        let add = RoleChange::Add(verifier());
+        roles.change("app".parse().unwrap(), add).unwrap();
+        assert_eq!(told(&mut roles, &Event::NeighborUp(name(2))), [name(2)]);
+        assert_eq!(told(&mut roles, &heartbeat(true)), both);
+        assert_eq!(told(&mut roles, &heartbeat(false)), nobody);
+
+        let elsewhere = tempdir().unwrap();
+        let mut other = AppRoles::open(elsewhere.path(), &name(9), "c");
+        let news = Event::Roles(name(0), roles.records());
+        assert_eq!(told(&mut other, &news), both);
+        assert_eq!(told(&mut other, &news), nobody, "known by now");
     }
 }

@@ -18,6 +18,7 @@ use std::{
 
 use tracing::{info, warn};
 
+use super::part::{Context, Effect, Event, Part};
 use crate::{
     api::{ClockStanding, ClockStatus},
     identity::NodeId,
@@ -34,6 +35,10 @@ const AGE_MAX: Duration = Duration::from_secs(60);
 /// Mistrust begins above the bound and ends below this part of it, so that a clock at the bound does
 /// not make and break links without end.
 const FORGIVEN: i64 = 2;
+
+/// A neighbour that has not told its time is asked again after this pause: its store, or ours, may be up by
+/// then, and no link is opened before.
+const ASK_PAUSE: Duration = Duration::from_millis(250);
 
 /// What a neighbour said when it was asked for its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +100,7 @@ impl Clocks {
     }
 
     /// A neighbour is new, or has new addresses.
-    pub(super) fn met(&mut self, peer: &NodeId) {
+    fn met(&mut self, peer: &NodeId) {
         // A clock that is known stays so when addresses change. Without a bound none is doubted.
         if !self.samples.contains_key(peer) && self.bounds.max_ahead != Duration::ZERO {
             self.unproven.insert(peer.clone());
@@ -103,7 +108,7 @@ impl Clocks {
     }
 
     /// A neighbour told its time, or what it did instead.
-    pub(super) fn told(&mut self, peer: &NodeId, told: ClockAnswer, now: Duration) {
+    fn told(&mut self, peer: &NodeId, told: ClockAnswer, now: Duration) {
         match told {
             ClockAnswer::Time(reading) => self.heard(peer.clone(), reading, now),
             // It stays unproven, and is asked again.
@@ -114,8 +119,8 @@ impl Clocks {
         }
     }
 
-    /// It is to be asked again soon.
-    pub(super) fn is_unproven(&self, peer: &NodeId) -> bool {
+    /// Whether it has not told its time yet.
+    fn is_unproven(&self, peer: &NodeId) -> bool {
         self.unproven.contains(peer)
     }
 
@@ -132,7 +137,7 @@ impl Clocks {
     }
 
     /// A neighbour is none any more.
-    pub(super) fn forget(&mut self, peer: &NodeId) {
+    fn forget(&mut self, peer: &NodeId) {
         self.samples.remove(peer);
         self.unproven.remove(peer);
         self.ahead.remove(peer);
@@ -223,6 +228,46 @@ impl Clocks {
             _ => {}
         }
         self.standing = standing;
+    }
+}
+
+impl Part for Clocks {
+    fn on(&mut self, event: &Event, context: &Context<'_>) -> Vec<Effect> {
+        let ask = |peer: &NodeId, after| Effect::AskClock {
+            peer: peer.clone(),
+            after,
+        };
+        match event {
+            Event::NeighborUp(peer) => {
+                self.met(peer);
+                vec![ask(peer, Duration::ZERO)]
+            }
+            Event::NeighborDown(peer, _) => {
+                self.forget(peer);
+                Vec::new()
+            }
+            // An answer may come after its neighbour has gone; nobody would forget it then.
+            Event::Clock { peer, .. } if !context.overlay.is_neighbor(peer) => Vec::new(),
+            Event::Clock {
+                peer,
+                answer,
+                in_round,
+            } => {
+                self.told(peer, *answer, context.now);
+                // Who was asked in a round is being asked beside it as well, as long as it has not told.
+                let again = !in_round && self.is_unproven(peer);
+                again.then(|| ask(peer, ASK_PAUSE)).into_iter().collect()
+            }
+            // Between two rounds, which ask on the way. Those who have not told yet are being asked already.
+            Event::Heartbeat { is_round, .. } if !is_round => {
+                let peers = context.overlay.peers();
+                peers
+                    .filter(|peer| !self.is_unproven(peer))
+                    .map(|peer| ask(peer, Duration::ZERO))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

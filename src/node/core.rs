@@ -1,34 +1,34 @@
-//! The node's loop.
+//! The node's loop: waits for whatever comes first, tells the parts, and carries out what they want.
 
 mod commands;
+mod effects;
 mod requests;
-mod roles;
-mod twin;
+mod stage;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
+    ops::ControlFlow::{self, Break, Continue},
     pin::pin,
     sync::PoisonError,
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{
     Ended,
     app_roles::AppRoles,
-    clock::{Bounds, ClockAnswer, Clocks},
+    clock::{Bounds, Clocks},
     data_dir::DataDir,
     data_plane::{DataPlane, departure},
     members::{
-        departed::Departed,
-        rounds::{Answer, GossipEvent, Gossiper},
-        starts::Starts,
-        twins::Twins,
+        Members,
+        rounds::{GossipEvent, Gossiper},
     },
+    part::Event,
     runtime_file::RuntimeFile,
     status::{
         board::{StatusBoard, StatusInputs},
@@ -42,16 +42,16 @@ use super::{
 };
 use crate::{
     config::Config,
-    directory::{self, Directory},
     http::Command,
     identity::{Incarnation, NodeId, Run},
-    network,
-    replication::{Departure, Neighbor},
+    network::{self, NeighborChange, Neighbors},
+    replication,
 };
-use commands::{Leaving, left, refuse};
+use commands::Leaving;
+use stage::{Serving, Stage, StageEvent};
 
-/// How often a new neighbour is asked for its time while its store is not up.
-const GREETING_PAUSE: Duration = Duration::from_millis(250);
+/// Until the store was open for the first time.
+const NOT_UP: &str = "the store is not up yet";
 
 /// What the loop listens to.
 pub(super) struct Inputs {
@@ -63,9 +63,24 @@ pub(super) struct Inputs {
     pub(super) shutdown: CancellationToken,
 }
 
+/// What comes first.
+enum Turn {
+    Shutdown,
+    Stage(StageEvent),
+    Command(Command),
+    /// The overlay looks different.
+    Overlay,
+    Network(network::Event),
+    Gossip(GossipEvent),
+    /// The node waits for something else than before.
+    Waiting,
+}
+
 /// Why serving came to an end.
 enum Next {
     End(Ended),
+    /// The node cannot go on.
+    Fail(anyhow::Error),
     /// The store has to go on as another site.
     Renew(Why),
     /// The store's server was started again.
@@ -79,22 +94,15 @@ pub(super) struct Core {
     run: Run,
     network: network::Handle,
     gossiper: Gossiper,
-    directory: Directory,
     born: Instant,
-    neighbors: BTreeMap<NodeId, Vec<IpAddr>>,
-    departed: Departed,
-    /// A neighbour has told which members there are.
-    has_met_members: bool,
-    /// Whether another process has our key.
-    twins: Twins,
-    /// Which starts of others have written as which site.
-    starts: Starts,
-    /// Nodes with whose key two processes were seen.
-    doubles: BTreeSet<NodeId>,
+    /// The overlay as it was looked at last.
+    neighbors: Neighbors,
+    members: Members,
     clocks: Clocks,
-    waiting: Waiting,
     app_roles: AppRoles,
-    plane: Option<DataPlane>,
+    waiting: Waiting,
+    waits: watch::Receiver<Option<String>>,
+    stage: Stage,
     /// The data plane that runs, for the metrics; `None` while there is none.
     pub(super) plane_for_metrics: SharedDataPlane,
     pub(super) board: StatusBoard,
@@ -109,24 +117,21 @@ impl Core {
         network: network::Handle,
         app_roles: AppRoles,
     ) -> Self {
+        let waiting = Waiting::default();
         Self {
-            directory: Directory::new(me.clone(), incarnation, run, directory::Settings::default()),
+            members: Members::new(me.clone(), incarnation, run),
             board: StatusBoard::new(&config, &me),
             gossiper: Gossiper::new(network.clone()),
             born: Instant::now(),
-            neighbors: BTreeMap::new(),
-            departed: Departed::default(),
-            has_met_members: false,
-            twins: Twins::default(),
-            starts: Starts::default(),
-            doubles: BTreeSet::new(),
+            neighbors: network.neighbors(),
             clocks: Clocks::new(Bounds {
                 warn: config.replication.clock_warn,
                 max_ahead: config.replication.max_clock_ahead,
             }),
-            waiting: Waiting::default(),
+            waits: waiting.subscribe(),
+            waiting,
             app_roles,
-            plane: None,
+            stage: Stage::Opening { because: NOT_UP },
             plane_for_metrics: SharedDataPlane::default(),
             config,
             me,
@@ -141,109 +146,143 @@ impl Core {
         let Ok(Some(mut store)) = opened else {
             // Who has never had a store holds nothing that anybody could wait for.
             if self.board.has_had_store() {
+                self.announce();
                 self.say_goodbye().await;
             } else {
-                self.say_farewell().await;
+                self.announce_leave().await;
             }
             return opened.map(|_| Ended::Stopped);
         };
-        let store_ready = store.server.ready();
-        let mut leaving = None;
-        let ended = loop {
-            let plane = self.start_plane(&store);
-            let runtime = self.runtime_file(inputs.http, &store);
-            runtime.write(inputs.data.path())?;
-            self.refresh(*store_ready.borrow());
-            if let Some(started) = inputs.started.take() {
-                let _ = started.send(runtime);
-            }
-            let next = self
-                .serve(
-                    &mut inputs,
-                    &store,
-                    plane.clone(),
-                    store_ready.clone(),
-                    &mut leaving,
-                )
-                .await;
-            // Before the store gets another site: all that used the old one must have ended.
-            plane.handle.shutdown().await;
-            match next {
-                Next::End(ended) => break ended,
-                Next::Renew(why) => {
-                    self.hold_plane(None);
-                    if let Some(leaving) = leaving.take() {
-                        leaving.put_off(&why);
-                    }
-                    if self.renew(&mut inputs, &mut store, &why).await.is_none() {
-                        break Ended::Stopped;
-                    }
+        let ready = store.server.ready();
+        loop {
+            self.begin_serving(store, ready.clone());
+            let next = match self.tell_started(&mut inputs) {
+                Ok(()) => self.serve(&mut inputs).await,
+                Err(error) => Next::Fail(error),
+            };
+            let Some((served, leaving)) = self.stop_serving(&next).await else {
+                return Ok(Ended::Stopped);
+            };
+            store = served;
+            if let Break(ended) = self.go_on(&mut inputs, &mut store, next, leaving).await {
+                match ended {
+                    Ok(Ended::Left) => store.give_back().await,
+                    Ok(Ended::Stopped) | Err(_) => self.say_goodbye().await,
                 }
-                Next::Reopen => {
-                    self.hold_plane(None);
-                    if self.reopen(&mut inputs, &mut store).await.is_none() {
-                        break Ended::Stopped;
-                    }
-                }
+                store.close().await;
+                return ended;
             }
-        };
-        if ended == Ended::Stopped {
-            self.say_goodbye().await;
-        } else {
-            store.give_back().await;
         }
-        store.close().await;
-        Ok(ended)
+    }
+
+    /// Does what serving ended for, or says how the node ends.
+    async fn go_on(
+        &mut self,
+        inputs: &mut Inputs,
+        store: &mut OpenStore,
+        next: Next,
+        leaving: Option<Leaving>,
+    ) -> ControlFlow<anyhow::Result<Ended>> {
+        let again = match next {
+            Next::End(ended) => return Break(Ok(ended)),
+            Next::Fail(error) => return Break(Err(error)),
+            Next::Renew(why) => {
+                if let Some(leaving) = leaving {
+                    leaving.put_off(&why);
+                }
+                self.renew(inputs, store, &why).await
+            }
+            Next::Reopen => self.reopen(inputs, store).await,
+        };
+        match again {
+            Some(()) => Continue(()),
+            None => Break(Ok(Ended::Stopped)),
+        }
     }
 
     /// Starts the data plane for the store's present site.
-    fn start_plane(&mut self, store: &OpenStore) -> DataPlane {
-        let plane = DataPlane::start(&self.config, &self.me, &self.network, store);
-        self.hold_plane(Some(plane.clone()));
+    fn begin_serving(&mut self, store: OpenStore, ready: watch::Receiver<bool>) {
+        let plane = DataPlane::start(&self.config, &self.me, &self.network, &store);
+        self.hold_plane(Some(plane.handle.clone()));
         self.gossiper.set_clock(plane.clock.clone());
-        if !self.neighbors.is_empty() {
-            // These came while the store was not open, when there was no record to note them in.
-            store.continuity.met_a_peer();
+        let serving = Serving::new(store, plane, ready, &self.app_roles);
+        self.stage = Stage::Serving(Box::new(serving));
+        // These came while the store was not open, when there was no record to note them in.
+        for neighbor in self.neighbors.seen().active.clone() {
+            self.link(&neighbor);
         }
-        for (name, hosts) in self.neighbors.clone() {
-            self.link(name, hosts);
-        }
-        plane
     }
 
-    fn hold_plane(&mut self, plane: Option<DataPlane>) {
+    /// Ends the data plane, and all that looks after the store. The store, if one was served, and the leave
+    /// that was under way.
+    async fn stop_serving(&mut self, next: &Next) -> Option<(OpenStore, Option<Leaving>)> {
+        // Before the store gets another site: all that used the old one must have ended.
+        if let Some(plane) = self.stage.plane() {
+            plane.handle.shutdown().await;
+        }
+        // What this store has, as of now, is in the last words: it is known as long as there is a data plane.
+        if next.is_stop() {
+            self.announce();
+        }
+        self.hold_plane(None);
+        let because = next.because();
+        match std::mem::replace(&mut self.stage, Stage::Opening { because }) {
+            // The rest ends here: nobody may write the store's record while it is given another site.
+            Stage::Serving(serving) => Some(serving.into_store()),
+            Stage::Opening { .. } => None,
+        }
+    }
+
+    fn hold_plane(&self, plane: Option<replication::Handle>) {
         // A handle is whole even after a panic elsewhere.
         *self
             .plane_for_metrics
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) =
-            plane.as_ref().map(|plane| plane.handle.clone());
-        self.plane = plane;
+            .unwrap_or_else(PoisonError::into_inner) = plane;
+    }
+
+    /// Writes down that the node is up, and tells who waits for it.
+    fn tell_started(&mut self, inputs: &mut Inputs) -> anyhow::Result<()> {
+        let Some(runtime) = self.runtime_file(inputs.http) else {
+            return Ok(());
+        };
+        let written = runtime.write(inputs.data.path());
+        self.refresh();
+        match (written, inputs.started.take()) {
+            // Whoever started the node finds it by that file, and would wait for ever.
+            (Err(error), Some(_)) => {
+                let path = inputs.data.path().display();
+                return Err(error).with_context(|| format!("cannot write node.json in {path}"));
+            }
+            // A node that serves does not stop for it; what it tells has changed little.
+            (Err(error), None) => {
+                warn!(%error, "cannot write node.json anew");
+            }
+            // Nobody may wait for it.
+            (Ok(()), Some(started)) => drop(started.send(runtime)),
+            (Ok(()), None) => {}
+        }
+        Ok(())
     }
 
     /// Has the store go on as another site; `None` when told to stop meanwhile.
     async fn renew(&mut self, inputs: &mut Inputs, store: &mut OpenStore, why: &Why) -> Option<()> {
-        let (waiting, told) = (
-            self.waiting.clone(),
-            "the store is being given a new incarnation",
-        );
+        let waiting = self.waiting.clone();
         self.board.leaving(false);
-        self.attend(inputs, store.renew(why, &waiting), told)
-            .await?;
+        self.attend(inputs, store.renew(why, &waiting)).await?;
         self.board.store(store);
         self.announce();
-        self.gossiper.hurry();
+        self.gossiper.speak_soon();
         Some(())
     }
 
     /// Has the store looked into again; `None` when told to stop meanwhile.
     async fn reopen(&mut self, inputs: &mut Inputs, store: &mut OpenStore) -> Option<()> {
         info!("the store's server was started again: the store is looked into");
-        let waiting = "the store's server was started again";
-        self.attend(inputs, store.reopen(), waiting).await?;
+        self.attend(inputs, store.reopen()).await?;
         self.board.store(store);
         self.announce();
-        self.gossiper.hurry();
+        self.gossiper.speak_soon();
         Some(())
     }
 
@@ -254,9 +293,7 @@ impl Core {
         let waiting = self.waiting.clone();
         // It is large, and is over soon.
         let opening = Box::pin(open::open(&config, &data_dir, &me, self.run, &waiting));
-        let opened = self
-            .attend(inputs, opening, "the store is not up yet")
-            .await;
+        let opened = self.attend(inputs, opening).await;
         let store = opened.transpose()?;
         if let Some(store) = &store {
             self.board.store(store);
@@ -266,263 +303,225 @@ impl Core {
     }
 
     /// Waits for `work` while neighbours come and go; `None` when told to stop meanwhile.
-    async fn attend<T>(
-        &mut self,
-        inputs: &mut Inputs,
-        work: impl Future<Output = T>,
-        waiting: &str,
-    ) -> Option<T> {
+    async fn attend<T>(&mut self, inputs: &mut Inputs, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
-        let mut waits = self.waiting.subscribe();
         loop {
             tokio::select! {
                 biased;
-                () = inputs.shutdown.cancelled() => return None,
                 done = &mut work => return Some(done),
-                Some(event) = inputs.events.recv() => self.on_network(event),
-                Some(command) = inputs.commands.recv() => refuse(command, waiting),
-                turn = self.gossiper.next() => self.on_gossip(turn),
-                Ok(()) = waits.changed() => {}
+                turn = self.next(inputs) => match turn {
+                    Turn::Shutdown => return None,
+                    turn => self.on_turn(turn),
+                }
             }
-            self.refresh(false);
+            self.refresh();
         }
     }
 
-    async fn serve(
-        &mut self,
-        inputs: &mut Inputs,
-        store: &OpenStore,
-        mut plane: DataPlane,
-        mut store_ready: watch::Receiver<bool>,
-        leaving: &mut Option<Leaving>,
-    ) -> Next {
-        let mut record = store.keep_record();
-        let mut examination = store.server.keep_examining();
-        let app_roles = self.app_roles.keep(store.server.connection());
-        let mut overlay = self.network.overlay();
+    /// Serves the store until something ends that.
+    async fn serve(&mut self, inputs: &mut Inputs) -> Next {
         loop {
-            tokio::select! {
-                biased;
-                // First what ends the loop: events that never end must not put it off.
-                () = inputs.shutdown.cancelled() => return Next::End(Ended::Stopped),
-                result = left(leaving.as_mut()) => {
-                    if let Some(leaving) = leaving.take()
-                        && self.on_left(leaving, result).await
-                    {
+            match self.next(inputs).await {
+                Turn::Shutdown => return Next::End(Ended::Stopped),
+                Turn::Stage(StageEvent::Left(result)) => {
+                    if self.on_left(result).await {
                         return Next::End(Ended::Left);
                     }
                 }
-                Some(command) = inputs.commands.recv() => {
-                    self.on_command(command, store, leaving);
+                Turn::Stage(StageEvent::Trouble(Trouble::Another(why))) => {
+                    return Next::Renew(Why::Behind(why));
                 }
-                Some(event) = inputs.events.recv() => {
-                    // On disk before anything is exchanged: from now on a peer may know what this store forgets.
-                    if matches!(event, network::Event::NeighborUp { .. }) {
-                        store.continuity.met_a_peer();
-                    }
-                    self.on_network(event);
-                }
-                turn = self.gossiper.next() => self.on_gossip(turn),
-                trouble = record.trouble(), if leaving.is_none() => return match trouble {
-                    Trouble::Another(why) => Next::Renew(Why::Behind(why)),
-                    Trouble::Restarted => Next::Reopen,
-                },
-                Ok(()) = store_ready.changed() => {
-                    if *store_ready.borrow() {
-                        plane.handle.store_moved(store.server.connection());
-                        record.store_moved(store.server.connection());
-                        examination.store_moved(store.server.connection());
-                        app_roles.store_moved(store.server.connection());
-                    }
-                }
-                findings = examination.changed() => self.board.examined(&findings),
-                Ok(()) = overlay.changed() => {}
-                () = plane.changed() => {}
+                Turn::Stage(StageEvent::Trouble(Trouble::Restarted)) => return Next::Reopen,
+                turn => self.on_turn(turn),
             }
-            self.refresh(*store_ready.borrow());
-            if leaving.is_some() {
-                self.tell_members();
-            }
-            if let Some(why) = plane.must_change() {
+            self.refresh();
+            self.tell_members();
+            if let Some(why) = self.must_renew() {
                 return Next::Renew(why);
             }
-            if self.directory.am_evicted() && leaving.is_none() {
-                return Next::Renew(Why::Evicted);
+        }
+    }
+
+    /// Waits for whatever comes first. Safe to drop and call again.
+    async fn next(&mut self, inputs: &mut Inputs) -> Turn {
+        tokio::select! {
+            biased;
+            // First what ends the loop: events that never end must not put it off.
+            () = inputs.shutdown.cancelled() => Turn::Shutdown,
+            event = self.stage.next() => Turn::Stage(event),
+            Some(command) = inputs.commands.recv() => Turn::Command(command),
+            // Before what a new neighbour asks: a peer is noted on disk before anything is exchanged with it.
+            () = self.neighbors.changed() => Turn::Overlay,
+            Some(event) = inputs.events.recv() => Turn::Network(event),
+            event = self.gossiper.next() => Turn::Gossip(event),
+            Ok(()) = self.waits.changed() => Turn::Waiting,
+        }
+    }
+
+    fn on_turn(&mut self, turn: Turn) {
+        match turn {
+            Turn::Command(command) => self.on_command(command),
+            Turn::Overlay => self.on_overlay(),
+            Turn::Network(event) => self.on_network(event),
+            Turn::Gossip(event) => self.on_gossip(event),
+            Turn::Stage(event) => self.on_stage(event),
+            // The status is written anew after each turn.
+            Turn::Waiting | Turn::Shutdown => {}
+        }
+    }
+
+    fn on_stage(&mut self, event: StageEvent) {
+        match event {
+            StageEvent::Ready => {
+                if let Some(serving) = self.stage.serving()
+                    && self.stage.is_store_ready()
+                {
+                    serving.store_moved();
+                }
             }
-            if self.shares_site(store) && leaving.is_none() {
-                return Next::Renew(Why::Twin);
+            StageEvent::Examined(findings) => self.board.examined(&findings),
+            // What ends a stage is not for here; the status shows the rest.
+            StageEvent::Left(_) | StageEvent::Trouble(_) | StageEvent::Plane => {}
+        }
+    }
+
+    fn on_overlay(&mut self) {
+        for change in self.neighbors.look() {
+            match change {
+                NeighborChange::Up(neighbor) => {
+                    let network::Neighbor { peer, hosts, .. } = &neighbor;
+                    debug!(%peer, ?hosts, "neighbour up");
+                    self.tell_parts(&Event::NeighborUp(peer.clone()));
+                    self.link(&neighbor);
+                }
+                NeighborChange::Down { peer, reason } => {
+                    debug!(%peer, ?reason, "neighbour down");
+                    let departure = departure(reason);
+                    if let Some(plane) = self.stage.plane() {
+                        plane.handle.neighbor_down(&peer, departure);
+                    }
+                    self.tell_parts(&Event::NeighborDown(peer, departure));
+                }
             }
         }
     }
 
     fn on_network(&mut self, event: network::Event) {
         match event {
-            network::Event::NeighborUp { peer, hosts, .. } => {
-                debug!(%peer, ?hosts, "neighbour up");
-                self.neighbors.insert(peer.clone(), hosts.clone());
-                self.directory.neighbor_up(&peer);
-                self.clocks.met(&peer);
-                self.gossiper.greet(peer.clone(), Duration::ZERO);
-                self.share_roles_with(&peer);
-                self.link(peer, hosts);
-                self.gossiper.exchange_soon();
-            }
-            network::Event::NeighborDown { peer, reason } => {
-                debug!(%peer, ?reason, "neighbour down");
-                self.neighbors.remove(&peer);
-                self.clocks.forget(&peer);
-                let departure = departure(reason);
-                self.directory
-                    .neighbor_down(&peer, departure == Departure::Lost);
-                if let Some(plane) = &self.plane {
-                    plane.handle.neighbor_down(&peer, departure);
-                }
-                self.gossiper.hurry();
-            }
-            network::Event::Met { peer } => self.inquire(peer),
+            network::Event::Met { peer } => self.tell_parts(&Event::Met(peer)),
             network::Event::Request { from, body, reply } => self.on_request(from, &body, reply),
-            network::Event::Broadcast { from, content, .. } => self.on_broadcast(&from, &content),
-            // The status board asks the network itself.
-            network::Event::Listening { .. } => {}
+            network::Event::Broadcast { from, content, .. } => self.on_broadcast(from, &content),
+        }
+    }
+
+    fn on_gossip(&mut self, event: GossipEvent) {
+        match event {
+            GossipEvent::Due { exchange } => {
+                let now = self.now();
+                self.announce();
+                self.members.directory.beat(now);
+                // What could not be said to all at once goes from neighbour to neighbour.
+                let said = self.gossiper.speak(&self.members.directory);
+                let is_round = exchange || !said;
+                self.tell_parts(&Event::Heartbeat { exchange, is_round });
+                if is_round {
+                    let neighbors = self.neighbors.seen().peers();
+                    let directory = &mut self.members.directory;
+                    self.gossiper.round(directory, neighbors, now);
+                }
+            }
+            GossipEvent::Told(events) => {
+                for event in &events {
+                    self.tell_parts(event);
+                }
+            }
         }
     }
 
     /// What is known of a neighbour's clock comes before its link.
-    fn link(&mut self, name: NodeId, hosts: Vec<IpAddr>) {
-        let judgement = self.clocks.judge(self.born.elapsed());
-        if let Some(plane) = &self.plane {
-            plane.handle.doubt(&judgement.doubts);
-            plane.handle.neighbor_up(Neighbor { name, hosts });
-        }
+    fn link(&mut self, neighbor: &network::Neighbor) {
+        let Some(serving) = self.stage.serving() else {
+            return;
+        };
+        // On disk before anything is exchanged: from now on a peer may know what this store forgets.
+        serving.store.continuity.met_a_peer();
+        let plane = &serving.plane.handle;
+        plane.doubt(&self.clocks.judge(self.born.elapsed()).doubts);
+        plane.neighbor_up(replication::Neighbor {
+            name: neighbor.peer.clone(),
+            hosts: neighbor.hosts.clone(),
+        });
     }
 
-    fn on_gossip(&mut self, turn: GossipEvent) {
-        let now = self.born.elapsed();
-        match turn {
-            GossipEvent::Due { exchange } => {
-                self.announce();
-                self.directory.beat(now);
-                self.inquire_all();
-                let said = self.gossiper.speak(&self.directory);
-                if exchange {
-                    self.share_roles();
-                }
-                if exchange || !said {
-                    self.gossiper
-                        .round(&mut self.directory, self.neighbors.keys(), now);
-                } else {
-                    self.compare_clocks();
-                }
-            }
-            GossipEvent::Answered(Answer {
-                peer,
-                gossip,
-                clock,
-            }) => {
-                self.on_clock(&peer, clock);
-                if let Some(gossip) = gossip {
-                    if self.directory.receive(&peer, gossip, now) {
-                        self.gossiper.exchange_soon();
-                    }
-                    self.note_members();
-                }
-            }
-            GossipEvent::Roles(peer, records) => self.on_roles(&peer, records),
-            GossipEvent::Seen(peer, seen) => self.twins.told(peer, seen, now),
-            GossipEvent::ClockAnswered(peer, told) => {
-                self.on_clock(&peer, told);
-                if self.clocks.is_unproven(&peer) {
-                    self.gossiper.greet(peer, GREETING_PAUSE);
-                }
-            }
-        }
-        self.note_departed();
+    /// Time since the start: the clock of all parts.
+    fn now(&self) -> Duration {
+        self.born.elapsed()
     }
 
-    fn note_members(&mut self) {
-        self.has_met_members = true;
-        self.starts.learn_all(&self.directory);
-    }
-
-    fn note_departed(&mut self) {
-        let news = self.departed.news(&self.directory);
-        for gone in news.gone {
-            info!(node = %gone, "a member is gone for good");
-            if let Some(plane) = &self.plane {
-                plane.forget(gone);
-            }
+    /// Why the store has to go on as another site, if it has to.
+    fn must_renew(&self) -> Option<Why> {
+        let serving = self.stage.serving()?;
+        if let Some(why) = serving.plane.must_change() {
+            return Some(why);
         }
-        for back in news.back {
-            info!(node = %back, "a member that was gone is back");
-            // It may have been a neighbour all the while, with links that were refused.
-            if let Some(hosts) = self.neighbors.get(&back) {
-                self.link(back.clone(), hosts.clone());
-            }
+        if serving.leaving.is_some() {
+            return None;
         }
-    }
-
-    /// Between two rounds, which do it on the way. Those who have not told yet are being asked already.
-    fn compare_clocks(&mut self) {
-        for peer in self.neighbors.keys() {
-            if !self.clocks.is_unproven(peer) {
-                self.gossiper.greet(peer.clone(), Duration::ZERO);
-            }
+        if self.members.directory.am_evicted() {
+            return Some(Why::Evicted);
         }
-    }
-
-    fn on_clock(&mut self, peer: &NodeId, told: ClockAnswer) {
-        // An answer may come after its neighbour has gone; nobody would forget it then.
-        if self.neighbors.contains_key(peer) {
-            self.clocks.told(peer, told, self.born.elapsed());
-        }
+        let (site, lineage) = (
+            serving.store.continuity.site(),
+            serving.store.continuity.lineage(),
+        );
+        let is_shared = self.members.shares_site(site, &lineage, self.now());
+        is_shared.then_some(Why::Twin)
     }
 
     fn announce(&mut self) {
-        let vector = self
-            .plane
-            .as_ref()
-            .map(|plane| plane.vector.borrow().clone());
+        let plane = self.stage.plane();
+        let vector = plane.map(|plane| plane.vector.borrow().clone());
         // Who does not write yet makes no claim to its site.
-        let generation = self
-            .plane
-            .as_ref()
+        let generation = plane
             .filter(|plane| plane.is_confirmed())
             .map_or(0, |plane| plane.generation);
-        self.directory.announce(
-            self.board
-                .announcement(vector.unwrap_or_default(), generation),
-        );
+        let announcement = self
+            .board
+            .announcement(vector.unwrap_or_default(), generation);
+        self.members.directory.announce(announcement);
     }
 
     /// Brings what others see up to date.
-    fn refresh(&mut self, store_ready: bool) {
-        let clocks = self.clocks.judge(self.born.elapsed());
-        if let Some(plane) = &self.plane {
+    fn refresh(&mut self) {
+        let (now, overlay) = (self.now(), self.neighbors.seen());
+        let clocks = self.clocks.judge(now);
+        let plane = self.stage.plane();
+        if let Some(plane) = plane {
             plane.handle.doubt(&clocks.doubts);
-            for peer in self.neighbors.keys() {
-                if let Some(record) = self.directory.record(peer) {
+            for peer in overlay.peers() {
+                if let Some(record) = self.members.directory.record(peer) {
                     plane.handle.heard(peer, &record.vector);
                 }
             }
             if plane.is_unconfirmed() {
-                plane.handle.know(self.members(plane.site));
+                plane.handle.know(self.members.confirmers(plane.site, now));
             }
         }
-        self.note_twin();
+        self.members.note_twin(now);
         let inputs = StatusInputs {
             clocks: &clocks,
             waits_for: self.waiting.look(),
-            store_ready,
-            overlay: &self.network.overlay().borrow().clone(),
-            plane: self.plane.as_ref(),
-            directory: &self.directory,
+            store_ready: self.stage.is_store_ready(),
+            overlay,
+            plane,
+            directory: &self.members.directory,
             listen: &self.listen(),
-            twin: self.twin(),
-            now: self.born.elapsed(),
+            twin: self.members.twin(now),
+            now,
         };
         if self.board.refresh(&inputs) {
             self.announce();
-            self.gossiper.hurry();
+            self.gossiper.speak_soon();
         }
     }
 
@@ -536,8 +535,9 @@ impl Core {
             .collect()
     }
 
-    fn runtime_file(&self, http: SocketAddr, store: &OpenStore) -> RuntimeFile {
-        RuntimeFile {
+    fn runtime_file(&self, http: SocketAddr) -> Option<RuntimeFile> {
+        let store = &self.stage.serving()?.store;
+        Some(RuntimeFile {
             pid: std::process::id(),
             peer_id: self.me.to_string(),
             site: store.continuity.site().get(),
@@ -546,6 +546,22 @@ impl Core {
             http,
             listen: self.listen(),
             store_url: store.server.url.clone(),
+        })
+    }
+}
+
+impl Next {
+    /// The node ends, and may come back.
+    fn is_stop(&self) -> bool {
+        matches!(self, Self::End(Ended::Stopped) | Self::Fail(_))
+    }
+
+    /// Why nothing that needs the store can be done from now on.
+    fn because(&self) -> &'static str {
+        match self {
+            Self::End(_) | Self::Fail(_) => "the node is stopping",
+            Self::Renew(_) => "the store is being given a new incarnation",
+            Self::Reopen => "the store's server was started again",
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     identity::{NodeId, Site},
     network,
     replication::{
-        self, Confirmation, Departure, LeaveError, Left, Reading, Settings, Stage, Terms,
+        self, Confirmation, Departure, LeaveError, LeaveStage, Left, Reading, Settings, Terms,
         Transport, TransportError,
     },
     vector::Vector,
@@ -63,7 +63,7 @@ pub(super) struct DataPlane {
     pub(super) level: watch::Receiver<bool>,
     confirmation: watch::Receiver<Confirmation>,
     pub(super) clock: watch::Receiver<Option<Reading>>,
-    pub(super) leaving: watch::Receiver<Option<Stage>>,
+    pub(super) leaving: watch::Receiver<Option<LeaveStage>>,
 }
 
 impl DataPlane {

@@ -24,7 +24,7 @@ use super::{
     context::Context,
     counters::Totals,
     denials::Denials,
-    leave::{Departing, LeaveError, Left, Member, Order, Stage, Terms},
+    leave::{Departing, LeaveError, LeaveStage, Left, Member, Order, Terms},
     limits::{ACQUAINTANCE_LIMIT, CLEARING_LIMIT, CONFIRM_LIMIT, PARTING_LIMIT},
     links::{
         desired::{Departure, Desired, Doubt, Neighbor, Phase, Wish},
@@ -90,7 +90,7 @@ struct Shown {
     /// The store's clock, once it was read.
     clock: watch::Receiver<Option<Reading>>,
     progress: watch::Receiver<BTreeMap<NodeId, Progress>>,
-    stage: watch::Receiver<Option<Stage>>,
+    stage: watch::Receiver<Option<LeaveStage>>,
 }
 
 /// The other ends of what is shown.
@@ -100,7 +100,7 @@ struct Showing {
     vector: watch::Sender<Vector>,
     clock: watch::Sender<Option<Reading>>,
     progress: watch::Sender<BTreeMap<NodeId, Progress>>,
-    stage: watch::Sender<Option<Stage>>,
+    stage: watch::Sender<Option<LeaveStage>>,
 }
 
 impl Told {
@@ -480,7 +480,7 @@ impl Handle {
 
     /// How far leaving has got; `None` when the node does not leave.
     #[must_use]
-    pub fn leaving(&self) -> watch::Receiver<Option<Stage>> {
+    pub fn leaving(&self) -> watch::Receiver<Option<LeaveStage>> {
         self.shown.stage.clone()
     }
 

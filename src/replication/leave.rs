@@ -37,7 +37,7 @@ use crate::{
 };
 use handover::{Handover, Verdict};
 use holders::Holders;
-pub use terms::{LeaveError, Left, Lost, Member, Stage, Terms};
+pub use terms::{LeaveError, LeaveStage, Left, Lost, Member, Terms};
 
 mod handover;
 mod holders;
@@ -68,7 +68,7 @@ pub(crate) struct Departing<T> {
     /// The other members, as far as leaving is concerned.
     pub(crate) holders: watch::Receiver<BTreeMap<NodeId, Member>>,
     /// How far the departure has got that is under way.
-    pub(crate) stage: watch::Sender<Option<Stage>>,
+    pub(crate) stage: watch::Sender<Option<LeaveStage>>,
     pub(crate) subscriber: Arc<Subscriber<T>>,
 }
 
@@ -93,7 +93,7 @@ impl<T: Transport> Departing<T> {
             .send_modify(|desired| desired.phase = desired.phase.max(Phase::Leaving));
         match self.hand_over(terms).await {
             Ok(left) => {
-                self.stage.send_replace(Some(Stage::TakingDown));
+                self.stage.send_replace(Some(LeaveStage::TakingDown));
                 let is_clear = self.take_down().await;
                 Ok(Left { is_clear, ..left })
             }
@@ -129,7 +129,7 @@ impl<T: Transport> Departing<T> {
         }
         store::close(&session).await?;
         let settled = store::settle(&session, terms.patience, |writers| {
-            let stage = Stage::Closing(writers.to_vec());
+            let stage = LeaveStage::Closing(writers.to_vec());
             self.stage.send_replace(Some(stage));
         })
         .await?;
@@ -175,7 +175,7 @@ impl<T: Transport> Departing<T> {
             if self.context.now() >= began + terms.patience {
                 return Err(LeaveError::NobodyListens);
             }
-            self.stage.send_replace(Some(Stage::AwaitingPeer));
+            self.stage.send_replace(Some(LeaveStage::AwaitingPeer));
             self.news().await;
         }
     }
@@ -213,7 +213,7 @@ impl<T: Transport> Departing<T> {
                         return Err(LeaveError::NobodyListens);
                     }
                     Verdict::Waiting(left) => {
-                        self.stage.send_replace(Some(Stage::HandingOver(left)));
+                        self.stage.send_replace(Some(LeaveStage::HandingOver(left)));
                     }
                 }
             }

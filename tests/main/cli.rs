@@ -418,3 +418,27 @@ fn the_demo_refuses_a_directory_that_holds_something() {
     );
     assert!(Path::new(keep).join("precious").exists());
 }
+
+/// Somebody waits for that file, and would wait for ever.
+#[test]
+fn a_node_that_cannot_write_where_it_is_ends_in_order_and_says_so() {
+    let root = tempfile::Builder::new()
+        .prefix("starling-test-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let data = root.path().join("data");
+    std::fs::create_dir_all(data.join("node.json/in the way")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_starling"))
+        .args(["up", "--data-dir", data.to_str().unwrap(), "--mdns", "off"])
+        .args(["--http", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0"])
+        .args(["--listen", "/ip4/127.0.0.1/tcp/0"])
+        .output()
+        .unwrap();
+    let (_, errors) = text(&output);
+    assert!(!output.status.success(), "{errors}");
+    assert!(errors.contains("cannot write node.json in"), "{errors}");
+    let server = data.join("postgres/data");
+    assert!(server.join("PG_VERSION").exists(), "it has had a store");
+    assert!(!server.join("postmaster.pid").exists(), "{errors}");
+}

@@ -15,11 +15,17 @@ mod refusing;
 #[path = "network/requests.rs"]
 mod requests;
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    path::Path,
+    time::Duration,
+};
 
 use starling::{
     identity::NodeId,
-    network::{self, Counter, Event, Handle, Multiaddr, Overlay, Settings},
+    network::{
+        self, Counter, Event, Handle, Multiaddr, NeighborChange, Neighbors, Overlay, Settings,
+    },
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
@@ -29,8 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A node's network, with a node behind it that answers each request with the request.
 struct Node {
     handle: Handle,
-    /// Neighbour events, in order.
-    neighbors: mpsc::Receiver<Event>,
+    neighbors: Neighbors,
+    /// What was looked at and not asked for yet.
+    changes: VecDeque<NeighborChange>,
+    /// What others have said to all.
+    broadcasts: mpsc::Receiver<Event>,
     node: JoinHandle<()>,
 }
 
@@ -44,10 +53,12 @@ impl Node {
         );
         let keypair = network::identity(&settings.data_dir).unwrap();
         let (handle, events) = network::start(settings, keypair).await.unwrap();
-        let (sender, neighbors) = mpsc::channel(1000);
+        let (sender, broadcasts) = mpsc::channel(1000);
         Self {
+            neighbors: handle.neighbors(),
+            changes: VecDeque::new(),
+            broadcasts,
             handle,
-            neighbors,
             node: tokio::spawn(serve(events, sender)),
         }
     }
@@ -90,16 +101,23 @@ impl Node {
         .await;
     }
 
-    /// The next neighbour event, as a word and a name.
+    /// The next change of a relation.
+    async fn next_change(&mut self) -> NeighborChange {
+        loop {
+            if let Some(change) = self.changes.pop_front() {
+                return change;
+            }
+            let changed = timeout(PATIENCE, self.neighbors.changed()).await;
+            changed.unwrap();
+            self.changes.extend(self.neighbors.look());
+        }
+    }
+
+    /// The same, as a word and a name.
     async fn next(&mut self) -> (&'static str, NodeId) {
-        match timeout(PATIENCE, self.neighbors.recv())
-            .await
-            .unwrap()
-            .unwrap()
-        {
-            Event::NeighborUp { peer, .. } => ("up", peer),
-            Event::NeighborDown { peer, .. } => ("down", peer),
-            other => panic!("not a neighbour event: {other:?}"),
+        match self.next_change().await {
+            NeighborChange::Up(neighbor) => ("up", neighbor.peer),
+            NeighborChange::Down { peer, .. } => ("down", peer),
         }
     }
 
@@ -109,15 +127,15 @@ impl Node {
     }
 }
 
-async fn serve(mut events: mpsc::Receiver<Event>, neighbors: mpsc::Sender<Event>) {
+async fn serve(mut events: mpsc::Receiver<Event>, broadcasts: mpsc::Sender<Event>) {
     let mut kept = Vec::new();
     while let Some(event) = events.recv().await {
         match event {
             Event::Request { body, reply, .. } if body == b"refuse" => drop((body, reply)),
             Event::Request { body, reply, .. } if body == b"never answer" => kept.push(reply),
             Event::Request { body, reply, .. } => drop(reply.send(body)),
-            Event::Listening { .. } | Event::Met { .. } => {}
-            event => neighbors.try_send(event).unwrap(),
+            Event::Met { .. } => {}
+            event @ Event::Broadcast { .. } => broadcasts.try_send(event).unwrap(),
         }
     }
 }

@@ -20,8 +20,8 @@ use starling::{
     api::{Direction, LinkState, Side},
     postgres,
     replication::{
-        self, Departure, Failpoint, Failpoints, LeaveError, Neighbor, Outcome, Reply, Request,
-        Stage, Terms,
+        self, Departure, Failpoint, Failpoints, LeaveError, LeaveStage, Neighbor, Outcome, Reply,
+        Request, Terms,
         challenge::Challenge,
         names::{Epoch, LinkName},
         protocol::code,
@@ -563,7 +563,7 @@ async fn a_departure_that_waits_for_a_peer_looks_again_by_and_by() {
         ..Terms::default()
     };
     let leaving = tokio::spawn(async move { plane.leave(terms).await });
-    let is_waiting = |stage: &Option<Stage>| *stage == Some(Stage::AwaitingPeer);
+    let is_waiting = |stage: &Option<LeaveStage>| *stage == Some(LeaveStage::AwaitingPeer);
     stage.wait_for(is_waiting).await.unwrap();
     let end = Instant::now() + Duration::from_secs(3);
     let mut looks = 0;

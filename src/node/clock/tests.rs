@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use super::{AGE_MAX, Bounds, ClockAnswer, Clocks, Judgement};
+use super::{AGE_MAX, ASK_PAUSE, Bounds, ClockAnswer, Clocks, Judgement};
 use crate::{
     api::ClockStanding,
     identity::NodeId,
-    replication::{Doubt, Reading},
+    node::part::{Context, Effect, Event, Part, testing::overlay},
+    replication::{Departure, Doubt, Reading},
 };
 
 const SECOND: i64 = 1_000_000;
@@ -156,4 +157,49 @@ fn a_neighbour_that_goes_takes_its_clock_along() {
         }
     );
     assert_eq!(judgement.own.standing, ClockStanding::Unknown);
+}
+
+#[test]
+fn a_new_neighbour_is_asked_until_it_tells_and_the_others_between_rounds() {
+    let mut clocks = Clocks::new(BOUNDS);
+    let both = overlay(&[name(0), name(1)]);
+    let mut on = |event: Event| {
+        let context = Context {
+            now: Duration::ZERO,
+            overlay: &both,
+        };
+        clocks.on(&event, &context)
+    };
+    let ask = |number, after| Effect::AskClock {
+        peer: name(number),
+        after,
+    };
+    let told = |number, answer, in_round| Event::Clock {
+        peer: name(number),
+        answer,
+        in_round,
+    };
+    let right = ClockAnswer::Time(reading(0, 1_000));
+    let heartbeat = |is_round| Event::Heartbeat {
+        exchange: is_round,
+        is_round,
+    };
+    for number in [0, 1] {
+        let met = on(Event::NeighborUp(name(number)));
+        assert_eq!(met, [ask(number, Duration::ZERO)]);
+    }
+    let silent = on(told(0, ClockAnswer::NotYet, false));
+    assert_eq!(silent, [ask(0, ASK_PAUSE)]);
+    // Or there would be one more who asks without end with each round.
+    assert_eq!(on(told(0, ClockAnswer::NotYet, true)), []);
+    assert_eq!(on(told(1, right, false)), []);
+    assert_eq!(on(heartbeat(false)), [ask(1, Duration::ZERO)]);
+    assert_eq!(on(heartbeat(true)), [], "a round asks on the way");
+    assert_eq!(on(told(0, ClockAnswer::Never, false)), []);
+    assert_eq!(on(heartbeat(false)).len(), 2);
+    // It has gone meanwhile: its answer must not be kept for ever.
+    assert_eq!(on(told(7, right, false)), []);
+    on(Event::NeighborDown(name(1), Departure::Lost));
+    let known: Vec<_> = clocks.judge(Duration::ZERO).neighbors.into_keys().collect();
+    assert_eq!(known, []);
 }

@@ -6,63 +6,68 @@ use tracing::debug;
 use super::Core;
 use crate::{
     identity::NodeId,
-    node::peer_protocol::{self, BroadcastMessage, Reply, Request, Time},
+    node::{
+        part::Event,
+        peer_protocol::{self, BroadcastMessage, Reply, Request, Time},
+    },
 };
 
 impl Core {
+    /// Each kind of request is answered by one part; the data plane answers beside the loop.
     pub(super) fn on_request(
         &mut self,
         from: NodeId,
         body: &[u8],
         reply: oneshot::Sender<Vec<u8>>,
     ) {
-        match peer_protocol::decode(body) {
+        let answer = match peer_protocol::decode(body) {
             Some(Request::Status(gossip)) => {
-                let now = self.born.elapsed();
-                if self.directory.receive(&from, gossip, now) {
-                    self.gossiper.exchange_soon();
-                }
-                self.note_members();
-                let answer = Reply::Status(self.directory.gossip_for(&from, now));
-                let _ = reply.send(peer_protocol::encode(&answer));
+                self.tell_parts(&Event::Gossip(from.clone(), gossip));
+                let now = self.now();
+                Reply::Status(self.members.directory.gossip_for(&from, now))
             }
-            Some(Request::Clock) => {
-                let clock = self.plane.as_ref().and_then(|plane| *plane.clock.borrow());
-                let time = clock.map(|clock| Time {
-                    at: clock.now(),
-                    error: clock.error,
-                });
-                let _ = reply.send(peer_protocol::encode(&Reply::Clock(time)));
-            }
+            Some(Request::Clock) => Reply::Clock(self.store_time()),
             Some(Request::Presence(presence)) => {
-                let seen = self.see(&from, presence);
-                let _ = reply.send(peer_protocol::encode(&Reply::Presence(seen)));
+                let others = self.network.others(&from, presence.run);
+                Reply::Presence(self.members.see(&from, presence, others))
             }
-            Some(Request::Roles(records)) => self.on_roles_told(&from, records, reply),
-            // An objection comes first: it needs no store of ours, so a copy is denied while ours is down.
-            Some(Request::Link(request)) => match (self.objection(&from, &request), &self.plane) {
-                (Some(refusal), _) => {
-                    drop(reply.send(peer_protocol::encode(&Reply::Link(refusal))));
+            Some(Request::Roles(records)) => {
+                self.tell_parts(&Event::Roles(from, records));
+                Reply::Roles(self.app_roles.records())
+            }
+            Some(Request::Link(request)) => {
+                let others = |run| self.network.others(&from, run);
+                // An objection comes first: it needs no store of ours, so a copy is denied while ours is down.
+                match (
+                    self.members.objection(&from, &request, others),
+                    self.stage.plane(),
+                ) {
+                    (Some(refusal), _) => Reply::Link(refusal),
+                    (None, Some(plane)) => return plane.serve(from, request, reply),
+                    (None, None) => Reply::not_ready(),
                 }
-                (None, Some(plane)) => plane.serve(from, request, reply),
-                (None, None) => drop(reply.send(peer_protocol::encode(&Reply::not_ready()))),
-            },
+            }
             None => {
                 debug!(%from, bytes = body.len(), "request makes no sense to this version");
                 // No silence: who asks for a clock takes that for "not yet", and would ask again without end.
-                let _ = reply.send(peer_protocol::encode(&Reply::Unknown));
+                Reply::Unknown
             }
-        }
+        };
+        // The asker may have gone.
+        let _ = reply.send(peer_protocol::encode(&answer));
     }
 
-    pub(super) fn on_broadcast(&mut self, from: &NodeId, content: &[u8]) {
+    fn store_time(&self) -> Option<Time> {
+        let clock = (*self.stage.plane()?.clock.borrow())?;
+        Some(Time {
+            at: clock.now(),
+            error: clock.error,
+        })
+    }
+
+    pub(super) fn on_broadcast(&mut self, from: NodeId, content: &[u8]) {
         match peer_protocol::decode(content) {
-            Some(BroadcastMessage::Status(rumor)) => {
-                // All others hear it as well: nothing needs to be passed on.
-                self.directory.hear_status(from, rumor, self.born.elapsed());
-                self.starts.learn_all(&self.directory);
-                self.note_departed();
-            }
+            Some(BroadcastMessage::Status(rumor)) => self.tell_parts(&Event::Status(from, rumor)),
             None => {
                 debug!(%from, bytes = content.len(), "broadcast makes no sense to this version");
             }

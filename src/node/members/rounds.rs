@@ -9,13 +9,14 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::twins::{Presence, Seen};
+use super::twins::Presence;
 use crate::{
     directory::{Directory, Gossip, HEARTBEAT, roles::RoleRecord},
     identity::NodeId,
     network,
     node::{
         clock::ClockAnswer,
+        part::Event,
         peer_protocol::{self, BroadcastMessage, Reply, Request},
     },
     replication::{Asked, Reading},
@@ -34,15 +35,13 @@ type StoreClock = watch::Receiver<Option<Reading>>;
 /// Answers waiting to be taken in. One round at a time runs with each neighbour, and there are few.
 const ANSWERS_MAX: usize = 64;
 
-/// What a round with one neighbour brought.
+/// What a task of ours came back with.
 #[derive(Debug)]
-pub(in crate::node) struct Answer {
-    /// With whom.
-    pub(in crate::node) peer: NodeId,
-    /// What it said; `None` when it did not answer.
-    pub(in crate::node) gossip: Option<Gossip>,
-    /// Its store's clock.
-    pub(in crate::node) clock: ClockAnswer,
+struct Answer {
+    /// With whom a round has ended, if it was one.
+    round: Option<NodeId>,
+    /// What was said.
+    events: Vec<Event>,
 }
 
 /// Runs rounds of gossip. Owns no knowledge: that is the [`Directory`]'s.
@@ -56,8 +55,8 @@ pub(in crate::node) struct Gossiper {
     /// Neighbours with a round under way.
     busy: BTreeSet<NodeId>,
     tasks: JoinSet<()>,
-    sender: mpsc::Sender<GossipEvent>,
-    answers: mpsc::Receiver<GossipEvent>,
+    sender: mpsc::Sender<Answer>,
+    answers: mpsc::Receiver<Answer>,
     clock: StoreClock,
 }
 
@@ -69,14 +68,8 @@ pub(in crate::node) enum GossipEvent {
         /// Whether a round with the neighbours is due as well.
         exchange: bool,
     },
-    /// An answer came.
-    Answered(Answer),
-    /// A new neighbour was asked for its time.
-    ClockAnswered(NodeId, ClockAnswer),
-    /// A peer has told which application roles it knows.
-    Roles(NodeId, Vec<RoleRecord>),
-    /// A peer has answered whether it sees another process with our key.
-    Seen(NodeId, Option<Seen>),
+    /// Peers have answered.
+    Told(Vec<Event>),
 }
 
 impl Gossiper {
@@ -100,65 +93,82 @@ impl Gossiper {
         self.clock = clock;
     }
 
-    /// Asks a new neighbour for its time.
-    pub(in crate::node) fn greet(&mut self, peer: NodeId, after: Duration) {
-        let (network, sender) = (self.network.clone(), self.sender.clone());
-        let clock = self.clock.clone();
-        self.tasks.spawn(async move {
+    /// Asks a peer for the time of its store, after a pause.
+    pub(in crate::node) fn ask_clock(&mut self, peer: NodeId, after: Duration) {
+        let (network, clock) = (self.network.clone(), self.clock.clone());
+        self.ask(async move {
             sleep(after).await;
-            let told = ask_time(&network, &peer, &clock).await;
-            let _ = sender.send(GossipEvent::ClockAnswered(peer, told)).await;
+            let answer = ask_time(&network, &peer, &clock).await;
+            Some(Event::Clock {
+                peer,
+                answer,
+                in_round: false,
+            })
         });
     }
 
     /// Asks a peer whether it sees another process with our key.
-    pub(in crate::node) fn inquire(&mut self, peer: NodeId, presence: Presence) {
-        let (network, sender) = (self.network.clone(), self.sender.clone());
+    pub(in crate::node) fn ask_presence(&mut self, peer: NodeId, presence: Presence) {
+        let network = self.network.clone();
         let body = peer_protocol::encode(&Request::Presence(presence));
-        self.tasks.spawn(async move {
+        self.ask(async move {
             // Who does not answer has seen nothing; it is asked again with the next heartbeat.
-            if let Ok(body) = network.request(peer.clone(), body).await
-                && let Some(Reply::Presence(seen)) = peer_protocol::decode(&body)
-            {
-                let _ = sender.send(GossipEvent::Seen(peer, seen)).await;
+            let body = network.request(peer.clone(), body).await.ok()?;
+            match peer_protocol::decode(&body) {
+                Some(Reply::Presence(seen)) => Some(Event::Seen(peer, seen)),
+                _ => None,
             }
         });
     }
 
     /// Compares application roles with a peer.
     pub(in crate::node) fn share_roles(&mut self, peer: NodeId, records: Vec<RoleRecord>) {
-        let (network, sender) = (self.network.clone(), self.sender.clone());
+        let network = self.network.clone();
         let body = peer_protocol::encode(&Request::Roles(records));
-        self.tasks.spawn(async move {
+        self.ask(async move {
             // Who does not answer is asked again with the next round.
-            if let Ok(body) = network.request(peer.clone(), body).await
-                && let Some(Reply::Roles(records)) = peer_protocol::decode(&body)
-            {
-                let _ = sender.send(GossipEvent::Roles(peer, records)).await;
+            let body = network.request(peer.clone(), body).await.ok()?;
+            match peer_protocol::decode(&body) {
+                Some(Reply::Roles(records)) => Some(Event::Roles(peer, records)),
+                _ => None,
             }
         });
     }
 
-    /// There is news of ourselves: we speak soon.
-    pub(in crate::node) fn hurry(&mut self) {
+    /// Asks beside the loop; what comes of it is told in [`next`](Self::next).
+    fn ask(&mut self, asking: impl Future<Output = Option<Event>> + Send + 'static) {
+        let sender = self.sender.clone();
+        self.tasks.spawn(async move {
+            if let Some(event) = asking.await {
+                let answer = Answer {
+                    round: None,
+                    events: vec![event],
+                };
+                // Nobody takes it any more when the node ends.
+                let _ = sender.send(answer).await;
+            }
+        });
+    }
+
+    /// We speak of ourselves soon.
+    pub(in crate::node) fn speak_soon(&mut self) {
         self.due = self.due.min(Instant::now() + DEBOUNCE);
     }
 
-    /// There is news that we cannot broadcast, because it is not of ourselves, or somebody new who has
-    /// heard nothing yet: a round with everybody soon.
+    /// A round with everybody soon.
     pub(in crate::node) fn exchange_soon(&mut self) {
-        self.hurry();
+        self.speak_soon();
         self.exchange_due = self.exchange_due.min(self.due);
     }
 
     /// The next thing to do. Safe to drop and call again.
     pub(in crate::node) async fn next(&mut self) -> GossipEvent {
         tokio::select! {
-            Some(turn) = self.answers.recv() => {
-                if let GossipEvent::Answered(answer) = &turn {
-                    self.busy.remove(&answer.peer);
+            Some(answer) = self.answers.recv() => {
+                if let Some(peer) = &answer.round {
+                    self.busy.remove(peer);
                 }
-                turn
+                GossipEvent::Told(answer.events)
             }
             () = tokio::time::sleep_until(self.due) => {
                 let now = Instant::now();
@@ -196,14 +206,18 @@ impl Gossiper {
             let (network, sender, peer) = (self.network.clone(), self.sender.clone(), peer.clone());
             let clock = self.clock.clone();
             self.tasks.spawn(async move {
-                let clock = ask_time(&network, &peer, &clock).await;
-                let gossip = exchange(&network, &peer, &request).await;
-                let answer = Answer {
-                    peer,
-                    gossip,
-                    clock,
+                let clock = Event::Clock {
+                    peer: peer.clone(),
+                    answer: ask_time(&network, &peer, &clock).await,
+                    in_round: true,
                 };
-                let _ = sender.send(GossipEvent::Answered(answer)).await;
+                let gossip = exchange(&network, &peer, &request).await;
+                let gossip = gossip.map(|gossip| Event::Gossip(peer.clone(), gossip));
+                let answer = Answer {
+                    round: Some(peer),
+                    events: [clock].into_iter().chain(gossip).collect(),
+                };
+                let _ = sender.send(answer).await;
             });
         }
     }

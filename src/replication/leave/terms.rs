@@ -46,7 +46,7 @@ pub struct Member {
 
 /// How far leaving has got.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stage {
+pub enum LeaveStage {
     /// Nobody is there who could take anything. The store still takes writes.
     AwaitingPeer,
     /// The store takes no new writes; these have not ended.
@@ -57,7 +57,7 @@ pub enum Stage {
     TakingDown,
 }
 
-impl Stage {
+impl LeaveStage {
     /// In words; `name` gives a peer the name that people know it by.
     pub fn describe(&self, name: impl Fn(&NodeId) -> String) -> String {
         match self {

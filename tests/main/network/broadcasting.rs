@@ -42,7 +42,7 @@ async fn hears(node: &mut Node, content: &[u8]) -> BTreeMap<NodeId, usize> {
                 from,
                 content: said,
                 ..
-            }) = node.neighbors.recv().await
+            }) = node.broadcasts.recv().await
                 && said == content
             {
                 *heard.entry(from).or_insert(0) += 1;

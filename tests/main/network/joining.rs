@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use starling::network::{Counter, Event, Multiaddr, Overlay};
+use starling::network::{Counter, Multiaddr, NeighborChange, Overlay};
 use tempfile::tempdir;
-use tokio::{sync::Notify, time::timeout};
+use tokio::sync::Notify;
 
 use super::{Node, PATIENCE, address, joining, names, settings};
 
@@ -77,16 +77,12 @@ async fn a_neighbour_comes_with_its_host_and_gets_a_round_trip_time() {
     let mut first = Node::start(first).await;
     let second = joining(&dir.path().join("b"), &[first.address()]);
     let second = Node::start(second).await;
-    let Some(Event::NeighborUp {
-        peer,
-        hosts,
-        addresses,
-    }) = timeout(PATIENCE, first.neighbors.recv()).await.unwrap()
-    else {
+    let NeighborChange::Up(neighbor) = first.next_change().await else {
         panic!("no neighbour");
     };
-    assert_eq!(peer, second.name());
-    assert_eq!(hosts, [IpAddr::from([127, 0, 0, 1])]);
+    assert_eq!(neighbor.peer, second.name());
+    assert_eq!(neighbor.hosts, [IpAddr::from([127, 0, 0, 1])]);
+    let addresses = neighbor.addresses;
     assert!(addresses.contains(&second.address()), "{addresses:?}");
     first
         .overlay("measured", |it| it.active.iter().all(|it| it.rtt.is_some()))
@@ -303,14 +299,11 @@ async fn who_leaves_says_so_and_is_not_looked_for() {
     assert_eq!(first.next().await, ("up", name.clone()));
     second.has_neighbors(1).await;
     second.handle.leave().await;
-    let event = timeout(PATIENCE, first.neighbors.recv())
-        .await
-        .unwrap()
-        .unwrap();
-    let Event::NeighborDown { peer, reason } = event else {
-        panic!("{event:?}")
+    let down = NeighborChange::Down {
+        peer: name.clone(),
+        reason: hyparview::DownReason::Left,
     };
-    assert_eq!((peer, reason), (name.clone(), hyparview::DownReason::Left));
+    assert_eq!(first.next_change().await, down);
     second.stop().await;
     first.stop().await;
     let book = std::fs::read_to_string(dir.path().join("a/peers.json")).unwrap_or_default();

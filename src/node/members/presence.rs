@@ -1,29 +1,23 @@
 //! Two processes with one key: this node's part in noticing them, and in keeping their sites apart.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use super::Core;
+use super::{
+    Members,
+    starts::Verdict,
+    twins::{News, Presence, Seen},
+};
 use crate::{
-    identity::{NodeId, Run, Site, Start},
-    node::{
-        members::{
-            starts::Verdict,
-            twins::{News, Presence, Seen},
-        },
-        store::open::OpenStore,
-    },
+    identity::{Lineage, NodeId, Run, Site, Start},
+    network::Other,
     replication::{self, protocol::code},
-    vector::Seq,
 };
 
-/// Members that are asked about our store; the vectors of all are looked at.
-const ASKED_MAX: usize = 32;
-
-impl Core {
+impl Members {
     /// What we say of ourselves to who may see another process with our key.
-    fn presence(&self) -> Presence {
+    pub(in crate::node) fn presence(&self) -> Presence {
         let me = self.directory.me();
         Presence {
             run: self.run,
@@ -32,26 +26,17 @@ impl Core {
         }
     }
 
-    /// Asks `peer` whether it sees another process with our key.
-    pub(super) fn inquire(&mut self, peer: NodeId) {
-        let presence = self.presence();
-        self.gossiper.inquire(peer, presence);
-    }
-
-    /// Asks all who are connected with us.
-    pub(super) fn inquire_all(&mut self) {
-        for peer in self.network.acquaintances() {
-            self.inquire(peer);
-        }
-    }
-
-    /// `from` asks whether we see another process with its key.
-    pub(super) fn see(&mut self, from: &NodeId, presence: Presence) -> Option<Seen> {
+    /// `from` asks whether we see another process with its key; `others` are those that are connected.
+    pub(in crate::node) fn see(
+        &mut self,
+        from: &NodeId,
+        presence: Presence,
+        others: Vec<Other>,
+    ) -> Option<Seen> {
         // Remembered also while there is no other: a copy that comes later is denied by it.
         if let Some((site, start)) = presence.writes() {
             self.starts.learn(from, site, start);
         }
-        let others = self.network.others(from, presence.run);
         // What is not proved may be left of an earlier run of the asker itself.
         let other = others.into_iter().find(|other| other.is_proven)?;
         // Both ask with every heartbeat; one line is enough.
@@ -69,11 +54,13 @@ impl Core {
     }
 
     /// Why a request about links is not served, if so: it comes from a process that must not use its
-    /// site, or may not.
-    pub(super) fn objection(
+    /// site, or may not. `others` gives the processes with the key of `from` that are connected, besides the one
+    /// named.
+    pub(in crate::node) fn objection(
         &mut self,
         from: &NodeId,
         request: &replication::Request,
+        others: impl FnOnce(Run) -> Vec<Other>,
     ) -> Option<replication::Reply> {
         let replication::Request::Confirm {
             site,
@@ -84,10 +71,10 @@ impl Core {
         else {
             return None;
         };
-        let start = lineage.last().filter(|_| lineage.is_bounded())?;
+        let start = lineage.last()?;
         // A start that was gossiped a moment ago counts as well.
         self.starts.learn_all(&self.directory);
-        let others = self.network.others(from, start.run);
+        let others = others(start.run);
         let verdict = self
             .starts
             .judge(from, *site, lineage, *is_confirmed, &others);
@@ -110,8 +97,7 @@ impl Core {
     }
 
     /// Where another process with our key was seen, if there is one.
-    pub(super) fn twin(&self) -> Option<String> {
-        let now = self.born.elapsed();
+    pub(in crate::node) fn twin(&self, now: Duration) -> Option<String> {
         let seen = self.twins.words(now).next();
         seen.map(|(peer, seen)| format!("at {} by {peer}", seen.address))
             .or_else(|| {
@@ -121,8 +107,7 @@ impl Core {
     }
 
     /// Tells of another process with our key, once when it comes and once when it is gone.
-    pub(super) fn note_twin(&mut self) {
-        let now = self.born.elapsed();
+    pub(in crate::node) fn note_twin(&mut self, now: Duration) {
         let (node, is_heard) = (&self.me, self.directory.twin(now).is_some());
         match self.twins.news(is_heard, now) {
             // Both go on as sites of their own, so their data is safe; the overlay cannot tell them apart.
@@ -140,11 +125,14 @@ impl Core {
         }
     }
 
-    /// Whether another process has written as the store's site, so that numbers may have been given out
+    /// Whether another process has written as our store's `site`, so that numbers may have been given out
     /// twice: it has said so itself, or it is one from which this one descends and is alive all the same.
-    pub(super) fn shares_site(&self, store: &OpenStore) -> bool {
-        let (now, site) = (self.born.elapsed(), store.continuity.site());
-        let lineage = store.continuity.lineage();
+    pub(in crate::node) fn shares_site(
+        &self,
+        site: Site,
+        lineage: &Lineage,
+        now: Duration,
+    ) -> bool {
         // The claim may be from an earlier run of ours, which the lineage has.
         let is_foreign = |start: Start| !lineage.may_hold(start);
         let is_elder = |run: Run| run != self.run && lineage.holds(run);
@@ -154,36 +142,5 @@ impl Core {
                 .twins
                 .words(now)
                 .any(|(_, seen)| seen.site == Some(site) || is_elder(seen.run))
-    }
-
-    /// Who besides the neighbours may know whether our store is what it was.
-    pub(super) fn members(&self, own: Site) -> replication::Members {
-        let now = self.born.elapsed();
-        let others = || {
-            let members = self.directory.members();
-            members.filter(|record| record.node != self.me)
-        };
-        let alive: BTreeSet<NodeId> = others()
-            .map(|record| &record.node)
-            .filter(|node| self.directory.is_alive(node, now))
-            .take(ASKED_MAX)
-            .cloned()
-            .collect();
-        // They have nothing to confirm by: when they were asked, sound stores went on as other sites.
-        let storeless = others()
-            .filter(|record| record.site.is_none())
-            .map(|record| record.node.clone())
-            .collect();
-        // Who has the most of our own numbers: a store of ours that has fewer is an older copy.
-        let vouched = others()
-            .map(|record| (record.vector.get(own), record.node.clone()))
-            .filter(|(seq, _)| *seq > Seq::NONE)
-            .max();
-        replication::Members {
-            is_known: self.has_met_members,
-            alive,
-            storeless,
-            vouched,
-        }
     }
 }
