@@ -109,6 +109,7 @@ fn limits(settings: &Settings) -> ConnectionLimits {
         .with_max_pending_incoming(Some(PENDING_MAX))
         .with_max_pending_outgoing(Some(PENDING_MAX))
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX))
+        // The other half is left for our own dials, however many others dial in.
         .with_max_established_incoming(Some(settings.connections_max / 2))
         .with_max_established(Some(settings.connections_max))
 }

@@ -141,6 +141,7 @@ impl EventLoop {
             if let SwarmEvent::NewListenAddr { listener_id, .. } = &event {
                 listeners.retain(|listener| listener != listener_id);
             }
+            // Handled like any other: the swarm tells each event once.
             self.on_swarm_event(event);
         }
     }
@@ -192,6 +193,8 @@ impl EventLoop {
     fn keep_house(&mut self) {
         let known = self.swarm.behaviour().overlay.known();
         self.discovery.remember(known, unix_seconds(), self.now());
+        // Passive peers come and go without an event, and connections, which say where a store is, without
+        // being published.
         self.publish_overlay();
         self.tell_inbound_failures();
     }

@@ -123,6 +123,7 @@ impl Handle {
                 .map_err(|_| RequestError::Stopped)?;
             reply.await.unwrap_or(Err(RequestError::Stopped))
         };
+        // The way into the loop counts as well: its queue may be full.
         tokio::time::timeout(self.request_timeout + GRACE, exchange)
             .await
             .unwrap_or(Err(RequestError::Timeout))

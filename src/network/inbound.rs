@@ -64,6 +64,7 @@ impl InboundFailures {
         let news: Vec<(IpAddr, String)> = self
             .waiting
             .extract_if(.., due)
+            // Who is connected is let go of, too: should its peer leave, it is counted anew.
             .filter(|(host, _)| !connected(*host))
             .map(|(host, it)| (host, it.what))
             .collect();

@@ -173,6 +173,7 @@ impl Overlay {
             .chain(begun)
             .filter(|(revision, _)| *revision > seen.revision)
             .collect();
+        // One that came back has to end first: its end would take down the links of its new relation.
         changes.sort_by_key(|(revision, _)| *revision);
         // Nobody knows any more how these went: their links stay for a while, as those of a lost peer do.
         let is_told = |peer: &NodeId| self.ended.iter().any(|end| end.peer == *peer);
@@ -207,12 +208,14 @@ impl Neighbors {
     /// Safe to drop and call again.
     pub async fn changed(&mut self) {
         if self.latest.changed().await.is_err() {
+            // Ready from then on, it would keep whatever loop waits for it among others from resting.
             std::future::pending::<()>().await;
         }
     }
 
     /// Looks: what has happened to the relations since the last look.
     pub fn look(&mut self) -> Vec<NeighborChange> {
+        // Copied: the swarm waits with the next one for as long as this is borrowed.
         let latest = self.latest.borrow_and_update().clone();
         let changes = latest.changes_since(&self.seen);
         self.seen = latest;
@@ -290,6 +293,7 @@ impl Peers {
 
     /// `peer` is a neighbour at these addresses, from `now` on unless it was one before.
     pub(super) fn up(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, now: SystemTime) {
+        // For a move as well: that there are new addresses is told by this number.
         self.revision += 1;
         // It may only have moved.
         let known = self.neighbors.get(&peer);
@@ -383,6 +387,7 @@ impl Peers {
             ended,
             revision: self.revision,
             passive,
+            // Both are discovery's to say, see `publish_overlay`.
             remembered: Vec::new(),
             contacts: Vec::new(),
         }

@@ -81,6 +81,7 @@ impl EventLoop {
             SwarmEvent::NewListenAddr { .. }
             | SwarmEvent::ExpiredListenAddr { .. }
             | SwarmEvent::ListenerClosed { .. } => self.on_listeners_changed(),
+            // It goes on listening: one that has ended is told of as closed.
             SwarmEvent::ListenerError { error, .. } => {
                 warn!(%error, "trouble with listening");
             }
@@ -165,6 +166,7 @@ impl EventLoop {
 
     pub(super) fn publish_overlay(&self) {
         let behaviour = self.swarm.behaviour();
+        // Without a look whether they have changed: nobody waits for these.
         self.protocols.send_replace(ProtocolCounters {
             overlay: behaviour.overlay.counters(),
             broadcast: behaviour.broadcast.counters(),
@@ -213,6 +215,7 @@ impl EventLoop {
     fn on_ping(&mut self, event: ping::Event) {
         match event.result {
             Ok(rtt) => {
+                // What proves a process alive is when the question was sent, see `runs`.
                 if let Some(sent) = Instant::now().checked_sub(rtt) {
                     self.runs().answered(event.peer, event.connection, sent);
                 }
@@ -260,6 +263,7 @@ impl EventLoop {
                 debug!(%from, %cause, "inbound connection denied");
             }
             ListenError::Transport(error) => {
+                // The innermost: those above it only name the layer that failed.
                 let what = cause::layers(error)
                     .last()
                     .map(ToString::to_string)
@@ -294,6 +298,7 @@ impl EventLoop {
 
     fn on_listeners_changed(&mut self) {
         let mut addresses: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
+        // The swarm keeps them in no order, and another order is no news.
         addresses.sort_unstable();
         let changed = self.listening.send_if_modified(|known| {
             let changed = *known != addresses;

@@ -63,6 +63,7 @@ impl Runs {
         let proof = self.answered.get(&connection).copied();
         let processes = self.peers.entry(peer).or_default();
         if let Some(known) = processes.iter_mut().find(|it| it.run == run) {
+            // Identify repeats itself every five minutes; when the process was first seen stays as it is.
             known.connections.insert(connection, address);
             known.proof = known.proof.max(proof);
         } else {

@@ -92,6 +92,7 @@ pub async fn start(
         return Err(Error::ClusterName(settings.cluster));
     }
     let path = &settings.data_dir;
+    // A missing one would pass for an empty address book, until that cannot be saved.
     if let Err(source) = std::fs::metadata(path) {
         return Err(Error::DataDir {
             path: path.clone(),
@@ -105,6 +106,7 @@ pub async fn start(
         Behaviour::new(&settings, &keypair, Arc::clone(&counters))?,
         me,
         swarm::Config::with_tokio_executor()
+            // QUIC first, the others a little later: without it up to eight addresses are dialled at once.
             .with_smart_dial()
             .with_idle_connection_timeout(settings.idle_timeout),
     );
