@@ -239,6 +239,7 @@ impl Work {
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             let server = self.server.borrow_and_update().clone();
+            // Removed roles stay on the list: an empty one means that there never was any to look after.
             let looked = match wanted.is_empty() {
                 true => Ok(()),
                 false => tokio::time::timeout(LOOK_LIMIT, self.settle(&server, wanted))

@@ -153,6 +153,7 @@ impl Core {
             }
             return opened.map(|_| Ended::Stopped);
         };
+        // Once for all that is served: each call begins a task that watches the server.
         let ready = store.server.ready();
         loop {
             self.begin_serving(store, ready.clone());
@@ -166,6 +167,7 @@ impl Core {
             store = served;
             if let Break(ended) = self.go_on(&mut inputs, &mut store, next, leaving).await {
                 match ended {
+                    // Its last words were said when that was decided, see `on_left`.
                     Ok(Ended::Left) => store.give_back().await,
                     Ok(Ended::Stopped) | Err(_) => self.say_goodbye().await,
                 }
@@ -192,6 +194,7 @@ impl Core {
                 }
                 self.renew(inputs, store, &why).await
             }
+            // No leave to put off: while there is one, `Serving::next` keeps a restart to itself.
             Next::Reopen => self.reopen(inputs, store).await,
         };
         match again {
@@ -247,6 +250,7 @@ impl Core {
             return Ok(());
         };
         let written = runtime.write(inputs.data.path());
+        // Before anybody is told: until now the status says that the node is starting.
         self.refresh();
         match (written, inputs.started.take()) {
             // Whoever started the node finds it by that file, and would wait for ever.
@@ -268,6 +272,7 @@ impl Core {
     /// Has the store go on as another site; `None` when told to stop meanwhile.
     async fn renew(&mut self, inputs: &mut Inputs, store: &mut OpenStore, why: &Why) -> Option<()> {
         let waiting = self.waiting.clone();
+        // A leave that was under way has been put off.
         self.board.leaving(false);
         self.attend(inputs, store.renew(why, &waiting)).await?;
         self.board.store(store);
@@ -308,6 +313,7 @@ impl Core {
         loop {
             tokio::select! {
                 biased;
+                // First: a loop that always had something else to do would never let the work get on.
                 done = &mut work => return Some(done),
                 turn = self.next(inputs) => match turn {
                     Turn::Shutdown => return None,
@@ -373,6 +379,7 @@ impl Core {
     fn on_stage(&mut self, event: StageEvent) {
         match event {
             StageEvent::Ready => {
+                // A private server may be back on another port, which is known once it answers.
                 if let Some(serving) = self.stage.serving()
                     && self.stage.is_store_ready()
                 {
@@ -391,6 +398,7 @@ impl Core {
                 NeighborChange::Up(neighbor) => {
                     let network::Neighbor { peer, hosts, .. } = &neighbor;
                     debug!(%peer, ?hosts, "neighbour up");
+                    // Before its link: by then a clock that was not read yet is in doubt.
                     self.tell_parts(&Event::NeighborUp(peer.clone()));
                     self.link(&neighbor);
                 }
@@ -418,6 +426,7 @@ impl Core {
         match event {
             GossipEvent::Due { exchange } => {
                 let now = self.now();
+                // What has changed and was not urgent, the vector above all, goes out with the heartbeat.
                 self.announce();
                 self.members.directory.beat(now);
                 // What could not be said to all at once goes from neighbour to neighbour.
@@ -461,6 +470,7 @@ impl Core {
     /// Why the store has to go on as another site, if it has to.
     fn must_renew(&self) -> Option<Why> {
         let serving = self.stage.serving()?;
+        // Also while the node leaves: such a data plane takes no step any more, so no link would go.
         if let Some(why) = serving.plane.must_change() {
             return Some(why);
         }
@@ -503,6 +513,7 @@ impl Core {
                     plane.handle.heard(peer, &record.vector);
                 }
             }
+            // Only who gets the store confirmed wants to know, and is done with it then.
             if plane.is_unconfirmed() {
                 plane.handle.know(self.members.confirmers(plane.site, now));
             }

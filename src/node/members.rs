@@ -183,6 +183,7 @@ impl Part for Members {
             Event::NeighborDown(peer, departure) => {
                 let is_lost = *departure == Departure::Lost;
                 self.directory.neighbor_down(peer, is_lost);
+                // Who our neighbours are is a part of what we say of ourselves.
                 vec![Effect::SpeakSoon]
             }
             Event::Met(peer) => vec![Effect::AskPresence(peer.clone())],
@@ -199,6 +200,7 @@ impl Part for Members {
                 self.twins.told(peer.clone(), seen.clone(), context.now);
                 Vec::new()
             }
+            // Neither says anything of members, so nobody can have departed.
             Event::Clock { .. } | Event::Roles(..) => return Vec::new(),
         };
         effects.extend(self.departures());

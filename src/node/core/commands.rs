@@ -81,6 +81,7 @@ impl Core {
         let refusal = if serving.leaving.is_some() {
             Some("the node is leaving already")
         } else if serving.plane.is_unconfirmed() && !request.abandon {
+            // It could hand nothing over: nothing leaves a store before it is confirmed.
             Some("the store may be an older copy of itself, and waits for a peer to confirm it")
         } else {
             None

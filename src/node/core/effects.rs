@@ -8,6 +8,7 @@ impl Core {
     pub(super) fn tell_parts(&mut self, event: &Event) {
         let context = Context::now(self.born, &self.neighbors);
         let parts: [&mut dyn Part; 3] = [&mut self.members, &mut self.clocks, &mut self.app_roles];
+        // All hear it before anything is done: an effect finds no part that does not know yet.
         let effects = parts.map(|part| part.on(event, &context));
         self.carry_out(effects.into_iter().flatten());
     }
@@ -24,12 +25,15 @@ impl Core {
                 }
                 Effect::AskAllPresence => {
                     let presence = self.members.presence();
+                    // More than the neighbours: of two processes with our key the overlay knows one,
+                    // but who is connected with both can tell.
                     for peer in self.network.acquaintances() {
                         self.gossiper.ask_presence(peer, presence);
                     }
                 }
                 Effect::ShareRoles(peer, records) => self.gossiper.share_roles(peer, records),
                 Effect::Forget(peer) => {
+                    // Without one: the next finds these links unclaimed, and drops them after the grace.
                     if let Some(plane) = self.stage.plane() {
                         plane.forget(peer);
                     }

@@ -213,6 +213,7 @@ impl Gossiper {
                 };
                 let gossip = exchange(&network, &peer, &request).await;
                 let gossip = gossip.map(|gossip| Event::Gossip(peer.clone(), gossip));
+                // Also when nothing was said: the neighbour is free for the next round by that.
                 let answer = Answer {
                     round: Some(peer),
                     events: [clock].into_iter().chain(gossip).collect(),

@@ -104,6 +104,7 @@ impl Continuity {
             (None, Some(before)) => {
                 let why = "the store was empty: wiped, or another database";
                 record.renewed(Some(before.site), owner.site, why);
+                // It has just drawn this identity: no number of it was given out before.
                 Verdict::Same
             }
             (None, None) => Verdict::Same,
