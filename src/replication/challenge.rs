@@ -59,6 +59,7 @@ fn digest<const N: usize>(parts: [&[u8]; N]) -> String {
     for part in parts {
         hash.update(part);
     }
+    // As many bits as the secret has.
     hash.finalize()[..16]
         .iter()
         .map(|byte| format!("{byte:02x}"))

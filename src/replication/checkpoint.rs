@@ -145,8 +145,10 @@ impl<'a> Checkpointer<'a> {
         if let Some(pending) = pending {
             self.finish(pending).await?;
         }
+        // After the checkpoint: what it vouches for is visible by now, and can be dropped if it is covered.
         let is_covered = self.drop_covered().await?;
         // Also without a checkpoint of ours: those of other sites come in over links.
+        // First of the three, because it is to run whatever the others say.
         Ok(self.tell().await? || is_covered || pending.is_some())
     }
 

@@ -48,6 +48,7 @@ impl Reading {
         let clamp = |micros: i64| micros.clamp(-MICROS_MAX, MICROS_MAX);
         Self {
             offset: clamp(said.saturating_sub(asked.saturating_add(took / 2))),
+            // One more for what the division leaves out.
             error: clamp((took / 2).saturating_add(1).saturating_add(error.max(0))),
         }
     }
@@ -151,6 +152,7 @@ async fn watch_clock(
     loop {
         let asked = Asked::now();
         let row = session.query_one(&time, &[]).await.map_err(refused(WHAT))?;
+        // No error of its own: it is the clock that stamps, right or wrong.
         clock.send_replace(Some(Reading::of(&asked, row.get(0), 0)));
         sleep(PAUSE).await;
     }

@@ -102,6 +102,7 @@ pub(crate) async fn known_of(
         .query(
             "select type::text, id::text, key::text, seq from crdv.element
               where site = $1 and seq > $2 and seq < $3 order by seq desc limit $4",
+            // One more than is told: it says whether there are more.
             &[&site.get(), &upto.get(), &below.get(), &(KNOWN_MAX + 1)],
         )
         .await

@@ -382,6 +382,7 @@ impl Handle {
                 None => return Reply::refused(code::NO_SUCH_LINK, "not a link"),
             },
             // Any member may ask about itself: all that live are to be asked, and few are neighbours.
+            // An unconfirmed store answers, too: of two that were started again each waits for the other.
             Request::Confirm {
                 site, upto, below, ..
             } => match Site::new(site.get()) {

@@ -53,6 +53,7 @@ pub(crate) async fn writers(session: &Session) -> Result<Option<Reason>, Error> 
 /// The workers' subscriptions, each with whom its apply worker waits for, directly and at the end of the
 /// chain.
 fn chains() -> String {
+    // `union` alone does not end a circle, a deadlock that its server has not found yet: `depth` does.
     format!(
         "with recursive chain (link, worker, pid, depth) as (
            select w.subname::text, w.pid, w.pid, 0 from pg_stat_subscription w

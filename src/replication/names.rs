@@ -44,6 +44,7 @@ impl Epoch {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        // Not the greatest number: the shift would push its upper bits out.
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX >> 16);
         let fresh = (millis << 16) | u64::from(rand::random::<u16>());
         // Greater than the last one also while the clock stands still or was set back.

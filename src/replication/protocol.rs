@@ -207,6 +207,7 @@ impl fmt::Debug for Offer {
             .field("loopback_only", &self.loopback_only)
             .field("database", &self.database)
             .field("user", &self.user)
+            // Without the password: replies are logged.
             .finish_non_exhaustive()
     }
 }

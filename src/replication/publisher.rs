@@ -378,6 +378,7 @@ impl Publisher {
     async fn drop_abandoned(&self, peer: &NodeId) -> Result<(), Error> {
         let inventory = Observer::open(&self.context.database).await?.look().await?;
         let making = self.making();
+        // What streams goes on until the new link does; then its subscriber closes it.
         let idle = |link: &Outgoing| !link.slot.is_some_and(|slot| slot.active);
         for (name, link) in inventory.outgoing_of(peer) {
             if idle(link) && !making.contains_key(name) {

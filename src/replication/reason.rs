@@ -95,6 +95,7 @@ impl Reason {
         };
         let fix = match (fix, code) {
             (Some(fix), _) => Some(format!("at the peer: {fix}")),
+            // A peer of an earlier version names no cure.
             (None, code::LOOPBACK_ONLY) => Some(LISTEN.to_owned()),
             (None, code::STORE_REFUSED) => Some(format!("at the peer: {SERVER_LOG}")),
             (None, _) => None,

@@ -187,6 +187,8 @@ impl<T: Transport> Subscriber<T> {
         };
         let hosts = candidates(neighbor, offer, &settings.store_hosts, is_ours)?;
         let (host, remote) = reach(neighbor, offer, &hosts, &expected).await?;
+        // Committed before the subscription is made: a stream begins where the subscriber has all that the
+        // publisher had.
         let caught_up = self.catch_up(own, &neighbor.name, offer, &remote).await?;
         drop(remote);
         self.context.pass(Failpoint::CaughtUp).await;

@@ -111,6 +111,7 @@ impl Panel {
             let answer = self.answers.get(peer);
             let is_silent = answer.is_none_or(|(answer, _)| *answer == Answer::Silent);
             // A neighbour is connected: silent or not, it is there and may know.
+            // A limit that is shorter would be over before anybody counted as absent.
             is_silent && !neighbors.contains(peer) && now >= ABSENT_AFTER.min(limit)
         };
         let all = members.who_may_know(neighbors);

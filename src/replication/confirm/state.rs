@@ -73,6 +73,7 @@ impl ConfirmationState {
     /// The store is what it was.
     pub(crate) fn mark_confirmed(&self) {
         self.confirmation.send_if_modified(|confirmation| {
+            // A good answer that comes late does not undo a denial.
             let is_news = *confirmation == Confirmation::Unconfirmed;
             if is_news {
                 *confirmation = Confirmation::Confirmed;

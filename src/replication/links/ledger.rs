@@ -161,6 +161,7 @@ impl Ledger {
         for (name, link) in &inventory.outgoing {
             let note = self.outgoing.entry(*name).or_insert_with(|| OutNote {
                 first_seen: now,
+                // Whether it was level before is not known: a lag counts from the first look.
                 last_level: now,
                 ..OutNote::default()
             });

@@ -69,6 +69,7 @@ pub(crate) fn plan(view: View<'_>) -> Vec<Step> {
         steps.extend(view.unpublish(inventory, name, link).map(unpublish));
     }
     // Two steps of one key would change the same subscriptions at once. What is left out comes up again.
+    // The first of a key stays: a link is made before another one is dropped.
     let mut planned = BTreeSet::new();
     steps.retain(|step| planned.insert(step.key()));
     steps
@@ -134,6 +135,7 @@ impl View<'_> {
         note.fruitless_resumes < FRUITLESS_RESUMES_MAX
             && note
                 .down_since
+                // From the last answer on: it may have ended a sender, and the worker has yet to come back.
                 .is_some_and(|since| self.now >= since.max(verified_at) + STALL)
     }
 

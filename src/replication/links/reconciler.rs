@@ -176,6 +176,7 @@ impl<T: Transport> Reconciler<T> {
         };
         for step in steps {
             match self.ledger.retries.get(&(step.key(), step.name())) {
+                // It is planned again once that has ended, if it is still needed.
                 _ if self.ledger.busy.contains(&step.key()) => {}
                 Some(retry) if retry.not_before > now => pause = pause.min(retry.not_before - now),
                 // The next round looks again.
@@ -384,6 +385,7 @@ impl<T: Transport> Reconciler<T> {
             self.ledger.opened(link, generation, now);
             let retry = self.ledger.retries.entry(attempt).or_default();
             retry.trouble = None;
+            // As after a failure, half a minute at most, until the link has streamed for `PROBATION`.
             retry.failures += 1;
             retry.not_before = now + OPENED_PAUSE * retry.failures.min(60);
             return;
@@ -442,11 +444,13 @@ impl<T: Transport> Reconciler<T> {
                 scene.links()
             }
             Observed::Unknown => {
+                // What was seen last, not nothing: the servers may stream while we cannot look.
                 let (key, step) = LOOKING;
                 let links = self.outputs.links.borrow().clone();
                 out_of_sight(links, self.ledger.trouble(&key, step))
             }
         };
+        // A link that is kept for a peer that was lost is not overdue for as long as it is kept on purpose.
         let grace = self.context.settings.link_grace.max(OVERDUE);
         self.standings.date(&mut links, now, grace);
         self.outputs.links.send_if_modified(|told| {
@@ -458,6 +462,7 @@ impl<T: Transport> Reconciler<T> {
 
     /// Takes peers off the list of which nothing is left.
     fn tidy(&mut self) {
+        // Not on a guess: who is taken off too early leaves links that wait for the grace as debris.
         let Observed::Known(inventory) = &*self.observed else {
             return;
         };

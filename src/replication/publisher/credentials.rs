@@ -106,6 +106,7 @@ const GRANT_LOCK: &str = "select pg_advisory_xact_lock(1398030676, 2)";
 /// between the look and the attempt.
 pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
     // Only the database's owner can grant `connect`; for another role it has to do that PUBLIC has it.
+    // Looked for and not simply done: to replace a view that a catch-up reads would wait for its end.
     let is_done = session
         .query_opt(
             "select from pg_roles r, pg_database d
@@ -172,6 +173,7 @@ pub(crate) async fn ensure_group(session: &Session) -> Result<(), Error> {
 
 /// Takes the group role away again, unless another database still needs it.
 pub(crate) async fn drop_group(session: &Session) -> Result<(), Error> {
+    // Of `self` and `vector` as well, which earlier versions granted themselves.
     let sql = format!(
         "do $$ begin
            if exists (select from pg_roles where rolname = {name}) then

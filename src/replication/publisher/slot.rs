@@ -67,6 +67,7 @@ pub(super) async fn drop_slot(session: &Session, name: &str) -> Result<(), Error
             .await
         {
             Ok(_) => return Ok(()),
+            // Somebody was faster: the subscriber may ask us to close what our reconciler is dropping.
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
             Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) => {
                 sleep(DROP_PAUSE).await;

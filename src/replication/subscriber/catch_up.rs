@@ -102,6 +102,7 @@ impl CatchUp<'_> {
             sink.feed(chunk)
                 .await
                 .map_err(refused("receive a catch-up"))?;
+            // Nearly: the trailer comes as one more. The exact number is that of the receiving end.
             progress.rows += 1;
             report(progress);
         }

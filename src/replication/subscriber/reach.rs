@@ -158,6 +158,7 @@ async fn enter(host: &str, offer: &Offer, expected: &Expected<'_>) -> Result<Ses
         .keepalives_idle(Duration::from_secs(10))
         .tcp_user_timeout(Duration::from_secs(30));
     let session =
+        // Without a statement limit: a catch-up is copied in this session, for hours if it is large.
         connect(&config, Duration::ZERO)
             .await
             .map_err(|error| match error.as_db_error() {

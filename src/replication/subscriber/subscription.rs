@@ -52,6 +52,7 @@ pub(super) fn create_subscription(
     let slot = offer.slot(own).to_string();
     // A parallel apply worker and its leader would meet on the appliers' locks. To wait for the disk at each commit
     // would take nine tenths of the rate, and the publisher hears only of what is flushed anyway.
+    // The slot was made by the publisher and the data copied by the catch-up, in this order.
     format!(
         "begin;
          create subscription {name} connection {connection} publication {publication}
