@@ -154,7 +154,7 @@ impl Handle {
     }
 
     /// The same, for whoever wants to know what has happened to the relations since the last look. Begins
-    /// with all that there is.
+    /// with all that there is, and with the ends that are still told.
     #[must_use]
     pub fn neighbors(&self) -> Neighbors {
         Neighbors::new(self.overlay.clone())

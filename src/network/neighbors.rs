@@ -23,17 +23,17 @@ use crate::{
 /// Most hosts worth trying for one store.
 const HOSTS_MAX: usize = 16;
 
-/// Former neighbours whose end is told. Whoever looks again only after more than that have gone takes the
-/// others for lost.
-const ENDED_MAX: usize = 256;
+/// Former neighbours whose end is told: many times an active view. Whoever looks again only after more than
+/// that have gone takes those it knew for lost.
+const ENDED_MAX: usize = 64;
 
 /// The node's place in the overlay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overlay {
     /// The active view, by name.
     pub active: Vec<Neighbor>,
-    /// How the last relation with each former neighbour ended, by name; it may be a neighbour again. The
-    /// last 256 that ended.
+    /// How the last relation with each former neighbour ended, by name; it may be a neighbour again. Only
+    /// so many: those that ended longest ago are forgotten.
     pub ended: Vec<Ended>,
     /// That of the last change of a relation; 0 before the first.
     pub revision: u64,
@@ -107,7 +107,8 @@ pub struct Neighbor {
     pub since: SystemTime,
     /// Last measured round trip.
     pub rtt: Option<Duration>,
-    /// What its edge is in the tree that is followed; `None` while none is (R16).
+    /// What the tree that is followed last said of its edge (R16). `None` while it has said nothing: a new
+    /// neighbour's edge begins lazy without a word, and without a tree there is no word at all.
     pub role: Option<EdgeRole>,
     /// When it became a neighbour, or its addresses changed: one number counts the changes of all
     /// relations.
@@ -165,14 +166,12 @@ impl Overlay {
             peer: peer.clone(),
             reason,
         };
-        let ended = self.ended.iter();
+        let is_new = |revision: u64| revision > seen.revision;
+        let ended = self.ended.iter().filter(|end| is_new(end.revision));
         let ended = ended.map(|end| (end.revision, down(&end.peer, end.reason)));
-        let begun = self.active.iter();
+        let begun = self.active.iter().filter(|it| is_new(it.revision));
         let begun = begun.map(|it| (it.revision, NeighborChange::Up(it.clone())));
-        let mut changes: Vec<_> = ended
-            .chain(begun)
-            .filter(|(revision, _)| *revision > seen.revision)
-            .collect();
+        let mut changes: Vec<_> = ended.chain(begun).collect();
         // One that came back has to end first: its end would take down the links of its new relation.
         changes.sort_by_key(|(revision, _)| *revision);
         // Nobody knows any more how these went: their links stay for a while, as those of a lost peer do.
@@ -195,7 +194,7 @@ pub struct Neighbors {
 }
 
 impl Neighbors {
-    /// Nothing was looked at yet: all that there is now is new.
+    /// Nothing was looked at yet: all that there is now is new, ends included.
     pub(super) fn new(mut latest: watch::Receiver<Overlay>) -> Self {
         latest.mark_changed();
         Self {
@@ -215,8 +214,12 @@ impl Neighbors {
 
     /// Looks: what has happened to the relations since the last look.
     pub fn look(&mut self) -> Vec<NeighborChange> {
+        let latest = self.latest.borrow_and_update();
+        if *latest == self.seen {
+            return Vec::new();
+        }
         // Copied: the swarm waits with the next one for as long as this is borrowed.
-        let latest = self.latest.borrow_and_update().clone();
+        let latest = latest.clone();
         let changes = latest.changes_since(&self.seen);
         self.seen = latest;
         changes

@@ -74,6 +74,9 @@ pub(super) struct Clocks {
     /// New neighbours that have not told their time yet.
     unproven: BTreeSet<NodeId>,
     ahead: BTreeSet<NodeId>,
+    /// Who is being asked, or will be after a pause: one question at a time, however often a peer comes and
+    /// goes meanwhile.
+    asking: BTreeSet<NodeId>,
     standing: ClockStanding,
 }
 
@@ -95,6 +98,7 @@ impl Clocks {
             samples: BTreeMap::new(),
             unproven: BTreeSet::new(),
             ahead: BTreeSet::new(),
+            asking: BTreeSet::new(),
             standing: ClockStanding::Unknown,
         }
     }
@@ -117,6 +121,13 @@ impl Clocks {
                 self.unproven.remove(peer);
             }
         }
+    }
+
+    /// A question, unless one is under way.
+    fn ask(&mut self, peer: &NodeId, after: Duration) -> Option<Effect> {
+        let peer = peer.clone();
+        let is_new = self.asking.insert(peer.clone());
+        is_new.then_some(Effect::AskClock { peer, after })
     }
 
     /// Whether it has not told its time yet.
@@ -233,37 +244,39 @@ impl Clocks {
 
 impl Part for Clocks {
     fn on(&mut self, event: &Event, context: &Context<'_>) -> Vec<Effect> {
-        let ask = |peer: &NodeId, after| Effect::AskClock {
-            peer: peer.clone(),
-            after,
-        };
         match event {
             Event::NeighborUp(peer) => {
                 self.met(peer);
-                vec![ask(peer, Duration::ZERO)]
+                self.ask(peer, Duration::ZERO).into_iter().collect()
             }
             Event::NeighborDown(peer, _) => {
                 self.forget(peer);
                 Vec::new()
             }
-            // An answer may come after its neighbour has gone; nobody would forget it then.
-            Event::Clock { peer, .. } if !context.overlay.is_neighbor(peer) => Vec::new(),
             Event::Clock {
                 peer,
                 answer,
                 in_round,
             } => {
+                if !in_round {
+                    self.asking.remove(peer);
+                }
+                // It may come after its neighbour has gone; nobody would forget it then.
+                if !context.overlay.is_neighbor(peer) {
+                    return Vec::new();
+                }
                 self.told(peer, *answer, context.now);
-                // Who was asked in a round is being asked beside it as well, as long as it has not told.
-                let again = !in_round && self.is_unproven(peer);
-                again.then(|| ask(peer, ASK_PAUSE)).into_iter().collect()
+                let again = self.is_unproven(peer);
+                let question = again.then(|| self.ask(peer, ASK_PAUSE)).flatten();
+                question.into_iter().collect()
             }
-            // Between two rounds, which ask on the way. Those who have not told yet are being asked already.
-            Event::Heartbeat { is_round, .. } if !is_round => {
+            // Between two rounds, which ask on the way.
+            Event::Heartbeat {
+                is_round: false, ..
+            } => {
                 let peers = context.overlay.peers();
                 peers
-                    .filter(|peer| !self.is_unproven(peer))
-                    .map(|peer| ask(peer, Duration::ZERO))
+                    .filter_map(|peer| self.ask(peer, Duration::ZERO))
                     .collect()
             }
             _ => Vec::new(),

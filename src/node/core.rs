@@ -352,11 +352,11 @@ impl Core {
     async fn next(&mut self, inputs: &mut Inputs) -> Turn {
         tokio::select! {
             biased;
-            // First what ends the loop: events that never end must not put it off.
+            // First what ends the loop: requests that never end must not put it off. What a stage tells besides
+            // are watched values, which change at the pace of looks and checkpoints.
             () = inputs.shutdown.cancelled() => Turn::Shutdown,
             event = self.stage.next() => Turn::Stage(event),
             Some(command) = inputs.commands.recv() => Turn::Command(command),
-            // Before what a new neighbour asks: a peer is noted on disk before anything is exchanged with it.
             () = self.neighbors.changed() => Turn::Overlay,
             Some(event) = inputs.events.recv() => Turn::Network(event),
             event = self.gossiper.next() => Turn::Gossip(event),
@@ -415,6 +415,8 @@ impl Core {
     }
 
     fn on_network(&mut self, event: network::Event) {
+        // Whoever asks may have become a neighbour since: that is noted on disk before it is answered.
+        self.on_overlay();
         match event {
             network::Event::Met { peer } => self.tell_parts(&Event::Met(peer)),
             network::Event::Request { from, body, reply } => self.on_request(from, &body, reply),
@@ -455,7 +457,7 @@ impl Core {
         // On disk before anything is exchanged: from now on a peer may know what this store forgets.
         serving.store.continuity.met_a_peer();
         let plane = &serving.plane.handle;
-        plane.doubt(&self.clocks.judge(self.born.elapsed()).doubts);
+        plane.doubt(&self.clocks.judge(self.now()).doubts);
         plane.neighbor_up(replication::Neighbor {
             name: neighbor.peer.clone(),
             hosts: neighbor.hosts.clone(),

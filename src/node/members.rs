@@ -141,22 +141,6 @@ impl Members {
             .collect()
     }
 
-    fn receive(&mut self, event: &Event, now: Duration) -> bool {
-        match event {
-            Event::Gossip(from, gossip) => {
-                let is_news = self.directory.receive(from, gossip.clone(), now);
-                self.has_met_members = true;
-                is_news
-            }
-            Event::Status(from, rumor) => {
-                self.directory.hear_status(from, rumor.clone(), now);
-                // All others hear it as well: nothing needs to be passed on.
-                false
-            }
-            _ => false,
-        }
-    }
-
     /// Who went for good and who came back, told once each.
     fn departures(&mut self) -> Vec<Effect> {
         let news = self.departed.news(&self.directory);
@@ -188,13 +172,18 @@ impl Part for Members {
             }
             Event::Met(peer) => vec![Effect::AskPresence(peer.clone())],
             Event::Heartbeat { .. } => vec![Effect::AskAllPresence],
-            Event::Gossip(..) | Event::Status(..) => {
-                let is_news = self.receive(event, context.now);
+            Event::Gossip(from, gossip) => {
+                let is_news = self.directory.receive(from, gossip.clone(), context.now);
+                self.has_met_members = true;
                 self.starts.learn_all(&self.directory);
-                is_news
-                    .then_some(Effect::ExchangeSoon)
-                    .into_iter()
-                    .collect()
+                let exchange = is_news.then_some(Effect::ExchangeSoon);
+                exchange.into_iter().collect()
+            }
+            Event::Status(from, rumor) => {
+                // All others hear it as well: nothing needs to be passed on.
+                self.directory.hear_status(from, rumor.clone(), context.now);
+                self.starts.learn_all(&self.directory);
+                Vec::new()
             }
             Event::Seen(peer, seen) => {
                 self.twins.told(peer.clone(), seen.clone(), context.now);

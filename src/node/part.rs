@@ -1,7 +1,8 @@
 //! The shape of the node's parts: each hears what happens to the node, and answers with what it wants done.
 //!
-//! A part is a machine without I/O. The [loop](super::core) waits, tells every part, and carries out what they
-//! want; a new capability is one more part, and no arm in the loop.
+//! A part decides, and waits for nobody. The [loop](super::core) waits, tells every part, and carries out what
+//! they want: whom to ask, when to speak, whose links to take down. So what a new capability needs of the loop
+//! is a place in the list of parts, and an effect where it wants what none wanted before.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ pub(super) enum Event {
     NeighborDown(NodeId, Departure),
     /// The peer is connected with us, neighbour or not.
     Met(NodeId),
-    /// We have just said to all that we live, see [`HEARTBEAT`](crate::directory::HEARTBEAT).
+    /// It was time to say to all that we live, see [`HEARTBEAT`](crate::directory::HEARTBEAT).
     Heartbeat {
         /// What is not broadcast is compared with the neighbours now.
         exchange: bool,

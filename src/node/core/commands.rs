@@ -1,4 +1,4 @@
-//! What a client asks of the node: to leave, or to evict another.
+//! What a client asks of the node: to leave, to evict another, to change application roles.
 
 use std::time::Duration;
 

@@ -13,7 +13,8 @@ use crate::{
 };
 
 impl Core {
-    /// Each kind of request is answered by one part; the data plane answers beside the loop.
+    /// One row for each kind of request, with the part that answers it. The data plane answers beside the
+    /// loop: that may take long.
     pub(super) fn on_request(
         &mut self,
         from: NodeId,

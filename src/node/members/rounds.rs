@@ -231,7 +231,9 @@ impl Gossiper {
         now: Duration,
         limit: Duration,
     ) {
-        // A round under way has not our last words in it; they go out all the same.
+        // A round under way has not our last words in it; and nobody takes any other answer from now on.
+        self.tasks.abort_all();
+        self.answers.close();
         self.busy.clear();
         self.round(directory, neighbors, now);
         let all = async { while self.tasks.join_next().await.is_some() {} };
