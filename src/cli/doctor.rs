@@ -77,6 +77,7 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
     let status = match args.ask.node.client().status() {
         Ok(status) => status,
         Err(error) => {
+            // As `starling status` ends: silence is a node that is down; who answers otherwise may be well.
             let severity = match error {
                 ClientError::NoNode(_) | ClientError::Silent(_) => Severity::Critical,
                 ClientError::Refused { .. }
@@ -92,6 +93,7 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
         }
     };
     let mut findings = judge(&status);
+    // There is none before the store has been up; then what the node has found itself must do.
     if let Ok(url) = status.store.url.parse() {
         let remote_peers = !status
             .node

@@ -61,6 +61,7 @@ fn graph(topology: &Topology) -> Graph<'_> {
         .collect();
     for edge in &topology.edges {
         for (from, to) in [(&edge.a, &edge.b), (&edge.b, &edge.a)] {
+            // One that is there may still name one that is gone: that edge connects nobody.
             if graph.contains_key(to.as_str())
                 && let Some(neighbors) = graph.get_mut(from.as_str())
             {
@@ -120,6 +121,7 @@ fn draw(topology: &Topology) -> String {
 }
 
 fn is_symmetric(topology: &Topology, a: &str, b: &str) -> bool {
+    // An edge is listed once, under the order of its ends.
     let (low, high) = if a < b { (a, b) } else { (b, a) };
     topology
         .edges
@@ -128,6 +130,7 @@ fn is_symmetric(topology: &Topology, a: &str, b: &str) -> bool {
 }
 
 fn summary(graph: &Graph<'_>) -> String {
+    // `graph` has each edge at both of its ends.
     let edges = graph.values().map(BTreeSet::len).sum::<usize>() / 2;
     let (components, diameter) = measure(graph);
     let shape = match components {
@@ -168,6 +171,7 @@ fn distances<'a>(graph: &Graph<'a>, start: &'a str) -> BTreeMap<&'a str, usize> 
 }
 
 fn dot(topology: &Topology) -> String {
+    // A name comes from a peer. Backslashes go first, or they would undo what is put before the quotes.
     let quote = |text: &str| {
         format!(
             "\"{}\"",

@@ -80,6 +80,7 @@ fn measures(page: &mut String, outcome: &Outcome) {
     let mut steps: BTreeMap<String, Vec<(usize, Measured)>> = BTreeMap::new();
     for (column, reports) in outcome.by_case().enumerate() {
         for one in measured(reports) {
+            // A list beside the map: the map would order the steps by their names, not as they are taken.
             if !labels.contains(&one.label) {
                 labels.push(one.label.clone());
             }
@@ -90,6 +91,7 @@ fn measures(page: &mut String, outcome: &Outcome) {
     for label in labels {
         let step = &steps[&label];
         page.push_str(&format!("\n## Measured: {label}\n\n"));
+        // A scenario without variables has one case, and that has no name.
         let heads = cases.iter().map(|case| match case.as_str() {
             "" => "value".to_owned(),
             case => case.to_owned(),

@@ -87,6 +87,7 @@ impl Progress {
                 bar.set_message(format!("{} nodes, {:.0} s", under.nodes, now.as_secs_f64()));
             }
         }
+        // Here, too: while much is told, whoever listens never waits long enough to think of it.
         self.remind();
     }
 
