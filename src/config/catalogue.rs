@@ -71,6 +71,7 @@ pub fn find(key: &str) -> Option<&'static Setting> {
 
 /// The names of the sections, in order.
 pub fn sections() -> impl Iterator<Item = &'static str> {
+    // Settings of a section stand together; a test counts that no section comes twice.
     let mut last = "";
     SETTINGS
         .iter()

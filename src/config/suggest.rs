@@ -40,6 +40,8 @@ fn nearest(key: &str) -> Option<&'static str> {
             )
         })
         .min()
+        // A third of the name may be wrong, or two letters of a short one; doubled, and one for the section,
+        // as the distances are. More, and nonsense would be answered with a guess.
         .filter(|(distance, _)| *distance <= 2 * (name.len() / 3).max(2) + 1)
         .map(|(_, key)| key)
 }
