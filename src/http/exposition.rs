@@ -34,6 +34,7 @@ pub(super) fn classic(open: &str) -> String {
                 }
                 text.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
             }
+            // Samples: they have the suffix already, and look alike in both.
             _ => {
                 text.push_str(line);
                 text.push('\n');

@@ -29,6 +29,7 @@ impl Token {
     /// The file cannot be read or made, or holds no token.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let path = data_dir.join(FILE_NAME);
+        // Made first and read then: of two that start at once, both take the one that came first.
         match files::create(&path, draw().as_bytes()) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
