@@ -65,6 +65,7 @@ impl Flock {
 
     /// Starts all: the first alone, the others at once, through it.
     pub(super) async fn start_all(&mut self, stage: &Stage, limit: Duration) -> anyhow::Result<()> {
+        // Its port is known once it is up, and without mDNS there is nobody else to join through.
         self.start(0)?;
         self.members[0].started(limit).await?;
         stage.at(1);
@@ -142,6 +143,7 @@ impl Flock {
 
     /// Stops all; returns how many had to be killed.
     pub(super) async fn stop(&mut self) -> usize {
+        // All are asked before one is waited for: their servers shut down side by side.
         for member in &mut self.members {
             member.ask_to_stop();
         }

@@ -101,6 +101,7 @@ impl Member {
         let file = until(&what, limit, async || {
             self.check_alive()?;
             let pid = self.process.as_ref().and_then(|process| process.child.id());
+            // A node that was killed has left its file, with the addresses of that life.
             let file = RuntimeFile::read(&self.data_dir)?;
             Ok(file.filter(|file| Some(file.pid) == pid))
         })
@@ -176,6 +177,7 @@ impl Member {
             let _ = process.child.wait().await;
         }
         self.process = None;
+        // After an orderly stop there is none. A controller that was killed has left its server running.
         self.kill_server(Signal::SIGQUIT);
         clean
     }

@@ -74,6 +74,7 @@ pub(super) fn missing(statuses: &[Status]) -> Option<String> {
 }
 
 fn streams(status: &Status, peer: &str, direction: Direction) -> bool {
+    // Any one: while a link takes the place of another there are two.
     status.links.iter().any(|link| {
         link.peer_id == peer && link.direction == direction && link.state == LinkState::Streaming
     })

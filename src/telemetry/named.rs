@@ -38,6 +38,7 @@ impl<W: Write> Write for Named<W> {
             }
             _ => self.0.write_all(line)?,
         }
+        // The length of what was given: what looks unwritten would be written once more.
         Ok(line.len())
     }
 
