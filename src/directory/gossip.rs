@@ -254,6 +254,7 @@ impl Directory {
     fn pulses_since(&self, known: &Peer, peer: &NodeId, budget: &mut usize) -> (Vec<Pulse>, u64) {
         let mut pulses = Vec::new();
         if self.beat > known.beat {
+            // Ours goes whatever room is left: nobody else can say that we live.
             *budget = budget.saturating_sub(PULSE_BYTES);
             pulses.push(Pulse {
                 node: self.me.node.clone(),

@@ -256,6 +256,7 @@ impl Schema {
                 })?;
         }
         access::settle(transaction, &self.objects()).await?;
+        // Last, and in the same transaction: it stands for all of the above.
         let checksum = self.checksum();
         transaction
             .execute(

@@ -70,6 +70,7 @@ pub async fn remains(client: &mut Client) -> Result<Option<Remains>, Error> {
     }
     let schema = Schema::current();
     // Not waited for: a controller that uses the store is told of instead.
+    // The lock is the session's: it stays when this transaction, which only looks, is rolled back.
     let held = transaction
         .query_one(HOLD, &[])
         .await
