@@ -364,6 +364,7 @@ impl Discovery {
         if !self.neighbors.remove(peer) {
             return;
         }
+        // What is wanting from now on has another cause: it is asked for with short pauses again.
         self.lessons.reset();
         if self.alone() {
             self.bootstrap.alone(now, rng);

@@ -165,6 +165,7 @@ fn texts(wanted: &str) -> anyhow::Result<Vec<(String, String)>> {
     if !known.is_empty() {
         return Ok(known);
     }
+    // A name that is misspelt is told as one, and not as a file that cannot be read.
     if !is_path(wanted) {
         bail!("there is no scenario `{wanted}`; `starling simulate` lists them");
     }

@@ -121,6 +121,7 @@ impl Flock {
         watch::until(&what, limit, async || {
             let contents = try_join_all(stores.iter().map(story::content)).await?;
             let same = contents.windows(2).all(|pair| pair[0] == pair[1]);
+            // That they are equal is not enough: what all of them have lost they lack alike.
             let first = contents
                 .first()
                 .filter(|first| same && first.visits == visits);

@@ -177,6 +177,7 @@ impl Conf<'_> {
                 ("log_line_prefix", "%m [%p] %q%u@%d %a ".to_owned()),
                 ("log_timezone", "UTC".to_owned()),
                 ("log_checkpoints", "off".to_owned()),
+                // Whatever the machine speaks: `diagnosis` knows the words of one language.
                 ("lc_messages", "C".to_owned()),
             ],
         )

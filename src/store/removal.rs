@@ -75,6 +75,7 @@ pub async fn remains(client: &mut Client) -> Result<Option<Remains>, Error> {
         .query_one(HOLD, &[])
         .await
         .map_err(Error::attempt("take the lock on the store"))?;
+    // A store that was installed and never identified has no row in `self`.
     let row = transaction
         .query_one(
             "select s.node, s.cluster, (select count(*) from crdv.element),

@@ -37,6 +37,7 @@ pub(super) async fn readyz(
 ) -> Result<Json<Ready>, ApiError> {
     let Query(bound) = bound?;
     let bound = match bound.lag {
+        // `inf` and `NaN` are numbers to whoever reads the query, and no bounds.
         Some(lag) if !lag.is_finite() || lag < 0.0 => {
             return Err(ApiError::BadQuery(
                 "lag is a number of seconds, not below 0".to_owned(),

@@ -326,6 +326,7 @@ fn listen_addresses(observed: &Observed, requirements: Requirements) -> Finding 
         .filter(|address| !address.is_empty());
     let is_local =
         |address: &str| address == "localhost" || address == "::1" || address.starts_with("127.");
+    // Any other name counts as reachable: what it stands for only the server's machine knows.
     if !requirements.remote_peers || addresses.any(|address| !is_local(address)) {
         return Finding::ok("SP018", summary);
     }
