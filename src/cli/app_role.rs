@@ -217,6 +217,7 @@ impl Password {
         complain(&format!(
             "the password of {role}, which is shown nowhere else:"
         ));
+        // Alone on standard output, for a script to take.
         print(&self.text)
     }
 }

@@ -110,6 +110,7 @@ fn draw(topology: &Topology) -> String {
             text.push_str(&format!("{left:width$}     (alone)\n"));
         }
     }
+    // Below the others, and without lines: whom they last named is old news.
     for node in topology.nodes.iter().filter(|node| !node.alive) {
         text.push_str(&format!(
             "{:width$}     ({})\n",

@@ -151,6 +151,7 @@ impl Overlay {
         check.within("overlay.arwl", self.arwl, 1..=WALK_MAX);
         check.within("overlay.prwl", self.prwl, 0..=WALK_MAX);
         check.at_most("overlay.prwl", self.prwl, ("overlay.arwl", self.arwl));
+        // No least number of either: a shuffle always names the node itself.
         check.at_most(
             "overlay.shuffle_active",
             self.shuffle_active,

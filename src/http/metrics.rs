@@ -234,6 +234,7 @@ fn largest<V: PartialOrd + Copy>(
         if let Some(new) = value(link) {
             values
                 .entry((&link.peer_id, link.direction))
+                // Seconds are no `Ord`, so there is no `max` for both.
                 .and_modify(|old| *old = if new > *old { new } else { *old })
                 .or_insert(new);
         }

@@ -47,6 +47,7 @@ impl PidFile {
         let started = lines.next()?.parse().ok()?;
         let port = lines.next().and_then(|line| line.parse().ok());
         let socket = lines.next().map(PathBuf::from);
+        // Past the address and the key of the shared memory.
         let status = match lines.nth(2) {
             Some("ready" | "standby") => Status::Ready,
             Some("stopping") => Status::Stopping,

@@ -122,6 +122,7 @@ pub async fn remove(client: &mut Client) -> Result<(), Error> {
 
 async fn remove_once(client: &mut Client) -> Result<(), Error> {
     let transaction = begin(client).await?;
+    // In the order of an installation, so that the two never wait for each other.
     for lock in [LOCK_WAIT, INSTALL_LOCK, TABLES] {
         transaction
             .batch_execute(lock)

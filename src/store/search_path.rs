@@ -106,6 +106,7 @@ pub(super) async fn begin(client: &mut Client) -> Result<Transaction<'_>, Error>
 async fn observe(transaction: &Transaction<'_>, server: Option<String>) -> Result<Found, Error> {
     let failed = || Error::attempt("look at the database's search_path");
     let own = set::read(transaction).await.map_err(failed())?;
+    // A plain session may see what ours cannot, which pins a path of its own.
     let server = server.or(own.server);
     let row = transaction
         .query_one(
