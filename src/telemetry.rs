@@ -126,6 +126,7 @@ pub fn init(log: &Log) -> Result<(), Error> {
 /// A terminal whose user did not ask for `NO_COLOR`.
 #[must_use]
 pub fn wants_colour(stream: &impl IsTerminal) -> bool {
+    // By no-color.org's rule an empty one counts as none.
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty())
 }
 

@@ -46,6 +46,7 @@ pub(super) fn layer<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    // Of ours each has its line in docs/observability.md, which a test holds; libraries say what they like.
     let ours = filter_fn(|metadata| is_ours(metadata.target()));
     Watcher.with_filter(ours.and(LevelFilter::WARN))
 }
