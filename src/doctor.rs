@@ -312,6 +312,7 @@ fn judge_link(link: &LinkStatus) -> Option<Finding> {
     let seconds = seconds.unwrap_or(0.0);
     if seconds >= LAG_SECONDS.0 {
         let what = match reason {
+            // Of a link that streams and is behind the reason begins with how far.
             Some(reason) => format!("{name} is {reason}"),
             None => format!("{name} is {seconds:.0} s behind"),
         };

@@ -122,6 +122,7 @@ fn examine_server(url: PostgresUrl, requirements: Requirements) -> anyhow::Resul
         password,
         ..Store::default()
     };
+    // There is one: the server was named above.
     let Some(connection) = store.connection(&PasswordSources::from_environment()) else {
         return Ok(Vec::new());
     };

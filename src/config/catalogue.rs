@@ -226,6 +226,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "store.password",
         Secret,
+        // No flag: the words that a process was started with are for everybody to read.
         ("", "TEXT"),
         "Password for the attached server",
     ),

@@ -93,6 +93,7 @@ fn split_fields(line: &str) -> Option<[String; 5]> {
     while let Some(c) = chars.next() {
         match c {
             '\\' => fields[at].extend(chars.next()),
+            // The fifth is the rest of the line, as for libpq: a password may have colons.
             ':' if at < 4 => at += 1,
             c => fields[at].push(c),
         }

@@ -30,6 +30,7 @@ fn nearest(key: &str) -> Option<&'static str> {
     SETTINGS
         .iter()
         .map(|setting| {
+            // A flag may be called otherwise than its key: `--adopt-store` sets `store.adopt`.
             let flag = setting.flag.unwrap_or_default().replace('-', "_");
             let by_name = distance(setting.name(), name).min(distance(&flag, name));
             // The section breaks a tie, so that `log.levle` does not become another `level`.

@@ -99,6 +99,7 @@ impl Conf<'_> {
                 sizing.workers.to_string(),
             ),
             ("max_worker_processes", sizing.processes.to_string()),
+            // Links copy no tables, so no worker is kept for that.
             ("max_sync_workers_per_subscription", "1".to_owned()),
             (
                 "max_slot_wal_keep_size",

@@ -158,6 +158,7 @@ pub(super) fn measured(reports: &[CaseReport]) -> Vec<Measured> {
     let rows = reports.first().map_or(0, |report| report.rows.len());
     let all = (0..rows).filter_map(|at| {
         let over_seeds = || reports.iter().filter_map(|report| report.rows.get(at));
+        // Of all seeds: not everything can be measured with each.
         let names: BTreeSet<&String> = over_seeds().flat_map(|row| row.values.keys()).collect();
         let values = names.into_iter().filter_map(|name| {
             let all = over_seeds().filter_map(|row| row.values.get(name).copied());

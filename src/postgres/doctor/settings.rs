@@ -62,6 +62,7 @@ fn synchronous_standbys(observed: &Observed) -> Finding {
 /// The names in a list of standbys, in small letters, and the words around them.
 fn standby_names(list: &str) -> impl Iterator<Item = String> {
     list.split([',', '(', ')', ' '])
+        // As the server compares them.
         .map(|word| word.trim().trim_matches('"').to_lowercase())
         .filter(|word| !word.is_empty())
 }
