@@ -54,6 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => examine_node(args)?,
     };
     match args.ask.output {
+        // First, for the format has its default all the same.
         _ if args.sql => print(&script(&findings))?,
         Format::Json => print_json(&findings)?,
         Format::Table => print(&render(&findings))?,

@@ -40,6 +40,7 @@ fn bounds(page: &mut String, outcome: &Outcome) {
     let cases = outcome.by_case();
     let all: Vec<_> = cases
         .flat_map(|reports| {
+            // Cases are cut out of the list of reports, so none is empty.
             let case = reports[0].case();
             judged(reports)
                 .into_iter()
