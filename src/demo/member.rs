@@ -230,5 +230,6 @@ fn server_pid(data_dir: &Path) -> Option<Pid> {
     // The file outlives a killed server, and its number may be another process's by now.
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let command = String::from_utf8_lossy(&command).into_owned();
+    // To `kill`, numbers below 1 mean many processes; 1 is nobody whom we have started.
     (pid > 1 && command.contains(&*server.to_string_lossy())).then(|| Pid::from_raw(pid))
 }

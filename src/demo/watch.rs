@@ -94,6 +94,7 @@ fn reached(graph: &BTreeMap<&str, BTreeSet<&str>>) -> usize {
 
 /// The number of neighbour relations.
 pub(super) fn edges(statuses: &[Status]) -> usize {
+    // Each is told by both of its ends.
     statuses
         .iter()
         .map(|status| status.overlay.active.len())

@@ -110,6 +110,7 @@ pub(super) fn is_alive(pid: i32) -> bool {
     // A process that has ended still takes signals until its parent collects it; in a container
     // the parent may be a program that never does.
     let ended = |stat: String| {
+        // The last one: a process's name may have parentheses of its own.
         stat.rsplit_once(')')
             .is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
     };

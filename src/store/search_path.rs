@@ -76,7 +76,7 @@ pub async fn settle_search_path(
 
 /// Puts the path back that was there before ours; a setting that somebody changed since stays.
 pub(super) async fn restore(transaction: &Transaction<'_>) -> Result<(), Error> {
-    // What the server has set is left out: what is to be put back stands in the record.
+    // Without a plain session: what is to be put back stands in the record, whatever the server has set.
     let found = observe(transaction, None).await?;
     let (step, _) = decide(&found, SearchPath::Off);
     perform(transaction, &found.database, &step).await

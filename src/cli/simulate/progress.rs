@@ -123,6 +123,7 @@ impl Progress {
             text.push_str(&format!(
                 "; {}: step {} of {}, {now:.0} s of {} nodes",
                 under.name,
+                // So many are done: the next one is under way, if there is one.
                 (under.step + 1).min(under.steps),
                 under.steps,
                 under.nodes
