@@ -36,6 +36,7 @@ pub struct Plan {
 ///
 /// Says which phase did not work; also when it was interrupted before the end.
 pub async fn run(plan: Plan) -> anyhow::Result<()> {
+    // Before there is anything that would have to be removed.
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let progress = Progress::new();
@@ -58,6 +59,7 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
         }
         played => played,
     };
+    // Whatever came of it; what it was is said at the end.
     let stopping = progress.begin("stop the nodes", 0);
     let cut = flock.stop().await;
     stopping.done(&format!("{} nodes stopped", plan.nodes));

@@ -103,10 +103,12 @@ impl Directory {
         Self {
             settings,
             run,
+            // Others would refuse a greater one, and never hear of this node.
             me: NodeRecord::blank(me, incarnation.min(record::INCARNATION_MAX), run),
             beat: 0,
             others: BTreeMap::new(),
             peers: BTreeMap::new(),
+            // From one: a neighbour that holds nothing of us says 0, and is sent what changed after that.
             revision: 1,
             my_change: 1,
             refused: 0,

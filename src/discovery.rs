@@ -164,6 +164,7 @@ impl Discovery {
         if self.stopped {
             return refusal;
         }
+        // Lessons are not waited for: it is the overlay that comes for one.
         let round = self.alone().then_some(self.next_round);
         let bootstrap = self.bootstrap.wake(self.alone());
         [refusal, round, bootstrap].into_iter().flatten().min()
@@ -363,6 +364,7 @@ impl Discovery {
         if !self.neighbors.remove(peer) {
             return;
         }
+        // What is wanting from now on has another cause: it is asked for with short pauses again.
         self.lessons.reset();
         if self.alone() {
             self.bootstrap.alone(now, rng);

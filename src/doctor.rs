@@ -59,6 +59,7 @@ fn told(finding: &api::Finding) -> Finding {
     let severity = match finding.severity.as_str() {
         "critical" => Severity::Critical,
         "warning" => Severity::Warning,
+        // A word of a later version. What it means is not known, so it is not well.
         _ => Severity::Unknown,
     };
     Finding {
@@ -225,6 +226,7 @@ fn judge_clock(clock: &ClockStatus) -> Option<Finding> {
 /// bad in itself. `None` when there was nothing.
 fn judge_log(warnings: &[LogWarning], now: SystemTime) -> Option<Finding> {
     let last = warnings.last()?;
+    // Such texts are in the order of their moments: one length, one zone.
     let recent = timestamp(now.checked_sub(ERRORS_FOR).unwrap_or(now));
     let is_grave =
         |warning: &&LogWarning| warning.level == LogLevel::Error && warning.last >= recent;
@@ -269,6 +271,7 @@ fn judge_links(links: &[LinkStatus]) -> Vec<Finding> {
                 links.len(),
                 reasons.join("; ")
             )
+            // Of links that are just being made no reason may be known.
             .trim_end_matches(": ")
             .to_owned()
         };
@@ -309,6 +312,7 @@ fn judge_link(link: &LinkStatus) -> Option<Finding> {
     let seconds = seconds.unwrap_or(0.0);
     if seconds >= LAG_SECONDS.0 {
         let what = match reason {
+            // Of a link that streams and is behind the reason begins with how far.
             Some(reason) => format!("{name} is {reason}"),
             None => format!("{name} is {seconds:.0} s behind"),
         };

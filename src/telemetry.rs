@@ -49,6 +49,7 @@ pub mod metric {
     /// Gauge, bytes: WAL that the subscriber of a link has not confirmed.
     pub const LINK_LAG_BYTES: &str = "link_lag";
     /// Gauge, seconds: time since a link last was level or heard of its peer.
+    // The same word as above: the unit, which is put behind it, makes two names of it.
     pub const LINK_LAG_SECONDS: &str = "link_lag";
     /// Counter: warnings and errors in the log, by level.
     pub const LOG_MESSAGES: &str = "log_messages";
@@ -126,6 +127,7 @@ pub fn init(log: &Log) -> Result<(), Error> {
 /// A terminal whose user did not ask for `NO_COLOR`.
 #[must_use]
 pub fn wants_colour(stream: &impl IsTerminal) -> bool {
+    // By no-color.org's rule an empty one counts as none.
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty())
 }
 

@@ -12,10 +12,13 @@ pub fn timestamp(moment: SystemTime) -> String {
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     // Years are counted from March, so that the leap day is the last of a year, and in eras of
     // 400 years, which all have the same length.
+    // So many days lie between 1 March of the year 0 and 1970.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
+    // The leap days before it are taken out, so that each year has 365.
     let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year + year / 4 - year / 100);
+    // From March on, each five months have 153 days.
     let march_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march_month + 2) / 5 + 1;
     let month = if march_month < 10 {

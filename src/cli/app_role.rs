@@ -104,6 +104,7 @@ fn add(args: &PasswordArgs) -> anyhow::Result<ExitCode> {
         name: args.name.clone(),
         verifier: scram_verifier(&password.text),
     })?;
+    // Before its server is waited for: the role is known from here on, and nobody else has the password.
     password.tell(&args.name)?;
     settled(&client, &args.name)
 }
@@ -112,6 +113,7 @@ fn rotate(args: &PasswordArgs) -> anyhow::Result<ExitCode> {
     let (client, password) = (args.node.client(), Password::of(args)?);
     let verifier = scram_verifier(&password.text);
     client.rotate_app_role(&args.name, &AppRoleRequest { verifier })?;
+    // As above: what comes next may fail, and the old password is over.
     password.tell(&args.name)?;
     settled(&client, &args.name)
 }
@@ -215,6 +217,7 @@ impl Password {
         complain(&format!(
             "the password of {role}, which is shown nowhere else:"
         ));
+        // Alone on standard output, for a script to take.
         print(&self.text)
     }
 }

@@ -35,11 +35,13 @@ pub(super) struct AskArgs {
 impl NodeArgs {
     /// The node that the flag, the environment or the default names.
     pub(super) fn client(&self) -> Client {
+        // An empty variable is an unset one, as it is for `starling up`.
         let variable = |name| {
             std::env::var(name)
                 .ok()
                 .filter(|text: &String| !text.is_empty())
         };
+        // The longer name first, as in `Setting::variables`: what is set for a node is right for its users.
         let address = self
             .http
             .clone()

@@ -50,6 +50,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = match sources.settings.load() {
         Ok(loaded) => loaded,
         Err(error) => {
+            // For both verbs: of what cannot be used there is nothing to show, but why.
             match sources.output {
                 Format::Json => print_json(&problems(&error))?,
                 Format::Table => complain(&format!("error: {error}")),
@@ -57,6 +58,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
+    // Not on standard output, which becomes a configuration file.
     for warning in &loaded.warnings {
         complain(&format!("warning: {warning}"));
     }
@@ -66,6 +68,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         (false, Format::Table) => print("the configuration is good")?,
         (false, Format::Json) => print_json(&json!({ "problems": [] }))?,
     }
+    // A check's verdict includes what it only remarks on. Whoever wants the values has got them.
     Ok(ExitCode::from(u8::from(
         !show && !loaded.warnings.is_empty(),
     )))

@@ -78,6 +78,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn detach(connection: Conninfo, yes: bool, abandon: bool) -> anyhow::Result<ExitCode> {
+    // Kept until the end: this session holds the lock that keeps controllers away from the store.
     let mut client = postgres::open(&connection)
         .await
         .context("cannot connect to the database")?;
@@ -85,6 +86,7 @@ async fn detach(connection: Conninfo, yes: bool, abandon: bool) -> anyhow::Resul
         print("nothing of Starling is in this database")?;
         return Ok(ExitCode::SUCCESS);
     };
+    // Links are looked for by the store's site. A store without an identity has none, and cannot be linked.
     let links = match &remains.owner {
         Some(_) => replication::count_links(connection.clone()).await?,
         None => 0,
@@ -98,6 +100,8 @@ async fn detach(connection: Conninfo, yes: bool, abandon: bool) -> anyhow::Resul
         print("nothing was changed; --yes does it")?;
         return Ok(ExitCode::SUCCESS);
     }
+    // The schema goes last: links are found by what it says, and the role's rights are on its tables. What
+    // fails before leaves it in place, and the command can be given again.
     if remains.owner.is_some() {
         let links = replication::clear(connection.clone()).await?;
         print(&format!("{links} data links are taken down"))?;
@@ -156,6 +160,7 @@ fn obstacle(remains: &Remains, links: usize, abandon: bool) -> Option<String> {
                 .to_owned(),
         );
     }
+    // Before strangers: what is one is told by the objects that this version knows.
     if !remains.is_current {
         return Some(
             "the store was made by another version of starling: use that one, or start a node of this \
@@ -181,6 +186,7 @@ fn obstacle(remains: &Remains, links: usize, abandon: bool) -> Option<String> {
             lines.collect::<String>()
         ));
     }
+    // A node that leaves takes its links down. So links tell that it has not, and others may lack its writes.
     (links > 0 && !abandon).then(|| {
         "the node has not left its cluster: start it and let it leave (starling leave); or give up what \
          only this store has with --abandon"

@@ -54,6 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => examine_node(args)?,
     };
     match args.ask.output {
+        // First, for the format has its default all the same.
         _ if args.sql => print(&script(&findings))?,
         Format::Json => print_json(&findings)?,
         Format::Table => print(&render(&findings))?,
@@ -77,6 +78,7 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
     let status = match args.ask.node.client().status() {
         Ok(status) => status,
         Err(error) => {
+            // As `starling status` ends: silence is a node that is down; who answers otherwise may be well.
             let severity = match error {
                 ClientError::NoNode(_) | ClientError::Silent(_) => Severity::Critical,
                 ClientError::Refused { .. }
@@ -92,6 +94,7 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
         }
     };
     let mut findings = judge(&status);
+    // There is none before the store has been up; then what the node has found itself must do.
     if let Ok(url) = status.store.url.parse() {
         let remote_peers = !status
             .node
@@ -120,6 +123,7 @@ fn examine_server(url: PostgresUrl, requirements: Requirements) -> anyhow::Resul
         password,
         ..Store::default()
     };
+    // There is one: the server was named above.
     let Some(connection) = store.connection(&PasswordSources::from_environment()) else {
         return Ok(Vec::new());
     };

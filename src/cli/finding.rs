@@ -29,6 +29,7 @@ pub(super) fn render(findings: &[Finding]) -> String {
         ]);
     }
     let mut text = table.for_stdout();
+    // Not in the table: advice has several lines, and a command is copied from here.
     for finding in findings
         .iter()
         .filter(|finding| finding.severity != Severity::Ok)

@@ -51,6 +51,7 @@ fn describe(links: &[LinkStatus], names: &BTreeMap<String, String>) -> String {
     ]);
     for link in links {
         let tone = match link.state {
+            // A link that streams has a reason when it is behind: a session holds its worker up, for example.
             LinkState::Streaming if link.reason.is_none() => Tone::Good,
             LinkState::Down | LinkState::Refused => Tone::Bad,
             LinkState::Streaming

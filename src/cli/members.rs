@@ -82,6 +82,7 @@ pub(super) fn leave(args: &LeaveArgs) -> anyhow::Result<ExitCode> {
 
 /// Says what the node waits for, whenever that is something else.
 fn tell(client: &Client, told: &mut Option<String>) {
+    // A node that has left answers no more. What matters comes with the answer to the departure itself.
     let Ok(status) = client.status() else { return };
     if status.node.waits_for != *told {
         if let Some(waits_for) = &status.node.waits_for {
@@ -130,7 +131,9 @@ pub(super) fn evict(args: &EvictArgs) -> anyhow::Result<ExitCode> {
 
 /// The PeerId that `wanted` stands for. One that is not listed is passed on as it is: the node may know more.
 fn resolve(nodes: &[NodeInfo], wanted: &str) -> anyhow::Result<String> {
+    // As tables print an id, so that it can be copied from one.
     let wanted = wanted.trim_start_matches('…');
+    // First of all: a node may call itself what it likes, also by another one's id.
     if nodes.iter().any(|node| node.peer_id == wanted) {
         return Ok(wanted.to_owned());
     }

@@ -39,6 +39,7 @@ fn describe(nodes: &[NodeInfo]) -> String {
         "peer",
     ]);
     for node in nodes {
+        // What a node has said of itself holds while it is heard of. Later it may be doing anything.
         let state = match (node.presence, node.state) {
             (Presence::Here, Some(state)) => Cell::new(state_name(state), tone(state)),
             (Presence::Stopped, _) => Cell::new(node.presence.name(), Tone::Warning),

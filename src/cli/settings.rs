@@ -80,6 +80,7 @@ fn argument(setting: &Setting, flag: &'static str, defaults: &Value) -> Arg {
     if let Some(default) = show(&defaults[setting.section()][setting.name()], setting.kind) {
         help.push_str(&format!(" [default: {default}]"));
     }
+    // No parser for values: the configuration judges those of flags, variables and file alike, all at once.
     Arg::new(flag)
         .long(flag)
         .value_name(setting.value)
@@ -91,6 +92,7 @@ fn argument(setting: &Setting, flag: &'static str, defaults: &Value) -> Arg {
 
 fn show(default: &Value, kind: Kind) -> Option<String> {
     match default {
+        // The node's name, which is filled in on each machine: its help says with what.
         Value::String(text) if text.is_empty() => None,
         Value::String(text) => Some(text.clone()),
         Value::Bool(on) if kind == Kind::Switch => Some(if *on { "on" } else { "off" }.to_owned()),

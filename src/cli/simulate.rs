@@ -106,11 +106,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         match args.output {
             Form::Table => print(&tables::render(&outcome))?,
             Form::Markdown => print(&markdown::render(&outcome, &command(args, &outcome), &[]))?,
+            // One document for all of them, so not before the last.
             Form::Json => {}
         }
         outcomes.push(outcome);
         Ok(())
     })?;
+    // Before anything is printed as JSON: a part of the scenarios would look like all of them.
     if ended == Ended::Interrupted {
         return Ok(ExitCode::from(130));
     }
@@ -163,6 +165,7 @@ fn texts(wanted: &str) -> anyhow::Result<Vec<(String, String)>> {
     if !known.is_empty() {
         return Ok(known);
     }
+    // A name that is misspelt is told as one, and not as a file that cannot be read.
     if !is_path(wanted) {
         bail!("there is no scenario `{wanted}`; `starling simulate` lists them");
     }
@@ -180,6 +183,7 @@ fn is_path(wanted: &str) -> bool {
 fn command(args: &Args, outcome: &Outcome) -> String {
     // A scenario of the user's own is named by its path.
     let path = args.scenario.as_ref().filter(|wanted| is_path(wanted));
+    // Without `--jobs` and without what is printed where: nothing in the page depends on these.
     let mut text = format!("starling simulate {}", path.unwrap_or(&outcome.scenario));
     if args.small {
         text.push_str(" --small");

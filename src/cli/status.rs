@@ -107,6 +107,7 @@ fn describe(status: &Status) -> String {
     ]);
     lines
         .into_iter()
+        // All lines, for some have names of the database's in them, such as those that collide with ours.
         .fold(String::new(), |text, (name, value)| {
             text + &format!("{name:<11} {}\n", harmless(&value))
         })

@@ -61,6 +61,7 @@ fn graph(topology: &Topology) -> Graph<'_> {
         .collect();
     for edge in &topology.edges {
         for (from, to) in [(&edge.a, &edge.b), (&edge.b, &edge.a)] {
+            // One that is there may still name one that is gone: that edge connects nobody.
             if graph.contains_key(to.as_str())
                 && let Some(neighbors) = graph.get_mut(from.as_str())
             {
@@ -109,6 +110,7 @@ fn draw(topology: &Topology) -> String {
             text.push_str(&format!("{left:width$}     (alone)\n"));
         }
     }
+    // Below the others, and without lines: whom they last named is old news.
     for node in topology.nodes.iter().filter(|node| !node.alive) {
         text.push_str(&format!(
             "{:width$}     ({})\n",
@@ -120,6 +122,7 @@ fn draw(topology: &Topology) -> String {
 }
 
 fn is_symmetric(topology: &Topology, a: &str, b: &str) -> bool {
+    // An edge is listed once, under the order of its ends.
     let (low, high) = if a < b { (a, b) } else { (b, a) };
     topology
         .edges
@@ -128,6 +131,7 @@ fn is_symmetric(topology: &Topology, a: &str, b: &str) -> bool {
 }
 
 fn summary(graph: &Graph<'_>) -> String {
+    // `graph` has each edge at both of its ends.
     let edges = graph.values().map(BTreeSet::len).sum::<usize>() / 2;
     let (components, diameter) = measure(graph);
     let shape = match components {
@@ -168,6 +172,7 @@ fn distances<'a>(graph: &Graph<'a>, start: &'a str) -> BTreeMap<&'a str, usize> 
 }
 
 fn dot(topology: &Topology) -> String {
+    // A name comes from a peer. Backslashes go first, or they would undo what is put before the quotes.
     let quote = |text: &str| {
         format!(
             "\"{}\"",

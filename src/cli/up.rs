@@ -57,6 +57,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = args.settings.load()?;
     let reach = Reach::of(&loaded.config);
     telemetry::init(&loaded.config.log)?;
+    // Only now is there a log to say it in.
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -66,6 +67,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .context("cannot start the runtime")?;
     let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
+        // Before anything is started: a node that is stopped while it starts still takes its server down.
         watch_signals(shutdown.clone())?;
         if args.exit_with_parent {
             watch_parent(shutdown.clone());
@@ -105,6 +107,7 @@ impl Reach {
             .pg_advertise
             .as_ref()
             .is_some_and(|a| a.host.is_some());
+        // Whoever advertises a host has made it lead here, in a way that this program does not see.
         if store.postgres.is_none() && store.pg_listen.ip().is_loopback() && !advertises {
             Self::Machine
         } else {
@@ -134,11 +137,13 @@ fn announcement(node: &RuntimeFile, reach: Reach) -> String {
         cluster => format!(" --cluster {cluster}"),
     };
     for address in &node.listen {
+        // Who joins over loopback is on this machine, and its store may stay on loopback as well.
         let listen = if is_loopback(address) { "" } else { LISTEN };
         text.push_str(&format!(
             "  join   starling up{cluster}{listen} --bootstrap {address}\n"
         ));
     }
+    // A node that itself listens on loopback alone was never meant for several machines.
     if reach == Reach::Machine && !node.listen.iter().all(|address| is_loopback(address)) {
         text.push_str(&format!(
             "  note   other machines cannot reach this store: it listens on loopback only. For a cluster\n         \
@@ -161,6 +166,8 @@ fn watch_signals(shutdown: CancellationToken) -> anyhow::Result<()> {
             }
             if shutdown.is_cancelled() {
                 warn!("ended by a second signal");
+                // What a shell reports of SIGINT. Nothing is taken down: a private server runs on, and the
+                // next start adopts it.
                 std::process::exit(130);
             }
             info!("stopping; a second signal ends the node at once");

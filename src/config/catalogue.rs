@@ -71,6 +71,7 @@ pub fn find(key: &str) -> Option<&'static Setting> {
 
 /// The names of the sections, in order.
 pub fn sections() -> impl Iterator<Item = &'static str> {
+    // Settings of a section stand together; a test counts that no section comes twice.
     let mut last = "";
     SETTINGS
         .iter()
@@ -225,6 +226,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "store.password",
         Secret,
+        // No flag: the words that a process was started with are for everybody to read.
         ("", "TEXT"),
         "Password for the attached server",
     ),

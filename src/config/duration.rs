@@ -29,6 +29,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(rest.len());
         let (number, tail) = rest.split_at(digits);
+        // The unit is all up to the next digit, so `m` is never taken for the beginning of `ms`.
         let letters = tail
             .find(|c: char| c.is_ascii_digit())
             .unwrap_or(tail.len());

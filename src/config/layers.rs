@@ -128,6 +128,7 @@ impl Layer {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
+                // One problem among others: what flags and environment say is judged in the same run.
                 layer.problems.push(whole(
                     format!("cannot be read: {error}"),
                     "name an existing file with --config or STARLING_CONFIG, or leave it out",
@@ -154,6 +155,7 @@ impl Layer {
         if setting.kind == Kind::Secret && name.ends_with("_FILE") {
             self.set_secret_file(setting, text, origin);
         } else if setting.kind == Kind::List {
+            // No item of a list, an address or a host name, has commas or blanks in it.
             let items: Vec<String> = text
                 .split(|c: char| c == ',' || c.is_whitespace())
                 .filter(|item| !item.is_empty())
@@ -196,6 +198,8 @@ impl Layer {
             };
             let known = catalogue::sections().any(|known| known == section);
             let Value::Dict(_, fields) = fields else {
+                // At the top of a file stand sections only. A setting that has lost its own is found by its
+                // bare name.
                 let message = if known {
                     "is a section, not a value"
                 } else {
@@ -230,6 +234,7 @@ impl Layer {
             .and_then(catalogue::find)
             .filter(|setting| setting.kind == Kind::Secret);
         match (catalogue::find(key), secret, value) {
+            // A file's values have types; whether one is the right one shows when all layers are merged.
             (Some(setting), ..) => self.set(setting, value.clone(), origin),
             (None, Some(setting), Value::String(_, file)) => {
                 self.set_secret_file(setting, file, origin);

@@ -54,6 +54,7 @@ impl Log {
     fn misspelt(&self) -> Option<&str> {
         let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
         let mut words = self.level.split(',').map(str::trim);
+        // Whoever writes a path, a level or a span with it means a target.
         words.find(|word| !word.is_empty() && !word.contains(['=', '[', ':']) && !is_level(word))
     }
 }

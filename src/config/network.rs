@@ -104,6 +104,7 @@ impl Network {
             }
         }
         if let Some(file) = &self.swarm_key
+            // Only that it can be read: what is no key in it the network refuses when it starts.
             && let Err(error) = std::fs::File::open(file)
         {
             check.fail(
@@ -141,6 +142,7 @@ fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Multiaddr>, D::Er
 
 /// What others write as `host:port`.
 fn multiaddr_of(text: &str) -> Option<Multiaddr> {
+    // Before it is split: an IPv6 address has colons of its own.
     if let Ok(socket) = text.parse::<SocketAddr>() {
         return Some(Multiaddr::from(socket.ip()).with(Protocol::Tcp(socket.port())));
     }
@@ -187,6 +189,7 @@ fn is_dialable(address: &Multiaddr) -> bool {
     };
     match parts.as_slice() {
         [first, Protocol::Tcp(port)] | [first, Protocol::Udp(port), Protocol::QuicV1] => {
+            // To a listener port 0 is any free one; to who dials it is nothing.
             host(first) && *port != 0
         }
         // `/dnsaddr/<name>` resolves to whole addresses.

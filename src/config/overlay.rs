@@ -98,6 +98,7 @@ impl Overlay {
             &mut self.shuffle_passive,
             self.passive_view,
         );
+        // Raised, where the others are lowered: a slower heartbeat needs a longer deadline.
         if !origins.contains_key("overlay.silence_deadline") {
             self.silence_deadline = self.silence_deadline.max(self.heartbeat_interval * 2);
         }
@@ -113,6 +114,7 @@ impl Overlay {
         let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let hops = |n: u32| u8::try_from(n).unwrap_or(u8::MAX);
         let defaults = hyparview::Config::default();
+        // `validate` wants both below the size of the view, or would refuse a view of one.
         let spare = size(self.active_view).saturating_sub(1);
         let outbound_min = defaults.outbound_min().min(spare);
         let unbiased_min = defaults.unbiased_min().min(spare);
@@ -149,6 +151,7 @@ impl Overlay {
         check.within("overlay.arwl", self.arwl, 1..=WALK_MAX);
         check.within("overlay.prwl", self.prwl, 0..=WALK_MAX);
         check.at_most("overlay.prwl", self.prwl, ("overlay.arwl", self.arwl));
+        // No least number of either: a shuffle always names the node itself.
         check.at_most(
             "overlay.shuffle_active",
             self.shuffle_active,

@@ -63,6 +63,7 @@ impl PasswordSources {
             .unwrap_or(5432)
             .to_string();
         let user = config.get_user().unwrap_or_default();
+        // A database that is not named has the user's name, to libpq and to the server.
         let wanted = [host, &port, config.get_dbname().unwrap_or(user), user];
         find_line(&std::fs::read_to_string(file).ok()?, wanted)
     }
@@ -92,6 +93,7 @@ fn split_fields(line: &str) -> Option<[String; 5]> {
     while let Some(c) = chars.next() {
         match c {
             '\\' => fields[at].extend(chars.next()),
+            // The fifth is the rest of the line, as for libpq: a password may have colons.
             ':' if at < 4 => at += 1,
             c => fields[at].push(c),
         }

@@ -19,6 +19,7 @@ pub fn to_toml(loaded: &Loaded) -> String {
             let value = &values[setting.section()][setting.name()];
             // JSON's strings, numbers, booleans and lists of them are TOML's.
             let line = match value {
+                // TOML has no word for nothing.
                 Value::Null => format!("# {} =", setting.name()),
                 // What is masked is no value: the file would set it.
                 Value::String(text) if text.contains(MASK) => {

@@ -140,6 +140,7 @@ impl Replication {
             self.clock_warn,
             Duration::ZERO..=hour,
         );
+        // 0 is no short time here: it means that nobody is refused.
         if self.max_clock_ahead != Duration::ZERO {
             check.lasting(
                 "replication.max_clock_ahead",

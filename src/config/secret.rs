@@ -152,6 +152,7 @@ fn mask_pairs(pairs: &str) -> String {
     while let Some((key, tail)) = rest.split_once('=') {
         let key = key.trim();
         let (value, tail) = split_value(tail.trim_start());
+        // `sslpassword` is one as well.
         let value = if key.contains("password") {
             MASK
         } else {

@@ -77,6 +77,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::
         fn visit_u64<E>(self, bytes: u64) -> Result<u64, E> {
             Ok(bytes)
         }
+        // TOML knows signed numbers only: a plain size in a file comes here.
         fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<u64, E> {
             u64::try_from(bytes).map_err(|_| E::custom("a size cannot be negative"))
         }

@@ -185,6 +185,7 @@ impl FromStr for Advertise {
             },
             None => None,
         };
+        // A colon can only be IPv6's by now: what stood before a port has been split off.
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
         if !host.chars().all(plain) || (host.is_empty() && port.is_none()) {
             return Err(wrong());

@@ -30,6 +30,7 @@ fn nearest(key: &str) -> Option<&'static str> {
     SETTINGS
         .iter()
         .map(|setting| {
+            // A flag may be called otherwise than its key: `--adopt-store` sets `store.adopt`.
             let flag = setting.flag.unwrap_or_default().replace('-', "_");
             let by_name = distance(setting.name(), name).min(distance(&flag, name));
             // The section breaks a tie, so that `log.levle` does not become another `level`.
@@ -40,6 +41,8 @@ fn nearest(key: &str) -> Option<&'static str> {
             )
         })
         .min()
+        // A third of the name may be wrong, or two letters of a short one; doubled, and one for the section,
+        // as the distances are. More, and nonsense would be answered with a guess.
         .filter(|(distance, _)| *distance <= 2 * (name.len() / 3).max(2) + 1)
         .map(|(_, key)| key)
 }

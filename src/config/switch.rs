@@ -19,6 +19,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D:
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("on or off")
         }
+        // A file may have TOML's own word, or in quotes what a flag takes.
         fn visit_bool<E>(self, value: bool) -> Result<bool, E> {
             Ok(value)
         }

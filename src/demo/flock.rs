@@ -65,6 +65,7 @@ impl Flock {
 
     /// Starts all: the first alone, the others at once, through it.
     pub(super) async fn start_all(&mut self, stage: &Stage, limit: Duration) -> anyhow::Result<()> {
+        // Its port is known once it is up, and without mDNS there is nobody else to join through.
         self.start(0)?;
         self.members[0].started(limit).await?;
         stage.at(1);
@@ -120,6 +121,7 @@ impl Flock {
         watch::until(&what, limit, async || {
             let contents = try_join_all(stores.iter().map(story::content)).await?;
             let same = contents.windows(2).all(|pair| pair[0] == pair[1]);
+            // That they are equal is not enough: what all of them have lost they lack alike.
             let first = contents
                 .first()
                 .filter(|first| same && first.visits == visits);
@@ -142,6 +144,7 @@ impl Flock {
 
     /// Stops all; returns how many had to be killed.
     pub(super) async fn stop(&mut self) -> usize {
+        // All are asked before one is waited for: their servers shut down side by side.
         for member in &mut self.members {
             member.ask_to_stop();
         }

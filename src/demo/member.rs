@@ -101,6 +101,7 @@ impl Member {
         let file = until(&what, limit, async || {
             self.check_alive()?;
             let pid = self.process.as_ref().and_then(|process| process.child.id());
+            // A node that was killed has left its file, with the addresses of that life.
             let file = RuntimeFile::read(&self.data_dir)?;
             Ok(file.filter(|file| Some(file.pid) == pid))
         })
@@ -176,6 +177,7 @@ impl Member {
             let _ = process.child.wait().await;
         }
         self.process = None;
+        // After an orderly stop there is none. A controller that was killed has left its server running.
         self.kill_server(Signal::SIGQUIT);
         clean
     }
@@ -228,5 +230,6 @@ fn server_pid(data_dir: &Path) -> Option<Pid> {
     // The file outlives a killed server, and its number may be another process's by now.
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let command = String::from_utf8_lossy(&command).into_owned();
+    // To `kill`, numbers below 1 mean many processes; 1 is nobody whom we have started.
     (pid > 1 && command.contains(&*server.to_string_lossy())).then(|| Pid::from_raw(pid))
 }

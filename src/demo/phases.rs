@@ -121,6 +121,7 @@ impl Acts<'_> {
     }
 
     async fn kill_and_detect(&mut self, victim: usize) -> anyhow::Result<()> {
+        // Before the kill: of a node that is down nothing is known any more.
         let peer_id = self.flock.members[victim].file()?.peer_id.clone();
         self.flock.members[victim].kill().await?;
         self.killed = Some(Instant::now());

@@ -101,6 +101,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        // Also when its act is called off half way.
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

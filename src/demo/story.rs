@@ -52,6 +52,7 @@ pub(super) async fn write(store: &Client, writer: &str, round: usize) -> anyhow:
 
 /// What is in `store`. The stores' own bookkeeping (ids that begin with `$`) is left out.
 pub(super) async fn content(store: &Client) -> anyhow::Result<Content> {
+    // In the order of their keys, for rows lie otherwise in each store.
     let row = store
         .query_one(
             "select count(*), coalesce(crdv.counterGet('visits'), 0)::bigint,

@@ -74,6 +74,7 @@ pub(super) fn missing(statuses: &[Status]) -> Option<String> {
 }
 
 fn streams(status: &Status, peer: &str, direction: Direction) -> bool {
+    // Any one: while a link takes the place of another there are two.
     status.links.iter().any(|link| {
         link.peer_id == peer && link.direction == direction && link.state == LinkState::Streaming
     })
@@ -93,6 +94,7 @@ fn reached(graph: &BTreeMap<&str, BTreeSet<&str>>) -> usize {
 
 /// The number of neighbour relations.
 pub(super) fn edges(statuses: &[Status]) -> usize {
+    // Each is told by both of its ends.
     statuses
         .iter()
         .map(|status| status.overlay.active.len())

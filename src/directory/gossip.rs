@@ -103,6 +103,7 @@ impl Directory {
     pub fn gossip_for(&mut self, peer: &NodeId, now: Duration) -> Gossip {
         let known = self.peer(peer).clone();
         let mut budget = self.settings.message_bytes_max;
+        // Records first: a sign of life of somebody who is not known is dropped.
         let (rumors, upto) = self.rumors_since(&known, peer, now, &mut budget);
         let (pulses, pulsed) = self.pulses_since(&known, peer, &mut budget);
         let beat = self.beat;
@@ -215,6 +216,7 @@ impl Directory {
         if self.my_change > known.holds {
             changes.push((self.my_change, None));
         }
+        // In this order what does not fit comes last, and `upto` claims nothing that was left out.
         changes.sort_unstable_by_key(|(changed, _)| *changed);
 
         let mut rumors = Vec::new();
@@ -254,6 +256,7 @@ impl Directory {
     fn pulses_since(&self, known: &Peer, peer: &NodeId, budget: &mut usize) -> (Vec<Pulse>, u64) {
         let mut pulses = Vec::new();
         if self.beat > known.beat {
+            // Ours goes whatever room is left: nobody else can say that we live.
             *budget = budget.saturating_sub(PULSE_BYTES);
             pulses.push(Pulse {
                 node: self.me.node.clone(),

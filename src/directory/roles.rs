@@ -136,6 +136,7 @@ impl Roles {
                 record.version <= now.saturating_add(AHEAD_MAX) && record.author.is_sound();
             let is_full = self.records.len() >= ROLES_MAX;
             match self.records.get_mut(&record.name) {
+                // Of known roles, too: what is that far ahead could not be outbid for as long.
                 _ if !is_bounded => self.refused += 1,
                 None if is_full => self.refused += 1,
                 None => {

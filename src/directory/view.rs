@@ -43,6 +43,7 @@ impl Directory {
             .values()
             .filter(|(_, presence)| *presence == Presence::Here)
             .flat_map(|(record, _)| record.neighbors.iter().map(|other| (&record.node, other)))
+            // A record is what a peer says: it may name itself, or one that has left.
             .filter(|(a, b)| a != b && members.contains_key(b))
             .collect();
         let edges: BTreeSet<TopologyEdge> = named

@@ -131,6 +131,7 @@ impl AddressBook {
                 before.addresses != after.addresses
                     || after.seen.saturating_sub(before.seen) >= SEEN_GRAIN_SECONDS
             }
+            // In a full book it may have been the one that made room.
             (None, after) => after.is_some(),
             (Some(_), None) => true,
         };

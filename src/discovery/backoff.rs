@@ -30,6 +30,7 @@ impl Backoff {
     pub(super) fn next(&mut self, rng: &mut impl Rng) -> Duration {
         let delay = self
             .first
+            // Long beyond any `most` by then, and a shift by 32 would overflow.
             .saturating_mul(1 << self.failures.min(16))
             .min(self.most);
         self.failures = self.failures.saturating_add(1);

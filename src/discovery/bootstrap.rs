@@ -111,6 +111,7 @@ impl Bootstrap {
             .into_iter()
             .map(|address| Contact {
                 phase: match address::split_peer(&address) {
+                    // One list for all nodes names this one as well.
                     (_, Some(peer)) if peer == *me => Phase::Ourselves,
                     _ => Phase::Waiting,
                 },

@@ -82,6 +82,7 @@ impl Observed {
         if self.words.len() >= WORDS_MAX && !self.words.contains_key(&witness) {
             self.words.pop_first();
         }
+        // One word for each peer, however often it speaks: nobody is two witnesses.
         self.words.insert(witness, ip);
         let now_believed = self.conclude(listen);
         let fresh = now_believed.difference(&self.believed).cloned().collect();

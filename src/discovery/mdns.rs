@@ -29,6 +29,7 @@ impl Mdns {
         for (peer, address) in found {
             let known = self.peers.contains_key(&peer);
             if !known && self.peers.len() >= PEERS_MAX {
+                // Not the end of the list: further on may be another address of somebody who is known.
                 continue;
             }
             if !known {

@@ -26,6 +26,7 @@ pub(super) fn judge_members(members: &MembersStatus) -> Option<Finding> {
             names.join(", ")
         ))
     };
+    // First those of whom nobody knows why: who stopped has said so.
     let parts: Vec<String> = [Presence::Silent, Presence::Stopped]
         .into_iter()
         .filter_map(part)

@@ -213,6 +213,7 @@ impl Client {
         &self,
         send: impl Fn(Option<&str>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<(), ClientError> {
+        // Read all the same: a stranger's `200 OK` is not to pass for done.
         self.ask(send).map(|_: serde_json::Value| ())
     }
 
@@ -270,6 +271,7 @@ impl Client {
         if answer.status().is_success() {
             return serde_json::from_str(&text).map_err(|error| stranger(error.to_string()));
         }
+        // A node refuses with a problem document. Any other refusal is somebody else's.
         match serde_json::from_str(&text) {
             Ok(problem) => Err(ClientError::Refused {
                 address: address(),
@@ -297,7 +299,9 @@ fn authorize<B>(request: ureq::RequestBuilder<B>, token: Option<&str>) -> ureq::
 fn agent(timeout: Option<Duration>) -> ureq::Agent {
     ureq::Agent::config_builder()
         .timeout_global(timeout)
+        // A refusal is an answer: its body says why.
         .http_status_as_error(false)
+        // The API sends nobody elsewhere; who does so is no node, and gets no token.
         .max_redirects(0)
         // The node is near; a proxy of the environment is for the web.
         .proxy(None)

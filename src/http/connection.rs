@@ -125,6 +125,7 @@ impl AsyncWrite for Connection {
         self.limit(context, result)
     }
 
+    // On a socket this and the next are done at once: there is no silence to limit.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }

@@ -14,6 +14,7 @@ pub(super) fn classic(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut family = ("", "");
     for line in open.lines() {
+        // The fourth is the rest: a help text has blanks of its own.
         let mut words = line.splitn(4, ' ');
         match (words.next(), words.next(), words.next(), words.next()) {
             (Some("#"), Some("EOF" | "UNIT"), ..) => {}
@@ -34,6 +35,7 @@ pub(super) fn classic(open: &str) -> String {
                 }
                 text.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
             }
+            // Samples: they have the suffix already, and look alike in both.
             _ => {
                 text.push_str(line);
                 text.push('\n');

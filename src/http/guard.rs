@@ -101,6 +101,7 @@ fn check_host(headers: &HeaderMap, hosts: &[String]) -> Result<(), ApiError> {
     let host = host
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
+    // Read as a URL is: in `localhost@evil` the host is the second.
     let Ok(authority) = host.parse::<Authority>() else {
         return Err(ApiError::HostRefused(host.to_owned()));
     };

@@ -74,6 +74,7 @@ impl Collector for StatusCollector {
         encode_overlay(&mut encoder, &status)?;
         encode_links(&mut encoder, &status.links)?;
 
+        // Both are there from the start: what is not there cannot be alerted on.
         let mut members = BTreeMap::from([("alive", 0_i64), ("gone", 0)]);
         for node in &nodes {
             let state = if node.alive { "alive" } else { "gone" };
@@ -137,6 +138,7 @@ fn encode_overlay(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Resul
         "Spare peers",
         overlay.passive,
     )?;
+    // A neighbour whose clock is not known has no sample: a zero would say that it agrees.
     let offsets = overlay.active.iter().filter_map(|neighbor| {
         let peer = vec![(label::PEER, neighbor.peer_id.clone())];
         Some((peer, neighbor.clock_offset_ms? / 1_000.0))
@@ -232,6 +234,7 @@ fn largest<V: PartialOrd + Copy>(
         if let Some(new) = value(link) {
             values
                 .entry((&link.peer_id, link.direction))
+                // Seconds are no `Ord`, so there is no `max` for both.
                 .and_modify(|old| *old = if new > *old { new } else { *old })
                 .or_insert(new);
         }

@@ -43,6 +43,7 @@ pub(super) fn router(view: View, settings: Settings) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(view)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        // The last layer is the outermost: before the guard no body is read and no path denied.
         .layer(middleware::from_fn_with_state(Arc::new(settings), guard))
 }
 

@@ -29,6 +29,7 @@ impl Token {
     /// The file cannot be read or made, or holds no token.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let path = data_dir.join(FILE_NAME);
+        // Made first and read then: of two that start at once, both take the one that came first.
         match files::create(&path, draw().as_bytes()) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -84,6 +85,7 @@ pub(super) fn read_named_by_node(path: &Path) -> io::Result<String> {
 pub(super) fn read(path: &Path) -> io::Result<String> {
     let text = fs::read_to_string(path)?;
     let text = text.trim();
+    // For the client, too: whoever answers names the file, and is to get nothing else out of it.
     if text.len() == DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         Ok(text.to_owned())
     } else {

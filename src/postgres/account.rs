@@ -234,6 +234,7 @@ impl Account {
         way.into_iter()
             .find(|folder| {
                 fs::metadata(folder).is_ok_and(|meta| {
+                    // As for the kernel: the first class that fits decides, though another may allow more.
                     let bit = if meta.uid() == self.uid.as_raw() {
                         0o100
                     } else if meta.gid() == self.gid.as_raw() {

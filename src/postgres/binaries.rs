@@ -63,6 +63,7 @@ impl Binaries {
             .iter()
             .filter_map(|dir| Self::inspect(dir).ok())
             .collect();
+        // However old: it is refused by its version then, which says more than that others cannot read it.
         let matching = found
             .iter()
             .find(|found| Some(found.version.major) == data_major);
@@ -180,6 +181,7 @@ fn expand(pattern: &Path) -> Vec<PathBuf> {
             Some((numbers?, base.join(name).join(&rest)))
         })
         .collect();
+    // By number: as text 9.6 would be newer than 17.
     matches.sort_by(|a, b| b.cmp(a));
     if matches.is_empty() {
         return vec![pattern.to_owned()];

@@ -99,6 +99,7 @@ impl Conf<'_> {
                 sizing.workers.to_string(),
             ),
             ("max_worker_processes", sizing.processes.to_string()),
+            // Links copy no tables, so no worker is kept for that.
             ("max_sync_workers_per_subscription", "1".to_owned()),
             (
                 "max_slot_wal_keep_size",
@@ -177,6 +178,7 @@ impl Conf<'_> {
                 ("log_line_prefix", "%m [%p] %q%u@%d %a ".to_owned()),
                 ("log_timezone", "UTC".to_owned()),
                 ("log_checkpoints", "off".to_owned()),
+                // Whatever the machine speaks: `diagnosis` knows the words of one language.
                 ("lc_messages", "C".to_owned()),
             ],
         )

@@ -159,6 +159,7 @@ pub(super) async fn require(client: &Client, address: &str) -> Result<Version, E
             address: address.to_owned(),
         });
     }
+    // After the version, which says what rights there are to be asked for.
     let role = Role::observe(client, found).await.map_err(failed)?;
     let missing = rights::missing(&role, found);
     if missing.is_empty() {

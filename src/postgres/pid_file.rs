@@ -47,6 +47,7 @@ impl PidFile {
         let started = lines.next()?.parse().ok()?;
         let port = lines.next().and_then(|line| line.parse().ok());
         let socket = lines.next().map(PathBuf::from);
+        // Past the address and the key of the shared memory.
         let status = match lines.nth(2) {
             Some("ready" | "standby") => Status::Ready,
             Some("stopping") => Status::Stopping,
@@ -109,6 +110,7 @@ pub(super) fn is_alive(pid: i32) -> bool {
     // A process that has ended still takes signals until its parent collects it; in a container
     // the parent may be a program that never does.
     let ended = |stat: String| {
+        // The last one: a process's name may have parentheses of its own.
         stat.rsplit_once(')')
             .is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
     };

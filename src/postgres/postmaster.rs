@@ -67,6 +67,7 @@ impl Postmaster {
             Self::Adopted(pid, data) => {
                 while matches!(
                     occupant(*pid, data),
+                    // Who cannot be looked at may still be it, and beside one that runs none must start.
                     Occupant::Postmaster | Occupant::Unknown
                 ) {
                     sleep(POLL_INTERVAL).await;

@@ -90,6 +90,7 @@ impl PrivateServer {
         let installation = Arc::new(blocking(move || Installation::prepare(config, report)).await?);
         let seclusion = Arc::clone(&installation.seclusion);
         seclusion.store(is_secluded, Ordering::Relaxed);
+        // Made before there is a process: a start that is given up half way must leave none.
         let kill_on_drop = Arc::new(KillOnDrop::new(installation.layout.pid_file()));
         lifecycle.send_replace(Lifecycle::Starting);
         let running = launch(&installation, &kill_on_drop)

@@ -9,6 +9,7 @@ pub(crate) fn identifier(name: &str) -> String {
 pub(crate) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') {
+        // The blank keeps the letter from joining a word before it.
         format!(" E'{}'", quoted.replace('\\', "\\\\"))
     } else {
         format!("'{quoted}'")
@@ -19,6 +20,7 @@ pub(crate) fn literal(text: &str) -> String {
 pub(crate) fn conninfo<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let pair = |(key, value): (&str, &str)| {
         format!(
+            // Backslashes first, or those that are put before quotes would be doubled as well.
             "{key}='{}'",
             value.replace('\\', "\\\\").replace('\'', "\\'")
         )

@@ -59,6 +59,7 @@ pub(crate) async fn connect(
         .connect_timeout(CONNECT_LIMIT)
         .application_name("starling");
     let limit = limit.as_millis().to_string();
+    // These come after what all sessions of ours have, which lifts every limit.
     let own = [BOUNDS, &[("statement_timeout", &limit)]].concat();
     let (client, driver) = open_with(&config, &own).await?;
     Ok(Session { client, driver })

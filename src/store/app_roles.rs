@@ -148,6 +148,7 @@ async fn remove(client: &mut Client, name: &str) -> Result<RoleStanding, Error> 
     }
     client
         .execute(
+            // Committed before: who is cut off here cannot log in again.
             "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1",
             &[&name],
         )

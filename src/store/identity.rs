@@ -182,6 +182,7 @@ fn check(
 
 /// Draws an incarnation and records the identity that it makes.
 async fn draw(transaction: &Transaction<'_>, node: &NodeId, cluster: &str) -> Result<Site, Error> {
+    // Random: a node whose store was wiped must not get its former site, or numbers would be given out twice.
     let incarnation = rand::rng().random_range(1..=i64::MAX);
     let site = Site::derive(node, incarnation);
     transaction

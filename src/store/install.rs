@@ -92,6 +92,7 @@ pub async fn install_telling(
 pub async fn missing(client: &Client) -> Result<Vec<String>, Error> {
     let rows = client
         .query(
+            // Tables come from migrations: the look below knows what definitions make.
             "select 'schema crdv' where to_regnamespace('crdv') is null
              union all
              select 'table ' || o.name from unnest(array['element', 'self', 'installation']) o (name)
@@ -256,6 +257,7 @@ impl Schema {
                 })?;
         }
         access::settle(transaction, &self.objects()).await?;
+        // Last, and in the same transaction: it stands for all of the above.
         let checksum = self.checksum();
         transaction
             .execute(

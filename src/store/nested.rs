@@ -120,6 +120,7 @@ fn read(views: &[(String, Kind)], level: usize, id: &str) -> String {
         ),
         Map => format!("jsonb_object_agg(({row}.data).key, {inner})"),
         List => format!("jsonb_agg({inner} order by {row}.pos)"),
+        // A set has no order of its own: by its members it is the same on all stores.
         Set => format!("jsonb_agg({inner} order by {row}.data)"),
     };
     format!("(select {aggregate} from crdv.{view} {row} where {row}.id = {id})")

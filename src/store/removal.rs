@@ -70,10 +70,12 @@ pub async fn remains(client: &mut Client) -> Result<Option<Remains>, Error> {
     }
     let schema = Schema::current();
     // Not waited for: a controller that uses the store is told of instead.
+    // The lock is the session's: it stays when this transaction, which only looks, is rolled back.
     let held = transaction
         .query_one(HOLD, &[])
         .await
         .map_err(Error::attempt("take the lock on the store"))?;
+    // A store that was installed and never identified has no row in `self`.
     let row = transaction
         .query_one(
             "select s.node, s.cluster, (select count(*) from crdv.element),
@@ -120,6 +122,7 @@ pub async fn remove(client: &mut Client) -> Result<(), Error> {
 
 async fn remove_once(client: &mut Client) -> Result<(), Error> {
     let transaction = begin(client).await?;
+    // In the order of an installation, so that the two never wait for each other.
     for lock in [LOCK_WAIT, INSTALL_LOCK, TABLES] {
         transaction
             .batch_execute(lock)

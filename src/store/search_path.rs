@@ -76,6 +76,7 @@ pub async fn settle_search_path(
 
 /// Puts the path back that was there before ours; a setting that somebody changed since stays.
 pub(super) async fn restore(transaction: &Transaction<'_>) -> Result<(), Error> {
+    // Without a plain session: what is to be put back stands in the record, whatever the server has set.
     let found = observe(transaction, None).await?;
     let (step, _) = decide(&found, SearchPath::Off);
     perform(transaction, &found.database, &step).await
@@ -105,6 +106,7 @@ pub(super) async fn begin(client: &mut Client) -> Result<Transaction<'_>, Error>
 async fn observe(transaction: &Transaction<'_>, server: Option<String>) -> Result<Found, Error> {
     let failed = || Error::attempt("look at the database's search_path");
     let own = set::read(transaction).await.map_err(failed())?;
+    // A plain session may see what ours cannot, which pins a path of its own.
     let server = server.or(own.server);
     let row = transaction
         .query_one(

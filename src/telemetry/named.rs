@@ -38,6 +38,7 @@ impl<W: Write> Write for Named<W> {
             }
             _ => self.0.write_all(line)?,
         }
+        // The length of what was given: what looks unwritten would be written once more.
         Ok(line.len())
     }
 
@@ -55,6 +56,7 @@ fn annotate(line: &str, names: &BTreeMap<String, String>) -> String {
         let end = rest
             .find(|c: char| !c.is_ascii_alphanumeric())
             .unwrap_or(rest.len());
+        // A letter that belongs to no id is passed over whole, however many bytes it has.
         let end = if end == 0 { first.len_utf8() } else { end };
         let (word, tail) = rest.split_at(end);
         text.push_str(word);

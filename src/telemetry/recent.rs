@@ -46,6 +46,7 @@ pub(super) fn layer<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    // Of ours each has its line in docs/observability.md, which a test holds; libraries say what they like.
     let ours = filter_fn(|metadata| is_ours(metadata.target()));
     Watcher.with_filter(ours.and(LevelFilter::WARN))
 }
@@ -163,6 +164,7 @@ impl Recent {
         let callsite = metadata.callsite();
         let is_same = |old: &Entry| old.callsite == callsite && old.subject == said.subject;
         let known = self.entries.iter().position(is_same);
+        // Before there is a look at the room: what is repeated takes none of another's.
         let before = known.map(|place| self.entries.remove(place));
         if self.entries.len() >= KEPT_MAX {
             self.entries.remove(0);
@@ -182,6 +184,7 @@ impl Recent {
     fn kept(&mut self, now: SystemTime) -> Vec<LogWarning> {
         let is_over = |entry: &Entry| {
             now.duration_since(entry.last)
+                // A clock that was set back makes nothing old.
                 .is_ok_and(|age| age >= KEPT_FOR)
         };
         self.entries.retain(|entry| !is_over(entry));

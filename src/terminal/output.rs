@@ -21,6 +21,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     if !text.ends_with('\n') {
         out.write_all(b"\n")?;
     }
+    // At the end of the process nobody would hear that the reader has gone.
     out.flush()?;
     Ok(())
 }
@@ -38,6 +39,7 @@ pub(crate) fn complain(text: &str) {
 /// The reader of our output went away.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
+        // Whoever printed may have said in words of their own what for.
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -54,6 +56,7 @@ pub(crate) fn harmless(text: &str) -> String {
 pub(crate) fn short(peer_id: &str) -> String {
     const SHOWN: usize = 8;
     let count = peer_id.chars().count();
+    // A mark in the place of one letter would shorten nothing.
     if count <= SHOWN + 1 {
         return harmless(peer_id);
     }

@@ -75,6 +75,7 @@ impl Table {
         let heads: Vec<Cell> = self
             .heads
             .iter()
+            // The mark is for us; widths are those of what is shown.
             .map(|head| head.trim_start_matches('>').to_uppercase().into())
             .collect();
         let lines = || std::iter::once(&heads).chain(&self.rows);
@@ -91,6 +92,7 @@ impl Table {
         for line in lines() {
             let mut out = String::new();
             for (i, (cell, column)) in line.iter().zip(&widths).enumerate() {
+                // Apart from the text: to a formatter colours are letters, and they take no room.
                 let gap = " ".repeat(column - width(cell));
                 let shown = match cell.tone.code().filter(|_| colour) {
                     Some(code) => format!("{code}{}\x1b[0m", cell.text),

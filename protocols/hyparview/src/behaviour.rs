@@ -104,6 +104,7 @@ impl Behaviour {
             queue: VecDeque::new(),
             ticket: Arc::new(()),
         };
+        // The start has set timers; nothing else would make them ring before somebody is heard.
         behaviour.drain();
         Ok(behaviour)
     }

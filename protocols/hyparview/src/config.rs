@@ -255,6 +255,7 @@ impl Config {
                 "silence_deadline",
                 self.heartbeat_interval * 2 <= self.silence_deadline,
             ),
+            // Who has just come needs the time of one request to find another link.
             (
                 "request_timeout",
                 "last_link_protection",
@@ -270,6 +271,7 @@ impl Config {
                 "probe_interval_max",
                 self.probe_interval_min <= self.probe_interval_max,
             ),
+            // So many links of ours are kept: were it all that there is room for, nobody else could come in.
             (
                 "outbound_min",
                 "active_capacity - 1",
@@ -278,6 +280,7 @@ impl Config {
             (
                 "unbiased_min",
                 "active_capacity - 1",
+                // Without optimising, all links are left to chance.
                 !self.optimize || self.unbiased_min < self.active_capacity,
             ),
             ("optimize_percent", "100", self.optimize_percent <= 100),

@@ -91,6 +91,7 @@ impl Behaviour {
             slow_peers: 0,
             misbehaved_peers: 0,
         };
+        // The start has set timers; nothing else would make them ring before there is a neighbour.
         behaviour.drain();
         Ok(behaviour)
     }

@@ -117,6 +117,7 @@ impl Config {
             ("payload_bytes_max", self.payload_bytes_max == 0),
             ("list_max", self.list_max == 0),
             ("announcements_max", self.announcements_max == 0),
+            // One neighbour may have an eighth: of fewer than eight that is none.
             ("missing_max", self.missing_max < 8),
         ])?;
         check_ordered([
@@ -135,11 +136,13 @@ impl Config {
                 "half of origin_age",
                 self.cache_age * 2 <= self.origin_age,
             ),
+            // A longer one would be dropped as soon as it is kept, and all others with it.
             (
                 "payload_bytes_max",
                 "cache_bytes_max",
                 self.payload_bytes_max <= self.cache_bytes_max,
             ),
+            // The allowance holds a second's worth at most: a longer one would never be served.
             (
                 "payload_bytes_max",
                 "serve_bytes_per_second",

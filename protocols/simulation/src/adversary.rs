@@ -296,6 +296,7 @@ impl Interceptor {
             return Some(input).filter(|_| waits).into_iter().collect();
         }
         let mut heard = Vec::new();
+        // It has no timer of its own; this one of its machine's rings often enough.
         if matches!(input, Given::Timer(Timer::Heartbeat)) && now.as_secs() > self.second {
             self.second = now.as_secs();
             self.act(state, &mut heard, said);

@@ -177,6 +177,7 @@ impl Protocol for Cyclon {
                     self.post(contact, Said::Enter);
                 }
             }
+            // It has no connections: who is gone leaves the views by age.
             Input::Disconnected { .. } | Input::Unreachable { .. } => {}
         }
     }

@@ -77,6 +77,7 @@ impl Defect {
     /// The configuration of a node with this defect.
     #[must_use]
     pub fn spoil_config(self, config: Config) -> Config {
+        // 34 years: beyond every scenario, and far from where sums of times would overflow.
         const NEVER: Duration = Duration::from_secs(1 << 30);
         match self {
             Self::Forgets => config.with_suspect_capacity(1).with_permanent_capacity(0),
@@ -95,6 +96,7 @@ impl Defect {
             Self::WaitsForEver => config.with_silence_deadline(NEVER),
             Self::Crowds => config.with_active_capacity(14),
             Self::NeverForgets => config.with_suspect_capacity(1 << 20),
+            // The others are planted in what is heard and said.
             _ => config,
         }
     }
@@ -143,6 +145,7 @@ impl Defect {
                 | Message::Neighbor(message::Neighbor { pulse, .. })
                 | Message::Accept(message::Accept { pulse, .. }) = &mut message
                 {
+                    // Nobody seems to be left without links, so nobody is spared for that.
                     pulse.degree = pulse.degree.max(5);
                 }
                 Some(Given::Received { from, message })
@@ -165,6 +168,7 @@ impl Defect {
         else {
             return None;
         };
+        // This is what shows that a peer hears us: without it the relation stays half open.
         let message = Message::Heartbeat(message::Heartbeat {
             epoch: *epoch,
             pulse: *pulse,
@@ -208,6 +212,7 @@ impl Defect {
                         }),
                 },
             ) if pulse.degree > 0 => {
+                // Who has no neighbours is no healed cut: it joins, with high priority as always.
                 let priority = Priority::Low;
                 let message = Message::Neighbor(message::Neighbor {
                     epoch,

@@ -173,6 +173,7 @@ impl Protocol for Member {
             return;
         }
         let shuffles = input == hyparview::Input::Timer(Timer::Shuffle);
+        // Before the machine hears it: afterwards the relation may be gone.
         let parting = match &input {
             hyparview::Input::Received {
                 from,
@@ -200,6 +201,7 @@ impl Protocol for Member {
 
     fn poll_output(&mut self) -> Option<OutputOf<Self>> {
         loop {
+            // First: they stand in the place of what the machine said before what it says next.
             if let Some(output) = self.planted.pop_front() {
                 return Some(output);
             }

@@ -127,6 +127,7 @@ impl Subject for Member {
             permanent: true,
         };
         let join = |id: &NodeId| Command::Join(contact(*id));
+        // Learnt as well, as the node does with the addresses that it was given.
         contacts
             .iter()
             .map(learn)

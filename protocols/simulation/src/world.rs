@@ -390,6 +390,7 @@ impl<P: Protocol, O: Observer<P>> World<P, O> {
             Event::Deliver { from, message, .. } => {
                 self.input(at, Input::Received { from, message });
             }
+            // There was no connection that a cut could have broken, so it is looked at on arrival.
             Event::Post { from, message, .. } if self.reaches(from, at) => {
                 self.input(at, Input::Received { from, message });
             }

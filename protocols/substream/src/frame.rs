@@ -79,6 +79,7 @@ where
 {
     let length = u32::try_from(content.len())
         .ok()
+        // The reader would not only refuse it, but take it for an offence.
         .filter(|_| content.len() <= FRAME_BYTES_MAX)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "frame exceeds the limit"))?;
     let all = Box::pin(async {

@@ -162,8 +162,10 @@ fn listen(news: &Receiver<News>, progress: &mut Progress) -> anyhow::Result<News
 
 /// Takes one job after the other. There is nobody to be told that nobody listens any more.
 fn work(run: &Run, next: &AtomicUsize, tell: &SyncSender<News>) {
+    // Each thread makes the list for itself, because a job borrows from the run. It is the same list.
     let jobs = run.jobs();
     loop {
+        // It only gives each number out once; what a run comes to travels over the channel.
         let at = next.fetch_add(1, Ordering::Relaxed);
         let Some(job) = jobs.get(at) else {
             return;
@@ -195,11 +197,13 @@ fn work(run: &Run, next: &AtomicUsize, tell: &SyncSender<News>) {
 }
 
 fn outcome(scenario: &str, all: Vec<Done>) -> Outcome {
+    // From its own first run on: threads may still be busy with the scenario before.
     let began = all.iter().map(|one| one.began).min();
     let ended = all.iter().map(|one| one.ended).max();
     let elapsed = ended
         .zip(began)
         .map_or(Duration::ZERO, |(end, begin)| end - begin);
+    // One run of unknown cost makes the sum unknown; a sum of the others would look like all.
     let cpu: Option<Duration> = all.iter().map(|one| one.cpu).sum();
     let cases = all.into_iter().map(|one| one.report).collect();
     Outcome::new(scenario, cases, elapsed, cpu)

@@ -40,6 +40,7 @@ fn bounds(page: &mut String, outcome: &Outcome) {
     let cases = outcome.by_case();
     let all: Vec<_> = cases
         .flat_map(|reports| {
+            // Cases are cut out of the list of reports, so none is empty.
             let case = reports[0].case();
             judged(reports)
                 .into_iter()
@@ -80,6 +81,7 @@ fn measures(page: &mut String, outcome: &Outcome) {
     let mut steps: BTreeMap<String, Vec<(usize, Measured)>> = BTreeMap::new();
     for (column, reports) in outcome.by_case().enumerate() {
         for one in measured(reports) {
+            // A list beside the map: the map would order the steps by their names, not as they are taken.
             if !labels.contains(&one.label) {
                 labels.push(one.label.clone());
             }
@@ -90,6 +92,7 @@ fn measures(page: &mut String, outcome: &Outcome) {
     for label in labels {
         let step = &steps[&label];
         page.push_str(&format!("\n## Measured: {label}\n\n"));
+        // A scenario without variables has one case, and that has no name.
         let heads = cases.iter().map(|case| match case.as_str() {
             "" => "value".to_owned(),
             case => case.to_owned(),

@@ -130,6 +130,7 @@ pub(super) fn judged(reports: &[CaseReport]) -> Vec<Judged> {
             at: first.map_or_else(String::new, |one| one.at.clone()),
             what: first.map_or_else(String::new, |one| one.what.clone()),
             wanted: first.map_or_else(String::new, |one| one.wanted()),
+            // They are sorted from good to bad: of two in the middle this is the worse one.
             median: value(verdicts.len() / 2),
             worst: value(verdicts.len().saturating_sub(1)),
             held: verdicts.iter().filter(|one| one.held).count(),
@@ -142,6 +143,7 @@ pub(super) fn judged(reports: &[CaseReport]) -> Vec<Judged> {
 /// How far a value is beyond its bound, or if negative within it.
 fn badness(verdict: &Verdict) -> f64 {
     let Some(value) = verdict.value else {
+        // What was to come about and did not is worse than any value.
         return f64::INFINITY;
     };
     let below = verdict
@@ -156,6 +158,7 @@ pub(super) fn measured(reports: &[CaseReport]) -> Vec<Measured> {
     let rows = reports.first().map_or(0, |report| report.rows.len());
     let all = (0..rows).filter_map(|at| {
         let over_seeds = || reports.iter().filter_map(|report| report.rows.get(at));
+        // Of all seeds: not everything can be measured with each.
         let names: BTreeSet<&String> = over_seeds().flat_map(|row| row.values.keys()).collect();
         let values = names.into_iter().filter_map(|name| {
             let all = over_seeds().filter_map(|row| row.values.get(name).copied());

@@ -87,6 +87,7 @@ impl Progress {
                 bar.set_message(format!("{} nodes, {:.0} s", under.nodes, now.as_secs_f64()));
             }
         }
+        // Here, too: while much is told, whoever listens never waits long enough to think of it.
         self.remind();
     }
 
@@ -122,6 +123,7 @@ impl Progress {
             text.push_str(&format!(
                 "; {}: step {} of {}, {now:.0} s of {} nodes",
                 under.name,
+                // So many are done: the next one is under way, if there is one.
                 (under.step + 1).min(under.steps),
                 under.steps,
                 under.nodes

@@ -76,6 +76,7 @@ fn verdict(one: &Judged, several: bool) -> Cell {
 
 /// A few measures in a line, without those that are zero.
 fn measures(outcome: &Outcome, several: bool) -> Table {
+    // Of several seeds each measure is three numbers, so fewer go into a line.
     let across = if several { 2 } else { 4 };
     let mut table = Table::new(&["case", "at", ">s", "measured"]);
     for reports in outcome.by_case() {

@@ -40,6 +40,7 @@ impl FromStr for RoleName {
     type Err = BadRoleName;
 
     fn from_str(text: &str) -> Result<Self, BadRoleName> {
+        // What statements about roles or pg_hba.conf take for something else, and the usual superuser.
         const RESERVED: [&str; 9] = [
             "all",
             "current_role",

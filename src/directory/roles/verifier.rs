@@ -74,6 +74,7 @@ fn is_verifier(text: &str) -> Option<bool> {
 }
 
 fn is_key(text: &str) -> bool {
+    // 32 bytes are 43 letters and one `=`.
     text.len() == KEY_LETTERS && is_base64(text) && text.ends_with('=') && !text.ends_with("==")
 }
 

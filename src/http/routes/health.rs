@@ -17,6 +17,7 @@ pub(super) async fn healthz() -> &'static str {
 
 /// The query `?lag=SECONDS`: by how much the node may be behind and still be ready.
 #[derive(Debug, Deserialize)]
+// A misspelt bound would be no bound, and the node always ready.
 #[serde(deny_unknown_fields)]
 pub(super) struct Bound {
     lag: Option<f64>,
@@ -36,6 +37,7 @@ pub(super) async fn readyz(
 ) -> Result<Json<Ready>, ApiError> {
     let Query(bound) = bound?;
     let bound = match bound.lag {
+        // `inf` and `NaN` are numbers to whoever reads the query, and no bounds.
         Some(lag) if !lag.is_finite() || lag < 0.0 => {
             return Err(ApiError::BadQuery(
                 "lag is a number of seconds, not below 0".to_owned(),
@@ -106,6 +108,7 @@ fn obstacle(status: &Status) -> Option<String> {
     let links = status.links.iter();
     let incoming = links.filter(|link| link.direction == Direction::In && link.reason.is_some());
     let link = incoming.map(describe).next();
+    // A link's reason first: whoever has a link has found somebody to join through.
     link.or(failing.filter(|_| status.overlay.active.is_empty()))
 }
 

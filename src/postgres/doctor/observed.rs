@@ -202,6 +202,7 @@ async fn clock_skew(client: &Client) -> Result<f64, Error> {
             &[],
         )
         .await?;
+    // Its answer is taken to be of the middle: the way there and the way back are not told apart.
     let middle = ours + asked.elapsed() / 2;
     let ours_seconds = middle
         .duration_since(UNIX_EPOCH)

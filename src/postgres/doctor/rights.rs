@@ -69,6 +69,7 @@ pub(super) fn missing(role: &Role, version: Version) -> Vec<Missing> {
             format!("grant usage on language plpgsql to {name};"),
         ),
         (
+            // By default only superusers have these, and no link runs without them.
             role.use_origins,
             "use of replication origins",
             format!(

@@ -62,6 +62,7 @@ fn synchronous_standbys(observed: &Observed) -> Finding {
 /// The names in a list of standbys, in small letters, and the words around them.
 fn standby_names(list: &str) -> impl Iterator<Item = String> {
     list.split([',', '(', ')', ' '])
+        // As the server compares them.
         .map(|word| word.trim().trim_matches('"').to_lowercase())
         .filter(|word| !word.is_empty())
 }
@@ -326,6 +327,7 @@ fn listen_addresses(observed: &Observed, requirements: Requirements) -> Finding 
         .filter(|address| !address.is_empty());
     let is_local =
         |address: &str| address == "localhost" || address == "::1" || address.starts_with("127.");
+    // Any other name counts as reachable: what it stands for only the server's machine knows.
     if !requirements.remote_peers || addresses.any(|address| !is_local(address)) {
         return Finding::ok("SP018", summary);
     }

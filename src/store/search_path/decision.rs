@@ -165,6 +165,7 @@ fn describe(found: &Found, why: Why) -> String {
         || "[what is there], crdv".to_owned(),
         |base| join(&base, "crdv"),
     );
+    // To ask for it helps only where it was left alone because nobody did.
     let instead = match why {
         Why::NotOwner | Why::Unseen => "",
         Why::ChangedSince | Why::Colliding | Why::Bare => "; or start with --search-path last",

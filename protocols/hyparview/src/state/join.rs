@@ -125,6 +125,7 @@ impl<I: Id, A: Address> State<I, A> {
         for peer in neighbors {
             self.part(peer, DisconnectReason::Leaving, DownReason::Left, rng);
         }
+        // Who says yes to one of these meanwhile would hold a relation with nobody.
         let pending = std::mem::take(&mut self.relations.pending);
         for (peer, ours) in pending {
             self.decline(peer, ours.epoch, Vec::new());

@@ -82,6 +82,7 @@ impl<I: Id> State<I> {
         if claims != self.neighbors.iter().map(|neighbor| neighbor.claims).sum() {
             return Err(Violation::Index("the count of claims"));
         }
+        // What is overdue is as good as due now: the timer cannot have been set for the past.
         let first = self.due.first().map(|(due, _)| *due);
         let timer = self.alarms.due(Timer::Graft);
         if first.is_some_and(|first| timer.is_none_or(|timer| timer > first.max(self.now))) {

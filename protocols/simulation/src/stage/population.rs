@@ -91,6 +91,7 @@ impl<M: Subject> Stage<'_, M> {
 
     pub(super) fn crash(&mut self, percent: f64, how: Crash) {
         for id in self.some(percent) {
+            // Before: nobody can be asked afterwards.
             self.remember(id);
             self.world.crash(id, how);
         }

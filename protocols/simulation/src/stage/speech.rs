@@ -121,6 +121,7 @@ impl<M: Subject> Stage<'_, M> {
         };
         let senders = self.speakers(*senders);
         for round in 0..warm_up + rounds {
+            // The first messages are flooded: what comes twice shapes the tree. Their cost is not its own.
             if round == *warm_up {
                 self.begin_counting();
             }
