@@ -21,3 +21,4 @@ pub mod store;
 pub mod telemetry;
 pub(crate) mod terminal;
 pub mod vector;
+pub(crate) mod watched;
