@@ -11,17 +11,7 @@ use std::{
 
 use starling::api::{ClockStanding, Direction};
 
-use crate::harness::process::{Node, eventually};
-
-/// Free ports, and no discovery but the bootstrap address.
-const LOCAL: &[&str] = &[
-    "--listen",
-    "/ip4/127.0.0.1/tcp/0",
-    "--pg-listen",
-    "127.0.0.1:0",
-    "--mdns",
-    "off",
-];
+use crate::harness::process::{Node, eventually, folder};
 
 const HOUR: &str = "+3600";
 const RIGHT: &str = "+0";
@@ -167,14 +157,10 @@ fn has_counted(node: &Node, name: &str) -> bool {
 
 #[tokio::test]
 async fn nothing_is_taken_from_a_clock_that_is_ahead_until_it_is_set() {
-    let root = tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap();
-    let a = Node::start(&root.path().join("a"), LOCAL);
+    let root = folder();
+    let a = Node::start(&root.path().join("a"), &[]);
     let contact = a.bootstrap();
-    let join = [LOCAL, &["--bootstrap", contact.as_str()]].concat();
+    let join = ["--bootstrap", contact.as_str()];
     let b = Node::start(&root.path().join("b"), &join);
     let clockwork = Clockwork::new(root.path(), &a);
     let programs = clockwork.programs.to_str().unwrap().to_owned();

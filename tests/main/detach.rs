@@ -35,17 +35,8 @@ fn leave(node: &mut Node) {
 /// A node with a private store, linked to `node`.
 async fn peer(shop: &Application, node: &Node) -> Node {
     let contact = node.bootstrap();
-    let arguments = [
-        "--listen",
-        "/ip4/127.0.0.1/tcp/0",
-        "--mdns",
-        "off",
-        "--pg-listen",
-        "127.0.0.1:0",
-        "--bootstrap",
-        &contact,
-    ];
-    let peer = Node::start(&shop.dir.path().join("peer"), &arguments);
+    let join = ["--bootstrap", contact.as_str()];
+    let peer = Node::start(&shop.dir.path().join("peer"), &join);
     shop.run("select crdv.mapAdd('m', 'k', 'v')").await;
     eventually("the peer has the write", async || {
         let read = "select mapAwLwwValue('m', 'k')::text";

@@ -18,30 +18,10 @@ use starling::{
     identity::Site,
     vector::Seq,
 };
-use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_postgres::error::SqlState;
 
-use crate::harness::process::{Node, eventually};
-
-const LOCAL: &[&str] = &[
-    "--listen",
-    "/ip4/127.0.0.1/tcp/0",
-    "--pg-listen",
-    "127.0.0.1:0",
-    "--mdns",
-    "off",
-    "--log-level",
-    "info,starling=debug",
-];
-
-fn folder() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .unwrap()
-}
+use crate::harness::process::{DEBUG_LOG, Node, eventually, folder};
 
 fn start(root: &Path, name: &str, contact: Option<&Node>, more: &[&str]) -> Node {
     let contact = contact.map(Node::bootstrap);
@@ -49,7 +29,7 @@ fn start(root: &Path, name: &str, contact: Option<&Node>, more: &[&str]) -> Node
         .iter()
         .flat_map(|address| ["--bootstrap", address.as_str()]);
     let arguments: Vec<&str> = ["--name", name].into_iter().chain(join).collect();
-    Node::start(&root.join(name), &[&arguments, LOCAL, more].concat())
+    Node::start(&root.join(name), &[&arguments, DEBUG_LOG, more].concat())
 }
 
 /// Two nodes that are linked, both ways; the second one joined the first.

@@ -10,31 +10,11 @@ use std::{
 };
 
 use starling::api::{Direction, LinkState, LinkStatus, NodeState, Side};
-use tempfile::TempDir;
 
-use crate::harness::process::{Node, eventually};
-
-/// Free ports, and no discovery but the bootstrap address.
-const LOCAL: &[&str] = &[
-    "--listen",
-    "/ip4/127.0.0.1/tcp/0",
-    "--pg-listen",
-    "127.0.0.1:0",
-    "--mdns",
-    "off",
-];
-
-/// A folder that the server's unprivileged user can reach when the tests run as root.
-fn folder() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap()
-}
+use crate::harness::process::{Node, eventually, folder};
 
 fn start(root: &Path, name: &str, more: &[&str]) -> Node {
-    let arguments = [LOCAL, &["--name", name], more].concat();
+    let arguments = [&["--name", name], more].concat();
     Node::start(&root.join(name), &arguments)
 }
 

@@ -324,24 +324,13 @@ async fn mixed_versions_replicate_whatever_happens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mixed_nodes_form_one_cluster() {
-    let root = tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .unwrap();
+    let root = process::folder();
     let mut nodes: Vec<process::Node> = Vec::new();
     for (number, programs) in all_programs().iter().enumerate() {
         let name = format!("node-{number}");
         let programs = programs.to_str().unwrap();
         let contact = nodes.first().map(process::Node::bootstrap);
         let mut arguments = vec!["--name", &name, "--pg-bin", programs];
-        arguments.extend([
-            "--listen",
-            "/ip4/127.0.0.1/tcp/0",
-            "--pg-listen",
-            "127.0.0.1:0",
-        ]);
-        arguments.extend(["--mdns", "off"]);
         arguments.extend(contact.iter().flat_map(|contact| ["--bootstrap", contact]));
         nodes.push(process::Node::start(&root.path().join(&name), &arguments));
     }
