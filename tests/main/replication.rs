@@ -107,12 +107,7 @@ async fn neighbours_exchange_writes_and_part_without_debris() {
     }
 
     cluster.unlink(0, 1, Departure::Deliberate);
-    for node in 0..2 {
-        until("nothing is left", || async {
-            (cluster.nodes[node].links().await.is_empty()).then_some(())
-        })
-        .await;
-    }
+    cluster.await_clear().await;
     cluster.stop().await;
 }
 
@@ -409,12 +404,7 @@ async fn a_level_peer_streams_at_once() {
     let mut times = Vec::new();
     for _ in 0..5 {
         cluster.unlink(0, 1, Departure::Deliberate);
-        for node in &cluster.nodes {
-            until("nothing is left", || async {
-                node.links().await.is_empty().then_some(())
-            })
-            .await;
-        }
+        cluster.await_clear().await;
         // The server starts workers half a second apart.
         sleep(Duration::from_millis(600)).await;
         let mut links = cluster.nodes[1].plane().links();

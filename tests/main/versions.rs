@@ -205,22 +205,14 @@ async fn a_role_with_the_rights_that_the_doctor_names_carries_links() {
     // One ends without a word, the other clears its own half of links that stream.
     cluster.kill_plane(1).await;
     cluster.unlink(0, 1, Departure::Lost);
-    until("nothing is left of the lost peer", || async {
-        cluster.nodes[0].links().await.is_empty().then_some(())
-    })
-    .await;
+    cluster.nodes[0].await_clear().await;
     cluster.start_plane(1);
     cluster.nodes[0].run(&increment("x")).await;
     cluster.link(0, 1);
     cluster.await_text(1, &counter("x"), "4").await;
     cluster.await_linked(0, 1).await;
     cluster.unlink(0, 1, Departure::Deliberate);
-    for node in &cluster.nodes {
-        until("nothing is left", || async {
-            node.links().await.is_empty().then_some(())
-        })
-        .await;
-    }
+    cluster.await_clear().await;
     cluster.stop().await;
 }
 
