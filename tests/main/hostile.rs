@@ -287,7 +287,7 @@ async fn a_link_is_never_applied_at_another_isolation_level() {
 
 /// What keeps a node from starting is named, and gone when it is mended as it was said.
 #[tokio::test]
-async fn what_forbids_a_start_is_mended_by_its_own_command() {
+async fn what_forbids_a_start_is_fixed_by_its_own_command() {
     let dir = tempfile::tempdir().unwrap();
     let server = super::postgres::start(dir.path()).await;
     let (connection, wanted) = (server.connection(), Requirements::default());
@@ -311,9 +311,9 @@ async fn what_forbids_a_start_is_mended_by_its_own_command() {
         let findings = found().await;
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(findings[0].code, code);
-        let mend = findings[0].sql().unwrap();
-        client.batch_execute(mend).await.unwrap();
-        assert_eq!(found().await, [], "after {mend}");
+        let fix = findings[0].sql().unwrap();
+        client.batch_execute(fix).await.unwrap();
+        assert_eq!(found().await, [], "after {fix}");
     }
     server.stop().await.unwrap();
 }

@@ -190,7 +190,7 @@ async fn writes_cross_a_line_and_a_cycle_goes_quiet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_life_goes_on_with_the_old_links() {
+async fn a_new_run_goes_on_with_the_old_links() {
     let mut cluster = Cluster::start(2).await;
     cluster.link(0, 1);
     cluster.await_linked(0, 1).await;
@@ -436,7 +436,7 @@ async fn a_silent_peer_holds_up_nobody_else() {
     cluster.link(0, 2);
     cluster.await_linked(0, 2).await;
     println!("linked beside a silent peer in {:?}", since.elapsed());
-    cluster.router.mend();
+    cluster.router.heal();
     cluster.await_linked(0, 1).await;
     cluster.stop().await;
 }
@@ -454,7 +454,7 @@ async fn a_peer_that_cannot_be_asked_is_linked_when_it_can() {
         (failed(0) && failed(1)).then_some(())
     })
     .await;
-    cluster.router.mend();
+    cluster.router.heal();
     cluster.router.delay(Duration::from_millis(100));
     cluster.await_linked(0, 1).await;
     cluster.stop().await;

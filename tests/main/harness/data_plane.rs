@@ -92,7 +92,7 @@ impl Router {
         self.0.lock().unwrap().cut.insert(pair);
     }
 
-    pub(crate) fn mend(&self) {
+    pub(crate) fn heal(&self) {
         let mut fabric = self.0.lock().unwrap();
         fabric.cut.clear();
         fabric.mute.clear();
