@@ -240,7 +240,7 @@ fn a_record_about_ourselves_is_outranked() {
 }
 
 #[test]
-fn two_with_one_name_notice_one_another_and_a_new_life_notices_nobody() {
+fn two_with_one_name_notice_one_another_and_a_new_run_notices_nobody() {
     let (mut hub, mut one) = (directory(0), directory(1));
     let mut twin = Directory::new(
         name(1),
@@ -331,7 +331,7 @@ fn presence(directory: &Directory, node: usize, now: Duration) -> Presence {
 }
 
 #[test]
-fn who_says_that_it_stops_is_stopped_at_once_and_here_again_in_its_next_life() {
+fn who_says_that_it_stops_is_stopped_at_once_and_here_again_in_its_next_run() {
     let (mut a, mut b, mut c) = (directory(0), directory(1), directory(2));
     exchange(&mut a, &mut b, NOW);
     exchange(&mut b, &mut c, NOW);

@@ -191,7 +191,7 @@ async fn a_role_with_the_rights_that_the_doctor_names_carries_links() {
     cluster.await_text(1, &counter("x"), "2").await;
     let before = cluster.nodes[0].links().await;
 
-    // A new life of the controllers takes the links over.
+    // New runs of the controllers take the links over.
     for node in 0..2 {
         cluster.kill_plane(node).await;
         cluster.start_plane(node);
