@@ -6,9 +6,9 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use starling::api::{LinkState, Presence};
+use starling::api::Presence;
 
-use crate::harness::process::{Node, eventually, folder, up};
+use crate::harness::process::{Node, all_stream, eventually, folder, up};
 
 #[tokio::test]
 async fn a_node_that_lost_its_only_neighbour_warns_until_it_is_gone_for_good() {
@@ -22,12 +22,7 @@ async fn a_node_that_lost_its_only_neighbour_warns_until_it_is_gone_for_good() {
     let mut lost = Node::start(&root.path().join("lost"), &join);
     let peer = lost.runtime().peer_id.clone();
     eventually("the two are linked", async || {
-        let streams = |node: &Node| {
-            node.status().is_some_and(|status| {
-                status.links.len() == 2
-                    && status.links.iter().all(|l| l.state == LinkState::Streaming)
-            })
-        };
+        let streams = |node: &Node| node.status().is_some_and(|s| all_stream(&s.links, 1));
         streams(&kept) && streams(&lost)
     })
     .await;
@@ -79,9 +74,8 @@ async fn a_node_that_never_had_a_store_is_in_nobodys_way() {
     let join = ["--bootstrap", contact.as_str()];
     let mut second = Node::start(&root.path().join("second"), &join);
     eventually("the two are linked", async || {
-        second.status().is_some_and(|status| {
-            status.links.len() == 2 && status.links.iter().all(|l| l.state == LinkState::Streaming)
-        })
+        let status = second.status();
+        status.is_some_and(|status| all_stream(&status.links, 1))
     })
     .await;
     let site = second.status().unwrap().node.site;

@@ -2,10 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
-use starling::api::LinkState;
 use tokio_postgres::Client;
 
-use crate::harness::process::{DEBUG_LOG, Node, SHORT_GRACE, eventually, folder, up};
+use crate::harness::process::{DEBUG_LOG, Node, SHORT_GRACE, all_stream, eventually, folder, up};
 
 /// So long that a lost peer's links are not cleared while a test waits for it.
 const LONG_GRACE: &[&str] = &["--link-grace", "60s"];
@@ -55,9 +54,7 @@ async fn all_linked(nodes: &[&Node], neighbors: usize) {
             &format!("{} has its links", node.data.display()),
             async || {
                 node.status().is_some_and(|s| {
-                    s.overlay.active.len() == neighbors
-                        && s.links.len() == 2 * neighbors
-                        && s.links.iter().all(|l| l.state == LinkState::Streaming)
+                    s.overlay.active.len() == neighbors && all_stream(&s.links, neighbors)
                 })
             },
         )

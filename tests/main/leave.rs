@@ -14,14 +14,14 @@ use nix::{
     unistd::Pid,
 };
 use starling::{
-    api::{LinkState, NodeState, Presence},
+    api::{NodeState, Presence},
     identity::Site,
     vector::Seq,
 };
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_postgres::error::SqlState;
 
-use crate::harness::process::{DEBUG_LOG, Node, eventually, folder};
+use crate::harness::process::{DEBUG_LOG, Node, all_stream, eventually, folder};
 
 fn start(root: &Path, name: &str, contact: Option<&Node>, more: &[&str]) -> Node {
     let contact = contact.map(Node::bootstrap);
@@ -41,12 +41,10 @@ async fn pair(root: &Path) -> (Node, Node) {
 }
 
 async fn linked(nodes: &[&Node]) {
-    let links = 2 * (nodes.len() - 1);
     for node in nodes {
         eventually("the links stream", async || {
-            node.status().is_some_and(|s| {
-                s.links.len() == links && s.links.iter().all(|l| l.state == LinkState::Streaming)
-            })
+            let status = node.status();
+            status.is_some_and(|status| all_stream(&status.links, nodes.len() - 1))
         })
         .await;
     }

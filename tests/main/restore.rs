@@ -5,13 +5,10 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
-use starling::{
-    api::{LinkState, Renewal},
-    store::Doubt,
-};
+use starling::{api::Renewal, store::Doubt};
 
 use crate::harness::{
-    process::{Node, eventually, folder, start, up},
+    process::{Node, all_stream, eventually, folder, start, up},
     server::Server,
 };
 
@@ -113,8 +110,7 @@ async fn slots_once_linked(node: &Node) -> BTreeSet<String> {
     let mut slots = BTreeSet::new();
     eventually("both links stream", async || {
         let links = node.status().unwrap().links;
-        let streams =
-            links.len() == 2 && links.iter().all(|link| link.state == LinkState::Streaming);
+        let streams = all_stream(&links, 1);
         slots = links.into_iter().map(|link| link.slot).collect();
         streams
     })

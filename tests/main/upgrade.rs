@@ -3,9 +3,11 @@
 
 use std::fs;
 
-use starling::api::{LinkState, NodeState};
+use starling::api::NodeState;
 
-use crate::harness::process::{DEBUG_LOG, Node, SHORT_GRACE, earlier_build, eventually, folder};
+use crate::harness::process::{
+    DEBUG_LOG, Node, SHORT_GRACE, all_stream, earlier_build, eventually, folder,
+};
 
 const COUNT: &str = "select crdv.counterGet('visits')::text";
 
@@ -43,12 +45,7 @@ async fn agree(nodes: &[&Node], expected: &str) {
     for node in nodes {
         eventually("its links stream", async || {
             node.status().is_some_and(|status| {
-                status.node.state == NodeState::Ready
-                    && status.links.len() == 2 * (nodes.len() - 1)
-                    && status
-                        .links
-                        .iter()
-                        .all(|link| link.state == LinkState::Streaming)
+                status.node.state == NodeState::Ready && all_stream(&status.links, nodes.len() - 1)
             })
         })
         .await;

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -13,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 use starling::{
-    api::{NodeInfo, Status},
+    api::{LinkState, LinkStatus, NodeInfo, Status},
     node::runtime_file::RuntimeFile,
     postgres::{self, Conninfo},
 };
@@ -206,6 +208,16 @@ impl Node {
         serde_json::from_str(&stdout).unwrap_or_default()
     }
 
+    /// The code of the answer to a `GET`, and the answer with its head.
+    pub(crate) fn http(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.runtime().http).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (code.unwrap_or_default(), text)
+    }
+
     /// A session on the node's store.
     pub(crate) async fn client(&self) -> tokio_postgres::Client {
         let store: Conninfo = self.runtime().store_url.parse().unwrap();
@@ -289,6 +301,12 @@ fn children_of(parent: i32) -> Vec<i32> {
         .split_whitespace()
         .filter_map(|pid| pid.parse().ok())
         .collect()
+}
+
+/// Whether there are links to and from this many neighbours, and all of them stream.
+pub(crate) fn all_stream(links: &[LinkStatus], neighbors: usize) -> bool {
+    let mut states = links.iter().map(|link| link.state);
+    links.len() == 2 * neighbors && states.all(|state| state == LinkState::Streaming)
 }
 
 /// Waits until `condition` holds; says `what` was awaited when it does not in time.
