@@ -119,15 +119,17 @@ impl Directory {
 
     /// What we say of ourselves from now on. Nothing travels if nothing changed.
     pub fn announce(&mut self, announcement: Announcement) {
-        if self.me.says(&announcement) {
+        let me = self.me.saying(announcement);
+        if me == self.me {
             return;
         }
+        let has_new_site = me.site != self.me.site;
+        self.me = me;
         // A store with a new site is a new member: an eviction spoke of the old one.
-        if self.me.site != announcement.site {
+        if has_new_site {
             self.me.evicted = false;
             self.claimed = None;
         }
-        self.me.take(announcement);
         self.changed_myself();
     }
 

@@ -343,9 +343,9 @@ impl Discovery {
         false
     }
 
-    /// `witness` sees us at `seen` while we listen on `listen`.
-    pub fn witnessed(&mut self, witness: PeerId, seen: &Multiaddr, listen: &[Multiaddr]) {
-        let (fresh, stale) = self.observed.witness(witness, seen, listen);
+    /// `observer` sees us at `seen` while we listen on `listen`.
+    pub fn witnessed(&mut self, observer: PeerId, seen: &Multiaddr, listen: &[Multiaddr]) {
+        let (fresh, stale) = self.observed.seen_by(observer, seen, listen);
         self.actions
             .extend(fresh.into_iter().map(Action::Advertise));
         self.actions.extend(stale.into_iter().map(Action::Withdraw));

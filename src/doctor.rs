@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_flow_is_a_finding_with_its_reason_and_what_mends_it() {
+    fn what_does_not_flow_is_a_finding_with_its_reason_and_its_fix() {
         for (state, overdue) in [
             (LinkState::Opening, true),
             (LinkState::Refused, false),

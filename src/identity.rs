@@ -1,9 +1,11 @@
 //! Who a node is, in words that neither libp2p nor PostgreSQL own.
 
-use std::{fmt, str::FromStr, time::UNIX_EPOCH};
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::unix_time;
 
 /// Who a node is: its PeerId in base58. The data plane names peers by it and never sees libp2p.
 ///
@@ -113,9 +115,7 @@ impl Incarnation {
     /// That of a process that starts now.
     #[must_use]
     pub fn now() -> Self {
-        // A clock before 1970 gives the lowest, one in the far future the greatest.
-        let since = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
-        Self(u64::try_from(since).unwrap_or(u64::MAX))
+        Self(unix_time::now_milliseconds())
     }
 
     /// One that a peer names.

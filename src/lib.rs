@@ -20,4 +20,6 @@ pub mod replication;
 pub mod store;
 pub mod telemetry;
 pub(crate) mod terminal;
+pub(crate) mod unix_time;
 pub mod vector;
+pub(crate) mod watched;

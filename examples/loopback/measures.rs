@@ -28,8 +28,8 @@ impl Measures {
     /// The shape of the overlay.
     pub(super) fn shape(&mut self, when: &str, graph: &Graph, capacity: usize) {
         let links: usize = graph.degrees().iter().enumerate().map(|(d, n)| d * n).sum();
-        let mut dice = SmallRng::seed_from_u64(1);
-        let paths = graph.paths(graph.len(), &mut dice);
+        let mut rng = SmallRng::seed_from_u64(1);
+        let paths = graph.paths(graph.len(), &mut rng);
         self.set(
             format!("{when}: neighbours per node"),
             links as f64 / graph.len().max(1) as f64,

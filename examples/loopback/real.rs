@@ -139,8 +139,8 @@ impl Net for Real {
                 .enable_all()
                 .build()
                 .expect("a runtime");
-            let life = Life { node, log, epoch };
-            runtime.block_on(life.live(settings, ordered, sender));
+            let run = Run { node, log, epoch };
+            runtime.block_on(run.live(settings, ordered, sender));
             // Whatever it had begun is dropped where it stands, and its sockets with it.
             runtime.shutdown_background();
         });
@@ -231,13 +231,13 @@ impl Drop for Real {
 }
 
 /// What the thread of a node knows.
-struct Life {
+struct Run {
     node: NodeId,
     log: Arc<Mutex<Log>>,
     epoch: Instant,
 }
 
-impl Life {
+impl Run {
     async fn live(
         self,
         settings: Settings,

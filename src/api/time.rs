@@ -2,13 +2,13 @@
 
 use std::time::SystemTime;
 
+use crate::unix_time;
+
 /// A moment as all times in this API are written: RFC 3339, UTC, milliseconds. Moments before
 /// 1970 are shown as its first.
 #[must_use]
 pub fn timestamp(moment: SystemTime) -> String {
-    let since = moment
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = unix_time::of(moment);
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     // Years are counted from March, so that the leap day is the last of a year, and in eras of
     // 400 years, which all have the same length.

@@ -178,7 +178,7 @@ fn obstacle(remains: &Remains, links: usize, abandon: bool) -> Option<String> {
     // With a cascade, views and constraints of others would go as well.
     if !remains.dependents.is_empty() {
         let lines = remains.dependents.iter().map(|one| match &one.fix {
-            Some(mend) => format!("\n  {}; for example: {mend};", one.name),
+            Some(fix) => format!("\n  {}; for example: {fix};", one.name),
             None => format!("\n  {}", one.name),
         });
         return Some(format!(

@@ -67,8 +67,8 @@ fn script(findings: &[Finding]) -> String {
     let bad = findings
         .iter()
         .filter(|finding| finding.severity != Severity::Ok);
-    let mending = bad.filter_map(|finding| Some((finding, finding.sql()?)));
-    mending.fold(String::new(), |text, (finding, sql)| {
+    let fixes = bad.filter_map(|finding| Some((finding, finding.sql()?)));
+    fixes.fold(String::new(), |text, (finding, sql)| {
         text + &format!("-- {} {}\n{sql}\n", finding.code, finding.summary)
     })
 }

@@ -37,15 +37,15 @@ impl Default for Log {
 
 impl Log {
     pub(super) fn check(&self, check: &mut Check<'_>) {
-        const MEND: &str =
+        const FIX: &str =
             "use error, warn, info, debug or trace, or target=level pairs with commas between";
         if let Err(error) = EnvFilter::builder().parse(&self.level) {
             let level = self.level.escape_debug();
             let message = format!("`{level}` is not a list of log levels: {error}");
-            check.fail("log.level", message, MEND);
+            check.fail("log.level", message, FIX);
         } else if let Some(word) = self.misspelt() {
             let word = word.escape_debug();
-            check.fail("log.level", format!("`{word}` is not a log level"), MEND);
+            check.fail("log.level", format!("`{word}` is not a log level"), FIX);
         }
     }
 

@@ -25,6 +25,8 @@ const NEIGHBORS_MAX: usize = 64;
 const VECTOR_MAX: usize = 8192;
 
 /// What the node announces about itself, as often as it likes.
+// Its record has these parts one by one, as they travel: one that held an announcement would need names,
+// order and defaults of the wire written down a second time (serde's `flatten` writes other bytes).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Announcement {
     /// Human name.
@@ -119,26 +121,30 @@ impl NodeRecord {
         }
     }
 
-    pub(super) fn says(&self, announcement: &Announcement) -> bool {
-        self.name == announcement.name
-            && self.site == announcement.site
-            && self.generation == announcement.generation
-            && self.state == announcement.state
-            && self.store == announcement.store
-            && self.vector == announcement.vector
-            && self.neighbors == announcement.neighbors
-            && self.version == announcement.version
-    }
-
-    pub(super) fn take(&mut self, announcement: Announcement) {
-        self.name = announcement.name;
-        self.site = announcement.site;
-        self.generation = announcement.generation;
-        self.state = announcement.state;
-        self.store = announcement.store;
-        self.vector = announcement.vector;
-        self.neighbors = announcement.neighbors;
-        self.version = announcement.version;
+    /// What this node has said so far, but for what it says now.
+    pub(super) fn saying(&self, announcement: Announcement) -> Self {
+        // Each part by its name: one that is added later does not compile before it is said.
+        let Announcement {
+            name,
+            site,
+            generation,
+            state,
+            store,
+            vector,
+            neighbors,
+            version,
+        } = announcement;
+        Self {
+            name,
+            site,
+            generation,
+            state,
+            store,
+            vector,
+            neighbors,
+            version,
+            ..self.clone()
+        }
     }
 
     /// Whether every part keeps its bound. Checked on what peers send; what we announce is cut

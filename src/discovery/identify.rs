@@ -49,7 +49,7 @@ impl Strangers {
 }
 
 /// How many peers have to see us at one address before we believe that others can reach us there.
-const WITNESSES: usize = 2;
+const OBSERVERS_MIN: usize = 2;
 /// Most peers whose word is kept.
 const WORDS_MAX: usize = 64;
 /// Most addresses that we advertise because others saw us there.
@@ -66,11 +66,11 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// `witness` sees us at `seen`. What follows for the addresses that we advertise, given
+    /// `observer` sees us at `seen`. What follows for the addresses that we advertise, given
     /// those that we listen on: new ones, and ones that no longer hold.
-    pub fn witness(
+    pub fn seen_by(
         &mut self,
-        witness: PeerId,
+        observer: PeerId,
         seen: &Multiaddr,
         listen: &[Multiaddr],
     ) -> (Vec<Multiaddr>, Vec<Multiaddr>) {
@@ -79,11 +79,11 @@ impl Observed {
         else {
             return (Vec::new(), Vec::new());
         };
-        if self.words.len() >= WORDS_MAX && !self.words.contains_key(&witness) {
+        if self.words.len() >= WORDS_MAX && !self.words.contains_key(&observer) {
             self.words.pop_first();
         }
-        // One word for each peer, however often it speaks: nobody is two witnesses.
-        self.words.insert(witness, ip);
+        // One word for each peer, however often it speaks: nobody is two observers.
+        self.words.insert(observer, ip);
         let now_believed = self.conclude(listen);
         let fresh = now_believed.difference(&self.believed).cloned().collect();
         let stale = self.believed.difference(&now_believed).cloned().collect();
@@ -92,14 +92,14 @@ impl Observed {
     }
 
     fn conclude(&self, listen: &[Multiaddr]) -> BTreeSet<Multiaddr> {
-        let mut witnesses: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        let mut observers: BTreeMap<IpAddr, usize> = BTreeMap::new();
         for ip in self.words.values() {
-            *witnesses.entry(*ip).or_default() += 1;
+            *observers.entry(*ip).or_default() += 1;
         }
         let own: BTreeSet<IpAddr> = listen.iter().filter_map(address::ip).collect();
-        witnesses
+        observers
             .into_iter()
-            .filter(|(ip, count)| *count >= WITNESSES && !own.contains(ip))
+            .filter(|(ip, count)| *count >= OBSERVERS_MIN && !own.contains(ip))
             .flat_map(|(ip, _)| {
                 // Whoever translates usually keeps the port.
                 listen
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn two_witnesses_are_believed_and_one_is_not() {
+    fn two_observers_are_believed_and_one_is_not() {
         let listen = [
             address("/ip4/10.0.0.5/tcp/7400"),
             address("/ip4/10.0.0.5/udp/7400/quic-v1"),
@@ -156,9 +156,9 @@ mod tests {
         let outside = address("/ip4/198.51.100.7/tcp/40001");
         let mut observed = Observed::default();
         let (first, second) = (PeerId::random(), PeerId::random());
-        assert_eq!(observed.witness(first, &outside, &listen), (vec![], vec![]));
-        assert_eq!(observed.witness(first, &outside, &listen), (vec![], vec![]));
-        let (fresh, _) = observed.witness(second, &outside, &listen);
+        assert_eq!(observed.seen_by(first, &outside, &listen), (vec![], vec![]));
+        assert_eq!(observed.seen_by(first, &outside, &listen), (vec![], vec![]));
+        let (fresh, _) = observed.seen_by(second, &outside, &listen);
         assert_eq!(
             fresh,
             [
@@ -168,12 +168,12 @@ mod tests {
         );
         // One of them now sees us elsewhere: we have moved.
         let elsewhere = address("/ip4/203.0.113.9/tcp/40001");
-        let (fresh, stale) = observed.witness(first, &elsewhere, &listen);
+        let (fresh, stale) = observed.seen_by(first, &elsewhere, &listen);
         assert_eq!((fresh.len(), stale.len()), (0, 2));
     }
 
     #[test]
-    fn what_we_listen_on_and_loopback_need_no_witness() {
+    fn what_we_listen_on_and_loopback_need_no_observer() {
         let listen = [
             address("/ip4/10.0.0.5/tcp/7400"),
             address("/ip4/127.0.0.1/tcp/7400"),
@@ -181,7 +181,7 @@ mod tests {
         let mut observed = Observed::default();
         for seen in ["/ip4/10.0.0.5/tcp/9", "/ip4/127.0.0.2/tcp/9"] {
             for _ in 0..3 {
-                let outcome = observed.witness(PeerId::random(), &address(seen), &listen);
+                let outcome = observed.seen_by(PeerId::random(), &address(seen), &listen);
                 assert_eq!(outcome, (vec![], vec![]));
             }
         }

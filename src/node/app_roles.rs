@@ -11,10 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{debug, info, warn};
 
-use super::{
-    clock::unix_milliseconds,
-    part::{Context, Effect, Event, Part},
-};
+use super::part::{Context, Effect, Event, Part};
 use crate::{
     api::{AppRole, AppRoleState},
     directory::roles::{RoleChange, RoleError, RoleName, RoleRecord, Roles, Verifier},
@@ -22,6 +19,7 @@ use crate::{
     identity::NodeId,
     postgres::{self, Conninfo},
     store::{self, RoleStanding, WantedRole},
+    unix_time,
 };
 
 /// How often the server is compared with what is known: somebody may have changed a role there.
@@ -116,7 +114,7 @@ impl AppRoles {
 
     /// Does what a client asks for.
     pub(super) fn change(&mut self, name: RoleName, change: RoleChange) -> Result<(), RoleError> {
-        let now = unix_milliseconds();
+        let now = unix_time::now_milliseconds();
         info!(role = %name, ?change, "application role");
         self.roles.change(name, change, &self.me, now)?;
         self.changed();
@@ -126,7 +124,7 @@ impl AppRoles {
     /// Takes in what a neighbour knows; `true` if that is news.
     fn hear(&mut self, from: &NodeId, records: Vec<RoleRecord>) -> bool {
         let refused = self.roles.refused();
-        let changed = self.roles.merge(records, unix_milliseconds());
+        let changed = self.roles.merge(records, unix_time::now_milliseconds());
         let refused = self.roles.refused() - refused;
         if refused > 0 {
             warn!(%from, refused, "application roles of a peer are refused");

@@ -13,7 +13,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tracing::{info, warn};
@@ -311,14 +311,6 @@ fn median<'a>(neighbors: impl Iterator<Item = &'a Reading>) -> Reading {
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// What this machine's clock says, as the directory orders what is said.
-pub(super) fn unix_milliseconds() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use tokio::sync::watch;
 
+use crate::watched;
+
 /// One sentence at most, for many to set and to see.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiting(watch::Sender<Option<String>>);
@@ -9,16 +11,12 @@ pub(super) struct Waiting(watch::Sender<Option<String>>);
 impl Waiting {
     /// The node waits for `what` from now on.
     pub(super) fn set(&self, what: String) {
-        self.0.send_if_modified(|known| {
-            let is_news = known.as_ref() != Some(&what);
-            *known = Some(what);
-            is_news
-        });
+        watched::set(&self.0, Some(what));
     }
 
     /// It waits for nothing any more.
     pub(super) fn over(&self) {
-        self.0.send_if_modified(|known| known.take().is_some());
+        watched::set(&self.0, None);
     }
 
     /// What it waits for.

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn each_peer_and_each_life_has_its_own() {
+    fn each_peer_and_each_run_has_its_own() {
         let (one, other) = (Challenger::new(), Challenger::new());
         assert_eq!(one.to(&name("a")), one.to(&name("a")));
         assert_ne!(one.to(&name("a")), one.to(&name("b")));

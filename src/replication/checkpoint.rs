@@ -19,7 +19,7 @@ use super::{
     error::{BEHIND, Error},
     vectors,
 };
-use crate::{postgres::session::Session, vector::Vector};
+use crate::{postgres::session::Session, vector::Vector, watched};
 
 /// The longest pause while nothing happens: a bound on how stale the vector of a quiet cluster is.
 const IDLE_PAUSE: Duration = Duration::from_secs(2);
@@ -191,11 +191,6 @@ impl<'a> Checkpointer<'a> {
             .query(&self.vector, &[])
             .await
             .map_err(refused("read the vector"))?;
-        let vector = vectors::decode(&rows);
-        Ok(self.told.send_if_modified(|told| {
-            let is_news = *told != vector;
-            *told = vector;
-            is_news
-        }))
+        Ok(watched::set(self.told, vectors::decode(&rows)))
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::watch, time::sleep};
@@ -16,6 +16,7 @@ use super::{
     database::{Database, refused},
     error::Error,
 };
+use crate::unix_time;
 
 /// Pause between two looks at the store's clock. Clocks drift by microseconds in this time; what matters is
 /// that one that was set is noticed soon.
@@ -105,13 +106,9 @@ impl Asked {
     }
 }
 
-/// This process's Unix time in microseconds; a clock before 1970 counts as standing at its start.
+/// This process's Unix time in microseconds.
 fn wall() -> i64 {
-    micros(
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default(),
-    )
+    micros(unix_time::now())
 }
 
 fn micros(duration: Duration) -> i64 {

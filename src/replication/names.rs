@@ -9,12 +9,11 @@ use std::{
     fmt,
     str::FromStr,
     sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::Site;
+use crate::{identity::Site, unix_time};
 
 /// What all our names on a server begin with.
 pub const PREFIX: &str = "starling_";
@@ -41,11 +40,7 @@ impl Epoch {
     #[must_use]
     pub fn draw() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        // Not the greatest number: the shift would push its upper bits out.
-        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX >> 16);
+        let millis = unix_time::now_milliseconds();
         let fresh = (millis << 16) | u64::from(rand::random::<u16>());
         // Greater than the last one also while the clock stands still or was set back.
         let last = LAST

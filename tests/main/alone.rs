@@ -1,56 +1,28 @@
 //! What a node tells that has nobody to talk to.
 
-use std::{
-    net::TcpListener,
-    os::unix::fs::PermissionsExt,
-    process::{Command, Stdio},
-};
+use std::{net::TcpListener, process::Stdio};
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use starling::api::{LinkState, Presence};
+use starling::api::Presence;
 
-use crate::harness::process::{Node, eventually};
-
-/// Free ports, and no discovery but the bootstrap address.
-const LOCAL: &[&str] = &[
-    "--listen",
-    "/ip4/127.0.0.1/tcp/0",
-    "--pg-listen",
-    "127.0.0.1:0",
-    "--mdns",
-    "off",
-];
-
-/// For the nodes of a test: servers of another user than root have to get through it.
-fn folder() -> tempfile::TempDir {
-    tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap()
-}
+use crate::harness::process::{Node, all_stream, eventually, folder, up};
 
 #[tokio::test]
 async fn a_node_that_lost_its_only_neighbour_warns_until_it_is_gone_for_good() {
     let root = folder();
-    let kept = Node::start(&root.path().join("kept"), LOCAL);
+    let kept = Node::start(&root.path().join("kept"), &[]);
     let (code, text, _) = kept.run(&["status"]);
     assert_eq!(code, 0, "alone by choice: {text}");
 
     let contact = kept.bootstrap();
-    let join = [LOCAL, &["--bootstrap", contact.as_str()]].concat();
+    let join = ["--bootstrap", contact.as_str()];
     let mut lost = Node::start(&root.path().join("lost"), &join);
     let peer = lost.runtime().peer_id.clone();
     eventually("the two are linked", async || {
-        let streams = |node: &Node| {
-            node.status().is_some_and(|status| {
-                status.links.len() == 2
-                    && status.links.iter().all(|l| l.state == LinkState::Streaming)
-            })
-        };
+        let streams = |node: &Node| node.status().is_some_and(|s| all_stream(&s.links, 1));
         streams(&kept) && streams(&lost)
     })
     .await;
@@ -79,7 +51,7 @@ async fn a_node_that_never_reached_its_contact_does_not_leave_with_what_only_it_
     let port = nobody.local_addr().unwrap().port();
     drop(nobody);
     let contact = format!("/ip4/127.0.0.1/tcp/{port}");
-    let join = [LOCAL, &["--bootstrap", contact.as_str()]].concat();
+    let join = ["--bootstrap", contact.as_str()];
     let node = Node::start(&root.path().join("node"), &join);
     let written = node
         .client()
@@ -97,14 +69,13 @@ async fn a_node_that_never_reached_its_contact_does_not_leave_with_what_only_it_
 #[tokio::test]
 async fn a_node_that_never_had_a_store_is_in_nobodys_way() {
     let root = folder();
-    let first = Node::start(&root.path().join("first"), LOCAL);
+    let first = Node::start(&root.path().join("first"), &[]);
     let contact = first.bootstrap();
-    let join = [LOCAL, &["--bootstrap", contact.as_str()]].concat();
+    let join = ["--bootstrap", contact.as_str()];
     let mut second = Node::start(&root.path().join("second"), &join);
     eventually("the two are linked", async || {
-        second.status().is_some_and(|status| {
-            status.links.len() == 2 && status.links.iter().all(|l| l.state == LinkState::Streaming)
-        })
+        let status = second.status();
+        status.is_some_and(|status| all_stream(&status.links, 1))
     })
     .await;
     let site = second.status().unwrap().node.site;
@@ -117,20 +88,12 @@ async fn a_node_that_never_had_a_store_is_in_nobodys_way() {
     );
     drop(nowhere);
     let data = root.path().join("storeless");
-    let start = |arguments: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_starling"))
-            .args(["up", "--http", "127.0.0.1:0", "--mdns", "off"])
-            .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--bootstrap", &contact])
-            .arg("--data-dir")
-            .arg(&data)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
-    let mut storeless = start(&["--postgres", &url]);
+    let mut storeless = up(&data, &["--bootstrap", &contact, "--postgres", &url])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let shows = |presence: Presence| {
         let nodes = first.nodes();
         nodes

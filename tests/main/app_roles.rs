@@ -10,10 +10,9 @@ use starling::{
 use crate::{
     foreign::{Foreign, client_program},
     harness::{
-        process::{Node, eventually},
+        process::{Node, eventually, folder, start},
         server::Server,
     },
-    restore::{LOCAL, folder_of_its_own, start},
 };
 
 /// What a client is told that may not log in.
@@ -127,7 +126,7 @@ fn may_do_nothing_else(node: &Node, login: (&str, &str)) {
 
 #[tokio::test]
 async fn a_role_is_made_once_and_known_on_all_nodes_until_it_is_removed() {
-    let root = folder_of_its_own();
+    let root = folder();
     let [a, mut b, mut c] = three(root.path());
     let password = done(&a, &["add", "shop"]);
     assert_eq!(password.len(), 48);
@@ -200,7 +199,7 @@ async fn a_role_is_made_once_and_known_on_all_nodes_until_it_is_removed() {
 
 #[tokio::test]
 async fn a_role_of_somebody_else_is_refused_and_left_as_it_is() {
-    let root = folder_of_its_own();
+    let root = folder();
     let server = Foreign::start(root.path()).await;
     let own = "create role shop login createdb password 'ihrs'";
     server.client().await.batch_execute(own).await.unwrap();
@@ -216,11 +215,9 @@ async fn a_role_of_somebody_else_is_refused_and_left_as_it_is() {
     };
     let before = shown().await;
     let a = start(root.path(), "a", &[]);
-    let shared = LOCAL.chunks(2).filter(|pair| pair[0] != "--pg-listen");
     let (contact, url) = (a.bootstrap(), server.url());
-    let attach = ["--name", "b", "--bootstrap", &contact, "--postgres", &url];
-    let shared: Vec<_> = shared.flatten().copied().collect();
-    let b = Node::start(&root.path().join("b"), &[&attach[..], &shared].concat());
+    let attach = ["--bootstrap", contact.as_str(), "--postgres", &url];
+    let b = start(root.path(), "b", &attach);
 
     done(&a, &["add", "shop"]);
     eventually("the other node says that it is in the way", async || {

@@ -8,8 +8,6 @@ use tokio_postgres::Client;
 
 use crate::harness::process::Node;
 
-const LOCAL: &[&str] = &["--listen", "/ip4/127.0.0.1/tcp/0", "--mdns", "off"];
-
 /// A server of the user's with a database of an application.
 pub(crate) struct Application {
     server: PrivateServer,
@@ -58,7 +56,7 @@ impl Application {
 
     pub(crate) fn attach(&self, data: &str, more: &[&str]) -> Node {
         let url = self.url();
-        let arguments = [LOCAL, &["--postgres", url.as_str()], more].concat();
+        let arguments = [&["--postgres", url.as_str()], more].concat();
         Node::start(&self.dir.path().join(data), &arguments)
     }
 

@@ -3,25 +3,13 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::TcpStream,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
 use starling::api::{ClockStanding, Direction};
 
-use crate::harness::process::{Node, eventually};
-
-/// Free ports, and no discovery but the bootstrap address.
-const LOCAL: &[&str] = &[
-    "--listen",
-    "/ip4/127.0.0.1/tcp/0",
-    "--pg-listen",
-    "127.0.0.1:0",
-    "--mdns",
-    "off",
-];
+use crate::harness::process::{Node, eventually, folder};
 
 const HOUR: &str = "+3600";
 const RIGHT: &str = "+0";
@@ -81,16 +69,6 @@ fn library() -> PathBuf {
         .expect("libfaketime is not installed: run deployment/setup.sh faketime")
 }
 
-/// The code of the answer to a request.
-fn http(node: &Node, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(node.runtime().http).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
-    (code.unwrap_or_default(), text)
-}
-
 async fn run(node: &Node, sql: &str) {
     node.client().await.batch_execute(sql).await.unwrap();
 }
@@ -147,10 +125,10 @@ fn offset(node: &Node, peer: &Node) -> f64 {
 fn is_told(right: &Node, wrong: &Node) {
     let (code, text, _) = wrong.run(&["status"]);
     assert!(code == 2 && text.contains("chronyc"), "{code}: {text}");
-    let (code, text) = http(wrong, "/readyz");
+    let (code, text) = wrong.http("/readyz");
     assert!(code == 503 && text.contains("chronyc"), "{text}");
-    assert_eq!(http(right, "/readyz").0, 200);
-    let (_, metrics) = http(right, "/metrics");
+    assert_eq!(right.http("/readyz").0, 200);
+    let (_, metrics) = right.http("/metrics");
     let is_counted =
         |line: &str| line.starts_with("starling_clock_refusals_total{") && line.ends_with("} 1");
     assert!(metrics.lines().any(is_counted), "{metrics}");
@@ -159,7 +137,7 @@ fn is_told(right: &Node, wrong: &Node) {
 /// What the protocols between nodes count is read every ten seconds.
 fn has_counted(node: &Node, name: &str) -> bool {
     let start = format!("starling_{name}_total{{");
-    let (_, metrics) = http(node, "/metrics");
+    let (_, metrics) = node.http("/metrics");
     metrics
         .lines()
         .any(|line| line.starts_with(&start) && !line.ends_with("} 0"))
@@ -167,14 +145,10 @@ fn has_counted(node: &Node, name: &str) -> bool {
 
 #[tokio::test]
 async fn nothing_is_taken_from_a_clock_that_is_ahead_until_it_is_set() {
-    let root = tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap();
-    let a = Node::start(&root.path().join("a"), LOCAL);
+    let root = folder();
+    let a = Node::start(&root.path().join("a"), &[]);
     let contact = a.bootstrap();
-    let join = [LOCAL, &["--bootstrap", contact.as_str()]].concat();
+    let join = ["--bootstrap", contact.as_str()];
     let b = Node::start(&root.path().join("b"), &join);
     let clockwork = Clockwork::new(root.path(), &a);
     let programs = clockwork.programs.to_str().unwrap().to_owned();
@@ -214,7 +188,7 @@ async fn nothing_is_taken_from_a_clock_that_is_ahead_until_it_is_set() {
     clockwork.set(RIGHT);
     await_state(&[&a, &b], &c, "streaming").await;
     await_standing(&c, ClockStanding::Fair).await;
-    assert_eq!(http(&c, "/readyz").0, 200);
+    assert_eq!(c.http("/readyz").0, 200);
     for node in [&a, &b, &c] {
         has(node, "from c", "an hour ahead").await;
         has(node, "contested", "c, first").await;

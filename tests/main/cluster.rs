@@ -2,34 +2,15 @@
 
 use std::{path::Path, time::Duration};
 
-use starling::api::LinkState;
-use tempfile::TempDir;
 use tokio_postgres::Client;
 
-use crate::harness::process::{Node, eventually};
+use crate::harness::process::{DEBUG_LOG, Node, SHORT_GRACE, all_stream, eventually, folder, up};
 
-/// Free ports, and no discovery but the bootstrap address.
-const LOCAL: &[&str] = &[
-    "--listen",
-    "/ip4/127.0.0.1/tcp/0",
-    "--pg-listen",
-    "127.0.0.1:0",
-    "--mdns",
-    "off",
-    "--log-level",
-    "info,starling=debug",
-];
-
-/// So short that a lost peer's links are cleared while a test waits for it.
-const SHORT_GRACE: &[&str] = &["--link-grace", "3s"];
-
-/// So long that they are not.
+/// So long that a lost peer's links are not cleared while a test waits for it.
 const LONG_GRACE: &[&str] = &["--link-grace", "60s"];
 
 fn start(root: &Path, name: &str, more: &[&str]) -> Node {
-    let mut arguments = vec!["--name", name];
-    arguments.extend(LOCAL);
-    arguments.extend(more);
+    let arguments = [&["--name", name], DEBUG_LOG, more].concat();
     Node::start(&root.join(name), &arguments)
 }
 
@@ -40,15 +21,6 @@ fn start_joining(root: &Path, name: &str, contact: &Node, more: &[&str]) -> Node
         name,
         &[&["--bootstrap", contact.as_str()], more].concat(),
     )
-}
-
-/// A folder that the server's unprivileged user can reach when the tests run as root.
-fn folder() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .unwrap()
 }
 
 async fn map_value(client: &Client, id: &str, key: &str) -> Option<String> {
@@ -82,9 +54,7 @@ async fn all_linked(nodes: &[&Node], neighbors: usize) {
             &format!("{} has its links", node.data.display()),
             async || {
                 node.status().is_some_and(|s| {
-                    s.overlay.active.len() == neighbors
-                        && s.links.len() == 2 * neighbors
-                        && s.links.iter().all(|l| l.state == LinkState::Streaming)
+                    s.overlay.active.len() == neighbors && all_stream(&s.links, neighbors)
                 })
             },
         )
@@ -260,19 +230,7 @@ async fn a_data_directory_of_another_cluster_is_refused_with_the_reason() {
     let root = folder();
     let mut a = start(root.path(), "a", &[]);
     assert_eq!(a.terminate(), Some(0), "{}", a.log());
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_starling"))
-        .args([
-            "up",
-            "--http",
-            "127.0.0.1:0",
-            "--cluster",
-            "other",
-            "--data-dir",
-        ])
-        .arg(&a.data)
-        .args(LOCAL)
-        .output()
-        .unwrap();
+    let output = up(&a.data, &["--cluster", "other"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(

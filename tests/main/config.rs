@@ -560,15 +560,12 @@ const COMPLAINTS: &[Row] = &[
 ];
 
 #[test]
-fn every_complaint_names_the_source_and_what_mends_it() {
-    for (flags, variables, toml, what, mend) in COMPLAINTS {
+fn every_complaint_names_the_source_and_its_fix() {
+    for (flags, variables, toml, what, fix) in COMPLAINTS {
         let complaint = Given::new(flags, variables, *toml).complaint();
         let (said, advice) = complaint.split_once("\n    fix: ").expect("advice");
         assert!(said.contains(what), "`{said}` does not contain `{what}`");
-        assert!(
-            advice.contains(mend),
-            "`{advice}` does not contain `{mend}`"
-        );
+        assert!(advice.contains(fix), "`{advice}` does not contain `{fix}`");
     }
 }
 

@@ -35,17 +35,8 @@ fn leave(node: &mut Node) {
 /// A node with a private store, linked to `node`.
 async fn peer(shop: &Application, node: &Node) -> Node {
     let contact = node.bootstrap();
-    let arguments = [
-        "--listen",
-        "/ip4/127.0.0.1/tcp/0",
-        "--mdns",
-        "off",
-        "--pg-listen",
-        "127.0.0.1:0",
-        "--bootstrap",
-        &contact,
-    ];
-    let peer = Node::start(&shop.dir.path().join("peer"), &arguments);
+    let join = ["--bootstrap", contact.as_str()];
+    let peer = Node::start(&shop.dir.path().join("peer"), &join);
     shop.run("select crdv.mapAdd('m', 'k', 'v')").await;
     eventually("the peer has the write", async || {
         let read = "select mapAwLwwValue('m', 'k')::text";
@@ -196,17 +187,17 @@ async fn what_others_have_built_upon_it_is_named_and_kept() {
     let (code, _, told) = node.run(&["app-role", "add", "till"]);
     assert_eq!(code, 0, "{told}");
     leave(&mut node);
-    for (made, name, mended) in OTHERS {
+    for (made, name, fix) in OTHERS {
         shop.run(made).await;
         let (code, text) = detach(&shop, &["--yes"]);
         assert_eq!(code, 1, "{name}: {text}");
         assert!(text.contains(name), "{name} in {text}");
         if !text.contains("is not Starling's") {
-            assert!(text.contains(mended), "{mended} in {text}");
+            assert!(text.contains(fix), "{fix} in {text}");
         }
         let kept = shop.text("select crdv.counterGet('v')::text").await;
         assert_eq!(kept, "3", "nothing is done by halves");
-        shop.run(mended).await;
+        shop.run(fix).await;
     }
     shop.run(
         "create function app.late() returns text language sql as 'select crdv.counterGet(''v'')::text'",

@@ -104,12 +104,7 @@ async fn a_link_names_the_limit_that_keeps_it_down_and_comes_up_with_room() {
         set(node, limit.settings, false).await;
         cluster.await_linked(0, 1).await;
         cluster.unlink(0, 1, Departure::Deliberate);
-        for node in &cluster.nodes {
-            until("nothing is left of it", || async {
-                node.links().await.is_empty().then_some(())
-            })
-            .await;
-        }
+        cluster.await_clear().await;
     }
     cluster.stop().await;
 }

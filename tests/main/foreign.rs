@@ -11,8 +11,8 @@ use nix::{sys::signal::Signal, unistd::Uid};
 use tokio_postgres::{Client, NoTls};
 
 use crate::{
-    harness::process::{Node, eventually},
-    restore::{LOCAL, copy, folder_of_its_own, increment, last_renewal, same, site, start},
+    harness::process::{Node, eventually, folder, start, up},
+    restore::{copy, increment, last_renewal, same, site},
 };
 
 const CONF: &str = "
@@ -217,10 +217,7 @@ async fn pair(root: &Path) -> (Node, Node, Foreign) {
     let server = Foreign::start(root).await;
     let a = start(root, "a", &[]);
     let (contact, url) = (a.bootstrap(), server.url());
-    let own = ["--name", "b", "--bootstrap", &contact, "--postgres", &url];
-    let shared = LOCAL.chunks(2).filter(|pair| pair[0] != "--pg-listen");
-    let arguments = [&own[..], &shared.flatten().copied().collect::<Vec<_>>()].concat();
-    let b = Node::start(&root.join("b"), &arguments);
+    let b = start(root, "b", &["--bootstrap", &contact, "--postgres", &url]);
     increment(&a, 1).await;
     increment(&b, 1).await;
     same(&[&a, &b], 2).await;
@@ -240,7 +237,7 @@ async fn is_another_site(node: &Node, before: i64, why: &str) {
 /// The controller is held, as if it were slow: it need not be quick.
 #[tokio::test]
 async fn a_promoted_standby_acknowledges_nothing_before_its_controller_has_seen_it() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, b, mut server) = pair(root.path()).await;
     let before = site(&b);
     let standby = server.base_backup("standby");
@@ -267,7 +264,7 @@ async fn a_promoted_standby_acknowledges_nothing_before_its_controller_has_seen_
 
 #[tokio::test]
 async fn a_server_that_is_started_again_below_its_node_is_confirmed_and_keeps_its_site() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, b, server) = pair(root.path()).await;
     let before = site(&b);
     for (by, mode) in [(10, "fast"), (100, "immediate")] {
@@ -282,7 +279,7 @@ async fn a_server_that_is_started_again_below_its_node_is_confirmed_and_keeps_it
 
 #[tokio::test]
 async fn a_dump_restored_in_place_gets_all_that_the_cluster_has() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, mut b, server) = pair(root.path()).await;
     let before = site(&b);
     let dump = server.dump();
@@ -301,7 +298,7 @@ async fn a_dump_restored_in_place_gets_all_that_the_cluster_has() {
 /// The links stay up meanwhile, and say that they stream.
 #[tokio::test]
 async fn a_dump_restored_below_a_running_node_gets_all_that_the_cluster_has() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, b, server) = pair(root.path()).await;
     let before = site(&b);
     let dump = server.dump();
@@ -327,7 +324,7 @@ async fn a_dump_restored_below_a_running_node_gets_all_that_the_cluster_has() {
 /// Nobody can tell of a node that was alone whether it is what it was.
 #[tokio::test]
 async fn a_machine_put_back_to_before_it_met_its_peer_gives_out_no_number_twice() {
-    let root = folder_of_its_own();
+    let root = folder();
     let image = root.path().join("image");
     let mut a = start(root.path(), "a", &[]);
     let before = site(&a);
@@ -354,7 +351,7 @@ async fn a_machine_put_back_to_before_it_met_its_peer_gives_out_no_number_twice(
 /// It is told, and not made again below whoever restores a dump.
 #[tokio::test]
 async fn a_schema_that_somebody_dropped_is_told_and_made_again_at_the_next_start() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, mut b, server) = pair(root.path()).await;
     let drop = "drop schema crdv cascade";
     server.client().await.batch_execute(drop).await.unwrap();
@@ -376,7 +373,7 @@ async fn a_schema_that_somebody_dropped_is_told_and_made_again_at_the_next_start
 
 #[tokio::test]
 async fn a_link_whose_table_was_made_anew_is_replaced() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, b, server) = pair(root.path()).await;
     let before = site(&b);
     // As if the table had been dropped and made again: the subscription does not know it.
@@ -395,16 +392,16 @@ async fn a_link_whose_table_was_made_anew_is_replaced() {
 /// Two would take each other's links for debris.
 #[tokio::test]
 async fn a_store_has_one_controller_at_a_time() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, b, server) = pair(root.path()).await;
     let (before, url) = (site(&b), server.url());
     // One that is let in would go on.
+    let adopt = ["--postgres", url.as_str(), "--adopt-store", "on"];
+    let second = up(&root.path().join("second"), &adopt);
     let second = Command::new("timeout")
-        .args(["60", env!("CARGO_BIN_EXE_starling")])
-        .args(["up", "--mdns", "off", "--http", "127.0.0.1:0"])
-        .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--postgres", &url])
-        .args(["--adopt-store", "on", "--data-dir"])
-        .arg(root.path().join("second"))
+        .arg("60")
+        .arg(second.get_program())
+        .args(second.get_args())
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&second.stderr);

@@ -287,7 +287,7 @@ async fn a_link_is_never_applied_at_another_isolation_level() {
 
 /// What keeps a node from starting is named, and gone when it is mended as it was said.
 #[tokio::test]
-async fn what_forbids_a_start_is_mended_by_its_own_command() {
+async fn what_forbids_a_start_is_fixed_by_its_own_command() {
     let dir = tempfile::tempdir().unwrap();
     let server = super::postgres::start(dir.path()).await;
     let (connection, wanted) = (server.connection(), Requirements::default());
@@ -311,9 +311,9 @@ async fn what_forbids_a_start_is_mended_by_its_own_command() {
         let findings = found().await;
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(findings[0].code, code);
-        let mend = findings[0].sql().unwrap();
-        client.batch_execute(mend).await.unwrap();
-        assert_eq!(found().await, [], "after {mend}");
+        let fix = findings[0].sql().unwrap();
+        client.batch_execute(fix).await.unwrap();
+        assert_eq!(found().await, [], "after {fix}");
     }
     server.stop().await.unwrap();
 }
@@ -330,11 +330,8 @@ async fn a_node_starts_on_a_fit_server_only_and_tells_what_is_not_good() {
     let url = server.url();
     let data = dir.path().join("node");
     let log = dir.path().join("refused.log");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_starling"))
-        .args(["up", "--mdns", "off", "--http", "127.0.0.1:0"])
-        .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--postgres", &url])
-        .arg("--data-dir")
-        .arg(&data)
+    let attach = ["--postgres", url.as_str()];
+    let mut child = process::up(&data, &attach)
         .stdout(Stdio::null())
         .stderr(fs::File::create(&log).unwrap())
         .spawn()
@@ -362,8 +359,7 @@ async fn a_node_starts_on_a_fit_server_only_and_tells_what_is_not_good() {
 
     fs::write(&conf, "wal_writer_delay = 200ms\n").unwrap();
     server.restart().await.unwrap();
-    let listen = ["--mdns", "off", "--listen", "/ip4/127.0.0.1/tcp/0"];
-    let mut node = process::Node::start(&data, &[&listen[..], &["--postgres", &url]].concat());
+    let mut node = process::Node::start(&data, &attach);
     let found = node.status().unwrap().findings;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((&*found[0].code, &*found[0].severity), ("SP010", "warning"));
@@ -391,11 +387,7 @@ async fn a_node_starts_on_a_fit_server_only_and_tells_what_is_not_good() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_starts_while_its_server_is_read_only() {
     let dir = tempfile::tempdir().unwrap();
-    let free = ["--mdns", "off", "--listen", "/ip4/127.0.0.1/tcp/0"];
-    let mut node = process::Node::start(
-        &dir.path().join("n"),
-        &[&free[..], &["--pg-listen", "127.0.0.1:0"]].concat(),
-    );
+    let mut node = process::Node::start(&dir.path().join("n"), &[]);
     let client = node.client().await;
     client
         .batch_execute("alter system set default_transaction_read_only = on")

@@ -14,34 +14,14 @@ use nix::{
     unistd::Pid,
 };
 use starling::{
-    api::{LinkState, NodeState, Presence},
+    api::{NodeState, Presence},
     identity::Site,
     vector::Seq,
 };
-use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_postgres::error::SqlState;
 
-use crate::harness::process::{Node, eventually};
-
-const LOCAL: &[&str] = &[
-    "--listen",
-    "/ip4/127.0.0.1/tcp/0",
-    "--pg-listen",
-    "127.0.0.1:0",
-    "--mdns",
-    "off",
-    "--log-level",
-    "info,starling=debug",
-];
-
-fn folder() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .unwrap()
-}
+use crate::harness::process::{DEBUG_LOG, Node, all_stream, eventually, folder};
 
 fn start(root: &Path, name: &str, contact: Option<&Node>, more: &[&str]) -> Node {
     let contact = contact.map(Node::bootstrap);
@@ -49,7 +29,7 @@ fn start(root: &Path, name: &str, contact: Option<&Node>, more: &[&str]) -> Node
         .iter()
         .flat_map(|address| ["--bootstrap", address.as_str()]);
     let arguments: Vec<&str> = ["--name", name].into_iter().chain(join).collect();
-    Node::start(&root.join(name), &[&arguments, LOCAL, more].concat())
+    Node::start(&root.join(name), &[&arguments, DEBUG_LOG, more].concat())
 }
 
 /// Two nodes that are linked, both ways; the second one joined the first.
@@ -61,12 +41,10 @@ async fn pair(root: &Path) -> (Node, Node) {
 }
 
 async fn linked(nodes: &[&Node]) {
-    let links = 2 * (nodes.len() - 1);
     for node in nodes {
         eventually("the links stream", async || {
-            node.status().is_some_and(|s| {
-                s.links.len() == links && s.links.iter().all(|l| l.state == LinkState::Streaming)
-            })
+            let status = node.status();
+            status.is_some_and(|status| all_stream(&status.links, nodes.len() - 1))
         })
         .await;
     }

@@ -1,40 +1,13 @@
 //! Status, doctor and readiness tell what the node knows.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::TcpStream,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::Command,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use starling::api::{Direction, LinkState, LinkStatus, NodeState, Side};
-use tempfile::TempDir;
 
-use crate::harness::process::{Node, eventually};
-
-/// Free ports, and no discovery but the bootstrap address.
-const LOCAL: &[&str] = &[
-    "--listen",
-    "/ip4/127.0.0.1/tcp/0",
-    "--pg-listen",
-    "127.0.0.1:0",
-    "--mdns",
-    "off",
-];
-
-/// A folder that the server's unprivileged user can reach when the tests run as root.
-fn folder() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap()
-}
+use crate::harness::process::{Node, eventually, folder};
 
 fn start(root: &Path, name: &str, more: &[&str]) -> Node {
-    let arguments = [LOCAL, &["--name", name], more].concat();
+    let arguments = [&["--name", name], more].concat();
     Node::start(&root.join(name), &arguments)
 }
 
@@ -45,16 +18,6 @@ fn start_joining(root: &Path, name: &str, contact: &Node, more: &[&str]) -> Node
         name,
         &[&["--bootstrap", contact.as_str()], more].concat(),
     )
-}
-
-/// The code of the answer to a request, and the answer.
-fn http(node: &Node, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(node.runtime().http).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
-    (code.unwrap_or_default(), text)
 }
 
 fn link(node: &Node, direction: Direction) -> Option<LinkStatus> {
@@ -140,7 +103,7 @@ async fn a_session_that_holds_a_row_shows_as_lag_with_its_name() {
             .unwrap()
             .contains(&format!("pg_terminate_backend({holder_pid})"))
     );
-    assert_eq!(http(&b, "/readyz?lag=5").0, 503);
+    assert_eq!(b.http("/readyz?lag=5").0, 503);
     let (code, text, _) = b.run(&["doctor"]);
     assert_ne!(code, 0, "{text}");
     assert!(text.contains(&format!("pid {holder_pid} ")), "{text}");
@@ -150,7 +113,7 @@ async fn a_session_that_holds_a_row_shows_as_lag_with_its_name() {
         link.lag_seconds == Some(0.0) && link.reason.is_none()
     })
     .await;
-    assert_eq!(http(&b, "/readyz?lag=5").0, 200);
+    assert_eq!(b.http("/readyz?lag=5").0, 200);
 }
 
 #[tokio::test]
@@ -184,7 +147,7 @@ async fn a_link_that_waits_for_a_transaction_in_another_database_names_it() {
     let taken = awaits(&b, Direction::In, "what it waits for", names).await;
     assert_eq!(taken.side, Some(Side::Peer));
     awaits(&a, Direction::Out, "what it waits for", names).await;
-    let (code, text) = http(&b, "/readyz");
+    let (code, text) = b.http("/readyz");
     assert_eq!(code, 503);
     assert!(text.contains(&holder_pid), "{text}");
     let (_, text, _) = b.run(&["doctor"]);
@@ -222,7 +185,7 @@ async fn an_unfit_node_that_joins_takes_nothing_from_the_readiness_of_others() {
     })
     .await;
     for path in ["/readyz", "/readyz?lag=1"] {
-        let (code, text) = http(&a, path);
+        let (code, text) = a.http(path);
         assert_eq!(code, 200, "{text}");
     }
     let denied = awaits(&b, Direction::Out, "the denial", |link| {
@@ -277,7 +240,7 @@ async fn a_node_that_cannot_join_says_why_where_one_looks() {
             assert!(!text.contains("knows nobody"), "{text}");
             assert!(code >= exit, "{code}: {text}");
         }
-        let (code, text) = http(node, "/readyz");
+        let (code, text) = node.http("/readyz");
         assert_eq!(code, 503);
         assert!(text.contains(cause), "{text}");
         let contacts = node.status().unwrap().overlay.bootstrap;
@@ -293,7 +256,7 @@ async fn a_node_that_cannot_join_says_why_where_one_looks() {
             .starts_with("cannot join through this address yet")
     });
     assert!(warning.unwrap().detail.contains(&free), "{warnings:?}");
-    let (_, metrics) = http(&lonely, "/metrics");
+    let (_, metrics) = lonely.http("/metrics");
     let counted = |line: &str| {
         let is_it = line.starts_with("starling_log_messages_total{") && line.contains("\"warn\"");
         is_it && !line.ends_with(" 0")

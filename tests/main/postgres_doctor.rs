@@ -66,7 +66,7 @@ async fn a_private_server_is_healthy() {
 }
 
 #[tokio::test]
-async fn every_default_that_does_not_do_is_found_and_its_command_mends_it() {
+async fn every_default_that_does_not_do_is_found_and_its_command_fixes_it() {
     use Severity::{Critical, Warning};
     let dir = tempfile::tempdir().unwrap();
     let server = start(dir.path()).await;

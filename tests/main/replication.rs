@@ -107,12 +107,7 @@ async fn neighbours_exchange_writes_and_part_without_debris() {
     }
 
     cluster.unlink(0, 1, Departure::Deliberate);
-    for node in 0..2 {
-        until("nothing is left", || async {
-            (cluster.nodes[node].links().await.is_empty()).then_some(())
-        })
-        .await;
-    }
+    cluster.await_clear().await;
     cluster.stop().await;
 }
 
@@ -195,7 +190,7 @@ async fn writes_cross_a_line_and_a_cycle_goes_quiet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_life_goes_on_with_the_old_links() {
+async fn a_new_run_goes_on_with_the_old_links() {
     let mut cluster = Cluster::start(2).await;
     cluster.link(0, 1);
     cluster.await_linked(0, 1).await;
@@ -409,12 +404,7 @@ async fn a_level_peer_streams_at_once() {
     let mut times = Vec::new();
     for _ in 0..5 {
         cluster.unlink(0, 1, Departure::Deliberate);
-        for node in &cluster.nodes {
-            until("nothing is left", || async {
-                node.links().await.is_empty().then_some(())
-            })
-            .await;
-        }
+        cluster.await_clear().await;
         // The server starts workers half a second apart.
         sleep(Duration::from_millis(600)).await;
         let mut links = cluster.nodes[1].plane().links();
@@ -446,7 +436,7 @@ async fn a_silent_peer_holds_up_nobody_else() {
     cluster.link(0, 2);
     cluster.await_linked(0, 2).await;
     println!("linked beside a silent peer in {:?}", since.elapsed());
-    cluster.router.mend();
+    cluster.router.heal();
     cluster.await_linked(0, 1).await;
     cluster.stop().await;
 }
@@ -464,7 +454,7 @@ async fn a_peer_that_cannot_be_asked_is_linked_when_it_can() {
         (failed(0) && failed(1)).then_some(())
     })
     .await;
-    cluster.router.mend();
+    cluster.router.heal();
     cluster.router.delay(Duration::from_millis(100));
     cluster.await_linked(0, 1).await;
     cluster.stop().await;

@@ -52,7 +52,7 @@ fn own_rows(node: &Node) -> String {
 }
 
 /// A controller that starts again finds what is to be dropped, although nothing new is written.
-async fn await_mended(cluster: &mut Cluster) {
+async fn await_dropped(cluster: &mut Cluster) {
     cluster.kill_plane(0).await;
     cluster.start_plane(0);
     cluster.link(0, 1);
@@ -77,7 +77,7 @@ async fn a_new_link_does_not_bring_what_stands_beside_its_answer() {
     cluster.await_linked(0, 2).await;
     let expected = cluster.nodes[1].text(CONTENT).await;
     assert_eq!(cluster.nodes[2].text(CONTENT).await, expected);
-    await_mended(&mut cluster).await;
+    await_dropped(&mut cluster).await;
     cluster.stop().await;
 }
 
@@ -92,6 +92,6 @@ async fn what_was_answered_early_is_dropped_after_a_crash_too() {
     origin.crash().await;
     assert!(write.await.unwrap().is_err());
     origin.await_up().await;
-    await_mended(&mut cluster).await;
+    await_dropped(&mut cluster).await;
     cluster.stop().await;
 }

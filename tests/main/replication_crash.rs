@@ -9,7 +9,7 @@ use std::sync::{
 use starling::replication::{Departure, Failpoint, Failpoints};
 use tokio::sync::Notify;
 
-use crate::harness::data_plane::{Cluster, PATIENCE, until};
+use crate::harness::data_plane::{Cluster, PATIENCE};
 
 /// Stops whoever reaches the failpoint first, and tells.
 fn trap(failpoint: Failpoint) -> (Failpoints, Arc<Notify>) {
@@ -72,12 +72,7 @@ async fn a_controller_may_be_killed_at_any_failpoint() {
         }
         cluster.await_linked(0, 1).await;
         cluster.unlink(0, 1, Departure::Deliberate);
-        for node in &cluster.nodes {
-            until("nothing is left", || async {
-                node.links().await.is_empty().then_some(())
-            })
-            .await;
-        }
+        cluster.await_clear().await;
     }
     cluster.stop().await;
 }
@@ -111,13 +106,7 @@ async fn a_controller_and_its_store_may_be_killed_together() {
         cluster.start_plane(0);
         cluster.unlink(0, 1, Departure::Lost);
         cluster.nodes[0].await_up().await;
-        for node in &cluster.nodes {
-            until("nothing is left", || async {
-                node.try_text("1").await?;
-                node.links().await.is_empty().then_some(())
-            })
-            .await;
-        }
+        cluster.await_clear().await;
         cluster.link(0, 1);
         let expected = ((round + 1) * 2).to_string();
         for node in 0..2 {
@@ -127,12 +116,7 @@ async fn a_controller_and_its_store_may_be_killed_together() {
         }
         cluster.await_linked(0, 1).await;
         cluster.unlink(0, 1, Departure::Deliberate);
-        for node in &cluster.nodes {
-            until("nothing is left", || async {
-                node.links().await.is_empty().then_some(())
-            })
-            .await;
-        }
+        cluster.await_clear().await;
     }
     cluster.stop().await;
 }

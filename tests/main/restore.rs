@@ -5,42 +5,12 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
-use starling::{
-    api::{LinkState, Renewal},
-    store::Doubt,
-};
-use tempfile::TempDir;
+use starling::{api::Renewal, store::Doubt};
 
 use crate::harness::{
-    process::{Node, eventually},
+    process::{Node, all_stream, eventually, folder, start, up},
     server::Server,
 };
-
-pub(crate) const LOCAL: &[&str] = &[
-    "--listen",
-    "/ip4/127.0.0.1/tcp/0",
-    "--pg-listen",
-    "127.0.0.1:0",
-    "--mdns",
-    "off",
-    "--link-grace",
-    "3s",
-    "--log-level",
-    "info,starling=debug",
-];
-
-pub(crate) fn folder_of_its_own() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .unwrap()
-}
-
-pub(crate) fn start(root: &Path, name: &str, more: &[&str]) -> Node {
-    let arguments = [&["--name", name], LOCAL, more].concat();
-    Node::start(&root.join(name), &arguments)
-}
 
 /// Two nodes that are linked, and a word about each in both stores.
 async fn pair(root: &Path, more: &[&str]) -> (Node, Node) {
@@ -140,8 +110,7 @@ async fn slots_once_linked(node: &Node) -> BTreeSet<String> {
     let mut slots = BTreeSet::new();
     eventually("both links stream", async || {
         let links = node.status().unwrap().links;
-        let streams =
-            links.len() == 2 && links.iter().all(|link| link.state == LinkState::Streaming);
+        let streams = all_stream(&links, 1);
         slots = links.into_iter().map(|link| link.slot).collect();
         streams
     })
@@ -173,7 +142,7 @@ async fn went_on_as_another_site(node: &Node, peers: &[&Node], before: i64, why:
 
 #[tokio::test]
 async fn a_server_put_back_to_an_older_copy_takes_back_what_it_had_written_since() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, mut b) = pair(root.path(), &[]).await;
     let (server, backup) = (b.data.join("postgres"), root.path().join("backup"));
     assert_eq!(b.terminate(), Some(0));
@@ -197,7 +166,7 @@ async fn a_server_put_back_to_an_older_copy_takes_back_what_it_had_written_since
 /// What a snapshot of a machine is: everything as it was, the record of the store included.
 #[tokio::test]
 async fn a_machine_put_back_to_a_snapshot_is_found_out_by_its_peers() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (mut a, mut b) = pair(root.path(), &[]).await;
     let snapshot = root.path().join("snapshot");
     b.kill();
@@ -224,7 +193,7 @@ async fn a_machine_put_back_to_a_snapshot_is_found_out_by_its_peers() {
 /// not go on where the others had got to.
 #[tokio::test]
 async fn a_machine_that_wrote_nothing_since_its_snapshot_misses_nothing() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, mut b) = pair(root.path(), &[]).await;
     let snapshot = root.path().join("snapshot");
     // So that it has no checkpoint left to write either; and in order, because a crash skips numbers.
@@ -263,7 +232,7 @@ fn has_twin(node: &Node) -> bool {
 
 #[tokio::test]
 async fn a_clone_of_a_machine_is_another_site_and_both_are_told() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, mut b) = pair(root.path(), &[]).await;
     let before = site(&b);
     assert_eq!(b.terminate(), Some(0));
@@ -310,7 +279,7 @@ async fn a_clone_of_a_machine_is_another_site_and_both_are_told() {
 
 #[tokio::test]
 async fn a_node_that_is_started_again_is_never_taken_for_another_one() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, mut b) = pair(root.path(), &[]).await;
     let before = site(&b);
     let mut sum = 2;
@@ -339,7 +308,7 @@ async fn a_node_that_is_started_again_is_never_taken_for_another_one() {
 
 #[tokio::test]
 async fn a_restarted_store_that_nobody_can_confirm_goes_on_as_another_site() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (mut a, mut b) = pair(root.path(), &["--confirm-within", "2s"]).await;
     let snapshot = root.path().join("snapshot");
     b.kill();
@@ -370,7 +339,7 @@ async fn a_restarted_store_that_nobody_can_confirm_goes_on_as_another_site() {
 
 #[tokio::test]
 async fn a_copy_of_a_store_under_another_node_is_another_site() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, mut b) = pair(root.path(), &[]).await;
     let before = site(&b);
     assert_eq!(b.terminate(), Some(0));
@@ -391,7 +360,7 @@ async fn a_copy_of_a_store_under_another_node_is_another_site() {
 
 #[tokio::test]
 async fn a_wiped_store_gets_back_all_that_the_cluster_has_its_own_included() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, mut b) = pair(root.path(), &[]).await;
     let before = site(&b);
     increment(&b, 10).await;
@@ -407,7 +376,7 @@ async fn a_wiped_store_gets_back_all_that_the_cluster_has_its_own_included() {
 
 #[tokio::test]
 async fn an_evicted_node_that_returns_is_a_new_member_with_all_that_it_had() {
-    let root = folder_of_its_own();
+    let root = folder();
     let (a, mut b) = pair(root.path(), &[]).await;
     let before = site(&b);
     let peer = b.status().unwrap().node.peer_id;
@@ -517,27 +486,13 @@ async fn an_attached_store_of_another_node_is_adopted_only_on_demand() {
         )
         .await
         .unwrap();
-    let folder: String = row.get::<_, String>(0).trim_matches('\"').to_owned();
+    let sockets: String = row.get::<_, String>(0).trim_matches('\"').to_owned();
     let (port, database): (String, _) = (row.get(1), &store.database.name);
-    let url = format!("postgresql://starling@/{database}?host={folder}&port={port}");
-    let root = folder_of_its_own();
+    let url = format!("postgresql://starling@/{database}?host={sockets}&port={port}");
+    let root = folder();
     let data = root.path().join("n");
-    let attach = [
-        "--cluster",
-        "test",
-        "--postgres",
-        &url,
-        "--listen",
-        LOCAL[1],
-        "--mdns",
-        "off",
-    ];
-    let refused = Command::new(env!("CARGO_BIN_EXE_starling"))
-        .args(["up", "--http", "127.0.0.1:0", "--data-dir"])
-        .arg(&data)
-        .args(attach)
-        .output()
-        .unwrap();
+    let attach = ["--cluster", "test", "--postgres", &url];
+    let refused = up(&data, &attach).output().unwrap();
     let stderr = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success());
     assert!(

@@ -1,19 +1,10 @@
 //! What the sessions of a node's clients find, whenever they were opened.
 
-use std::{net::TcpListener, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{net::TcpListener, path::Path, time::Duration};
 
-use tempfile::TempDir;
 use tokio_postgres::Client;
 
-use crate::harness::process::{Node, PATIENCE};
-
-fn root() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap()
-}
+use crate::harness::process::{Node, PATIENCE, folder};
 
 /// The first session that the server below `data` lets in.
 async fn first_session(data: &Path, port: u16) -> Client {
@@ -36,22 +27,14 @@ async fn first_session(data: &Path, port: u16) -> Client {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_session_that_is_let_in_finds_the_functions() {
-    let root = root();
+    let root = folder();
     let data = root.path().join("a");
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
     let (place, listen) = (data.clone(), format!("127.0.0.1:{port}"));
-    let starting = tokio::task::spawn_blocking(move || {
-        let arguments = [
-            "--listen",
-            "/ip4/127.0.0.1/tcp/0",
-            "--mdns",
-            "off",
-            "--pg-listen",
-        ];
-        Node::start(&place, &[&arguments[..], &[listen.as_str()]].concat())
-    });
+    let starting =
+        tokio::task::spawn_blocking(move || Node::start(&place, &["--pg-listen", &listen]));
     let client = first_session(&data, port).await;
     let _node = starting.await.unwrap();
     client

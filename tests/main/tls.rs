@@ -16,8 +16,8 @@ use starling::postgres::{
 
 use crate::{
     foreign::Foreign,
-    harness::process::{Node, eventually},
-    restore::{LOCAL, folder_of_its_own, increment, same, start},
+    harness::process::{DEBUG_LOG, Node, SHORT_GRACE, eventually, folder, start},
+    restore::{increment, same},
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -167,7 +167,7 @@ fn trouble(error: Error) -> TlsTrouble {
 
 #[tokio::test]
 async fn each_mode_connects_exactly_where_libpq_does() {
-    let root = folder_of_its_own();
+    let root = folder();
     let server = Foreign::start(root.path()).await;
     let (ours, others) = (authority("ours"), authority("others"));
     let file =
@@ -218,7 +218,7 @@ async fn each_mode_connects_exactly_where_libpq_does() {
 
 #[tokio::test]
 async fn a_server_without_tls_and_one_that_insists_on_it_are_told_apart() {
-    let root = folder_of_its_own();
+    let root = folder();
     let server = Foreign::start(root.path()).await;
     let error = attach(&server.to("127.0.0.1", "sslmode=require"))
         .await
@@ -248,7 +248,7 @@ async fn a_server_without_tls_and_one_that_insists_on_it_are_told_apart() {
 
 #[tokio::test]
 async fn roots_that_do_not_fit_are_named_by_attach_and_doctor() {
-    let root = folder_of_its_own();
+    let root = folder();
     let server = Foreign::start(root.path()).await;
     let ours = authority("ours");
     let roots = ours.write(&root.path().join("roots.crt"));
@@ -294,7 +294,7 @@ async fn roots_that_do_not_fit_are_named_by_attach_and_doctor() {
 
 #[tokio::test]
 async fn a_certificate_of_another_time_or_host_is_named_by_attach_and_doctor() {
-    let root = folder_of_its_own();
+    let root = folder();
     let server = Foreign::start(root.path()).await;
     let ours = authority("ours");
     let roots = ours.write(&root.path().join("roots.crt"));
@@ -354,7 +354,7 @@ async fn a_certificate_of_another_time_or_host_is_named_by_attach_and_doctor() {
 /// A password's exchange is bound to the connection, so that nobody in between can pass it on.
 #[tokio::test]
 async fn passwords_are_bound_to_the_connection() {
-    let root = folder_of_its_own();
+    let root = folder();
     let server = Foreign::start(root.path()).await;
     let signed = authority("ours").signs(parameters(&["localhost"]));
     // The server itself would take the password in clear text as well.
@@ -385,12 +385,10 @@ async fn passwords_are_bound_to_the_connection() {
 /// Each end of a link goes its own way to the other: controllers with their driver, servers with libpq.
 #[tokio::test]
 async fn links_connect_servers_that_insist_on_tls_with_each_other_and_with_others() {
-    let root = folder_of_its_own();
+    let root = folder();
     let ours = authority("ours");
     let roots = ours.write(&root.path().join("roots.crt"));
     let plain = start(root.path(), "plain", &[]);
-    let shared = LOCAL.chunks(2).filter(|pair| pair[0] != "--pg-listen");
-    let shared: Vec<_> = shared.flatten().copied().collect();
     let mut nodes = vec![plain];
     let mut servers = Vec::new();
     for (name, options) in [
@@ -410,7 +408,7 @@ async fn links_connect_servers_that_insist_on_tls_with_each_other_and_with_other
         let own = ["--name", name, "--bootstrap", &contact, "--postgres", &url];
         nodes.push(Node::start(
             &folder.join("node"),
-            &[&own[..], &shared].concat(),
+            &[&own[..], SHORT_GRACE, DEBUG_LOG].concat(),
         ));
         servers.push(server);
     }

@@ -3,11 +3,10 @@
 
 use std::fs;
 
-use starling::api::{LinkState, NodeState};
+use starling::api::NodeState;
 
-use crate::{
-    harness::process::{Node, earlier_build, eventually},
-    restore::{LOCAL, folder_of_its_own},
+use crate::harness::process::{
+    DEBUG_LOG, Node, SHORT_GRACE, all_stream, earlier_build, eventually, folder,
 };
 
 const COUNT: &str = "select crdv.counterGet('visits')::text";
@@ -37,11 +36,8 @@ fn arguments<'a>(name: &'a str, contact: Option<&'a str>) -> Vec<&'a str> {
     let join = contact
         .into_iter()
         .flat_map(|address| ["--bootstrap", address]);
-    ["--name", name]
-        .into_iter()
-        .chain(LOCAL.iter().copied())
-        .chain(join)
-        .collect()
+    let own = [&["--name", name], SHORT_GRACE, DEBUG_LOG].concat();
+    own.into_iter().chain(join).collect()
 }
 
 /// All of them have links to and from each other, and the same value.
@@ -49,12 +45,7 @@ async fn agree(nodes: &[&Node], expected: &str) {
     for node in nodes {
         eventually("its links stream", async || {
             node.status().is_some_and(|status| {
-                status.node.state == NodeState::Ready
-                    && status.links.len() == 2 * (nodes.len() - 1)
-                    && status
-                        .links
-                        .iter()
-                        .all(|link| link.state == LinkState::Streaming)
+                status.node.state == NodeState::Ready && all_stream(&status.links, nodes.len() - 1)
             })
         })
         .await;
@@ -68,7 +59,7 @@ async fn agree(nodes: &[&Node], expected: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_are_upgraded_one_by_one_and_keep_their_stores_and_sites() {
     let earlier = earlier_build().expect("STARLING_EARLIER names the earlier program");
-    let root = folder_of_its_own();
+    let root = folder();
     let mut nodes = Vec::new();
     for name in ["a", "b", "c"] {
         let contact = nodes.last().map(Node::bootstrap);
@@ -113,7 +104,7 @@ async fn nodes_are_upgraded_one_by_one_and_keep_their_stores_and_sites() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_in_the_earlier_words_is_still_read() {
     let earlier = earlier_build().expect("STARLING_EARLIER names the earlier program");
-    let root = folder_of_its_own();
+    let root = folder();
     let print = |program: &std::path::Path, file: &std::path::Path| {
         let output = std::process::Command::new(program)
             .args(["config", "show", "--config"])
@@ -166,7 +157,7 @@ async fn a_configuration_in_the_earlier_words_is_still_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_of_this_version_leaves_a_cluster_of_both() {
     let earlier = earlier_build().expect("STARLING_EARLIER names the earlier program");
-    let root = folder_of_its_own();
+    let root = folder();
     let path = |name: &str| root.path().join(name);
     let old = Node::start_program(earlier, &path("old"), &arguments("old", None));
     let contact = old.bootstrap();

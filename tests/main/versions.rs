@@ -191,7 +191,7 @@ async fn a_role_with_the_rights_that_the_doctor_names_carries_links() {
     cluster.await_text(1, &counter("x"), "2").await;
     let before = cluster.nodes[0].links().await;
 
-    // A new life of the controllers takes the links over.
+    // New runs of the controllers take the links over.
     for node in 0..2 {
         cluster.kill_plane(node).await;
         cluster.start_plane(node);
@@ -205,22 +205,14 @@ async fn a_role_with_the_rights_that_the_doctor_names_carries_links() {
     // One ends without a word, the other clears its own half of links that stream.
     cluster.kill_plane(1).await;
     cluster.unlink(0, 1, Departure::Lost);
-    until("nothing is left of the lost peer", || async {
-        cluster.nodes[0].links().await.is_empty().then_some(())
-    })
-    .await;
+    cluster.nodes[0].await_clear().await;
     cluster.start_plane(1);
     cluster.nodes[0].run(&increment("x")).await;
     cluster.link(0, 1);
     cluster.await_text(1, &counter("x"), "4").await;
     cluster.await_linked(0, 1).await;
     cluster.unlink(0, 1, Departure::Deliberate);
-    for node in &cluster.nodes {
-        until("nothing is left", || async {
-            node.links().await.is_empty().then_some(())
-        })
-        .await;
-    }
+    cluster.await_clear().await;
     cluster.stop().await;
 }
 
@@ -324,24 +316,13 @@ async fn mixed_versions_replicate_whatever_happens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mixed_nodes_form_one_cluster() {
-    let root = tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .unwrap();
+    let root = process::folder();
     let mut nodes: Vec<process::Node> = Vec::new();
     for (number, programs) in all_programs().iter().enumerate() {
         let name = format!("node-{number}");
         let programs = programs.to_str().unwrap();
         let contact = nodes.first().map(process::Node::bootstrap);
         let mut arguments = vec!["--name", &name, "--pg-bin", programs];
-        arguments.extend([
-            "--listen",
-            "/ip4/127.0.0.1/tcp/0",
-            "--pg-listen",
-            "127.0.0.1:0",
-        ]);
-        arguments.extend(["--mdns", "off"]);
         arguments.extend(contact.iter().flat_map(|contact| ["--bootstrap", contact]));
         nodes.push(process::Node::start(&root.path().join(&name), &arguments));
     }

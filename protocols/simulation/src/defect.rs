@@ -38,8 +38,8 @@ pub enum Defect {
     WalksEverywhere,
     /// The active view has 14 places (episub, log2 of 10,000).
     Crowds,
-    /// A farewell to a relation of the past ends the one that there is (Partisan before its epochs).
-    HonoursOldFarewells,
+    /// The end of a relation of the past ends the one that there is (Partisan before its epochs).
+    HonoursOldDisconnects,
     /// The application joins again whoever drops the node (iroh-gossip #152).
     RejoinsWhenEvicted,
     /// A neighbour goes for a peer that has not shown that it hears.
@@ -66,7 +66,7 @@ impl Defect {
         Self::IgnoresStrangers,
         Self::WalksEverywhere,
         Self::Crowds,
-        Self::HonoursOldFarewells,
+        Self::HonoursOldDisconnects,
         Self::RejoinsWhenEvicted,
         Self::BelievesTheDeaf,
         Self::EvictsTheLast,
@@ -125,7 +125,7 @@ impl Defect {
                     message: Message::Heartbeat(_),
                 },
             ) if state.epoch(from).is_none() => None,
-            (Self::HonoursOldFarewells, Given::Received { from, message }) => {
+            (Self::HonoursOldDisconnects, Given::Received { from, message }) => {
                 let message = match (message, state.epoch(from)) {
                     (
                         Message::Disconnect(message::Disconnect { reason, sample, .. }),

@@ -4,13 +4,13 @@
 //! |---|---|
 //! | `views` | after every input of a node |
 //! | `requests` | after every input of a node |
-//! | `farewells` | after every input of a node |
+//! | `disconnects` | after every input of a node |
 //! | `links` | when the network is quiet |
 //! | `whole` | when the network is quiet |
 //!
 //! In runs of more nodes than `WATCHED_MAX` only every `SAMPLE`th input is looked at.
 
-mod farewells;
+mod disconnects;
 mod links;
 mod requests;
 mod views;
@@ -39,7 +39,7 @@ pub(crate) fn together<'a>(
     me: NodeId,
     other: impl Fn(NodeId) -> Option<&'a Member>,
 ) -> Result<(), String> {
-    farewells::check(member, me, other)
+    disconnects::check(member, me, other)
 }
 
 /// What must hold of a network that has come to rest.

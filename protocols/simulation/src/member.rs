@@ -39,7 +39,7 @@ pub struct Member {
     defect: Option<Defect>,
     /// What makes it work against the others, if it does.
     interceptor: Option<Interceptor>,
-    /// The relation that a farewell has just ended here.
+    /// The relation that a peer has just ended here.
     ended: Option<(NodeId, Epoch<NodeId>)>,
     /// What the application keeps, and gives back when the machine calls for contacts.
     book: Book,
@@ -51,11 +51,11 @@ pub struct Member {
 }
 
 impl Member {
-    /// A node without peers in its `life`th life.
+    /// A node without peers, started for the `incarnation`th time.
     #[must_use]
-    pub fn new(id: NodeId, config: Config, life: u32) -> Self {
+    pub fn new(id: NodeId, config: Config, incarnation: u32) -> Self {
         Self {
-            state: State::new(contact(id), config, u64::from(life)),
+            state: State::new(contact(id), config, u64::from(incarnation)),
             defect: None,
             interceptor: None,
             ended: None,
@@ -77,17 +77,17 @@ impl Member {
     pub(crate) fn among(
         id: NodeId,
         config: Config,
-        life: u32,
+        incarnation: u32,
         adversaries: Option<Adversaries>,
     ) -> Self {
         let Some(plan) = adversaries else {
-            return Self::new(id, config, life);
+            return Self::new(id, config, incarnation);
         };
         let config = plan.configure(id, config);
         Self {
-            state: State::new(plan.contact(id), config, u64::from(life)),
+            state: State::new(plan.contact(id), config, u64::from(incarnation)),
             interceptor: plan.contain(id).then(|| Interceptor::new(id, plan)),
-            ..Self::new(id, Config::default(), life)
+            ..Self::new(id, Config::default(), incarnation)
         }
     }
 
@@ -97,7 +97,7 @@ impl Member {
         &self.state
     }
 
-    /// The relation that the farewell of a peer has ended here, if that was the last input.
+    /// The relation that a peer has ended here, if that was the last input.
     pub(crate) fn ended(&self) -> Option<(NodeId, Epoch<NodeId>)> {
         self.ended
     }

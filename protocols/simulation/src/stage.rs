@@ -297,7 +297,7 @@ impl<'a, M: Subject> Stage<'a, M> {
         }
     }
 
-    /// Looks at what must hold of a network at rest. A switch or a farewell may just be under way, so what
+    /// Looks at what must hold of a network at rest. A switch or a Disconnect may just be under way, so what
     /// is broken must stay so for a while.
     fn at_rest(&mut self) {
         let mut broken = invariants::at_rest(&self.world, &Graph::of(&self.world));

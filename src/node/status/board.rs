@@ -23,6 +23,7 @@ use crate::{
     node::{clock::Judgement, data_plane::DataPlane, store::open::OpenStore},
     telemetry,
     vector::Vector,
+    watched,
 };
 
 /// All that the status board is written from, at one moment.
@@ -250,9 +251,9 @@ impl StatusBoard {
         status.members = members(&nodes, &status.members);
         let names = nodes.iter();
         telemetry::set_names(names.map(|node| (node.peer_id.as_str(), node.name.as_str())));
-        set(&self.nodes, nodes);
-        set(&self.status, status);
-        set(&self.topology, inputs.directory.topology(inputs.now));
+        watched::set(&self.nodes, nodes);
+        watched::set(&self.status, status);
+        watched::set(&self.topology, inputs.directory.topology(inputs.now));
         is_urgent
     }
 
@@ -390,16 +391,6 @@ fn names(overlay: &OverlayStatus) -> impl Iterator<Item = &str> {
         .active
         .iter()
         .map(|neighbor| neighbor.peer_id.as_str())
-}
-
-fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
-    sender.send_if_modified(|old| {
-        let is_new = *old != value;
-        if is_new {
-            *old = value;
-        }
-        is_new
-    });
 }
 
 #[cfg(test)]

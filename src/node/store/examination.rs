@@ -16,7 +16,7 @@ use crate::{
         self, Conninfo,
         doctor::{Requirements, inspect},
     },
-    store,
+    store, watched,
 };
 
 /// Settings change while a node runs.
@@ -158,9 +158,7 @@ async fn examine(
         }
         let mut found = tell(&found);
         found.extend(dropped(&connection).await);
-        teller.send_if_modified(|before| {
-            log(before, &found);
-            std::mem::replace(before, found.clone()) != found
-        });
+        log(&teller.borrow(), &found);
+        watched::set(&teller, found);
     }
 }

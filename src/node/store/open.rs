@@ -25,6 +25,7 @@ use crate::{
     },
     replication::Advertise,
     store::{self, PathStanding, SearchPath},
+    watched,
 };
 
 /// How often a foreign server is asked whether it is still there.
@@ -250,7 +251,7 @@ impl Server {
 async fn follow(mut lifecycle: watch::Receiver<Lifecycle>, ready: watch::Sender<bool>) {
     loop {
         let is_ready = *lifecycle.borrow_and_update() == Lifecycle::Ready;
-        if ready.send_if_modified(|old| std::mem::replace(old, is_ready) != is_ready) {
+        if watched::set(&ready, is_ready) {
             info!(ready = is_ready, "private server");
         }
         if ready.is_closed() || lifecycle.changed().await.is_err() {
@@ -273,7 +274,7 @@ async fn ask(admin: Conninfo, ready: watch::Sender<bool>) {
         if !is_ready {
             client = None;
         }
-        if ready.send_if_modified(|old| std::mem::replace(old, is_ready) != is_ready) {
+        if watched::set(&ready, is_ready) {
             info!(ready = is_ready, "store");
         }
         tokio::time::sleep(HEALTH_INTERVAL).await;

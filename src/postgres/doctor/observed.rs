@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime},
 };
 
 use tokio_postgres::{Client, Error};
 
 use super::{names::Names, role::Role, store::StoreState};
-use crate::postgres::{quote::identifier, version::Version};
+use crate::{
+    postgres::{quote::identifier, version::Version},
+    unix_time,
+};
 
 /// What makes a server read its files again.
 pub(super) const RELOAD: &str = "select pg_reload_conf();";
@@ -203,10 +206,6 @@ async fn clock_skew(client: &Client) -> Result<f64, Error> {
         )
         .await?;
     // Its answer is taken to be of the middle: the way there and the way back are not told apart.
-    let middle = ours + asked.elapsed() / 2;
-    let ours_seconds = middle
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64();
-    Ok(row.get::<_, f64>(0) - ours_seconds)
+    let middle = unix_time::of(ours + asked.elapsed() / 2);
+    Ok(row.get::<_, f64>(0) - middle.as_secs_f64())
 }

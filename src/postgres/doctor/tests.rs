@@ -163,7 +163,7 @@ fn each_wrong_setting_is_found_under_its_own_code() {
 }
 
 #[test]
-fn another_isolation_level_is_mended_for_the_links_role_alone() {
+fn another_isolation_level_is_fixed_for_the_links_role_alone() {
     let observed = with("default_transaction_isolation", "serializable");
     assert_eq!(bad(&observed), [("SP024".to_owned(), Severity::Critical)]);
     let fix = finding(&observed, "SP024").fix.unwrap();
@@ -171,7 +171,7 @@ fn another_isolation_level_is_mended_for_the_links_role_alone() {
 }
 
 #[test]
-fn a_link_is_no_synchronous_standby_and_what_mends_it_is_for_people() {
+fn a_link_is_no_synchronous_standby_and_its_fix_is_for_people() {
     for names in ["*", "ANY 1 (*)", "FIRST 1 (ha, Starling_00ff)", "ha, \"*\""] {
         let observed = with("synchronous_standby_names", names);
         let expected = [("SP026".to_owned(), Severity::Critical)];
@@ -410,9 +410,9 @@ fn exit_codes_are_those_of_monitoring() {
 }
 
 #[test]
-fn what_was_altered_in_the_store_is_critical_and_comes_with_its_mend() {
+fn what_was_altered_in_the_store_is_critical_and_comes_with_its_fix() {
     let mut observed = good();
-    observed.store.flaws = vec![("one".to_owned(), "mend one".to_owned())];
+    observed.store.flaws = vec![("one".to_owned(), "fix one".to_owned())];
     observed.store.parked = Some(3);
     let findings = judge(&observed, Requirements::default());
     let of = |code| {
@@ -422,7 +422,7 @@ fn what_was_altered_in_the_store_is_critical_and_comes_with_its_mend() {
             .unwrap()
     };
     assert_eq!(of("SP050").severity, Severity::Critical);
-    assert_eq!(of("SP050").fix.as_deref(), Some("mend one"));
+    assert_eq!(of("SP050").fix.as_deref(), Some("fix one"));
     assert_eq!(of("SP051").severity, Severity::Warning);
     observed.store = StoreState::default();
     assert_eq!(
@@ -432,7 +432,7 @@ fn what_was_altered_in_the_store_is_critical_and_comes_with_its_mend() {
 }
 
 #[test]
-fn what_mends_a_setting_is_said_for_where_it_was_made() {
+fn the_fix_of_a_setting_is_said_for_where_it_was_made() {
     let mut observed = good();
     for (source, fix) in [
         (

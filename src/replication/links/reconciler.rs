@@ -43,6 +43,7 @@ use crate::{
         subscriber::{Past, Progress, Resumption, Subscriber},
     },
     vector::Vector,
+    watched,
 };
 
 /// How often the links are looked at while something is in motion.
@@ -428,9 +429,7 @@ impl<T: Transport> Reconciler<T> {
             Observed::Known(inventory) => {
                 // Never taken back: what is told is whether we have been level once.
                 if self.ledger.is_level(inventory) {
-                    self.outputs
-                        .level
-                        .send_if_modified(|level| !std::mem::replace(level, true));
+                    watched::set(&self.outputs.level, true);
                 }
                 let desired = self.inputs.desired.borrow();
                 let scene = Scene {
@@ -453,11 +452,7 @@ impl<T: Transport> Reconciler<T> {
         // A link that is kept for a peer that was lost is not overdue for as long as it is kept on purpose.
         let grace = self.context.settings.link_grace.max(OVERDUE);
         self.standings.date(&mut links, now, grace);
-        self.outputs.links.send_if_modified(|told| {
-            let is_news = *told != links;
-            *told = links;
-            is_news
-        });
+        watched::set(&self.outputs.links, links);
     }
 
     /// Takes peers off the list of which nothing is left.

@@ -92,12 +92,7 @@ fn written(round: usize) -> Vec<Written> {
 
 async fn unlinked(cluster: &Cluster) {
     cluster.unlink(0, 1, Departure::Deliberate);
-    for node in &cluster.nodes {
-        until("nothing is left", || async {
-            node.links().await.is_empty().then_some(())
-        })
-        .await;
-    }
+    cluster.await_clear().await;
 }
 
 async fn linked(cluster: &Cluster) {

@@ -29,7 +29,7 @@ pub(super) struct Crowd {
     stop: CancellationToken,
     writers: JoinSet<Written>,
     readers: JoinSet<(Violations, u64)>,
-    witnesses: JoinSet<()>,
+    observers: JoinSet<()>,
     answerers: JoinSet<()>,
 }
 
@@ -50,7 +50,7 @@ impl Crowd {
             stop: CancellationToken::new(),
             writers: JoinSet::new(),
             readers: JoinSet::new(),
-            witnesses: JoinSet::new(),
+            observers: JoinSet::new(),
             answerers: JoinSet::new(),
         };
         for (node, member) in cluster.nodes.iter().enumerate() {
@@ -69,7 +69,7 @@ impl Crowd {
                 };
                 crowd.writers.spawn(writer.run(stop()));
             }
-            crowd.witnesses.spawn(witness(node, server(), stop()));
+            crowd.observers.spawn(observer(node, server(), stop()));
             let other = &cluster.nodes[(node + 1) % cluster.nodes.len()];
             crowd
                 .answerers
@@ -90,7 +90,7 @@ impl Crowd {
             verdict.violations.extend(violations);
             verdict.reads += reads;
         }
-        self.witnesses.join_all().await;
+        self.observers.join_all().await;
         self.answerers.join_all().await;
         let written = self.writers.join_all().await;
         verdict.commits = written.iter().map(|(_, tally, _)| tally.commits).sum();
@@ -189,11 +189,14 @@ impl Writer {
 }
 
 /// Writes, again and again, what it has seen of the others.
-pub(super) async fn witness(node: usize, server: Arc<PrivateServer>, stop: CancellationToken) {
+pub(super) async fn observer(node: usize, server: Arc<PrivateServer>, stop: CancellationToken) {
     let (mut client, mut round) = (None, 0);
     while !stop.is_cancelled() {
         round += 1;
-        if testify(&mut client, (node, round), &server).await.is_err() {
+        if note_seen(&mut client, (node, round), &server)
+            .await
+            .is_err()
+        {
             client = None;
             sleep(Duration::from_millis(50)).await;
         }
@@ -201,7 +204,7 @@ pub(super) async fn witness(node: usize, server: Arc<PrivateServer>, stop: Cance
     }
 }
 
-pub(super) async fn testify(
+pub(super) async fn note_seen(
     client: &mut Option<Client>,
     (node, round): (usize, u64),
     server: &PrivateServer,

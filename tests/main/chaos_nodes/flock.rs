@@ -10,8 +10,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::{Sabotage, clients::Clients};
 use crate::{
     foreign::Foreign,
-    harness::process::{Node, PATIENCE, earlier_build, eventually},
-    restore::{LOCAL, folder_of_its_own},
+    harness::process::{DEBUG_LOG, Node, PATIENCE, SHORT_GRACE, earlier_build, eventually, folder},
 };
 
 /// Nodes with private servers. One more has its store on a server of the user's.
@@ -45,7 +44,7 @@ pub(super) struct Flock {
 
 impl Flock {
     pub(super) async fn start(rng: StdRng, sabotage: Option<Sabotage>) -> Self {
-        let root = folder_of_its_own();
+        let root = folder();
         let server = Foreign::start(root.path()).await;
         let mut flock = Self {
             members: Vec::new(),
@@ -61,16 +60,7 @@ impl Flock {
             flock.members.push(member);
         }
         let url = flock.server.url();
-        let own_port = |pair: &&[&str]| pair[0] != "--pg-listen";
-        let shared: Vec<_> = LOCAL
-            .chunks(2)
-            .filter(own_port)
-            .flatten()
-            .copied()
-            .collect();
-        let member = flock
-            .member(&[&shared[..], &["--postgres", &url]].concat())
-            .await;
+        let member = flock.member(&["--postgres", &url]).await;
         flock.members.push(member);
         flock
     }
@@ -95,7 +85,7 @@ impl Flock {
 
     /// A new node with a private server, and clients that write there already.
     pub(super) async fn private(&mut self) -> Member {
-        self.member(LOCAL).await
+        self.member(&[]).await
     }
 
     async fn member(&mut self, how: &[&str]) -> Member {
@@ -103,7 +93,7 @@ impl Flock {
         let contact = self.members.last().map(|member| member.node.bootstrap());
         let join = contact.iter().flat_map(|address| ["--bootstrap", address]);
         let arguments: Vec<_> = ["--name", &name].into_iter().chain(join).collect();
-        let arguments = [&arguments, how].concat();
+        let arguments = [&arguments, SHORT_GRACE, DEBUG_LOG, how].concat();
         // A campaign with an earlier build has nodes of both, and upgrades one when it starts again.
         let node = match earlier_build().filter(|_| self.rng.random()) {
             Some(program) => Node::start_program(program, &self.path(&name), &arguments),

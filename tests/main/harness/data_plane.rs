@@ -92,7 +92,7 @@ impl Router {
         self.0.lock().unwrap().cut.insert(pair);
     }
 
-    pub(crate) fn mend(&self) {
+    pub(crate) fn heal(&self) {
         let mut fabric = self.0.lock().unwrap();
         fabric.cut.clear();
         fabric.mute.clear();
@@ -295,7 +295,11 @@ impl Node {
 
     /// Names of our links on the server and of what hangs on them, one per line.
     pub(crate) async fn links(&self) -> String {
-        self.text(
+        self.try_links().await.unwrap()
+    }
+
+    async fn try_links(&self) -> Option<String> {
+        self.try_text(
             "select string_agg(kind || ' ' || name, e'\\n' order by kind, name) from (
                select 'subscription', subname::text from pg_subscription
                union all select 'slot', slot_name from pg_replication_slots
@@ -308,6 +312,14 @@ impl Node {
              ) as t (kind, name)",
         )
         .await
+    }
+
+    /// Waits until nothing of any link is left on the server.
+    pub(crate) async fn await_clear(&self) {
+        until("nothing is left", || async {
+            self.try_links().await?.is_empty().then_some(())
+        })
+        .await;
     }
 }
 
@@ -480,6 +492,13 @@ impl Cluster {
                 .await?,
         ];
         (sums == ["1,1", "1,1,1,1"]).then_some(())
+    }
+
+    /// Waits until nothing of any link is left on any node.
+    pub(crate) async fn await_clear(&self) {
+        for node in &self.nodes {
+            node.await_clear().await;
+        }
     }
 
     /// Waits until `sql` gives `expected` on a node.

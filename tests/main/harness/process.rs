@@ -2,6 +2,9 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -12,13 +15,20 @@ use nix::{
     unistd::Pid,
 };
 use starling::{
-    api::{NodeInfo, Status},
+    api::{LinkState, LinkStatus, NodeInfo, Status},
     node::runtime_file::RuntimeFile,
     postgres::{self, Conninfo},
 };
+use tempfile::TempDir;
 
 /// The longest any awaited condition may take on a loaded machine with two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// With this the log of a failed test tells what happened.
+pub(crate) const DEBUG_LOG: &[&str] = &["--log-level", "info,starling=debug"];
+
+/// So short that a lost peer's links are cleared while a test waits for it.
+pub(crate) const SHORT_GRACE: &[&str] = &["--link-grace", "3s"];
 
 /// A node in a process of its own. Dropping it kills controller and server.
 pub(crate) struct Node {
@@ -37,6 +47,43 @@ fn this_build() -> PathBuf {
 /// A program of an earlier version, for tests of upgrades: `tests/upgrade.sh` makes it and names it.
 pub(crate) fn earlier_build() -> Option<PathBuf> {
     std::env::var_os("STARLING_EARLIER").map(PathBuf::from)
+}
+
+/// For the nodes of a test: servers of another user than root have to get through it.
+pub(crate) fn folder() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("starling-test-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap()
+}
+
+/// `starling up` on free ports, with nobody to find but at a bootstrap address.
+pub(crate) fn up(data: &Path, arguments: &[&str]) -> Command {
+    up_of(&this_build(), data, arguments)
+}
+
+fn up_of(program: &Path, data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg("up")
+        .arg("--data-dir")
+        .arg(data)
+        .args(["--http", "127.0.0.1:0", "--mdns", "off"])
+        .args(["--listen", "/ip4/127.0.0.1/tcp/0"])
+        .args(arguments);
+    // A server of the user's listens where it does.
+    let has_port = |flag: &&str| ["--postgres", "--pg-listen"].contains(flag);
+    if !arguments.iter().any(has_port) {
+        command.args(["--pg-listen", "127.0.0.1:0"]);
+    }
+    command
+}
+
+/// A node of this name, whose links go soon after a peer is lost.
+pub(crate) fn start(root: &Path, name: &str, more: &[&str]) -> Node {
+    let arguments = [&["--name", name], SHORT_GRACE, DEBUG_LOG, more].concat();
+    Node::start(&root.join(name), &arguments)
 }
 
 impl Node {
@@ -80,13 +127,9 @@ impl Node {
             .append(true)
             .open(self.data.with_extension("log"))
             .unwrap();
-        let mut command = Command::new(&self.program);
+        let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
+        let mut command = up_of(&self.program, &self.data, &arguments);
         command
-            .arg("up")
-            .arg("--data-dir")
-            .arg(&self.data)
-            .args(["--http", "127.0.0.1:0"])
-            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -163,6 +206,16 @@ impl Node {
     pub(crate) fn nodes(&self) -> Vec<NodeInfo> {
         let (_, stdout, _) = self.run(&["nodes", "-o", "json"]);
         serde_json::from_str(&stdout).unwrap_or_default()
+    }
+
+    /// The code of the answer to a `GET`, and the answer with its head.
+    pub(crate) fn http(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.runtime().http).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (code.unwrap_or_default(), text)
     }
 
     /// A session on the node's store.
@@ -248,6 +301,12 @@ fn children_of(parent: i32) -> Vec<i32> {
         .split_whitespace()
         .filter_map(|pid| pid.parse().ok())
         .collect()
+}
+
+/// Whether there are links to and from this many neighbours, and all of them stream.
+pub(crate) fn all_stream(links: &[LinkStatus], neighbors: usize) -> bool {
+    let mut states = links.iter().map(|link| link.state);
+    links.len() == 2 * neighbors && states.all(|state| state == LinkState::Streaming)
 }
 
 /// Waits until `condition` holds; says `what` was awaited when it does not in time.

@@ -190,7 +190,7 @@ async fn a_later_writer_is_not_waited_for_and_an_aborted_one_is() {
 
 /// Numbers that a session keeps may be used after a checkpoint that vouches for them.
 #[tokio::test]
-async fn a_sequence_with_a_cache_is_mended_before_a_checkpoint_is_written() {
+async fn a_sequence_with_a_cache_is_fixed_before_a_checkpoint_is_written() {
     let store = Server::shared().store("n").await;
     let client = store.connect().await;
     for change in [
@@ -207,7 +207,7 @@ async fn a_sequence_with_a_cache_is_mended_before_a_checkpoint_is_written() {
             .batch_execute("select mapAdd('m', 'k', '1')")
             .await
             .unwrap();
-        // The first look mends, and vouches for nothing.
+        // The first look fixes it, and vouches for nothing.
         assert_eq!(begin(&client).await, None, "{change}");
         let pending = begin(&client).await.unwrap();
         finish_soon(&client, pending).await;
@@ -241,9 +241,9 @@ async fn triggers_that_were_switched_off_and_on_are_put_back() {
     assert_eq!(states, "apply R, guard A, guard_delete O");
 }
 
-/// The mend waits for a transaction that writes; nobody waits for long behind the mend.
+/// The fix waits for a transaction that writes; nobody waits for long behind it.
 #[tokio::test]
-async fn a_sequence_that_cannot_be_mended_yet_holds_checkpoints_back_and_nobody_else() {
+async fn a_sequence_that_cannot_be_fixed_yet_holds_checkpoints_back_and_nobody_else() {
     let store = Server::shared().store("n").await;
     let (client, writer) = (store.connect().await, store.connect().await);
     // The change has to be committed before the transaction begins.

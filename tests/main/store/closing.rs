@@ -17,7 +17,10 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, error::SqlState};
 
 use super::operation::{Operation, PATIENCE, backend};
-use crate::harness::server::{Server, Store};
+use crate::harness::{
+    process::folder,
+    server::{Server, Store},
+};
 
 async fn number(client: &Client, query: &str) -> i64 {
     client.query_one(query, &[]).await.unwrap().get(0)
@@ -198,11 +201,7 @@ async fn with_two_phases(dir: &std::path::Path) -> (PrivateServer, Client) {
 
 #[tokio::test]
 async fn a_prepared_transaction_is_named_and_keeps_the_site_from_being_given_up() {
-    let dir = tempfile::Builder::new()
-        .prefix("starling-test-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .unwrap();
+    let dir = folder();
     let (server, admin) = with_two_phases(dir.path()).await;
     let client = postgres::connect(&server.connection()).await.unwrap();
     client

@@ -81,7 +81,7 @@ async fn maintenance_and_functions_go_on() {
 
 /// What is done to the table is seen, with the statement that undoes it.
 #[tokio::test]
-async fn the_doctor_finds_what_was_altered_and_its_mend_works() {
+async fn the_doctor_finds_what_was_altered_and_its_fix_works() {
     let store = Server::shared().store("n").await;
     let client = store.connect().await;
     let finding = async || {
@@ -119,6 +119,6 @@ async fn the_doctor_finds_what_was_altered_and_its_mend_works() {
         assert_eq!(found.severity, Severity::Critical, "{change}");
         assert!(found.summary.contains(word), "{change}: {}", found.summary);
         client.batch_execute(&found.fix.unwrap()).await.unwrap();
-        assert_eq!(finding().await.severity, Severity::Ok, "after the mend of {change}");
+        assert_eq!(finding().await.severity, Severity::Ok, "after the fix of {change}");
     }
 }

@@ -103,7 +103,7 @@ async fn splitting_the_newest_gap_left_and_right_in_turn_lasts_for_ten_thousand_
 }
 
 #[tokio::test]
-async fn a_spot_without_room_is_mended_as_its_error_says() {
+async fn a_spot_without_room_is_fixed_as_its_error_says() {
     let store = Server::shared().store("n").await;
     let client = store.connect().await;
     // A long id leaves little room.
@@ -127,13 +127,13 @@ async fn a_spot_without_room_is_mended_as_its_error_says() {
     assert!(n > 300, "the end came after {n} inserts");
     let listed = "listGet(repeat('l', 1900))";
     let before = text(&client, listed).await;
-    let mend = "begin;
+    let fix = "begin;
         create temporary table rewritten on commit drop as
           select l.n, l.data from unnest(listGet(repeat('l', 1900))) with ordinality l (data, n);
         select listClear(repeat('l', 1900));
         select listAppend(repeat('l', 1900), data) from rewritten order by n;
         commit";
-    client.batch_execute(mend).await.unwrap();
+    client.batch_execute(fix).await.unwrap();
     assert_eq!(text(&client, listed).await, before);
     client
         .batch_execute(&split.replace("$1", &n.to_string()))

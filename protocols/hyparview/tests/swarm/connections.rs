@@ -16,7 +16,7 @@ use libp2p_swarm_test::SwarmExt;
 
 use crate::cluster::{Cluster, quick, settings, swarm};
 
-/// Incarnation of a second life: milliseconds that the first cannot have reached.
+/// Incarnation of a second start: milliseconds that the first cannot have reached.
 const REBIRTH: u64 = 1_000_000;
 
 /// Another connection from `n` to `to`, whatever there is already.
@@ -161,7 +161,7 @@ async fn peer_restarted_under_the_same_identity_is_a_neighbor_again() {
     assert_eq!(cluster.node(0).ups(reborn), 2);
     assert_eq!(cluster.node(0).downs(reborn), [DownReason::Closed]);
     assert_eq!(cluster.node(again).downs(cluster.id(0)), []);
-    // Its new address, not the one of its former life.
+    // Its new address, not the one of its former incarnation.
     let known = cluster.node(0).swarm.behaviour().known();
     assert_eq!(known, [(reborn, vec![cluster.node(again).address.clone()])]);
 }

@@ -31,7 +31,11 @@ const CAUGHT: [(Defect, &str, &str); 17] = [
         "joined messages_per_node_s",
     ),
     (Defect::Crowds, "new-identities", "views:"),
-    (Defect::HonoursOldFarewells, "old-messages", "farewells:"),
+    (
+        Defect::HonoursOldDisconnects,
+        "old-messages",
+        "disconnects:",
+    ),
     (
         Defect::RejoinsWhenEvicted,
         "new-identities",

@@ -195,7 +195,7 @@ fn a_neighbour_that_comes_back_is_asked_again() {
 }
 
 #[test]
-fn a_link_of_an_earlier_life_of_ours_is_no_use() {
+fn a_link_to_an_earlier_site_of_ours_is_no_use() {
     let scene = Scene::new()
         .linked()
         .incoming(1, |link| link.slot = Some(name(OWN + 6, 1)));

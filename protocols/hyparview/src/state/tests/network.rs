@@ -12,9 +12,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use crate::{
-    Command, Config, Contact, DownReason, Input, Loss, Message, Output, State, Timer, io::Event,
-};
+use crate::{Command, Config, Contact, DownReason, Input, Loss, Message, Output, State, Timer, io};
 
 pub(super) type Machine = State<u64, ()>;
 
@@ -24,7 +22,7 @@ const BREAK_NOTICE: Duration = Duration::from_millis(50);
 const DIAL_TIMEOUT: Duration = Duration::from_millis(1500);
 
 #[derive(Debug)]
-enum Happening {
+enum Event {
     Deliver {
         from: u64,
         to: u64,
@@ -85,7 +83,7 @@ pub(super) struct Network {
     pub(super) regions: u64,
     pub(super) counters: Counters,
     nodes: BTreeMap<u64, Node>,
-    queue: BTreeMap<(Duration, u64), Happening>,
+    queue: BTreeMap<(Duration, u64), Event>,
     sequence: u64,
     /// Open connections with the ends that need them, and when the last message arrives.
     connections: BTreeMap<(u64, u64), Connection>,
@@ -209,9 +207,9 @@ impl Network {
             if entry.key().0 > until {
                 break;
             }
-            let ((at, _), happening) = entry.remove_entry();
+            let ((at, _), event) = entry.remove_entry();
             self.now = at;
-            self.happen(happening);
+            self.take(event);
         }
         self.now = until;
     }
@@ -236,19 +234,19 @@ impl Network {
             .filter_map(|(id, node)| Some((*id, node.machine.as_ref()?)))
     }
 
-    fn happen(&mut self, happening: Happening) {
-        let at = match happening {
-            Happening::Deliver { to, .. } => Some(to),
-            Happening::Closed { at, .. }
-            | Happening::Unreachable { at, .. }
-            | Happening::Ring { at, .. } => Some(at),
-            Happening::Idle { .. } => None,
+    fn take(&mut self, event: Event) {
+        let at = match event {
+            Event::Deliver { to, .. } => Some(to),
+            Event::Closed { at, .. } | Event::Unreachable { at, .. } | Event::Ring { at, .. } => {
+                Some(at)
+            }
+            Event::Idle { .. } => None,
         };
         if at.is_some_and(|at| self.frozen.contains(&at)) {
-            return self.at(Duration::from_secs(1), happening);
+            return self.at(Duration::from_secs(1), event);
         }
-        match happening {
-            Happening::Deliver {
+        match event {
+            Event::Deliver {
                 from,
                 to,
                 connection,
@@ -262,7 +260,7 @@ impl Network {
                     self.input(to, Input::Received { from, message });
                 }
             }
-            Happening::Closed {
+            Event::Closed {
                 at,
                 peer,
                 connection,
@@ -282,9 +280,9 @@ impl Network {
                     );
                 }
             }
-            Happening::Idle { ends, connection } => self.close_idle(ends, connection),
-            Happening::Unreachable { at, peer } => self.input(at, Input::Unreachable { peer }),
-            Happening::Ring {
+            Event::Idle { ends, connection } => self.close_idle(ends, connection),
+            Event::Unreachable { at, peer } => self.input(at, Input::Unreachable { peer }),
+            Event::Ring {
                 at,
                 incarnation,
                 timer,
@@ -323,7 +321,7 @@ impl Network {
                     let incarnation = self.nodes[&id].incarnation;
                     self.at(
                         after,
-                        Happening::Ring {
+                        Event::Ring {
                             at: id,
                             incarnation,
                             timer,
@@ -339,22 +337,22 @@ impl Network {
         self.nodes.get_mut(&id)?.machine.as_mut()?.poll_output()
     }
 
-    fn on_event(&mut self, id: u64, event: Event<u64, ()>) {
+    fn on_event(&mut self, id: u64, event: io::Event<u64, ()>) {
         let neighbors = self.neighbors.get_mut(&id).expect("alive");
         match event {
-            Event::NeighborUp(peer) => {
+            io::Event::NeighborUp(peer) => {
                 assert!(neighbors.insert(peer.id), "{} came twice to {id}", peer.id);
                 self.counters.up += 1;
             }
-            Event::NeighborDown { peer, reason } => {
+            io::Event::NeighborDown { peer, reason } => {
                 assert!(
                     neighbors.remove(&peer),
                     "{peer} went from {id} without having come"
                 );
                 *self.counters.down.entry(reason).or_default() += 1;
             }
-            Event::NeighborMoved(_) | Event::Wanting => {}
-            Event::Isolated => self.counters.isolated += 1,
+            io::Event::NeighborMoved(_) | io::Event::Wanting => {}
+            io::Event::Isolated => self.counters.isolated += 1,
         }
     }
 
@@ -373,7 +371,7 @@ impl Network {
             if !alive || !self.reaches(from, to) {
                 // A dead process refuses at once, a dead network not at all.
                 let wait = if alive { DIAL_TIMEOUT } else { BREAK_NOTICE };
-                return self.at(wait, Happening::Unreachable { at: from, peer: to });
+                return self.at(wait, Event::Unreachable { at: from, peer: to });
             }
             self.link_count += 1;
             // The dial takes a round trip.
@@ -415,7 +413,7 @@ impl Network {
             let message = message.clone();
             self.at(
                 again,
-                Happening::Deliver {
+                Event::Deliver {
                     from,
                     to,
                     connection: number,
@@ -425,7 +423,7 @@ impl Network {
         }
         self.at(
             after,
-            Happening::Deliver {
+            Event::Deliver {
                 from,
                 to,
                 connection: number,
@@ -447,7 +445,7 @@ impl Network {
         let connection = connection.number;
         self.at(
             rest + Duration::from_secs(1),
-            Happening::Idle { ends, connection },
+            Event::Idle { ends, connection },
         );
     }
 
@@ -474,7 +472,7 @@ impl Network {
         for (at, peer) in [ends, (ends.1, ends.0)] {
             self.at(
                 BREAK_NOTICE,
-                Happening::Closed {
+                Event::Closed {
                     at,
                     peer,
                     connection: connection.number,
@@ -500,10 +498,9 @@ impl Network {
         Duration::from_micros(500 + 12_000 * around)
     }
 
-    fn at(&mut self, after: Duration, happening: Happening) {
+    fn at(&mut self, after: Duration, event: Event) {
         self.sequence += 1;
-        self.queue
-            .insert((self.now + after, self.sequence), happening);
+        self.queue.insert((self.now + after, self.sequence), event);
     }
 }
 

@@ -10,12 +10,11 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
 use crate::{
-    Command, Config, EdgeRole, Gossip, Input, Message, MessageId, Output, Sizes, State, Timer,
-    io::Event,
+    Command, Config, EdgeRole, Gossip, Input, Message, MessageId, Output, Sizes, State, Timer, io,
 };
 
 #[derive(Debug)]
-enum Happening {
+enum Event {
     Deliver {
         from: u64,
         to: u64,
@@ -73,7 +72,7 @@ pub(super) struct Network {
     /// Open links: number, latency, and when the last message of each direction arrives.
     links: BTreeMap<(u64, u64), (u64, Duration, [Duration; 2])>,
     link_count: u64,
-    queue: BTreeMap<(Duration, u64), Happening>,
+    queue: BTreeMap<(Duration, u64), Event>,
     sequence: u64,
     inputs: u64,
     pub(super) spreads: BTreeMap<MessageId<u64>, Spread>,
@@ -233,15 +232,15 @@ impl Network {
             && entry.key().0 <= end
         {
             self.now = entry.key().0;
-            let happening = entry.remove();
-            self.happen(happening);
+            let event = entry.remove();
+            self.take(event);
         }
         self.now = end;
     }
 
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Deliver {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Deliver {
                 from,
                 to,
                 link,
@@ -252,7 +251,7 @@ impl Network {
                     self.feed(to, Input::Received { from, message });
                 }
             }
-            Happening::Ring {
+            Event::Ring {
                 at,
                 incarnation,
                 timer,
@@ -285,7 +284,7 @@ impl Network {
                     let (at, incarnation) = (id, self.incarnations[&id]);
                     self.enqueue(
                         self.now + after,
-                        Happening::Ring {
+                        Event::Ring {
                             at,
                             incarnation,
                             timer,
@@ -297,16 +296,16 @@ impl Network {
         }
     }
 
-    fn on_event(&mut self, at: u64, event: Event<u64>) {
+    fn on_event(&mut self, at: u64, event: io::Event<u64>) {
         match event {
-            Event::Deliver { id, payload, hops } => {
+            io::Event::Deliver { id, payload, hops } => {
                 assert_eq!(*payload, *format!("{id:?}").into_bytes());
                 let spread = self.spreads.get_mut(&id).unwrap();
                 let got = spread.got.entry(at).or_insert((0, hops, self.now));
                 got.0 += 1;
             }
-            Event::Missing { .. } => self.missing += 1,
-            Event::EdgeChanged { peer, role } => {
+            io::Event::Missing { .. } => self.missing += 1,
+            io::Event::EdgeChanged { peer, role } => {
                 self.tree_links.insert((at, peer), role);
             }
         }
@@ -341,7 +340,7 @@ impl Network {
             arrival[direction] = at;
         }
         let (link, again) = (*link, at + *latency * 3);
-        let deliver = |message| Happening::Deliver {
+        let deliver = |message| Event::Deliver {
             from,
             to,
             link,
@@ -353,16 +352,16 @@ impl Network {
         self.enqueue(at, deliver(message));
     }
 
-    fn enqueue(&mut self, at: Duration, happening: Happening) {
+    fn enqueue(&mut self, at: Duration, event: Event) {
         self.sequence += 1;
-        self.queue.insert((at, self.sequence), happening);
+        self.queue.insert((at, self.sequence), event);
     }
 
     /// How many timers are set for nodes that live, per node at most.
     pub(super) fn timers_max(&self) -> usize {
         let mut timers: BTreeMap<u64, usize> = BTreeMap::new();
-        for happening in self.queue.values() {
-            if let Happening::Ring { at, .. } = happening {
+        for event in self.queue.values() {
+            if let Event::Ring { at, .. } = event {
                 *timers.entry(*at).or_default() += 1;
             }
         }

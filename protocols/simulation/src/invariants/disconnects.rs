@@ -1,4 +1,4 @@
-//! A farewell ends a relation only if the side that said it has ended that very relation (R3).
+//! A Disconnect ends a relation only if the side that said it has ended that very relation (R3).
 
 use crate::{Member, NodeId};
 
@@ -11,10 +11,10 @@ pub(super) fn check<'a>(
         return Ok(());
     };
     let held = other(peer).and_then(|peer| peer.state().epoch(me));
-    // The peer goes on with this very relation, so it cannot have said farewell to it.
+    // The peer goes on with this very relation, so it cannot have ended it.
     if held == Some(epoch) {
         return Err(format!(
-            "farewells: {me} gave up {peer} over a farewell to another relation"
+            "disconnects: {me} gave up {peer} over the end of another relation"
         ));
     }
     Ok(())
