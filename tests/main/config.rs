@@ -310,8 +310,43 @@ const COMPLAINTS: &[Row] = &[
         &[("bootstrap", "/ip4/1.2.3.4/tcp/0")],
         &[],
         None,
-        "cannot be dialled",
+        "cannot be dialled: it is not a whole address",
         "/dns/<name>",
+    ),
+    (
+        &[("bootstrap", "/dnsaddr/a.example")],
+        &[],
+        None,
+        "network.bootstrap (flag --bootstrap): `/dnsaddr/a.example` cannot be dialled: its records",
+        "use /dns/<name>",
+    ),
+    (
+        &[("bootstrap", "/ip4/1.2.3.4/tcp/7400/ws")],
+        &[],
+        None,
+        "cannot be dialled: nodes do not speak ws",
+        "/dns/<name>",
+    ),
+    (
+        &[("bootstrap", "/ip4/1.2.3.4/udp/7400/quic")],
+        &[],
+        None,
+        "cannot be dialled: nodes do not speak quic",
+        "quic-v1",
+    ),
+    (
+        &[],
+        &[],
+        Some("[network]\nexternal = ['/ip4/1.2.3.4/tcp/7400/p2p-circuit']"),
+        "network.external: `/ip4/1.2.3.4/tcp/7400/p2p-circuit` cannot be dialled: nodes do not speak",
+        "/dns/<name>",
+    ),
+    (
+        &[],
+        &[],
+        Some("[network]\nexternal = ['/dns/a.example/tcp/7400']"),
+        "they look up no names",
+        "the IP address",
     ),
     (
         &[("cluster", "a/b")],
@@ -588,6 +623,19 @@ fn everything_that_is_wrong_is_said_at_once() {
     let expected = [
         "nothing",
         "overlay.active_view",
+#[test]
+fn with_a_swarm_key_no_address_is_taken_that_cannot_carry_it() {
+    let toml = "[network]\nbootstrap = ['/ip4/1.2.3.4/udp/7400/quic-v1', '/ip4/1.2.3.4/tcp/7400']";
+    let given = Given::new(&[], &[], Some(toml));
+    given.load();
+    let given = given.with_file("STARLING_SWARM_KEY", "swarm.key", "");
+    let complaint = given.complaint();
+    assert!(
+        complaint.contains("quic-v1` cannot be dialled: QUIC cannot carry the swarm key"),
+        "{complaint}"
+    );
+}
+
         "http.listen",
         "log.level",
         "node.cluster",
