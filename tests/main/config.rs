@@ -581,6 +581,22 @@ const COMPLAINTS: &[Row] = &[
     (
         &[],
         &[],
+        Some(
+            "[store]\npostgres = 'postgresql://u@h/d'\npassword_file = '/nowhere'\npassword = 'x'",
+        ),
+        "starling.toml: store.password: store.password_file says the same",
+        "set one of them",
+    ),
+    (
+        &[],
+        &[],
+        Some("[store]\npostgres_file = '/nowhere'\npostgres = 'postgresql://u@h/d'"),
+        "starling.toml: store.postgres: store.postgres_file says the same",
+        "set one of them",
+    ),
+    (
+        &[],
+        &[],
         Some("[store]\npassword_file = 5"),
         "store.password_file: is not a path",
         "in quotes",
@@ -608,6 +624,19 @@ fn every_complaint_names_the_source_and_what_mends_it() {
 }
 
 #[test]
+fn with_a_swarm_key_no_address_is_taken_that_cannot_carry_it() {
+    let toml = "[network]\nbootstrap = ['/ip4/1.2.3.4/udp/7400/quic-v1', '/ip4/1.2.3.4/tcp/7400']";
+    let given = Given::new(&[], &[], Some(toml));
+    given.load();
+    let given = given.with_file("STARLING_SWARM_KEY", "swarm.key", "");
+    let complaint = given.complaint();
+    assert!(
+        complaint.contains("quic-v1` cannot be dialled: QUIC cannot carry the swarm key"),
+        "{complaint}"
+    );
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let given = Given::new(
         &[("active-view", "x"), ("passive-view", "0"), ("cluster", "")],
@@ -623,19 +652,6 @@ fn everything_that_is_wrong_is_said_at_once() {
     let expected = [
         "nothing",
         "overlay.active_view",
-#[test]
-fn with_a_swarm_key_no_address_is_taken_that_cannot_carry_it() {
-    let toml = "[network]\nbootstrap = ['/ip4/1.2.3.4/udp/7400/quic-v1', '/ip4/1.2.3.4/tcp/7400']";
-    let given = Given::new(&[], &[], Some(toml));
-    given.load();
-    let given = given.with_file("STARLING_SWARM_KEY", "swarm.key", "");
-    let complaint = given.complaint();
-    assert!(
-        complaint.contains("quic-v1` cannot be dialled: QUIC cannot carry the swarm key"),
-        "{complaint}"
-    );
-}
-
         "http.listen",
         "log.level",
         "node.cluster",
