@@ -26,7 +26,7 @@ pub struct LeaveReport {
     /// Transactions that go on in the store and will not reach the others.
     #[serde(default)]
     pub open_transactions: Vec<String>,
-    /// What no other member is known to have, after `abandon`.
+    /// What no member that stays is known to have, after `abandon`.
     #[serde(default)]
     pub lost: Vec<LostOperations>,
 }
