@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_postgres::error::SqlState;
 
-use crate::harness::process::{Node, eventually};
+use crate::harness::process::{Node, PATIENCE, eventually};
 
 const LOCAL: &[&str] = &[
     "--listen",
@@ -225,7 +225,7 @@ async fn vouches(node: &Node, other: &Node) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_written_nothing_that_others_lack_leaves_at_once() {
+async fn of_two_that_leave_at_once_neither_relies_on_the_other() {
     let root = folder();
     let (mut a, mut b) = pair(root.path()).await;
     increment(&a).await.unwrap();
@@ -313,6 +313,32 @@ async fn what_is_open_is_ended_and_what_is_prepared_keeps_the_node_here() {
     assert!(stdout.contains("sessions ended"), "{stdout}");
     assert!(client.batch_execute("commit").await.is_err());
     assert_eq!(count(&a, "c").await, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_hangs_does_not_make_who_leaves_wait_for_ever() {
+    let root = folder();
+    let (_a, b) = pair(root.path()).await;
+    let open = b.client().await;
+    open.batch_execute("begin; select crdv.counterInc('c', 1)")
+        .await
+        .unwrap();
+    let departure = leave(&b, &["--timeout", "10s"]);
+    waits_for(&b, "transactions that write").await;
+    b.signal_server(Signal::SIGSTOP);
+    refused_for_its_store(departure).await;
+    // And once more, with a store that hangs from the beginning.
+    refused_for_its_store(leave(&b, &["--timeout", "1s"])).await;
+    b.signal_server(Signal::SIGCONT);
+    drop(open);
+    takes_writes(&b).await;
+}
+
+async fn refused_for_its_store(departure: JoinHandle<(i32, String, String)>) {
+    let answer = tokio::time::timeout(PATIENCE, departure).await;
+    let (code, _, stderr) = answer.expect("an answer in time").unwrap();
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("store not ready"), "{stderr}");
 }
 
 /// The process that applies what `from` sends to this node; `from` has patience with it.
