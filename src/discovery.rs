@@ -418,7 +418,7 @@ impl Discovery {
                 known.extend(addresses);
                 self.book.met(peer, known, unix, now);
             } else if !self.strangers.shun(&peer, now) {
-                self.book.heard_of(peer, addresses, unix, now);
+                self.book.heard_of(peer, addresses, now);
             }
         }
     }

@@ -71,6 +71,19 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// Longest name of a cluster, in bytes: it is part of libp2p's protocol ids, which are bounded at 140.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 63;
+
+/// Whether a cluster can be called so: the name can be part of a protocol's id and be told apart in logs.
+#[must_use]
+pub fn is_cluster_name(name: &str) -> bool {
+    name.len() <= CLUSTER_NAME_BYTES_MAX
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|it| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-'))
+}
+
 /// A store's identity in the data: a positive 63-bit integer derived from PeerId and incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -234,7 +247,21 @@ impl fmt::Display for Site {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lineage, NodeId, RUNS_MAX, Run, Site, Start};
+    use super::{
+        CLUSTER_NAME_BYTES_MAX, Lineage, NodeId, RUNS_MAX, Run, Site, Start, is_cluster_name,
+    };
+
+    #[test]
+    fn names_of_clusters_are_checked() {
+        let longest = "x".repeat(CLUSTER_NAME_BYTES_MAX);
+        for name in ["starling", "a.b_c-9", "9", &longest] {
+            assert!(is_cluster_name(name), "{name:?}");
+        }
+        let longer = format!("{longest}x");
+        for name in ["", "a/b", "a b", "ä", ".", "-a", &longer] {
+            assert!(!is_cluster_name(name), "{name:?}");
+        }
+    }
 
     #[test]
     fn a_copy_of_a_lineage_lacks_the_starts_after_it() {

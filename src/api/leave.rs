@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::digits;
+
 /// How a node is to leave: the body of `POST /v1/leave`. Each part may be missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +26,7 @@ pub struct LeaveReport {
     /// Transactions that go on in the store and will not reach the others.
     #[serde(default)]
     pub open_transactions: Vec<String>,
-    /// What no other member is known to have, after `abandon`.
+    /// What no member that stays is known to have, after `abandon`.
     #[serde(default)]
     pub lost: Vec<LostOperations>,
 }
@@ -33,11 +35,37 @@ pub struct LeaveReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostOperations {
     /// Whose.
+    #[serde(with = "digits")]
     pub site: i64,
     /// How many.
     pub operations: i64,
     /// The lowest of their numbers.
+    #[serde(with = "digits")]
     pub from: i64,
     /// The highest.
+    #[serde(with = "digits")]
     pub upto: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LostOperations;
+
+    #[test]
+    fn what_is_lost_is_told_to_the_last_digit_and_read_from_earlier_versions() {
+        let lost = LostOperations {
+            site: i64::MAX,
+            operations: 2,
+            from: (1 << 53) + 1,
+            upto: (1 << 53) + 3,
+        };
+        let json = r#"{"site":"9223372036854775807","operations":2,"from":"9007199254740993","upto":"9007199254740995"}"#;
+        assert_eq!(serde_json::to_string(&lost).unwrap(), json);
+        assert_eq!(serde_json::from_str::<LostOperations>(json).unwrap(), lost);
+        let earlier = r#"{"site":9223372036854775807,"operations":2,"from":9007199254740993,"upto":9007199254740995}"#;
+        assert_eq!(
+            serde_json::from_str::<LostOperations>(earlier).unwrap(),
+            lost
+        );
+    }
 }

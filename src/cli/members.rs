@@ -114,7 +114,7 @@ fn describe(report: &LeaveReport) -> String {
             upto,
         } = lost;
         lines.push(format!(
-            "only in this store, and not in the cluster: {operations} operations of site {site}, \
+            "in this store, and in none that is known to stay: {operations} operations of site {site}, \
              numbers {from} to {upto}"
         ));
     }

@@ -236,6 +236,12 @@ impl Layer {
         match (catalogue::find(key), secret, value) {
             // A file's values have types; whether one is the right one shows when all layers are merged.
             (Some(setting), ..) => self.set(setting, value.clone(), origin),
+            // Keys come in order, so the value's before its file's. Which of two secrets is meant is not guessed.
+            (None, Some(setting), _) if self.values.contains_key(setting.key) => {
+                let given = self.origins[setting.key].clone();
+                let message = format!("{key} says the same");
+                self.refuse(setting.key, given, message, "set one of them");
+            }
             (None, Some(setting), Value::String(_, file)) => {
                 self.set_secret_file(setting, file, origin);
             }

@@ -22,7 +22,8 @@ pub struct Network {
     #[serde(deserialize_with = "addresses")]
     pub listen: Vec<Multiaddr>,
     /// Addresses at which others reach us besides those, where a router or a container host
-    /// translates. What two peers see alike is found out without this. Defaults to none.
+    /// translates: IP addresses, because peers look up no names of others. What two peers see alike is found out
+    /// without this. Defaults to none.
     #[serde(deserialize_with = "addresses")]
     pub external: Vec<Multiaddr>,
     /// Peers to join through, with or without `/p2p/<PeerId>`. Defaults to none.
@@ -85,23 +86,19 @@ impl Network {
                 );
             }
         }
-        let external = self
-            .external
-            .iter()
-            .map(|address| ("network.external", address));
-        let bootstrap = self
-            .bootstrap
-            .iter()
-            .map(|address| ("network.bootstrap", address));
-        for (key, address) in external.chain(bootstrap) {
-            if !is_dialable(address) {
+        for address in &self.external {
+            self.check_dialled("network.external", address, check);
+            // They hear it from us, not from a resolver.
+            if address.iter().any(|part| is_name(&part)) {
                 check.fail(
-                    key,
-                    format!("`{address}` cannot be dialled"),
-                    "use /ip4/<IP>/tcp/<port>, /dns/<name>/tcp/<port> or the same with \
-                     /udp/<port>/quic-v1, and /p2p/<PeerId> behind it if you like",
+                    "network.external",
+                    format!("`{address}` is told to peers, and they look up no names of others"),
+                    "give the IP address that the name stands for",
                 );
             }
+        }
+        for address in &self.bootstrap {
+            self.check_dialled("network.bootstrap", address, check);
         }
         if let Some(file) = &self.swarm_key
             // Only that it can be read: what is no key in it the network refuses when it starts.
@@ -114,7 +111,39 @@ impl Network {
             );
         }
     }
+
+    /// The transport dials TCP and QUIC, with a swarm key only TCP, at an IP address or a name that the system
+    /// resolves. Everything else would fail at each attempt, like a peer that is away.
+    fn check_dialled(&self, key: &str, address: &Multiaddr, check: &mut Check<'_>) {
+        let mut protocols = address.iter().map(|part| part.tag());
+        let unknown = protocols.find(|tag| !DIALLED.contains(tag));
+        let (why, fix) = match unknown {
+            Some("dnsaddr") => (
+                "its records are not looked up".to_owned(),
+                "use /dns/<name>/tcp/<port>, or an address that the records of the name give",
+            ),
+            Some(protocol) => (format!("nodes do not speak {protocol}"), DIALLED_FORMS),
+            None if !is_dialable(address) => {
+                ("it is not a whole address".to_owned(), DIALLED_FORMS)
+            }
+            None if self.swarm_key.is_some() && is_quic(address) => (
+                "QUIC cannot carry the swarm key".to_owned(),
+                "give the peer's TCP address, or do without network.swarm_key",
+            ),
+            None => return,
+        };
+        check.fail(key, format!("`{address}` cannot be dialled: {why}"), fix);
+    }
 }
+
+/// What an address that can be dialled is made of.
+const DIALLED: [&str; 9] = [
+    "ip4", "ip6", "dns", "dns4", "dns6", "tcp", "udp", "quic-v1", "p2p",
+];
+
+/// How it looks.
+const DIALLED_FORMS: &str = "use /ip4/<IP>/tcp/<port>, /dns/<name>/tcp/<port> or the same with \
+                             /udp/<port>/quic-v1, and /p2p/<PeerId> behind it if you like";
 
 /// Names all that cannot be read, so that one run mends them.
 fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Multiaddr>, D::Error> {
@@ -177,23 +206,20 @@ fn is_dialable(address: &Multiaddr) -> bool {
     if matches!(parts.last(), Some(Protocol::P2p(_))) {
         parts.pop();
     }
-    let host = |part: &Protocol<'_>| {
-        matches!(
-            part,
-            Protocol::Ip4(_)
-                | Protocol::Ip6(_)
-                | Protocol::Dns(_)
-                | Protocol::Dns4(_)
-                | Protocol::Dns6(_)
-        )
-    };
+    let host =
+        |part: &Protocol<'_>| matches!(part, Protocol::Ip4(_) | Protocol::Ip6(_)) || is_name(part);
     match parts.as_slice() {
         [first, Protocol::Tcp(port)] | [first, Protocol::Udp(port), Protocol::QuicV1] => {
             // To a listener port 0 is any free one; to who dials it is nothing.
             host(first) && *port != 0
         }
-        // `/dnsaddr/<name>` resolves to whole addresses.
-        [Protocol::Dnsaddr(_)] => true,
         _ => false,
     }
+}
+
+fn is_name(part: &Protocol<'_>) -> bool {
+    matches!(
+        part,
+        Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)
+    )
 }

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
+use crate::identity::{CLUSTER_NAME_BYTES_MAX, is_cluster_name};
 
-/// Longest cluster name: it is part of libp2p protocol ids, which are bounded at 140 bytes.
-const CLUSTER_LENGTH_MAX: usize = 63;
 /// Longest node name, in bytes: it travels in every status message.
 const NAME_LENGTH_MAX: usize = 64;
 
@@ -59,7 +58,7 @@ impl Node {
                     self.cluster.escape_default()
                 ),
                 format!(
-                    "use 1 to {CLUSTER_LENGTH_MAX} ASCII letters, digits, `.`, `_` or `-`, and \
+                    "use 1 to {CLUSTER_NAME_BYTES_MAX} ASCII letters, digits, `.`, `_` or `-`, and \
                      begin with a letter or digit: it is part of the protocol ids"
                 ),
             );
@@ -73,14 +72,6 @@ impl Node {
             );
         }
     }
-}
-
-fn is_cluster_name(name: &str) -> bool {
-    name.len() <= CLUSTER_LENGTH_MAX
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
 fn host_name() -> String {

@@ -30,6 +30,8 @@ const RETRY: Duration = Duration::from_secs(60);
 /// That a peer was seen again is worth a write only if it was last seen longer ago than this:
 /// an idle node does not write.
 const SEEN_GRAIN_SECONDS: u64 = 3600;
+/// When somebody was seen of whom only others speak: tried last, and the first to make room.
+const NEVER: u64 = 0;
 
 /// The address book.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub struct AddressBook {
 struct Entry {
     /// The one confirmed last comes first.
     addresses: Vec<Multiaddr>,
-    /// When it was last a neighbour, or was first heard of: Unix seconds.
+    /// When it was last a neighbour: Unix seconds, or [`NEVER`].
     seen: u64,
 }
 
@@ -144,11 +146,11 @@ impl AddressBook {
     }
 
     /// Others speak of `peer`. It is remembered, but not as seen, and only if there is room.
-    pub fn heard_of(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, unix: u64, now: Duration) {
+    pub fn heard_of(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, now: Duration) {
         // Hearsay must not push out somebody who was a neighbour.
         let room = self.entries.len() < PEERS_MAX;
         if !self.entries.contains_key(&peer) && room && peer != self.me {
-            self.put(peer, addresses, unix);
+            self.put(peer, addresses, NEVER);
             if self.entries.contains_key(&peer) {
                 self.due.get_or_insert(now + DEBOUNCE);
             }
@@ -405,11 +407,30 @@ mod tests {
         book.met(book.me, vec![address(1)], 2_000, NOW);
         assert!(book.addresses(&book.me).is_empty());
         let stranger = PeerId::random();
-        book.heard_of(stranger, vec![address(1)], 5_000, NOW);
+        book.heard_of(stranger, vec![address(1)], NOW);
         assert!(
             book.addresses(&stranger).is_empty(),
             "hearsay drives nobody out"
         );
+    }
+
+    #[test]
+    fn who_is_known_by_hearsay_comes_after_all_who_were_seen_and_makes_room_for_them() {
+        let mut book = book();
+        let stranger = PeerId::random();
+        let neighbours: Vec<PeerId> = (0..PEERS_MAX).map(|_| PeerId::random()).collect();
+        for (second, peer) in (1..).zip(&neighbours[1..]) {
+            book.met(*peer, vec![address(1)], second, NOW);
+        }
+        book.heard_of(stranger, vec![address(2)], NOW);
+        assert_eq!(book.peers().len(), PEERS_MAX);
+        assert_eq!(book.peers()[PEERS_MAX - 1].0, stranger, "tried last");
+        // Its clock is behind: it was seen all the same.
+        book.met(neighbours[0], vec![address(3)], 1, NOW);
+        assert!(book.addresses(&stranger).is_empty());
+        for peer in &neighbours {
+            assert!(!book.addresses(peer).is_empty(), "{peer} was a neighbour");
+        }
     }
 
     #[test]

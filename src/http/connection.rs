@@ -5,8 +5,12 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{
@@ -20,18 +24,40 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::limits::SILENCE_MAX;
-
 /// Browsers open six, a scraper one; the rest wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 128;
 
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    is_awaited: Arc<AtomicBool>,
+}
+
+impl Peer {
+    /// For as long as the result lives the connection may be silent: an answer without a limit is waited for.
+    /// A client that is gone without a word keeps its place until then.
+    pub(super) fn awaits(&self) -> Awaited {
+        self.is_awaited.store(true, Ordering::Relaxed);
+        Awaited(Arc::clone(&self.is_awaited))
+    }
+}
 
 impl Connected<IncomingStream<'_, Bounded>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
-        Self(*stream.remote_addr())
+        Self {
+            address: *stream.remote_addr(),
+            is_awaited: Arc::clone(&stream.io().is_awaited),
+        }
+    }
+}
+
+/// See [`Peer::awaits`].
+pub(super) struct Awaited(Arc<AtomicBool>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -39,12 +65,15 @@ impl Connected<IncomingStream<'_, Bounded>> for Peer {
 pub(super) struct Bounded {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    silence_max: Duration,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
+    /// A connection on which nothing moves for `silence_max` ends.
+    pub(super) fn new(listener: TcpListener, silence_max: Duration) -> Self {
         Self {
             listener,
+            silence_max,
             permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }
     }
@@ -63,11 +92,12 @@ impl Listener for Bounded {
             }
         };
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        let silence = Box::pin(sleep(SILENCE_MAX));
         (
             Connection {
                 stream,
-                silence,
+                silence: Box::pin(sleep(self.silence_max)),
+                silence_max: self.silence_max,
+                is_awaited: Arc::default(),
                 _permit: permit,
             },
             peer,
@@ -83,6 +113,8 @@ impl Listener for Bounded {
 pub(super) struct Connection {
     stream: TcpStream,
     silence: Pin<Box<Sleep>>,
+    silence_max: Duration,
+    is_awaited: Arc<AtomicBool>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -94,13 +126,22 @@ impl Connection {
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+            let end = self.silence_end();
+            self.silence.as_mut().reset(end);
             return result;
         }
-        self.silence
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        while self.silence.as_mut().poll(context).is_ready() {
+            if !self.is_awaited.load(Ordering::Relaxed) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            let end = self.silence_end();
+            self.silence.as_mut().reset(end);
+        }
+        Poll::Pending
+    }
+
+    fn silence_end(&self) -> Instant {
+        Instant::now() + self.silence_max
     }
 }
 
@@ -132,5 +173,71 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{Router, middleware, routing::post};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        sync::Notify,
+    };
+
+    use super::{Bounded, Duration, Peer};
+    use crate::http::{
+        Settings, Token,
+        guard::{LEAVE, guard},
+        token,
+    };
+
+    #[tokio::test]
+    async fn who_waits_for_a_departure_is_not_cut_off_for_being_silent() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            hosts: Vec::new(),
+            token: Token::open(dir.path()).unwrap(),
+        };
+        let token = token::read(settings.token.path()).unwrap();
+        let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let signals = (Arc::clone(&begun), Arc::clone(&end));
+        let departure = || async move {
+            let (begun, end) = signals;
+            begun.notify_one();
+            end.notified().await;
+            "left"
+        };
+        let router = Router::new()
+            .route(LEAVE, post(departure))
+            .layer(middleware::from_fn_with_state(Arc::new(settings), guard));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounded = Bounded::new(listener, Duration::from_millis(200));
+        let service = router.into_make_service_with_connect_info::<Peer>();
+        tokio::spawn(async move { axum::serve(bounded, service).await });
+
+        let mut asker = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "POST {LEAVE} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+             content-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        asker.write_all(request.as_bytes()).await.unwrap();
+        begun.notified().await;
+        // Silent from later on, and cut: the one that asked has been silent for too long as well.
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut nothing = Vec::new();
+        let _ = idle.read_to_end(&mut nothing).await;
+        assert!(nothing.is_empty());
+
+        end.notify_one();
+        let mut answer = String::new();
+        asker.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("left"),
+            "{answer}"
+        );
     }
 }

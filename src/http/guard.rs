@@ -32,12 +32,12 @@ pub(super) const LEAVE: &str = "/v1/leave";
 
 pub(super) async fn guard(
     State(settings): State<Arc<Settings>>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    if let Err(error) = admit(reading, peer, request.headers(), &settings) {
+    if let Err(error) = admit(reading, peer.address, request.headers(), &settings) {
         return error.into_response();
     }
     let length = request
@@ -55,6 +55,7 @@ pub(super) async fn guard(
     };
     if request.uri().path() == LEAVE {
         // It lasts as long as peers make progress with what they lack; the status tells how far it is.
+        let _awaited = peer.awaits();
         return next.run(request).await;
     }
     match tokio::time::timeout(limit, next.run(request)).await {

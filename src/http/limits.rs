@@ -23,7 +23,7 @@ pub(super) const CLIENT_COMMAND_TIMEOUT: Duration = COMMAND_TIMEOUT
     .saturating_add(BODY_TIMEOUT)
     .saturating_add(MARGIN);
 
-/// A connection on which nothing moves for this long is closed: longer than the longest command but for a
-/// departure, which is silent until its answer.
+/// A connection on which nothing moves for this long is closed: longer than the longest command. A departure, which
+/// is silent until its answer, suspends it.
 pub(super) const SILENCE_MAX: Duration =
     CLIENT_COMMAND_TIMEOUT.saturating_add(Duration::from_secs(20));

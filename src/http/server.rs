@@ -8,6 +8,7 @@ use tracing::{debug, info};
 
 use super::{
     connection::{Bounded, Peer},
+    limits::SILENCE_MAX,
     routes::router,
     view::{Settings, View},
 };
@@ -62,7 +63,7 @@ pub async fn serve(
     let address = listener.local_addr()?;
     info!(%address, "http api listening");
     let server = axum::serve(
-        Bounded::new(listener),
+        Bounded::new(listener, SILENCE_MAX),
         router(view, settings).into_make_service_with_connect_info::<Peer>(),
     )
     .with_graceful_shutdown(shutdown.clone().cancelled_owned());

@@ -108,8 +108,8 @@ async fn start(
         }
         // It runs and is of no use: a start that fails leaves no server behind.
         Err(error) => {
-            kill_on_drop.release();
-            postmaster.stop(installation.config.stop_timeout).await?;
+            let patience = installation.config.stop_timeout;
+            postmaster.stop_held(patience, kill_on_drop).await?;
             Err(error)
         }
     }

@@ -99,6 +99,18 @@ impl Postmaster {
             seconds,
         })
     }
+
+    /// [`stop`](Self::stop) of a server that `guard` holds, and then no longer does: a stop that is cut short leaves
+    /// it to be killed.
+    pub(super) async fn stop_held(
+        &mut self,
+        fast: Duration,
+        guard: &KillOnDrop,
+    ) -> Result<(), Error> {
+        let stopped = self.stop(fast).await;
+        guard.release();
+        stopped
+    }
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -162,5 +174,45 @@ impl KillOnDrop {
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, process::Stdio, time::Duration};
+
+    use tokio::{
+        io::{AsyncBufReadExt, BufReader},
+        process::Command,
+    };
+
+    use super::{KillOnDrop, Postmaster};
+
+    #[tokio::test]
+    async fn a_stop_that_is_cut_short_leaves_the_process_to_be_killed() {
+        let mut child = Command::new("sh")
+            // Like a server that waits for its sessions.
+            .args(["-c", "trap '' INT; echo; exec sleep 600"])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let output = child.stdout.take().unwrap();
+        BufReader::new(output).read_line(&mut line).await.unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let guard = KillOnDrop::new(folder.path().join("postmaster.pid"));
+        let mut postmaster = Postmaster::child(child);
+        let pid = postmaster.pid();
+        guard.hold(pid);
+        {
+            let mut stop = pin!(postmaster.stop_held(Duration::from_secs(600), &guard));
+            assert!(futures::poll!(&mut stop).is_pending());
+        }
+        assert_eq!(guard.release(), Some(pid), "it is still to be killed");
+        guard.hold(pid);
+        postmaster.stop_held(Duration::ZERO, &guard).await.unwrap();
+        assert_eq!(guard.release(), None);
     }
 }

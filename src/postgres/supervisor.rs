@@ -119,12 +119,11 @@ impl Supervisor {
 
     async fn stop(&self, mut running: Running) -> Result<(), Error> {
         self.lifecycle.send_replace(Lifecycle::Stopping);
+        let patience = self.installation.config.stop_timeout;
         let stopped = running
             .postmaster
-            .stop(self.installation.config.stop_timeout)
+            .stop_held(patience, &self.kill_on_drop)
             .await;
-        // Only now: a stop that is cut short still leaves it to be killed.
-        self.kill_on_drop.release();
         match &stopped {
             Ok(()) => {
                 info!(pid = running.postmaster.pid(), "postgres stopped");

@@ -21,7 +21,7 @@ use super::{
     Transport,
     confirm::ConfirmationState,
     context::Context,
-    database::refused,
+    database::{STATEMENT_LIMIT, refused},
     error::Error,
     links::{
         desired::{Desired, Phase},
@@ -77,8 +77,25 @@ impl<T: Transport> Departing<T> {
     pub(crate) async fn run(self, mut orders: mpsc::Receiver<Order>) {
         let stopped = self.context.cancel.clone();
         let work = async {
-            while let Some(Order { terms, reply }) = orders.recv().await {
-                let _ = reply.send(self.leave(&terms).await);
+            let mut may_be_closed = false;
+            loop {
+                tokio::select! {
+                    order = orders.recv() => {
+                        let Some(Order { terms, reply }) = order else { break };
+                        let mut answer = self.leave(&terms).await;
+                        if let Err(error) = &mut answer {
+                            // Also when it is open by now: a statement that hangs may close it yet.
+                            may_be_closed = true;
+                            if let Err(why) = self.stay(error).await {
+                                *error = still_closed(error, &why);
+                            }
+                        }
+                        let _ = reply.send(answer);
+                    }
+                    () = sleep(PAUSE), if may_be_closed => {
+                        may_be_closed = self.reopen().await.is_err();
+                    }
+                }
             }
         };
         tokio::select! {
@@ -91,33 +108,53 @@ impl<T: Transport> Departing<T> {
         // An order before this one may have failed, and set the node to serve again.
         self.desired
             .send_modify(|desired| desired.phase = desired.phase.max(Phase::Leaving));
-        match self.hand_over(terms).await {
-            Ok(left) => {
-                self.stage.send_replace(Some(LeaveStage::TakingDown));
-                let is_clear = self.take_down().await;
-                Ok(Left { is_clear, ..left })
-            }
-            Err(error) => {
-                warn!(%error, "this node does not leave");
-                // The answer promises that the store takes writes again.
-                while let Err(error) = self.reopen().await {
-                    warn!(%error, "the store cannot be opened to writers yet");
-                    sleep(PAUSE).await;
-                }
-                self.stage.send_replace(None);
-                self.desired
-                    .send_modify(|desired| desired.phase = Phase::Serving);
-                Err(error)
-            }
+        let left = tokio::select! {
+            left = self.hand_over(terms) => left?,
+            () = self.out_of_sight(terms.patience) => return Err(unseen(terms.patience)),
+        };
+        self.stage.send_replace(Some(LeaveStage::TakingDown));
+        let is_clear = self.take_down().await;
+        Ok(Left { is_clear, ..left })
+    }
+
+    /// The node serves again. An error says that its store may still be closed to writers.
+    async fn stay(&self, error: &LeaveError) -> Result<(), LeaveError> {
+        warn!(%error, "this node does not leave");
+        // Before the answer, which promises that the store takes writes again.
+        let reopened = self.reopen().await;
+        if let Err(error) = &reopened {
+            warn!(%error, "the store cannot be opened to writers yet");
         }
+        self.stage.send_replace(None);
+        self.desired
+            .send_modify(|desired| desired.phase = Phase::Serving);
+        reopened
     }
 
     async fn reopen(&self) -> Result<(), LeaveError> {
         // A store that turned out to be an older copy stays closed.
-        if self.confirmation.is_confirmed() {
-            store::open(&*self.context.database.session().await?).await?;
+        if !self.confirmation.is_confirmed() {
+            return Ok(());
         }
-        Ok(())
+        let opening = async {
+            let session = self.context.database.session().await?;
+            store::open(&session).await?;
+            Ok(())
+        };
+        // A server that hangs does not end its own statements.
+        let opened = timeout(STATEMENT_LIMIT, opening).await;
+        opened.unwrap_or(Err(Error::Timeout("opening the store to writers").into()))
+    }
+
+    /// Returns when the store has not been seen for `limit`: what waits for its answers may wait for ever.
+    async fn out_of_sight(&self, limit: Duration) {
+        let mut observed = self.observed.clone();
+        let is_known = |observed: &Arc<Observed>| matches!(**observed, Observed::Known(_));
+        // A moment at least: the first look has to be possible.
+        let limit = limit.max(PAUSE);
+        while timeout(limit, observed.wait_for(is_known)).await.is_ok() {
+            sleep(PAUSE).await;
+        }
     }
 
     /// Returns once nobody writes and others have all that is written.
@@ -265,7 +302,24 @@ impl<T: Transport> Departing<T> {
     }
 }
 
+fn unseen(limit: Duration) -> LeaveError {
+    let why = format!("it could not be looked at for {limit:?}; leave again when it can");
+    Error::StoreNotReady(why).into()
+}
+
+/// What is answered when the promise cannot be made that the store takes writes again.
+fn still_closed(error: &LeaveError, why: &LeaveError) -> LeaveError {
+    let why = format!(
+        "it may be closed to writers until it answers again ({why}). The node goes on, and does not leave: {error}"
+    );
+    Error::StoreNotReady(why).into()
+}
+
 async fn take_role(context: &Context) -> Result<(), Error> {
-    let session = context.database.session().await?;
-    credentials::drop_group(&session).await
+    let taking = async {
+        let session = context.database.session().await?;
+        credentials::drop_group(&session).await
+    };
+    let taken = timeout(STATEMENT_LIMIT, taking).await;
+    taken.unwrap_or(Err(Error::Timeout("dropping the replication role")))
 }

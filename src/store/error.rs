@@ -39,6 +39,13 @@ pub enum Error {
     #[error("the database has a schema crdv that is not Starling's; use another database")]
     ForeignSchema,
 
+    /// Somebody removes the schema between the steps of its installation.
+    #[error(
+        "the schema crdv was removed while it was being installed: see who does that (`starling detach`, a \
+         restore), and start again"
+    )]
+    Removed,
+
     /// The role may not do what installing needs.
     #[error("the role may not {attempt}; use the owner of the database or a superuser: {cause}")]
     Privilege {

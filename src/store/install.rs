@@ -148,6 +148,14 @@ impl Schema {
     /// As for [`install()`].
     pub async fn install(&self, client: &mut Client) -> Result<Installed, Error> {
         check_server(client).await?;
+        match self.take_steps(client).await {
+            // What was found at the beginning does not count any more. Once: who does it twice may do it for ever.
+            Err(Error::Removed) => self.take_steps(client).await,
+            result => result,
+        }
+    }
+
+    async fn take_steps(&self, client: &mut Client) -> Result<Installed, Error> {
         let from = self.installed(client).await?;
         let mut version = from;
         while version < self.version() {
@@ -229,6 +237,10 @@ impl Schema {
     /// Applies functions and views if they are not these already.
     async fn define(&self, client: &mut Client) -> Result<bool, Error> {
         let (transaction, found) = self.begin_step(client).await?;
+        // It was migrated a moment ago.
+        if found.migration < self.version() {
+            return Err(Error::Removed);
+        }
         if found.checksum == Some(self.checksum()) {
             let missing = self.missing(&transaction).await?;
             if missing.is_empty() {
@@ -383,7 +395,13 @@ async fn read(transaction: &Transaction<'_>) -> Result<Found, Error> {
     let row = transaction
         .query_one("select migration, definitions from crdv.installation", &[])
         .await
-        .map_err(Error::attempt("read the store's version"))?;
+        .map_err(|error| {
+            let gone = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
+            match error.code() {
+                Some(code) if gone.contains(code) => Error::Removed,
+                _ => Error::attempt("read the store's version")(error),
+            }
+        })?;
     Ok(Found {
         migration: row.get(0),
         checksum: row.get(1),

@@ -310,8 +310,43 @@ const COMPLAINTS: &[Row] = &[
         &[("bootstrap", "/ip4/1.2.3.4/tcp/0")],
         &[],
         None,
-        "cannot be dialled",
+        "cannot be dialled: it is not a whole address",
         "/dns/<name>",
+    ),
+    (
+        &[("bootstrap", "/dnsaddr/a.example")],
+        &[],
+        None,
+        "network.bootstrap (flag --bootstrap): `/dnsaddr/a.example` cannot be dialled: its records",
+        "use /dns/<name>",
+    ),
+    (
+        &[("bootstrap", "/ip4/1.2.3.4/tcp/7400/ws")],
+        &[],
+        None,
+        "cannot be dialled: nodes do not speak ws",
+        "/dns/<name>",
+    ),
+    (
+        &[("bootstrap", "/ip4/1.2.3.4/udp/7400/quic")],
+        &[],
+        None,
+        "cannot be dialled: nodes do not speak quic",
+        "quic-v1",
+    ),
+    (
+        &[],
+        &[],
+        Some("[network]\nexternal = ['/ip4/1.2.3.4/tcp/7400/p2p-circuit']"),
+        "network.external: `/ip4/1.2.3.4/tcp/7400/p2p-circuit` cannot be dialled: nodes do not speak",
+        "/dns/<name>",
+    ),
+    (
+        &[],
+        &[],
+        Some("[network]\nexternal = ['/dns/a.example/tcp/7400']"),
+        "they look up no names",
+        "the IP address",
     ),
     (
         &[("cluster", "a/b")],
@@ -546,6 +581,22 @@ const COMPLAINTS: &[Row] = &[
     (
         &[],
         &[],
+        Some(
+            "[store]\npostgres = 'postgresql://u@h/d'\npassword_file = '/nowhere'\npassword = 'x'",
+        ),
+        "starling.toml: store.password: store.password_file says the same",
+        "set one of them",
+    ),
+    (
+        &[],
+        &[],
+        Some("[store]\npostgres_file = '/nowhere'\npostgres = 'postgresql://u@h/d'"),
+        "starling.toml: store.postgres: store.postgres_file says the same",
+        "set one of them",
+    ),
+    (
+        &[],
+        &[],
         Some("[store]\npassword_file = 5"),
         "store.password_file: is not a path",
         "in quotes",
@@ -567,6 +618,19 @@ fn every_complaint_names_the_source_and_its_fix() {
         assert!(said.contains(what), "`{said}` does not contain `{what}`");
         assert!(advice.contains(fix), "`{advice}` does not contain `{fix}`");
     }
+}
+
+#[test]
+fn with_a_swarm_key_no_address_is_taken_that_cannot_carry_it() {
+    let toml = "[network]\nbootstrap = ['/ip4/1.2.3.4/udp/7400/quic-v1', '/ip4/1.2.3.4/tcp/7400']";
+    let given = Given::new(&[], &[], Some(toml));
+    given.load();
+    let given = given.with_file("STARLING_SWARM_KEY", "swarm.key", "");
+    let complaint = given.complaint();
+    assert!(
+        complaint.contains("quic-v1` cannot be dialled: QUIC cannot carry the swarm key"),
+        "{complaint}"
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ use starling::{
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_postgres::error::SqlState;
 
-use crate::harness::process::{DEBUG_LOG, Node, all_stream, eventually, folder};
+use crate::harness::process::{DEBUG_LOG, Node, PATIENCE, all_stream, eventually, folder};
 
 fn start(root: &Path, name: &str, contact: Option<&Node>, more: &[&str]) -> Node {
     let contact = contact.map(Node::bootstrap);
@@ -192,18 +192,53 @@ async fn a_node_whose_writes_nobody_has_leaves_only_if_it_is_told_to() {
     counts(&b, 4).await;
 }
 
+/// Waits until `node` has said that it has all that `other` wrote.
+async fn vouches(node: &Node, other: &Node) {
+    let site = Site::new(other.status().unwrap().node.site).unwrap();
+    eventually("it vouches for what the other wrote", async || {
+        let [theirs, ours] = [other, node].map(|n| n.status().unwrap().vector.get(site));
+        theirs > Seq::new(1) && theirs == ours
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_leave_at_once_neither_relies_on_the_other() {
+    let root = folder();
+    let (mut a, mut b) = pair(root.path()).await;
+    increment(&a).await.unwrap();
+    counts(&b, 1).await;
+    vouches(&b, &a).await;
+    let lost = format!("of site {}", a.status().unwrap().node.site);
+    let open = b.client().await;
+    open.batch_execute("begin; select crdv.counterInc('c', 1)")
+        .await
+        .unwrap();
+    let departure = leave(&b, &["--abandon", "--timeout", "50s"]);
+    eventually("a knows that b leaves", async || {
+        let nodes = a.nodes();
+        nodes
+            .iter()
+            .any(|n| n.name == "b" && n.state == Some(NodeState::Leaving))
+    })
+    .await;
+    let (code, stdout, stderr) = a.run(&["leave", "--abandon"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains(&lost), "{stdout}");
+    open.batch_execute("rollback").await.unwrap();
+    let (code, stdout, stderr) = departure.await.unwrap();
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains(&lost), "{stdout}");
+    assert_eq!((a.wait(), b.wait()), (Some(0), Some(0)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_written_nothing_that_others_lack_leaves_at_once() {
     let root = folder();
     let (mut a, mut b) = pair(root.path()).await;
     increment(&a).await.unwrap();
     counts(&b, 1).await;
-    let site = Site::new(a.status().unwrap().node.site).unwrap();
-    eventually("b vouches for what a wrote", async || {
-        let (of_a, of_b) = (a.status().unwrap().vector, b.status().unwrap().vector);
-        of_a.get(site) > Seq::new(1) && of_a.get(site) == of_b.get(site)
-    })
-    .await;
+    vouches(&b, &a).await;
     // It was stopped and comes back, with all of it.
     assert_eq!(b.terminate(), Some(0));
     let (code, stdout, stderr) = a.run(&["leave", "--timeout", "2s"]);
@@ -256,6 +291,32 @@ async fn what_is_open_is_ended_and_what_is_prepared_keeps_the_node_here() {
     assert!(stdout.contains("sessions ended"), "{stdout}");
     assert!(client.batch_execute("commit").await.is_err());
     assert_eq!(count(&a, "c").await, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_hangs_does_not_make_who_leaves_wait_for_ever() {
+    let root = folder();
+    let (_a, b) = pair(root.path()).await;
+    let open = b.client().await;
+    open.batch_execute("begin; select crdv.counterInc('c', 1)")
+        .await
+        .unwrap();
+    let departure = leave(&b, &["--timeout", "10s"]);
+    waits_for(&b, "transactions that write").await;
+    b.signal_server(Signal::SIGSTOP);
+    refused_for_its_store(departure).await;
+    // And once more, with a store that hangs from the beginning.
+    refused_for_its_store(leave(&b, &["--timeout", "1s"])).await;
+    b.signal_server(Signal::SIGCONT);
+    drop(open);
+    takes_writes(&b).await;
+}
+
+async fn refused_for_its_store(departure: JoinHandle<(i32, String, String)>) {
+    let answer = tokio::time::timeout(PATIENCE, departure).await;
+    let (code, _, stderr) = answer.expect("an answer in time").unwrap();
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("store not ready"), "{stderr}");
 }
 
 /// The process that applies what `from` sends to this node; `from` has patience with it.

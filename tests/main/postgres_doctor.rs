@@ -66,6 +66,33 @@ async fn a_private_server_is_healthy() {
 }
 
 #[tokio::test]
+async fn origins_of_others_are_counted_and_those_of_links_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path()).await;
+    let session = client(&server).await;
+    for name in ["other", "starling_0000000000000001_0000000000000001"] {
+        let statement = format!(
+            "create subscription {name} connection 'host=127.0.0.1' publication p \
+             with (connect = false, slot_name = none)"
+        );
+        session.batch_execute(&statement).await.unwrap();
+    }
+    session
+        .batch_execute("select pg_replication_origin_create('tool')")
+        .await
+        .unwrap();
+    let code = match server.version().major {
+        18.. => "SP007",
+        _ => "SP003",
+    };
+    let findings = examine(&server).await;
+    let found = findings.iter().find(|finding| finding.code == code);
+    let fix = found.unwrap().fix.as_deref().unwrap();
+    assert!(fix.contains("'42'"), "{fix}");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn every_default_that_does_not_do_is_found_and_its_command_fixes_it() {
     use Severity::{Critical, Warning};
     let dir = tempfile::tempdir().unwrap();

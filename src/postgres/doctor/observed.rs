@@ -53,9 +53,10 @@ pub(super) struct Observed {
     pub(super) store: StoreState,
     /// Ours only.
     pub(super) slots: Vec<Slot>,
-    /// Slots and subscriptions of others take from the same pools.
+    /// Slots, subscriptions and origins of others take from the same pools.
     pub(super) other_slots: u32,
     pub(super) other_subscriptions: u32,
+    pub(super) other_origins: u32,
     pub(super) clock_skew_seconds: f64,
 }
 
@@ -111,7 +112,10 @@ pub(super) async fn observe(client: &Client) -> Result<Observed, Error> {
              exists (select from pg_catalog.pg_namespace where nspname = 'crdv'), \
              (select count(*) from pg_catalog.pg_subscription \
               where subname not like 'starling\\_%'), \
-             nullif(session_user, current_user)::text \
+             nullif(session_user, current_user)::text, \
+             (select count(*) from pg_catalog.pg_replication_origin o where not exists \
+              (select from pg_catalog.pg_subscription s where s.subname like 'starling\\_%' \
+               and (o.roname = 'pg_' || s.oid or pg_catalog.starts_with(o.roname, 'pg_' || s.oid || '_')))) \
              from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()",
             &[],
         )
@@ -121,6 +125,7 @@ pub(super) async fn observe(client: &Client) -> Result<Observed, Error> {
         false => None,
     };
     let (slots, other_slots) = slots(client).await?;
+    let count = |column: usize| u32::try_from(database.get::<_, i64>(column)).unwrap_or(u32::MAX);
     Ok(Observed {
         version,
         settings: settings(client).await?,
@@ -132,7 +137,8 @@ pub(super) async fn observe(client: &Client) -> Result<Observed, Error> {
         store: StoreState::observe(client).await?,
         slots,
         other_slots,
-        other_subscriptions: u32::try_from(database.get::<_, i64>(3)).unwrap_or(u32::MAX),
+        other_subscriptions: count(3),
+        other_origins: count(5),
         clock_skew_seconds: clock_skew(client).await?,
     })
 }

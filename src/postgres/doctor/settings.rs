@@ -102,6 +102,14 @@ fn pools(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
     let least = u32::from(requirements.links_min);
     // What others on this server have is asked for on top, because it is taken already.
     let (slots, subscriptions) = (observed.other_slots, observed.other_subscriptions);
+    let origins = observed.other_origins;
+    // Up to version 17 one setting bounds both, each by itself.
+    let has_own_bound = observed.version.major >= 18;
+    let slots_or_origins = if has_own_bound {
+        slots
+    } else {
+        slots.max(origins)
+    };
     let pool = |code, setting, each, least, good| Pool {
         code,
         setting,
@@ -114,8 +122,8 @@ fn pools(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
             "SP003",
             "max_replication_slots",
             "each outgoing link takes a slot, and up to version 17 each incoming one an origin",
-            least + slots,
-            good.slots + slots,
+            least + slots_or_origins,
+            good.slots + slots_or_origins,
         ),
         pool(
             "SP004",
@@ -139,14 +147,13 @@ fn pools(observed: &Observed, requirements: Requirements) -> Vec<Finding> {
             good.processes + subscriptions,
         ),
     ];
-    // Up to version 17 `max_replication_slots` bounds origins as well.
-    if observed.version.major >= 18 {
+    if has_own_bound {
         pools.push(pool(
             "SP007",
             "max_active_replication_origins",
             "each incoming link takes an origin",
-            least + subscriptions,
-            good.origins + subscriptions,
+            least + origins,
+            good.origins + origins,
         ));
     }
     pools

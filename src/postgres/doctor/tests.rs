@@ -64,6 +64,7 @@ fn good() -> Observed {
         slots: Vec::new(),
         other_slots: 0,
         other_subscriptions: 0,
+        other_origins: 0,
         clock_skew_seconds: 0.01,
     }
 }
@@ -203,6 +204,18 @@ fn what_others_take_is_asked_for_on_top() {
     observed.other_slots = 3;
     assert!(finding(&observed, "SP003").fix.unwrap().contains("'43'"));
     assert!(finding(&observed, "SP004").fix.unwrap().contains("'51'"));
+}
+
+#[test]
+fn origins_of_others_count_where_their_number_is_bound() {
+    let mut observed = good();
+    observed.other_slots = 1;
+    observed.other_origins = 3;
+    let asked = |observed: &Observed, code| finding(observed, code).fix.unwrap();
+    assert!(asked(&observed, "SP003").contains("max_replication_slots = '41'"));
+    assert!(asked(&observed, "SP007").contains("max_active_replication_origins = '43'"));
+    observed.version.major = 17;
+    assert!(asked(&observed, "SP003").contains("max_replication_slots = '43'"));
 }
 
 #[test]

@@ -46,11 +46,12 @@ impl<'a> Holders<'a> {
         Ok(false)
     }
 
-    /// What the member that has most of it lacks.
+    /// What the member that has most of it lacks, of those that keep what they have: of two that leave at once
+    /// neither does the other a service.
     pub(super) async fn lost(&self) -> Result<Vec<Lost>, LeaveError> {
         let mut least = self.beyond(&Vector::default()).await?;
         let members = self.members.borrow().clone();
-        for member in members.values() {
+        for member in members.values().filter(|member| member.keeps) {
             let lost = self.beyond(&member.vector).await?;
             let count = |lost: &[Lost]| lost.iter().map(|lost| lost.operations).sum::<i64>();
             if count(&lost) < count(&least) {

@@ -86,7 +86,7 @@ pub(crate) fn unconfirmed(
     parts.join(", ")
 }
 
-/// Operations of one site that no other member is known to have.
+/// Operations of one site that no member that stays is known to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
     /// Whose.
@@ -123,7 +123,7 @@ pub struct Left {
     pub ended: usize,
     /// Transactions that go on. What they commit stays here.
     pub open: Vec<Pending>,
-    /// What no other member is known to have.
+    /// What no member that stays is known to have.
     pub lost: Vec<Lost>,
     /// Nothing of its links is left here.
     pub is_clear: bool,

@@ -260,13 +260,20 @@ impl Node {
 
     /// Kills the server's postmaster and all its children.
     pub(crate) fn kill_server(&self) {
+        self.signal_server(Signal::SIGKILL);
+    }
+
+    /// Sends a signal to the server's postmaster and all its children.
+    pub(crate) fn signal_server(&self, signal: Signal) {
         let Some(postmaster) = self.postmaster() else {
             return;
         };
+        // Halted, it makes no more of them.
+        let _ = kill(Pid::from_raw(postmaster), Signal::SIGSTOP);
         for child in children_of(postmaster) {
-            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+            let _ = kill(Pid::from_raw(child), signal);
         }
-        let _ = kill(Pid::from_raw(postmaster), Signal::SIGKILL);
+        let _ = kill(Pid::from_raw(postmaster), signal);
     }
 
     fn postmaster(&self) -> Option<i32> {

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use starling::{
     identity::NodeId,
-    store::{self, Definition, Error, Schema, SearchPath},
+    store::{self, Definition, Error, Installed, Migration, Schema, SearchPath},
 };
 use tokio_postgres::Client;
 
@@ -175,6 +175,41 @@ async fn each_migration_can_fail_and_be_done_again() {
         );
         assert_eq!(installed.to, current.version());
     }
+}
+
+/// Installs the store with a last migration at whose commit somebody removes the schema: once, or each time.
+async fn install_and_remove(times: &str) -> (Result<Installed, Error>, Client) {
+    let database = Server::shared().database("").await;
+    let mut client = database.connect().await;
+    client
+        .batch_execute(&format!(
+            "create table public.removal (n serial);
+             create function public.remove() returns trigger language plpgsql as
+               'begin if new.n <= {times} then drop schema crdv cascade; end if; return null; end';
+             create constraint trigger remove after insert on public.removal
+               deferrable initially deferred for each row execute function public.remove()"
+        ))
+        .await
+        .unwrap();
+    let mut schema = Schema::current();
+    schema.migrations.push(Migration {
+        name: "removed".to_owned(),
+        sql: "insert into public.removal default values".to_owned(),
+    });
+    (schema.install(&mut client).await, client)
+}
+
+#[tokio::test]
+async fn a_store_that_is_removed_between_two_steps_is_installed_from_the_beginning() {
+    let (installed, client) = install_and_remove("1").await;
+    let installed = installed.unwrap();
+    assert_eq!((installed.from, installed.definitions_applied), (0, true));
+    let view = "select to_regclass('crdv.data')::text";
+    assert_eq!(text(&client, view).await, "crdv.data");
+
+    let (error, _) = install_and_remove("100").await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Removed), "{error:?}");
 }
 
 #[tokio::test]
