@@ -101,11 +101,14 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
             .listen
             .iter()
             .all(|address| network::is_loopback(address));
+        // How many it would have it does not tell; what it has it needs.
+        let neighbors = u16::try_from(status.overlay.active.len()).unwrap_or(u16::MAX);
+        let least = Requirements::default().links_min;
         let requirements = Requirements {
             remote_peers,
             plain_names: status.store.off_path.is_none(),
             is_private: status.store.is_private,
-            ..Requirements::default()
+            ..Requirements::for_neighbors(neighbors.max(least))
         };
         let own = examine_server(url, requirements)?;
         // What we see ourselves is newer than what the node has seen.
