@@ -47,7 +47,7 @@ pub use self::conninfo::{BadConninfo, Conninfo};
 pub use self::error::Error;
 pub use self::lifecycle::{Lifecycle, PrivateConfig};
 pub use self::private::PrivateServer;
-pub use self::sizing::Sizing;
+pub use self::sizing::{Sizing, links_max};
 pub use self::tls::TlsTrouble;
 pub use self::version::Version;
 

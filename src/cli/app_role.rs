@@ -1,6 +1,7 @@
 //! `starling app-role`
 
 use std::{
+    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -176,7 +177,7 @@ fn describe(roles: &[AppRole]) -> String {
             role.name.as_str().into(),
             Cell::new(text, tone),
             short(&role.changed_by).into(),
-            harmless(role.reason.as_deref().unwrap_or_default()).into(),
+            role.reason.as_deref().unwrap_or_default().into(),
         ]);
     }
     table.for_stdout()
@@ -196,16 +197,14 @@ impl Password {
                 is_made: true,
             });
         };
-        let text = read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let first = text.lines().next().unwrap_or_default();
-        if first.is_empty() {
-            bail!(
-                "the first line of {} is empty: it has to be the password",
-                file.display()
-            );
-        }
+        let cannot = || format!("cannot read {}", file.display());
+        let text = if file == Path::new("-") {
+            first_line(io::stdin())
+        } else {
+            File::open(file).and_then(first_line)
+        };
         Ok(Self {
-            text: first.to_owned(),
+            text: text.with_context(cannot)?,
             is_made: false,
         })
     }
@@ -222,16 +221,44 @@ impl Password {
     }
 }
 
-fn read(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    if file == Path::new("-") {
-        io::stdin()
-            .take(PASSWORD_BYTES_MAX)
-            .read_to_string(&mut text)?;
-    } else {
-        std::fs::File::open(file)?
-            .take(PASSWORD_BYTES_MAX)
-            .read_to_string(&mut text)?;
+/// The password in the first line. A longer one is refused: of a part of it nobody would know.
+fn first_line(from: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    // And the end of the line, of one letter or two.
+    from.take(PASSWORD_BYTES_MAX + 2).read_to_end(&mut bytes)?;
+    let line = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() {
+        return Err(io::Error::other(
+            "the first line is empty: it has to be the password",
+        ));
     }
-    Ok(text)
+    if line.len() as u64 > PASSWORD_BYTES_MAX {
+        return Err(io::Error::other(format!(
+            "the password in the first line is longer than {PASSWORD_BYTES_MAX} bytes"
+        )));
+    }
+    String::from_utf8(line.to_vec()).map_err(|_| io::Error::other("the password is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PASSWORD_BYTES_MAX, first_line};
+
+    #[test]
+    fn a_password_is_the_first_line_whole_or_not_at_all() {
+        let longest = "p".repeat(usize::try_from(PASSWORD_BYTES_MAX).unwrap());
+        let read = |text: &str| first_line(text.as_bytes()).map_err(|error| error.to_string());
+        for end in ["", "\n", "\r\n", "\nof no matter, however long it is"] {
+            assert_eq!(read(&format!("{longest}{end}")), Ok(longest.clone()));
+            let error = read(&format!("{longest}p{end}")).unwrap_err();
+            assert!(error.contains("longer than 1024"), "{error}");
+        }
+        // Cut in the middle of a letter, what follows would be no text.
+        assert_eq!(read(&format!("p\n{}", "ü".repeat(2000))).unwrap(), "p");
+        assert!(read("\nsecond").unwrap_err().contains("empty"));
+    }
 }

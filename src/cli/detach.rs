@@ -9,7 +9,7 @@ use crate::{
     postgres::{self, Conninfo},
     replication,
     store::{self, Remains},
-    terminal::output::{complain, harmless, print},
+    terminal::output::{complain, harmless_lines, print},
 };
 
 const EXAMPLES: &str = "\
@@ -91,9 +91,10 @@ async fn detach(connection: Conninfo, yes: bool, abandon: bool) -> anyhow::Resul
         Some(_) => replication::count_links(connection.clone()).await?,
         None => 0,
     };
+    // Names come from the database.
     print(&harmless_lines(&describe(&remains, links)))?;
     if let Some(obstacle) = obstacle(&remains, links, abandon) {
-        complain(&format!("error: {}", harmless_lines(&obstacle)));
+        complain(&format!("error: {obstacle}"));
         return Ok(ExitCode::FAILURE);
     }
     if !yes {
@@ -111,12 +112,6 @@ async fn detach(connection: Conninfo, yes: bool, abandon: bool) -> anyhow::Resul
     store::remove(&mut client).await?;
     print("Starling is out of the database")?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Names come from the database.
-fn harmless_lines(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(harmless).collect();
-    lines.join("\n")
 }
 
 /// What would be removed.

@@ -15,7 +15,7 @@ use crate::{
     http::ClientError,
     network,
     postgres::doctor::{Requirements, inspect},
-    terminal::output::{Format, print, print_json},
+    terminal::output::{Format, harmless, print, print_json},
 };
 
 const EXAMPLES: &str = "\
@@ -63,13 +63,24 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The statements, each below what it mends. One a line: `alter system` takes no transaction.
+///
+/// `psql` is to run it, and names in it come from the server that is examined: none may end a comment, and
+/// none may be a command of `psql`, which begins with a backslash wherever it stands.
 fn script(findings: &[Finding]) -> String {
     let bad = findings
         .iter()
         .filter(|finding| finding.severity != Severity::Ok);
-    let fixes = bad.filter_map(|finding| Some((finding, finding.sql()?)));
-    fixes.fold(String::new(), |text, (finding, sql)| {
-        text + &format!("-- {} {}\n{sql}\n", finding.code, finding.summary)
+    let fix = bad.filter_map(|finding| Some((finding, finding.sql()?)));
+    fix.fold(String::new(), |text, (finding, sql)| {
+        let (code, what) = (harmless(&finding.code), harmless(&finding.summary));
+        let fix = if sql.contains(|c: char| c == '\\' || c.is_control()) {
+            format!("-- not for psql, look at it yourself: {}", harmless(sql))
+        } else if sql.ends_with(';') {
+            sql.to_owned()
+        } else {
+            format!("{sql};")
+        };
+        text + &format!("-- {code} {what}\n{fix}\n")
     })
 }
 
@@ -101,11 +112,14 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
             .listen
             .iter()
             .all(|address| network::is_loopback(address));
+        // How many it would have it does not tell; what it has it needs.
+        let neighbors = u16::try_from(status.overlay.active.len()).unwrap_or(u16::MAX);
+        let least = Requirements::default().links_min;
         let requirements = Requirements {
             remote_peers,
             plain_names: status.store.off_path.is_none(),
             is_private: status.store.is_private,
-            ..Requirements::default()
+            ..Requirements::for_neighbors(neighbors.max(least))
         };
         let own = examine_server(url, requirements)?;
         // What we see ourselves is newer than what the node has seen.
@@ -132,4 +146,43 @@ fn examine_server(url: PostgresUrl, requirements: Requirements) -> anyhow::Resul
         .build()
         .context("cannot start the runtime")?;
     Ok(runtime.block_on(inspect(&connection, requirements)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::script;
+    use crate::finding::{Finding, Severity};
+
+    fn mended(summary: &str, fix: &str) -> String {
+        script(&[Finding::bad("SP050", Severity::Critical, summary, "").fixed_by(fix)])
+    }
+
+    #[test]
+    fn a_script_has_a_comment_and_a_statement_for_each_finding() {
+        assert_eq!(
+            mended("a rule is there", "drop rule r on crdv.element"),
+            "-- SP050 a rule is there\ndrop rule r on crdv.element;\n"
+        );
+        assert_eq!(mended("of no use", "start it"), "");
+    }
+
+    #[test]
+    fn names_of_a_foreign_server_become_no_statement() {
+        for end in ['\n', '\r'] {
+            let text = mended(&format!("a trigger{end}drop table t;"), "select 1;");
+            assert_eq!(text.lines().count(), 2, "{text:?}");
+            assert!(
+                !text.contains('\r') && text.ends_with("\nselect 1;\n"),
+                "{text:?}"
+            );
+        }
+        for fix in [
+            "drop rule r \\! id",
+            "drop rule \"r\n\\! id\"",
+            "drop rule \"r\nt\"",
+        ] {
+            let text = mended("a rule", fix);
+            assert!(text.lines().all(|line| line.starts_with("--")), "{text:?}");
+        }
+    }
 }

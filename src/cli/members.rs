@@ -125,7 +125,7 @@ pub(super) fn evict(args: &EvictArgs) -> anyhow::Result<ExitCode> {
     let client = args.node.client();
     let peer_id = resolve(&client.nodes()?, &args.peer)?;
     client.evict(&peer_id)?;
-    print(&format!("{peer_id} is evicted"))?;
+    print(&format!("{} is evicted", harmless(&peer_id)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -145,15 +145,14 @@ fn resolve(nodes: &[NodeInfo], wanted: &str) -> anyhow::Result<String> {
     match meant.as_slice() {
         [] if wanted.parse::<PeerId>().is_ok() => Ok(wanted.to_owned()),
         [] => bail!(
-            "no node is called `{}`: give a name, a PeerId or the last {SUFFIX_MIN} characters or more of \
-             one; `starling nodes` lists them",
-            harmless(wanted)
+            "no node is called `{wanted}`: give a name, a PeerId or the last {SUFFIX_MIN} characters or more \
+             of one; `starling nodes` lists them"
         ),
         [node] => Ok(node.peer_id.clone()),
         several => {
-            let ids: Vec<String> = several.iter().map(|node| harmless(&node.peer_id)).collect();
+            let ids: Vec<&str> = several.iter().map(|node| node.peer_id.as_str()).collect();
             bail!(
-                "`{wanted}` is the name of several nodes; give one PeerId of {}",
+                "`{wanted}` stands for several nodes, as a name or the end of an id; give one PeerId of {}",
                 ids.join(", ")
             )
         }
@@ -189,16 +188,16 @@ mod tests {
             node("12D3KooWaaaaaaaa", "a"),
             node("12D3KooWbbbbbbbb", "b"),
             node("12D3KooWcccccccc", "b"),
+            node("12D3KooWxxbbbbbb", "d"),
         ];
         for wanted in ["12D3KooWaaaaaaaa", "…aaaaaaaa", "aaaaaa", "a"] {
             assert_eq!(resolve(&nodes, wanted).unwrap(), "12D3KooWaaaaaaaa");
         }
-        assert!(
-            resolve(&nodes, "b")
-                .unwrap_err()
-                .to_string()
-                .contains("several")
-        );
+        let several = |wanted| resolve(&nodes, wanted).unwrap_err().to_string();
+        assert!(several("b").ends_with("12D3KooWbbbbbbbb, 12D3KooWcccccccc"));
+        // By the end of their ids: no node is called so.
+        assert!(several("bbbbbb").ends_with("12D3KooWbbbbbbbb, 12D3KooWxxbbbbbb"));
+        assert!(!several("bbbbbb").contains("is the name of"));
         let stranger = PeerId::random().to_string();
         assert_eq!(resolve(&nodes, &stranger).unwrap(), stranger);
         let error = resolve(&nodes, "nobody").unwrap_err().to_string();

@@ -1,6 +1,11 @@
 //! Flags, environment and file, each read into the same shape: values by key, and their origin.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 use figment::{
     Metadata, Profile, Provider,
@@ -17,6 +22,9 @@ use super::{
 
 /// Where each value that somebody set came from.
 pub(super) type Origins = BTreeMap<&'static str, Origin>;
+
+/// What the commands read besides settings: which file has them, and the token of the node that they ask.
+const OTHERS: [&str; 2] = ["STARLING_CONFIG", "STARLING_HTTP_TOKEN_FILE"];
 
 /// A secret's file is a line, not a document.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -75,7 +83,7 @@ impl Layer {
             name: "environment",
             ..Self::default()
         };
-        let mut known = vec!["STARLING_CONFIG".to_owned()];
+        let mut known = OTHERS.map(str::to_owned).to_vec();
         for setting in SETTINGS {
             let mut names = setting.variables();
             if setting.kind == Kind::Secret {
@@ -265,13 +273,7 @@ impl Layer {
     }
 
     fn set_secret_file(&mut self, setting: &'static Setting, file: &str, origin: Origin) {
-        let read = std::fs::metadata(file).and_then(|metadata| {
-            if metadata.len() > SECRET_BYTES_MAX {
-                return Err(std::io::Error::other("it is too large for a secret"));
-            }
-            std::fs::read_to_string(file)
-        });
-        match read {
+        match read_secret(Path::new(file)) {
             Ok(text) => self.set(
                 setting,
                 // Editors and secret stores end a line; blanks may belong to the secret.
@@ -326,6 +328,18 @@ impl Layer {
     }
 }
 
+/// The bound is on what is read: a pipe or a device says nothing of its size.
+fn read_secret(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?
+        .take(SECRET_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > SECRET_BYTES_MAX {
+        return Err(io::Error::other("it is too large for a secret"));
+    }
+    Ok(text)
+}
+
 /// Kubernetes announces a service called `starling` in variables such as `STARLING_SERVICE_HOST`
 /// and `STARLING_PORT_7400_TCP`.
 fn is_service_link(tail: &str) -> bool {
@@ -341,7 +355,33 @@ fn is_service_link(tail: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_service_link;
+    use std::{collections::BTreeMap, path::Path};
+
+    use super::{Layer, SECRET_BYTES_MAX, is_service_link, read_secret};
+
+    #[test]
+    fn what_the_commands_read_of_the_environment_is_known() {
+        let says = |name: &str| {
+            let variables = BTreeMap::from([(name.to_owned(), "x".to_owned())]);
+            let layer = Layer::from_environment(&variables);
+            (layer.warnings.len(), layer.problems.len())
+        };
+        assert_eq!(says("STARLING_HTTP_TOKEN_FILE"), (0, 0));
+        assert_eq!(says("STARLING_CONFIG"), (0, 0));
+        assert_eq!(says("STARLING_HTTP_TOKEN_FILES"), (1, 0));
+    }
+
+    #[test]
+    fn a_secret_is_read_up_to_its_bound_whatever_it_is_read_from() {
+        // It says that it is empty, and has no end.
+        let error = read_secret(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("too large"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let bound = usize::try_from(SECRET_BYTES_MAX).unwrap();
+        std::fs::write(&path, "s".repeat(bound)).unwrap();
+        assert_eq!(read_secret(&path).unwrap().len(), bound);
+    }
 
     #[test]
     fn variables_of_a_service_called_starling_are_not_ours() {

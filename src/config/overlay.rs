@@ -10,6 +10,8 @@ use super::{check::Check, duration, layers::Origins};
 const ACTIVE_VIEW_MAX: u32 = 64;
 /// A passive view is carried in memory and, in part, in messages.
 const PASSIVE_VIEW_MAX: u32 = 10_000;
+/// Ten of the slowest heartbeats: whoever is silent for longer is gone, and its links hold back WAL.
+const SILENCE_DEADLINE_MAX: Duration = Duration::from_secs(600);
 /// Longest walk: the expected diameter of any overlay that fits in memory is below.
 const WALK_MAX: u32 = 32;
 
@@ -39,7 +41,7 @@ pub struct Overlay {
     #[serde(with = "duration")]
     pub heartbeat_interval: Duration,
     /// A neighbour that is silent for longer is given up. At least twice `heartbeat_interval`; on
-    /// slow or lossy lines several times. Defaults to 4 s.
+    /// slow or lossy lines several times. At most 10 minutes. Defaults to 4 s.
     #[serde(with = "duration")]
     pub silence_deadline: Duration,
     /// Mean time between two exchanges of links that keep the overlay random. Each moves two
@@ -172,6 +174,11 @@ impl Overlay {
             self.heartbeat_interval,
             Duration::from_millis(50)..=Duration::from_secs(60),
         );
+        check.lasting(
+            "overlay.silence_deadline",
+            self.silence_deadline,
+            Duration::ZERO..=SILENCE_DEADLINE_MAX,
+        );
         if self.silence_deadline < self.heartbeat_interval * 2 {
             check.fail(
                 "overlay.silence_deadline",
@@ -213,6 +220,23 @@ mod tests {
         assert!(!optimizes("none").unwrap());
         let problem = optimizes("price").unwrap_err().to_string();
         assert!(problem.contains("overlay.optimize"), "{problem}");
+    }
+
+    #[test]
+    fn a_silence_that_has_no_end_is_refused() {
+        let with = |deadline: &str| {
+            let flags = [("silence-deadline".to_owned(), vec![deadline.to_owned()])];
+            load(&Sources {
+                flags: flags.into(),
+                ..Sources::default()
+            })
+        };
+        assert!(with("10m").is_ok());
+        for deadline in ["11m", "200000000000d"] {
+            let problems = with(deadline).unwrap_err().problems;
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert_eq!(problems[0].key, "overlay.silence_deadline");
+        }
     }
 
     #[test]

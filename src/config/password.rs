@@ -51,10 +51,12 @@ impl PasswordSources {
             warn!(file = %file.display(), "password file ignored: others can read it; chmod 600 mends it");
             return None;
         }
-        let host = match config.get_hosts().first() {
-            Some(Host::Tcp(name)) => name.as_str(),
+        let addresses = config.get_hostaddrs();
+        let host = match (config.get_hosts().first(), addresses.first()) {
+            (Some(Host::Tcp(name)), _) => name.clone(),
+            (None, Some(address)) => address.to_string(),
             // libpq looks for the default socket directory under this name.
-            Some(Host::Unix(_)) | None => "localhost",
+            (Some(Host::Unix(_)), _) | (None, None) => "localhost".to_owned(),
         };
         let port = config
             .get_ports()
@@ -64,7 +66,7 @@ impl PasswordSources {
             .to_string();
         let user = config.get_user().unwrap_or_default();
         // A database that is not named has the user's name, to libpq and to the server.
-        let wanted = [host, &port, config.get_dbname().unwrap_or(user), user];
+        let wanted = [&*host, &port, config.get_dbname().unwrap_or(user), user];
         find_line(&std::fs::read_to_string(file).ok()?, wanted)
     }
 }
@@ -103,6 +105,8 @@ fn split_fields(line: &str) -> Option<[String; 5]> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::{PasswordSources, Secret, find_line};
 
     #[test]
@@ -112,6 +116,19 @@ mod tests {
         let found = find_line(file, ["h", "5432", "d", "u"]);
         assert_eq!(found, Some(Secret::new("a:b\\c")));
         assert_eq!(find_line(file, ["h", "5432", "d", "nobody"]), None);
+    }
+
+    #[test]
+    fn a_server_without_a_name_is_looked_up_by_its_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pgpass");
+        std::fs::write(&path, "localhost:*:*:*:no\n192.0.2.7:*:*:*:geheim\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let sources = PasswordSources::from_variables(|name| {
+            (name == "PGPASSFILE").then(|| path.clone().into_os_string())
+        });
+        let config = "hostaddr=192.0.2.7 user=u".parse().unwrap();
+        assert_eq!(sources.find(&config), Some(Secret::new("geheim")));
     }
 
     #[test]

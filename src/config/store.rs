@@ -134,7 +134,7 @@ impl Store {
         if self.shared_buffers < SHARED_BUFFERS_MIN {
             check.fail(
                 "store.shared_buffers",
-                "PostgreSQL needs at least 1MiB",
+                "below 1MiB every query waits for the disk",
                 "leave it out, or give a size such as 128MiB",
             );
         }

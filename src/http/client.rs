@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -147,7 +148,7 @@ impl Client {
     ///
     /// No node, no answer in time, or an answer that is a refusal.
     pub fn evict(&self, peer_id: &str) -> Result<(), ClientError> {
-        self.post(&format!("/v1/evict/{peer_id}"))
+        self.post(&below("/v1/evict", peer_id))
     }
 
     /// The application roles that it knows.
@@ -178,7 +179,7 @@ impl Client {
     /// No node, no answer in time, or an answer that is a refusal.
     pub fn rotate_app_role(&self, name: &str, role: &AppRoleRequest) -> Result<(), ClientError> {
         self.done(|token| {
-            let url = self.url(&format!("/v1/app-roles/{name}"));
+            let url = self.url(&below("/v1/app-roles", name));
             authorize(agent(Some(CLIENT_COMMAND_TIMEOUT)).put(url), token).send_json(role)
         })
     }
@@ -190,7 +191,7 @@ impl Client {
     /// No node, no answer in time, or an answer that is a refusal.
     pub fn remove_app_role(&self, name: &str) -> Result<(), ClientError> {
         self.done(|token| {
-            let url = self.url(&format!("/v1/app-roles/{name}"));
+            let url = self.url(&below("/v1/app-roles", name));
             authorize(agent(Some(CLIENT_COMMAND_TIMEOUT)).delete(url), token).call()
         })
     }
@@ -282,6 +283,11 @@ impl Client {
     }
 }
 
+/// The path of what is called `name`: all of it, whatever is in it.
+fn below(path: &str, name: &str) -> String {
+    format!("{path}/{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
+}
+
 fn token(path: &Path, read: fn(&Path) -> io::Result<String>) -> Result<String, ClientError> {
     read(path).map_err(|error| ClientError::Token {
         path: path.to_path_buf(),
@@ -311,7 +317,51 @@ fn agent(timeout: Option<Duration>) -> ureq::Agent {
 
 #[cfg(test)]
 mod tests {
-    use super::Client;
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+    };
+
+    use super::{Client, ClientError};
+    use crate::api::AppRoleRequest;
+
+    /// The first line of what `ask` sends.
+    fn asked(ask: impl FnOnce(Client) -> Result<(), ClientError>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::new(&listener.local_addr().unwrap().to_string());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().unwrap().unwrap();
+            while !lines.next().unwrap().unwrap().is_empty() {}
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nnull";
+            stream.write_all(answer.as_bytes()).unwrap();
+            first
+        });
+        ask(client).unwrap();
+        server.join().unwrap()
+    }
+
+    #[test]
+    fn a_name_is_one_segment_of_a_path_whatever_is_in_it() {
+        let role = AppRoleRequest {
+            verifier: String::new(),
+        };
+        for (name, segment) in [
+            ("shop", "shop"),
+            ("shop?x", "shop%3Fx"),
+            ("a/../b#c", "a%2F%2E%2E%2Fb%23c"),
+            ("ü %", "%C3%BC%20%25"),
+        ] {
+            let roles = format!("/v1/app-roles/{segment} HTTP/1.1");
+            let removal = asked(|client| client.remove_app_role(name));
+            assert_eq!(removal, format!("DELETE {roles}"));
+            let rotation = asked(|client| client.rotate_app_role(name, &role));
+            assert_eq!(rotation, format!("PUT {roles}"));
+            let eviction = asked(|client| client.evict(name));
+            assert_eq!(eviction, format!("POST /v1/evict/{segment} HTTP/1.1"));
+        }
+    }
 
     #[test]
     fn a_node_on_every_address_is_asked_on_the_loopback_one() {

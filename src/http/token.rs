@@ -1,7 +1,9 @@
 //! The token that commands need: whoever can read the node's data directory may steer the node.
 
 use std::{
-    fmt, fs, io,
+    fmt,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +14,9 @@ const FILE_NAME: &str = "http.token";
 
 /// 256 random bits, in hexadecimal digits.
 const DIGITS: usize = 64;
+
+/// The digits, with room for what an editor leaves around them.
+const FILE_BYTES_MAX: u64 = 1024;
 
 /// The token of a node, and where its users find it.
 #[derive(Clone, PartialEq, Eq)]
@@ -83,7 +88,11 @@ pub(super) fn read_named_by_node(path: &Path) -> io::Result<String> {
 ///
 /// The file cannot be read, or holds no token.
 pub(super) fn read(path: &Path) -> io::Result<String> {
-    let text = fs::read_to_string(path)?;
+    let mut text = String::new();
+    // One that is longer is none.
+    File::open(path)?
+        .take(FILE_BYTES_MAX)
+        .read_to_string(&mut text)?;
     let text = text.trim();
     // For the client, too: whoever answers names the file, and is to get nothing else out of it.
     if text.len() == DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {

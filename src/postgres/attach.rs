@@ -92,7 +92,7 @@ fn parse(url: &str) -> Result<Conninfo, Error> {
 }
 
 fn complete(mut config: Conninfo) -> Result<Conninfo, Error> {
-    if config.get_hosts().is_empty() {
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(Error::BadUrl {
             reason: "it names no host".to_owned(),
         });
@@ -174,5 +174,7 @@ mod tests {
         assert_eq!(address(&config), "/run/pg:7432");
         let config = parse("host=db.example user=u").unwrap();
         assert_eq!(address(&config), "db.example:5432");
+        let config = parse("hostaddr=192.0.2.7 user=u").unwrap();
+        assert_eq!(address(&config), "192.0.2.7:5432");
     }
 }

@@ -144,8 +144,8 @@ impl Conf<'_> {
                 "times as long. A broken link is tried again twice a second. A machine that is gone",
                 "is noticed by its network connection, within 15 to 25 s; a server that is slow is",
                 "no server that is gone, so its silence is borne much longer (senders of links have",
-                "their own wal_sender_timeout). The statements of links are short: compiling one",
-                "costs more than it saves.",
+                "their own wal_sender_timeout). The statements of links and of queries are short:",
+                "compiling one costs more than it saves.",
             ],
             settings
                 .into_iter()
@@ -158,13 +158,11 @@ impl Conf<'_> {
         (
             &[
                 "Modest: a node may be an edge box. Each sender may decode up to",
-                "logical_decoding_work_mem in memory before it spills to disk. Queries are short,",
-                "compiling them would cost more than it saves.",
+                "logical_decoding_work_mem in memory before it spills to disk.",
             ],
             vec![
                 ("shared_buffers", format!("{}MB", self.shared_buffers_mb)),
                 ("logical_decoding_work_mem", "16MB".to_owned()),
-                ("jit", "off".to_owned()),
             ],
         )
     }
@@ -306,6 +304,19 @@ mod tests {
         );
         assert!(text.contains("port = '7432'\n"));
         assert!(text.contains("max_slot_wal_keep_size = '1024MB'\n"));
+    }
+
+    #[test]
+    fn no_setting_is_said_twice() {
+        let text = conf(18).render();
+        let names = || text.lines().filter_map(|line| line.split_once(" = '"));
+        for (name, _) in names() {
+            assert_eq!(
+                names().filter(|(other, _)| *other == name).count(),
+                1,
+                "{name}"
+            );
+        }
     }
 
     #[test]

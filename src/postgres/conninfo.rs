@@ -277,7 +277,12 @@ pub(super) fn address(config: &Config) -> String {
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(name)) => name.clone(),
         Some(Host::Unix(path)) => path.display().to_string(),
-        None => String::new(),
+        // An address alone will do.
+        None => config
+            .get_hostaddrs()
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     };
     format!(
         "{host}:{}",

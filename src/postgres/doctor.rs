@@ -52,7 +52,7 @@ mod store;
 use tokio_postgres::Client;
 
 use self::{observed::Observed, role::Role};
-use super::{conninfo::Conninfo, error::Error, version::Version};
+use super::{conninfo::Conninfo, error::Error, sizing::links_max, version::Version};
 use crate::{
     driver::DriverError,
     finding::{Finding, Severity},
@@ -78,9 +78,17 @@ impl Default for Requirements {
     /// The paper's active view, the room that a private server gets, peers elsewhere, plain names, and a
     /// server of the user's.
     fn default() -> Self {
+        Self::for_neighbors(5)
+    }
+}
+
+impl Requirements {
+    /// What a node needs that keeps so many neighbours; the rest as by default.
+    #[must_use]
+    pub fn for_neighbors(neighbors: u16) -> Self {
         Self {
-            links_min: 5,
-            max_links: 32,
+            links_min: neighbors,
+            max_links: links_max(neighbors),
             remote_peers: true,
             plain_names: true,
             is_private: false,

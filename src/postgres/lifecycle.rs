@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use super::sizing::links_max;
+
 /// How a private server is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrivateConfig {
@@ -20,18 +22,18 @@ pub struct PrivateConfig {
     /// The database that is made. Defaults to `starling`.
     pub database: String,
     /// The most links in each direction that the server is sized for; a change takes a restart.
-    /// Defaults to 32: an active view of 5 in the tree's and the flood's worst moments, and room.
+    /// Defaults to 32, what [`links_max`] gives an active view of 5.
     pub max_links: u16,
     /// The system user that runs the server when root starts us. Chosen if not given.
     pub run_as: Option<String>,
     /// PostgreSQL's buffer pool. Defaults to 64.
     pub shared_buffers_mb: u32,
-    /// The most WAL that a slot may hold back before its link is given up and caught up later
-    /// instead. Defaults to 2048.
+    /// The most WAL that a slot may hold back before the server itself gives it up. Above the bound of the
+    /// node, which drops a slot in order: this one is for when the node is down. Defaults to 2048.
     pub slot_wal_max_mb: u32,
-    /// How long a stop may take to end sessions and write a checkpoint before it does without.
-    /// Longer than `wal_sender_timeout`, because a sender first tries to bring its peer level.
-    /// Defaults to 20 s.
+    /// How long a stop may take to end sessions, bring peers level and write a checkpoint before it does
+    /// without. A sender whose peer hangs would hold it up for the `wal_sender_timeout` of links, ten
+    /// minutes; what is cut short is caught up later. Defaults to 20 s.
     pub stop_timeout: Duration,
 }
 
@@ -44,7 +46,7 @@ impl PrivateConfig {
             pg_bin: None,
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7432),
             database: "starling".to_owned(),
-            max_links: 32,
+            max_links: links_max(5),
             run_as: None,
             shared_buffers_mb: 64,
             slot_wal_max_mb: 2048,

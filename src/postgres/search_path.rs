@@ -4,6 +4,51 @@
 
 use tokio_postgres::{Error, GenericClient};
 
+use super::quote::identifier;
+
+/// A path that stands in a catalogue or a file as a part of a statement: read as the server reads it, a list of
+/// names, and each quoted that is not plain. The server keeps what it was given, and a name may hold anything
+/// but blanks and commas without being quoted there.
+pub(crate) fn as_sql(path: &str) -> String {
+    let mut names = Vec::new();
+    let mut rest = path.trim();
+    while !rest.is_empty() {
+        let (name, is_quoted, after) = first_name(rest);
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let is_plain = name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit());
+        match is_plain && !is_quoted {
+            // How the server shows a path that is empty; a statement takes no such name.
+            _ if name.is_empty() => {}
+            true => names.push(name),
+            false => names.push(identifier(&name)),
+        }
+        let after = after.trim_start();
+        rest = after.strip_prefix(',').unwrap_or(after).trim_start();
+    }
+    names.join(", ")
+}
+
+/// The name at the beginning of a list, whether it was quoted, and what stands behind it.
+fn first_name(list: &str) -> (String, bool, &str) {
+    let Some(mut rest) = list.strip_prefix('"') else {
+        let end = list.find(|c: char| c == ',' || c.is_whitespace());
+        let (name, after) = list.split_at(end.unwrap_or(list.len()));
+        return (name.to_ascii_lowercase(), false, after);
+    };
+    let mut name = String::new();
+    while let Some((part, after)) = rest.split_once('"') {
+        name.push_str(part);
+        let Some(more) = after.strip_prefix('"') else {
+            return (name, true, after);
+        };
+        // Two stand for one.
+        name.push('"');
+        rest = more;
+    }
+    // No end: the server would not have taken it.
+    (name + rest, true, "")
+}
+
 /// What is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SetPath {
@@ -76,4 +121,24 @@ pub(crate) async fn schemas(client: &impl GenericClient, path: &str) -> Result<V
         )
         .await?;
     Ok(row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_sql;
+
+    #[test]
+    fn a_path_is_a_list_of_names_in_a_statement_whatever_is_in_it() {
+        for (path, sql) in [
+            ("", ""),
+            ("\"$user\", public", "\"$user\", public"),
+            ("Public,  a_1 ,\"B \"\"c\"", "public, a_1, \"B \"\"c\""),
+            ("a;drop/**/table/**/t;--", "\"a;drop/**/table/**/t;--\""),
+            ("a,\n\\!", "a, \"\\!\""),
+            ("\"\"", ""),
+            ("\"open; x", "\"open; x\""),
+        ] {
+            assert_eq!(as_sql(path), sql);
+        }
+    }
 }

@@ -8,6 +8,16 @@ const SPARE: u32 = 8;
 /// an extension or two.
 const OTHER_WORKERS: u32 = 8;
 
+/// Links beyond two for each neighbour: each neighbour may be replaced while the link to the one before
+/// it is kept for its grace, and a burst of changes replaces some of them twice.
+const ROOM: u16 = 22;
+
+/// The most links in each direction that a node which keeps `neighbors` is sized for: 32 for five.
+#[must_use]
+pub const fn links_max(neighbors: u16) -> u16 {
+    neighbors.saturating_mul(2).saturating_add(ROOM)
+}
+
 /// What a server must be given for a number of links. All of it takes effect at a restart only, so
 /// it is sized for the most links a node will ever have, not for those of today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +47,24 @@ impl Sizing {
             workers: links,
             processes: links + OTHER_WORKERS,
             origins: links,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sizing, links_max};
+
+    #[test]
+    fn every_active_view_finds_room_for_its_links_twice_over() {
+        assert_eq!(links_max(5), 32);
+        for neighbors in 1..=64 {
+            let sizing = Sizing::for_links(links_max(neighbors));
+            let twice = u32::from(neighbors) * 2;
+            for given in [sizing.slots, sizing.senders, sizing.workers, sizing.origins] {
+                assert!(given > twice, "{neighbors}: {given}");
+            }
+            assert!(sizing.processes > sizing.workers, "{neighbors}");
         }
     }
 }

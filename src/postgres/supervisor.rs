@@ -49,6 +49,34 @@ pub(super) struct Supervisor {
     pub(super) commands: mpsc::Receiver<Command>,
 }
 
+/// How long to wait before the next start, so that a server that comes up and ends at once is not started
+/// without end either.
+#[derive(Debug)]
+struct Pauses {
+    next: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { next: BACK_OFF_MIN }
+    }
+}
+
+impl Pauses {
+    /// After a server that was up for so long.
+    fn after_crash(&mut self, up_for: Duration) -> Duration {
+        if up_for >= STABLE_AFTER {
+            *self = Self::default();
+        }
+        self.next()
+    }
+
+    fn next(&mut self) -> Duration {
+        let longer = (self.next * 2).min(BACK_OFF_MAX);
+        std::mem::replace(&mut self.next, longer)
+    }
+}
+
 /// Why watching a running server came to its end.
 enum Wake {
     Ended(String),
@@ -59,23 +87,24 @@ impl Supervisor {
     /// Watches `running` and its successors until stopped or detached.
     pub(super) async fn run(mut self, running: Running) {
         let mut current = Some(running);
-        let mut back_off = BACK_OFF_MIN;
+        let mut pauses = Pauses::default();
         while let Some(mut running) = current.take() {
             let up_since = Instant::now();
             match self.watch(&mut running).await {
                 Some(Wake::Ended(how)) => {
                     // Somebody else may get the number of a process that has ended.
                     self.kill_on_drop.release();
-                    if up_since.elapsed() >= STABLE_AFTER {
-                        back_off = BACK_OFF_MIN;
-                    }
                     warn!(pid = running.postmaster.pid(), %how, "postgres ended by itself");
                     self.failed(format!("postgres ended by itself ({how})"), 0);
-                    current = self.revive(&mut back_off).await;
+                    let pause = pauses.after_crash(up_since.elapsed());
+                    current = match self.unless_ended(sleep(pause)).await {
+                        Ok(()) => self.revive(&mut pauses).await,
+                        Err(ending) => self.end_while_down(ending),
+                    };
                 }
                 Some(Wake::Asked(Command::Restart(reply))) => {
                     let stopped = self.stop(running).await;
-                    current = self.revive(&mut back_off).await;
+                    current = self.revive(&mut pauses).await;
                     // The owner may have gone: nobody is left to tell.
                     let _ = reply.send(match current {
                         Some(_) => stopped,
@@ -135,8 +164,8 @@ impl Supervisor {
         stopped
     }
 
-    /// Starts the server again, with growing pauses, until it runs; `None` when told to end.
-    async fn revive(&mut self, back_off: &mut Duration) -> Option<Running> {
+    /// Starts the server, again with growing pauses until it runs; `None` when told to end.
+    async fn revive(&mut self, pauses: &mut Pauses) -> Option<Running> {
         let (installation, kill_on_drop) = (
             Arc::clone(&self.installation),
             Arc::clone(&self.kill_on_drop),
@@ -164,14 +193,14 @@ impl Supervisor {
                 }
                 Err(error) => {
                     attempts += 1;
-                    error!(%error, attempts, retry_in = ?back_off, "postgres does not start");
+                    let pause = pauses.next();
+                    error!(%error, attempts, retry_in = ?pause, "postgres does not start");
                     self.failed(error.to_string(), attempts);
+                    if let Err(ending) = self.unless_ended(sleep(pause)).await {
+                        return self.end_while_down(ending);
+                    }
                 }
             }
-            if let Err(ending) = self.unless_ended(sleep(*back_off)).await {
-                return self.end_while_down(ending);
-            }
-            *back_off = (*back_off * 2).min(BACK_OFF_MAX);
         }
     }
 
@@ -214,5 +243,27 @@ impl Supervisor {
     fn failed(&self, reason: String, attempts: u32) {
         self.lifecycle
             .send_replace(Lifecycle::Failed { reason, attempts });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{BACK_OFF_MAX, BACK_OFF_MIN, Pauses, STABLE_AFTER};
+
+    #[test]
+    fn a_server_that_comes_up_and_crashes_is_started_ever_more_slowly() {
+        let mut pauses = Pauses::default();
+        let crash = |pauses: &mut Pauses| pauses.after_crash(Duration::from_secs(1));
+        assert_eq!(crash(&mut pauses), BACK_OFF_MIN);
+        assert_eq!(crash(&mut pauses), BACK_OFF_MIN * 2);
+        // Starts that fail count as well.
+        assert_eq!(pauses.next(), BACK_OFF_MIN * 4);
+        for _ in 0..10 {
+            crash(&mut pauses);
+        }
+        assert_eq!(crash(&mut pauses), BACK_OFF_MAX);
+        assert_eq!(pauses.after_crash(STABLE_AFTER), BACK_OFF_MIN);
     }
 }

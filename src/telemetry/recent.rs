@@ -29,8 +29,8 @@ use crate::api::{LogLevel, LogWarning, timestamp};
 const KEPT_MAX: usize = 32;
 /// What was not repeated for this long is over.
 const KEPT_FOR: Duration = Duration::from_hours(1);
-/// Longer ones end here.
-const DETAIL_MAX: usize = 600;
+/// The most bytes that are kept of a message, of its fields, and of what it is about.
+const TEXT_MAX: usize = 600;
 /// Fields that tell one occasion of a message from another; the rest differs from time to time.
 const SUBJECTS: [&str; 9] = [
     "peer", "node", "host", "address", "path", "file", "link", "key", "step",
@@ -98,20 +98,28 @@ struct Said {
 impl Said {
     fn field(&mut self, field: &Field, value: &str) {
         match field.name() {
-            "message" => value.clone_into(&mut self.message),
+            "message" => {
+                self.message.clear();
+                push(&mut self.message, value);
+            }
             name => {
                 let space = if self.detail.is_empty() { "" } else { " " };
-                if self.detail.len() < DETAIL_MAX {
-                    let value: String = value.chars().take(DETAIL_MAX).collect();
-                    self.detail.push_str(&format!("{space}{name}={value}"));
+                for part in [space, name, "=", value] {
+                    push(&mut self.detail, part);
                 }
                 if SUBJECTS.contains(&name) {
-                    self.subject.push_str(value);
-                    self.subject.push('\n');
+                    push(&mut self.subject, value);
+                    push(&mut self.subject, "\n");
                 }
             }
         }
     }
+}
+
+/// As much of `more` as there is room for.
+fn push(text: &mut String, more: &str) {
+    let room = TEXT_MAX.saturating_sub(text.len());
+    text.push_str(&more[..more.floor_char_boundary(room)]);
 }
 
 impl Visit for Said {
@@ -207,7 +215,7 @@ mod tests {
     use tracing::{Level, event};
     use tracing_subscriber::layer::SubscriberExt;
 
-    use super::{KEPT_FOR, KEPT_MAX, layer, lock, recent};
+    use super::{KEPT_FOR, KEPT_MAX, TEXT_MAX, layer, lock, recent};
     use crate::api::{LogLevel, LogWarning};
 
     /// Tests of one process share the register: each has a message of its own.
@@ -254,6 +262,26 @@ mod tests {
         let told = about("a repeated warning of a test");
         let told: Vec<_> = told.iter().map(|w| (w.detail.as_str(), w.count)).collect();
         assert_eq!(told, [("peer=q pause=1", 1), ("peer=p pause=2", 2)]);
+    }
+
+    #[test]
+    fn what_is_kept_of_an_event_is_bounded() {
+        let long = "ü".repeat(TEXT_MAX);
+        logged(|| {
+            event!(Level::WARN, peer = %long, error = %long, other = %long, "a long warning of a test {long}");
+        });
+        let all = recent();
+        let told = |told: &&LogWarning| told.message.starts_with("a long warning of a test ");
+        let warning = all.iter().find(told).unwrap();
+        assert!(warning.message.len() <= TEXT_MAX);
+        assert!(warning.detail.len() <= TEXT_MAX);
+        assert!(warning.detail.starts_with("peer=ü"), "{}", warning.detail);
+        let entry = lock();
+        let entry = entry
+            .entries
+            .iter()
+            .find(|entry| entry.message == warning.message);
+        assert!(entry.unwrap().subject.len() <= TEXT_MAX);
     }
 
     #[test]

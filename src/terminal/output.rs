@@ -31,9 +31,10 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
-/// Prints `text` on standard error; there is nowhere to go with a failure of that.
+/// Prints `text` on standard error; there is nowhere to go with a failure of that. Errors carry what servers
+/// and nodes have said, so control characters are replaced.
 pub(crate) fn complain(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", harmless_lines(text));
 }
 
 /// The reader of our output went away.
@@ -50,6 +51,12 @@ pub(crate) fn harmless(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
+}
+
+/// [`harmless`] text that may have several lines. A server's words have tabs in them.
+pub(crate) fn harmless_lines(text: &str) -> String {
+    let lines = text.lines().map(|line| harmless(&line.replace('\t', " ")));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The end of a PeerId: its beginning is the same for all.

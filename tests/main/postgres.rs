@@ -212,6 +212,23 @@ async fn a_crashed_server_is_started_again_with_all_that_was_committed() {
     server.stop().await.unwrap();
 }
 
+/// Without a pause one that crashes as soon as it is up would be started without end.
+#[tokio::test]
+async fn a_server_that_crashes_again_is_started_after_a_longer_pause() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path()).await;
+    let failed = |state: &Lifecycle| matches!(state, Lifecycle::Failed { .. });
+    for least in [200, 400, 800].map(Duration::from_millis) {
+        let crashed = Instant::now();
+        kill(Pid::from_raw(pid(dir.path())), Signal::SIGKILL).unwrap();
+        reach(&server, |state| *state != Lifecycle::Ready).await;
+        reach(&server, |state| !failed(state)).await;
+        assert!(crashed.elapsed() >= least, "{:?}", crashed.elapsed());
+        reach(&server, |state| *state == Lifecycle::Ready).await;
+    }
+    server.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_server_that_cannot_come_back_is_tried_until_it_can() {
     let dir = tempfile::tempdir().unwrap();

@@ -22,6 +22,7 @@ use crate::{
     postgres::{
         self, Conninfo, Lifecycle, PrivateConfig, PrivateServer,
         doctor::{Requirements, require_fit},
+        links_max,
     },
     replication::Advertise,
     store::{self, PathStanding, SearchPath},
@@ -281,27 +282,47 @@ async fn ask(admin: Conninfo, ready: watch::Sender<bool>) {
     }
 }
 
+/// How the private server is to be set up.
+fn wanted(config: &Config, data_dir: &Path) -> PrivateConfig {
+    let store = &config.store;
+    PrivateConfig {
+        pg_bin: store.pg_bin.clone(),
+        run_as: store.run_as.clone(),
+        listen: store.pg_listen,
+        shared_buffers_mb: mebibytes(store.shared_buffers),
+        max_links: links_max(neighbors(config)),
+        // Twice: the node comes first and drops a slot in order. The server acts at its checkpoints, and also
+        // while the node is down.
+        slot_wal_max_mb: mebibytes(config.replication.slot_bytes_max.saturating_mul(2)),
+        ..PrivateConfig::new(data_dir)
+    }
+}
+
+/// As PostgreSQL takes a size: a positive number of 31 bits.
+fn mebibytes(bytes: u64) -> u32 {
+    const MOST: u32 = i32::MAX as u32;
+    u32::try_from(bytes >> 20).map_or(MOST, |size| size.clamp(1, MOST))
+}
+
+/// Each has a link in each direction.
+fn neighbors(config: &Config) -> u16 {
+    u16::try_from(config.overlay.active_view).unwrap_or(u16::MAX)
+}
+
 async fn private(
     config: &Config,
     data_dir: &Path,
     owned: Owned,
     waiting: &Waiting,
 ) -> anyhow::Result<OpenStore> {
-    let mut wanted = PrivateConfig::new(data_dir);
-    wanted.pg_bin.clone_from(&config.store.pg_bin);
-    wanted.run_as.clone_from(&config.store.run_as);
-    wanted.listen = config.store.pg_listen;
-    wanted.shared_buffers_mb = u32::try_from(config.store.shared_buffers >> 20)
-        .unwrap_or(u32::MAX)
-        .max(1);
     // Nobody gets in before the store is what it should be: one that exists is looked into before anybody
     // can write to it, and a session that opens too early would never have the functions on its path.
-    let server = PrivateServer::start_secluded(wanted).await?;
+    let server = PrivateServer::start_secluded(wanted(config, data_dir)).await?;
     // Who may reach it is said by its own settings.
     let requirements = Requirements {
         remote_peers: false,
         plain_names: false,
-        ..Requirements::default()
+        ..Requirements::for_neighbors(neighbors(config))
     };
     let opened = async {
         pin(&reach(&server)).await?;
@@ -378,7 +399,7 @@ async fn attached(
         remote_peers,
         // That is settled once the store is open.
         plain_names: false,
-        ..Requirements::default()
+        ..Requirements::for_neighbors(neighbors(config))
     };
     let findings = require_fit(&attached.connection, requirements).await?;
     waiting.over();
@@ -477,5 +498,38 @@ fn advertise(wanted: Option<&config::Advertise>, port: u16) -> Advertise {
     Advertise {
         host: wanted.and_then(|a| a.host.clone()),
         port: wanted.and_then(|a| a.port).unwrap_or(port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{neighbors, wanted};
+    use crate::{config::Config, postgres::doctor::Requirements};
+
+    #[test]
+    fn a_private_server_keeps_wal_for_as_long_as_the_node_would() {
+        let mut config = Config::default();
+        let kept = |config: &Config| wanted(config, Path::new("d")).slot_wal_max_mb;
+        assert_eq!(kept(&config), 2048);
+        for bytes in [16 << 20, 3 << 30, 1 << 40] {
+            config.replication.slot_bytes_max = bytes;
+            assert_eq!(u64::from(kept(&config)) << 20, bytes * 2);
+        }
+        config.replication.slot_bytes_max = u64::MAX;
+        assert_eq!(kept(&config), i32::MAX.unsigned_abs());
+    }
+
+    #[test]
+    fn servers_are_sized_and_examined_for_the_active_view() {
+        let mut config = Config::default();
+        assert_eq!(wanted(&config, Path::new("d")).max_links, 32);
+        config.overlay.active_view = 64;
+        let requirements = Requirements::for_neighbors(neighbors(&config));
+        assert_eq!(requirements.links_min, 64);
+        assert!(requirements.max_links > 128);
+        let private = wanted(&config, Path::new("d"));
+        assert_eq!(private.max_links, requirements.max_links);
     }
 }

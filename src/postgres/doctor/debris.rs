@@ -1,7 +1,10 @@
 //! Checks of the replication slots that carry our links.
 
 use super::observed::{Observed, Slot};
-use crate::finding::{Finding, Severity};
+use crate::{
+    finding::{Finding, Severity},
+    postgres::quote::literal,
+};
 
 /// Links are made and lose their connection now and then: a slot that keeps less than this is nothing to
 /// speak of.
@@ -62,6 +65,6 @@ fn names(slots: &[&Slot]) -> String {
 }
 
 fn drops(slots: &[&Slot]) -> String {
-    let drop = |slot: &&Slot| format!("select pg_drop_replication_slot('{}');", slot.name);
+    let drop = |slot: &&Slot| format!("select pg_drop_replication_slot({});", literal(&slot.name));
     slots.iter().map(drop).collect::<Vec<_>>().join(" ")
 }

@@ -114,7 +114,7 @@ fn reach(names: &Names, role: &Role, requirements: Requirements) -> Finding {
     } else {
         "functions like mapAdd are found only as crdv.mapAdd; only the owner of the database can change that"
     };
-    let with_ours = match path.trim() {
+    let with_ours = match search_path::as_sql(path).as_str() {
         "" => "crdv".to_owned(),
         path => format!("{path}, crdv"),
     };

@@ -303,6 +303,30 @@ fn a_schema_out_of_reach_is_a_warning() {
 }
 
 #[test]
+fn names_of_the_database_stay_names_in_what_mends_it() {
+    let mut observed = good();
+    observed.names = Some(Names {
+        path: "public, a;drop/**/table/**/t".to_owned(),
+        ..Names::default()
+    });
+    observed.role.database = "d".to_owned();
+    assert_eq!(
+        finding(&observed, "SP023").fix.unwrap(),
+        "alter database \"d\" set search_path = public, \"a;drop/**/table/**/t\", crdv;"
+    );
+    observed.slots = vec![Slot {
+        name: "s'), t('".to_owned(),
+        active: false,
+        lost: true,
+        retained_bytes: 16,
+    }];
+    assert_eq!(
+        finding(&observed, "SP031").fix.unwrap(),
+        "select pg_drop_replication_slot('s''), t(''');"
+    );
+}
+
+#[test]
 fn names_that_collide_are_told_and_are_wrong_only_where_ours_win() {
     let mut observed = good();
     let shared = vec!["public.data".to_owned()];
