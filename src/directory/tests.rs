@@ -1,3 +1,5 @@
+mod bytes;
+
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;

@@ -81,7 +81,14 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reply, Request, decode, encode};
+    use serde::{Serialize, de::DeserializeOwned};
+
+    use super::{BroadcastMessage, Presence, Reply, Request, Seen, Time, decode, encode};
+    use crate::{
+        directory::{Directory, Gossip, Settings},
+        identity::{Incarnation, Run, Site},
+        replication,
+    };
 
     #[test]
     fn a_message_comes_back_as_it_went() {
@@ -98,5 +105,102 @@ mod tests {
             assert!(decode::<Request>(body).is_none());
             assert!(decode::<Reply>(body).is_none());
         }
+    }
+
+    /// The bytes of a message, which come back as the same.
+    fn bytes<T: Serialize + DeserializeOwned>(message: &T) -> String {
+        let body = encode(message);
+        let back = decode::<T>(&body).map(|back| encode(&back));
+        assert_eq!(back.as_ref(), Some(&body));
+        body.escape_ascii().to_string()
+    }
+
+    fn gossip() -> Gossip {
+        Gossip {
+            run: Run::new(1).unwrap(),
+            upto: 2,
+            holds: None,
+            rumors: Vec::new(),
+            pulses: Vec::new(),
+        }
+    }
+
+    const GOSSIP: &str = r"\xa5dlife\x01dupto\x02eholds\xf6frumors\x80fpulses\x80";
+
+    /// Names of fields and variants are the format. Records have a test of their own where they are defined.
+    #[test]
+    fn the_bytes_of_each_request_stay_as_they_are() {
+        let run = Run::new(1).unwrap();
+        let presence = |site, generation| {
+            Request::Presence(Presence {
+                run,
+                site,
+                generation,
+            })
+        };
+        let status = format!(r"\xa1fStatus{GOSSIP}");
+        for (request, expected) in [
+            (
+                Request::Link(replication::Request::Leave),
+                r"\xa1dLinkeLeave",
+            ),
+            (Request::Status(gossip()), status.as_str()),
+            (Request::Clock, "eClock"),
+            (
+                presence(None, 0),
+                r"\xa1hPresence\xa3crun\x01dsite\xf6jgeneration\x00",
+            ),
+            (
+                presence(Site::new(2), 3),
+                r"\xa1hPresence\xa3crun\x01dsite\x02jgeneration\x03",
+            ),
+            (Request::Roles(Vec::new()), r"\xa1eRoles\x80"),
+        ] {
+            assert_eq!(bytes(&request), expected);
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_each_reply_stay_as_they_are() {
+        let seen = |site| {
+            Reply::Presence(Some(Seen {
+                run: Run::new(1).unwrap(),
+                address: "a".to_owned(),
+                site,
+            }))
+        };
+        let status = format!(r"\xa1fStatus{GOSSIP}");
+        for (reply, expected) in [
+            (Reply::Link(replication::Reply::Left), r"\xa1dLinkdLeft"),
+            (Reply::Status(gossip()), status.as_str()),
+            (Reply::Clock(None), r"\xa1eClock\xf6"),
+            (
+                Reply::Clock(Some(Time { at: 1, error: 2 })),
+                r"\xa1eClock\xa2bat\x01eerror\x02",
+            ),
+            (Reply::Presence(None), r"\xa1hPresence\xf6"),
+            (seen(None), r"\xa1hPresence\xa3crun\x01gaddressaadsite\xf6"),
+            (
+                seen(Site::new(2)),
+                r"\xa1hPresence\xa3crun\x01gaddressaadsite\x02",
+            ),
+            (Reply::Roles(Vec::new()), r"\xa1eRoles\x80"),
+            (Reply::Unknown, "gUnknown"),
+        ] {
+            assert_eq!(bytes(&reply), expected);
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_broadcast_stay_as_they_are() {
+        let directory = Directory::new(
+            "a".parse().unwrap(),
+            Incarnation::new(1),
+            Run::new(1).unwrap(),
+            Settings::default(),
+        );
+        let rumor = directory.status();
+        let expected = format!(r"\xa1fStatus{}", bytes(&rumor));
+        assert_eq!(bytes(&BroadcastMessage::Status(rumor)), expected);
     }
 }
