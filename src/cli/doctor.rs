@@ -70,8 +70,8 @@ fn script(findings: &[Finding]) -> String {
     let bad = findings
         .iter()
         .filter(|finding| finding.severity != Severity::Ok);
-    let fix = bad.filter_map(|finding| Some((finding, finding.sql()?)));
-    fix.fold(String::new(), |text, (finding, sql)| {
+    let fixes = bad.filter_map(|finding| Some((finding, finding.sql()?)));
+    fixes.fold(String::new(), |text, (finding, sql)| {
         let (code, what) = (harmless(&finding.code), harmless(&finding.summary));
         let fix = if sql.contains(|c: char| c == '\\' || c.is_control()) {
             format!("-- not for psql, look at it yourself: {}", harmless(sql))
