@@ -446,7 +446,7 @@ const COMPLAINTS: &[Row] = &[
         &[("shared-buffers", "5kB")],
         &[],
         None,
-        "at least 1MiB",
+        "below 1MiB",
         "128MiB",
     ),
     (

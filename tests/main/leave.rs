@@ -239,9 +239,9 @@ async fn who_has_written_nothing_that_others_lack_leaves_at_once() {
     increment(&a).await.unwrap();
     counts(&b, 1).await;
     vouches(&b, &a).await;
-    // It was stopped and comes back, with all of it.
+    // It was stopped and comes back, with all of it. Who waited for it would do so in vain.
     assert_eq!(b.terminate(), Some(0));
-    let (code, stdout, stderr) = a.run(&["leave", "--timeout", "2s"]);
+    let (code, stdout, stderr) = a.run(&["leave", "--timeout", "20s"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(!stdout.contains("operations"), "{stdout}");
     assert_eq!(a.wait(), Some(0));

@@ -165,6 +165,17 @@ fn joining(data_dir: &Path, bootstrap: &[Multiaddr]) -> Settings {
     settings
 }
 
+/// Who is silent is found out later than anything is waited for here.
+fn unhurried(mut settings: Settings) -> Settings {
+    settings.overlay = settings
+        .overlay
+        .with_heartbeat_interval(PATIENCE)
+        .with_silence_deadline(PATIENCE * 2)
+        .with_tag_timeout(PATIENCE * 4);
+    settings.ping_interval = PATIENCE * 2;
+    settings
+}
+
 fn address(text: &str) -> Multiaddr {
     text.parse().unwrap()
 }

@@ -35,7 +35,7 @@ use tokio_postgres::Client;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What the tests grant a lost peer: long enough to see it last, short enough to see it end.
-pub(crate) const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Waits until `check` gives something.
 pub(crate) async fn until<T, F>(what: &str, mut check: impl FnMut() -> F) -> T

@@ -19,7 +19,7 @@ use starling::{
 use tempfile::tempdir;
 use tokio::time::timeout;
 
-use super::{Node, PATIENCE, joining, settings};
+use super::{Node, PATIENCE, joining, settings, unhurried};
 
 async fn pair(dir: &std::path::Path) -> (Node, Node) {
     let first = Node::start(settings(&dir.join("a"))).await;
@@ -88,9 +88,12 @@ async fn what_cannot_be_asked_fails_at_once_and_says_why() {
 #[tokio::test]
 async fn a_request_to_a_peer_that_dies_fails_quickly() {
     let dir = tempdir().unwrap();
-    let (first, second) = pair(dir.path()).await;
+    let second = Node::start(unhurried(settings(&dir.path().join("b")))).await;
+    let mut first = unhurried(joining(&dir.path().join("a"), &[second.address()]));
+    first.request_timeout = PATIENCE * 2;
+    let first = Node::start(first).await;
+    first.has_neighbors(1).await;
     let peer = second.name();
-    let asked = Instant::now();
     let handle = first.handle.clone();
     let waiting = {
         let peer = peer.clone();
@@ -98,14 +101,10 @@ async fn a_request_to_a_peer_that_dies_fails_quickly() {
     };
     second.counts(Counter::RequestsServed, 1).await;
     second.stop().await;
-    assert_eq!(waiting.await.unwrap(), Err(RequestError::Closed));
-    let reply = first.handle.request(peer, Vec::new()).await;
-    assert_eq!(reply, Err(RequestError::Unreachable));
-    assert!(
-        asked.elapsed() < Duration::from_secs(5),
-        "took {:?}",
-        asked.elapsed()
-    );
+    let failed = timeout(PATIENCE, waiting).await.unwrap();
+    assert_eq!(failed.unwrap(), Err(RequestError::Closed));
+    let again = timeout(PATIENCE, first.handle.request(peer, Vec::new()));
+    assert_eq!(again.await.unwrap(), Err(RequestError::Unreachable));
     first.stop().await;
 }
 
@@ -148,8 +147,10 @@ async fn a_node_that_takes_no_events_stays_in_the_overlay_and_refuses_requests()
     let bootstrap = handle.listen_addresses();
     let second = Node::start(joining(&dir.path().join("b"), &bootstrap)).await;
     second.has_neighbors(1).await;
+    let begun = Instant::now();
     let mut refused = 0;
-    for _ in 0..5 {
+    while refused == 0 {
+        assert!(begun.elapsed() < PATIENCE, "nothing was refused");
         let many = (0..24).map(|_| {
             timeout(
                 Duration::from_millis(500),
@@ -162,7 +163,6 @@ async fn a_node_that_takes_no_events_stays_in_the_overlay_and_refuses_requests()
             .filter(|it| **it == Ok(Err(RequestError::Refused)))
             .count();
     }
-    assert!(refused > 0);
     assert!(handle.counters().get(Counter::RequestsRefused) > 0);
     second.has_neighbors(1).await;
     second.stop().await;

@@ -1,6 +1,6 @@
 //! Installing, upgrading, and the identity of a store.
 
-use std::{fs, path::Path, time::Duration};
+use std::{cell::Cell, fs, path::Path, time::Duration};
 
 use starling::{
     identity::NodeId,
@@ -106,8 +106,9 @@ async fn an_upgrade_waits_without_making_writers_queue_and_names_whom_it_waits_f
         .await
         .unwrap()
         .get(0);
-    let mut told = 0;
-    let install = store::install_telling(&mut admin, Duration::from_secs(2), |_| told += 1);
+    let told = Cell::new(0);
+    let tell = |_: &[_]| told.set(told.get() + 1);
+    let install = store::install_telling(&mut admin, Duration::from_secs(4), tell);
     // The open transaction ends only after the upgrade: whoever queues behind that is stuck.
     let mut written = 0;
     let error = {
@@ -117,7 +118,8 @@ async fn an_upgrade_waits_without_making_writers_queue_and_names_whom_it_waits_f
                     .batch_execute("select mapAdd('m', 'k', 'v')")
                     .await
                     .unwrap();
-                written += 1;
+                // What was written before the upgrade came upon the lock says nothing.
+                written += told.get().min(1);
             }
         };
         tokio::select! {
@@ -131,7 +133,7 @@ async fn an_upgrade_waits_without_making_writers_queue_and_names_whom_it_waits_f
         "{error:?}"
     );
     // The other writer may be caught at it, and be named as well.
-    assert!(written > 10 && told > 0, "{written} written, {told} told");
+    assert!(written > 0, "told {} times", told.get());
     open.batch_execute("commit").await.unwrap();
     let installed = store::install(&mut admin).await.unwrap();
     assert!(installed.definitions_applied);

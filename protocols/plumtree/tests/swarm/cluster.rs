@@ -48,6 +48,10 @@ pub(crate) async fn swarm<B: NetworkBehaviour>(
     }
 }
 
+pub(crate) fn settings() -> Settings {
+    Settings::new(1).with_seed(1)
+}
+
 pub(crate) struct Node {
     pub(crate) swarm: Swarm<Behaviour>,
     pub(crate) address: Multiaddr,
@@ -55,10 +59,9 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) async fn start(config: Config) -> Self {
+    async fn start(config: Config, settings: &Settings) -> Self {
         let key = Keypair::generate_ed25519();
-        let settings = Settings::new(1).with_seed(1);
-        let behaviour = Behaviour::new(key.clone(), PROTOCOL, config, &settings).unwrap();
+        let behaviour = Behaviour::new(key.clone(), PROTOCOL, config, settings).unwrap();
         let (swarm, address) = swarm(&key, behaviour).await;
         Self {
             swarm,
@@ -104,9 +107,21 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Nodes with links between those of the given places.
     pub(crate) async fn linked(count: usize, links: &[(usize, usize)], config: Config) -> Self {
+        Self::linked_with(count, links, config, &settings()).await
+    }
+
+    /// The same, with settings of their own.
+    pub(crate) async fn linked_with(
+        count: usize,
+        links: &[(usize, usize)],
+        config: Config,
+        settings: &Settings,
+    ) -> Self {
         let mut cluster = Self { nodes: Vec::new() };
         for _ in 0..count {
-            cluster.nodes.push(Node::start(config.clone()).await);
+            cluster
+                .nodes
+                .push(Node::start(config.clone(), settings).await);
         }
         for (from, to) in links {
             let address = cluster.nodes[*to].address.clone();
