@@ -1,9 +1,6 @@
 //! Makes the data directory, whole or not at all.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-};
+use std::fs::{self, File};
 
 use super::{
     SUPERUSER,
@@ -12,7 +9,7 @@ use super::{
     conf,
     diagnosis::{self, Context},
     error::Error,
-    layout::Layout,
+    layout::{Layout, UNFINISHED},
 };
 
 /// What is in the place of the data directory.
@@ -80,11 +77,11 @@ pub(super) fn create(
     account: &Account,
     context: &Context<'_>,
 ) -> Result<(), Error> {
-    remove_unfinished(&layout.unfinished)?;
+    remove_unfinished(layout)?;
     let made = initialise(layout, binaries, account, context);
     if made.is_err() {
         // The first error is the one to report; what stays is removed by the next attempt.
-        let _ = remove_unfinished(&layout.unfinished);
+        let _ = remove_unfinished(layout);
     }
     made
 }
@@ -140,7 +137,7 @@ fn run(
         let unknown_locale = words.contains("invalid locale") || words.contains("locale name");
         // A system need not know every locale. The next set sorts alike, and knows the case of fewer letters.
         if unknown_locale && attempts.peek().is_some() {
-            remove_unfinished(&layout.unfinished)?;
+            remove_unfinished(layout)?;
             continue;
         }
         return Err(
@@ -170,13 +167,24 @@ fn locales(major: u32) -> &'static [&'static [&'static str]] {
     }
 }
 
-fn remove_unfinished(dir: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", dir, error))
+/// Removes what `initdb` has left, of this start and of earlier ones.
+fn remove_unfinished(layout: &Layout) -> Result<(), Error> {
+    let listing = |error| Error::io("list", &layout.base, error);
+    for entry in fs::read_dir(&layout.base).map_err(listing)? {
+        let path = entry.map_err(listing)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with(UNFINISHED) {
+            continue;
         }
-        _ => Ok(()),
+        match fs::remove_dir_all(&path) {
+            Err(error) if path == layout.unfinished => {
+                return Err(Error::io("remove", &path, error));
+            }
+            // An earlier start's may still be written to. It is in nobody's way, and the next start removes it.
+            Ok(()) | Err(_) => {}
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -187,6 +195,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path()).unwrap();
         (dir, layout)
+    }
+
+    #[test]
+    fn each_start_has_a_folder_of_its_own_and_removes_those_of_earlier_ones() {
+        let (dir, earlier) = layout();
+        let layout = Layout::new(dir.path()).unwrap();
+        assert_ne!(earlier.unfinished, layout.unfinished);
+        let plain = layout.base.join("data.unfinished");
+        for left in [&plain, &earlier.unfinished, &layout.unfinished] {
+            fs::create_dir_all(left.join("base")).unwrap();
+        }
+        fs::create_dir_all(&layout.data).unwrap();
+        remove_unfinished(&layout).unwrap();
+        let left: Vec<_> = fs::read_dir(&layout.base).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(layout.data.exists());
     }
 
     #[test]

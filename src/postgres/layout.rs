@@ -15,6 +15,9 @@ const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else {
 /// The longest file name that PostgreSQL gives a socket.
 const SOCKET_NAME: &str = ".s.PGSQL.65535";
 
+/// How the folders begin in which `initdb` works.
+pub(super) const UNFINISHED: &str = "data.unfinished";
+
 /// The paths of one private server. All absolute.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
@@ -24,7 +27,8 @@ pub(super) struct Layout {
     pub(super) base: PathBuf,
     /// PostgreSQL's data directory.
     pub(super) data: PathBuf,
-    /// Where `initdb` works until it is done.
+    /// Where `initdb` works until it is done. No two starts share it: an `initdb` outlives a controller that
+    /// is stopped or killed beside it, and would write into what the next one makes.
     pub(super) unfinished: PathBuf,
     /// What the server says.
     pub(super) log: PathBuf,
@@ -44,7 +48,7 @@ impl Layout {
         let base = node.join("postgres");
         Ok(Self {
             data: base.join("data"),
-            unfinished: base.join("data.unfinished"),
+            unfinished: base.join(format!("{UNFINISHED}.{:08x}", rand::random::<u32>())),
             log: base.join("server.log"),
             old_log: base.join("server.log.1"),
             lock: base.join("lock"),
