@@ -11,7 +11,7 @@ use starling::network::{Counter, Multiaddr, NeighborChange, Overlay};
 use tempfile::tempdir;
 use tokio::sync::Notify;
 
-use super::{Node, PATIENCE, address, joining, names, settings, unhurried};
+use super::{Node, address, joining, names, settings, unhurried};
 
 fn port(address: &Multiaddr) -> u16 {
     let text = address.to_string();
