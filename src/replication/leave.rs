@@ -83,12 +83,13 @@ impl<T: Transport> Departing<T> {
                     order = orders.recv() => {
                         let Some(Order { terms, reply }) = order else { break };
                         let mut answer = self.leave(&terms).await;
-                        if let Err(error) = &mut answer {
-                            // Also when it is open by now: a statement that hangs may close it yet.
-                            may_be_closed = true;
-                            if let Err(why) = self.stay(error).await {
-                                *error = still_closed(error, &why);
-                            }
+                        // Also when it is open by now: a statement that hangs may close it yet. Once the node
+                        // has left, it has to stay closed.
+                        may_be_closed = answer.is_err();
+                        if let Err(error) = &mut answer
+                            && let Err(why) = self.stay(error).await
+                        {
+                            *error = still_closed(error, &why);
                         }
                         let _ = reply.send(answer);
                     }

@@ -574,6 +574,34 @@ async fn a_departure_that_waits_for_a_peer_looks_again_by_and_by() {
     cluster.stop().await;
 }
 
+/// After a departure that failed the store is opened until that has worked: not behind the back of the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_left_at_the_second_attempt_stays_closed() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.await_up().await;
+    node.run("select crdv.mapadd('m', 'k', 'v')").await;
+    let leave = |abandon| {
+        node.plane().leave(Terms {
+            patience: Duration::from_millis(1),
+            abandon,
+            ..Terms::default()
+        })
+    };
+    let first = leave(false).await;
+    assert!(matches!(first, Err(LeaveError::NobodyListens)), "{first:?}");
+    leave(true).await.unwrap();
+    // Twice as long as it is waited before the store is opened again.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let client = node.client().await;
+    let write = client
+        .simple_query("select crdv.mapadd('m', 'k', 'w')")
+        .await;
+    let error = write.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "25006", "{error:?}");
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_and_thieves_are_refused() {
     let cluster = Cluster::start(3).await;
