@@ -13,9 +13,12 @@ use super::{
     Counters, Event, Handle, Settings, behaviour::Behaviour, event, event_loop::EventLoop, handle,
     key, transport,
 };
-use crate::discovery::{
-    Discovery,
-    address_book::{self, AddressBook},
+use crate::{
+    discovery::{
+        Discovery,
+        address_book::{self, AddressBook},
+    },
+    identity::{CLUSTER_NAME_BYTES_MAX, is_cluster_name},
 };
 
 /// How long to wait at start until each listener knows its addresses. They are the kernel's to
@@ -26,7 +29,11 @@ const LISTEN_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The cluster's name cannot be part of a protocol's name.
-    #[error("{0:?} is not a name for a cluster: 1 to 64 letters, digits, '.', '_' and '-'")]
+    #[error(
+        "{0:?} is not a name for a cluster: 1 to {max} letters, digits, '.', '_' and '-', and a letter or \
+         digit first",
+        max = CLUSTER_NAME_BYTES_MAX
+    )]
     ClusterName(String),
     /// Another program listens on the port.
     #[error(
@@ -88,7 +95,7 @@ pub async fn start(
     settings: Settings,
     keypair: Keypair,
 ) -> Result<(Handle, mpsc::Receiver<Event>), Error> {
-    if !settings.cluster_is_named_well() {
+    if !is_cluster_name(&settings.cluster) {
         return Err(Error::ClusterName(settings.cluster));
     }
     let path = &settings.data_dir;
