@@ -344,7 +344,7 @@ impl Discovery {
     }
 
     /// `observer` sees us at `seen` while we listen on `listen`.
-    pub fn witnessed(&mut self, observer: PeerId, seen: &Multiaddr, listen: &[Multiaddr]) {
+    pub fn seen_by(&mut self, observer: PeerId, seen: &Multiaddr, listen: &[Multiaddr]) {
         let (fresh, stale) = self.observed.seen_by(observer, seen, listen);
         self.actions
             .extend(fresh.into_iter().map(Action::Advertise));

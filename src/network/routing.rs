@@ -18,10 +18,13 @@ use super::{
     neighbors::{Contact, Overlay, node_id},
     requests::Reply,
 };
-use crate::discovery::{
-    Action, News, address,
-    cause::{self, Cause},
-    resolve,
+use crate::{
+    discovery::{
+        Action, News, address,
+        cause::{self, Cause},
+        resolve,
+    },
+    watched,
 };
 
 /// Longest part of a peer's own words that is logged.
@@ -178,11 +181,7 @@ impl EventLoop {
             ..self.peers.overlay(passive)
         };
         // Called also where nothing may have changed: who watches is woken by a change only.
-        self.overlay.send_if_modified(|known| {
-            let changed = *known != overlay;
-            *known = overlay;
-            changed
-        });
+        watched::set(&self.overlay, overlay);
     }
 
     fn on_identified(&mut self, peer: PeerId, connection: ConnectionId, info: &identify::Info) {
@@ -197,7 +196,7 @@ impl EventLoop {
             .identified(peer, protocols, &describes, now, &mut self.rng)
         {
             let listen = self.listening.borrow().clone();
-            self.discovery.witnessed(peer, &info.observed_addr, &listen);
+            self.discovery.seen_by(peer, &info.observed_addr, &listen);
             let address = self.peers.remote(&peer, connection).cloned();
             if let (Some(run), Some(address)) = (run_of(&info.agent_version), address) {
                 self.runs()
@@ -300,12 +299,7 @@ impl EventLoop {
         let mut addresses: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
         // The swarm keeps them in no order, and another order is no news.
         addresses.sort_unstable();
-        let changed = self.listening.send_if_modified(|known| {
-            let changed = *known != addresses;
-            known.clone_from(&addresses);
-            changed
-        });
-        if changed {
+        if watched::set(&self.listening, addresses.clone()) {
             info!(addresses = ?addresses, "listening");
         }
     }

@@ -43,6 +43,7 @@ use crate::{
     identity::{NodeId, Site},
     postgres::Conninfo,
     vector::{Seq, Vector},
+    watched,
 };
 
 /// Links could not be taken down in time: the store or a walsender does not answer. The work goes on
@@ -292,11 +293,7 @@ impl Handle {
 
     /// Who else is there to confirm the store, besides the neighbours.
     pub fn know(&self, members: Members) {
-        self.told.members.send_if_modified(|known| {
-            let is_news = *known != members;
-            *known = members;
-            is_news
-        });
+        watched::set(&self.told.members, members);
     }
 
     /// The store is to be found elsewhere from now on, for example on another port after a restart.
@@ -487,11 +484,7 @@ impl Handle {
 
     /// Who else is a member: what they have need not be handed over to others.
     pub fn holders(&self, members: BTreeMap<NodeId, Member>) {
-        self.told.holders.send_if_modified(|known| {
-            let is_news = *known != members;
-            *known = members;
-            is_news
-        });
+        watched::set(&self.told.holders, members);
     }
 
     /// Stops at once. Links are left as they are and go on replicating; the next start resumes them.
