@@ -153,23 +153,23 @@ mod tests {
     use super::script;
     use crate::finding::{Finding, Severity};
 
-    fn mended(summary: &str, fix: &str) -> String {
+    fn fixed(summary: &str, fix: &str) -> String {
         script(&[Finding::bad("SP050", Severity::Critical, summary, "").fixed_by(fix)])
     }
 
     #[test]
     fn a_script_has_a_comment_and_a_statement_for_each_finding() {
         assert_eq!(
-            mended("a rule is there", "drop rule r on crdv.element"),
+            fixed("a rule is there", "drop rule r on crdv.element"),
             "-- SP050 a rule is there\ndrop rule r on crdv.element;\n"
         );
-        assert_eq!(mended("of no use", "start it"), "");
+        assert_eq!(fixed("of no use", "start it"), "");
     }
 
     #[test]
     fn names_of_a_foreign_server_become_no_statement() {
         for end in ['\n', '\r'] {
-            let text = mended(&format!("a trigger{end}drop table t;"), "select 1;");
+            let text = fixed(&format!("a trigger{end}drop table t;"), "select 1;");
             assert_eq!(text.lines().count(), 2, "{text:?}");
             assert!(
                 !text.contains('\r') && text.ends_with("\nselect 1;\n"),
@@ -181,7 +181,7 @@ mod tests {
             "drop rule \"r\n\\! id\"",
             "drop rule \"r\nt\"",
         ] {
-            let text = mended("a rule", fix);
+            let text = fixed("a rule", fix);
             assert!(text.lines().all(|line| line.starts_with("--")), "{text:?}");
         }
     }

@@ -8,7 +8,7 @@ use super::{Announcement, Directory, Gossip, NodeRecord, Rumor, Settings, record
 use crate::{
     api::{NodeState, Presence},
     identity::{Incarnation, NodeId, Run, Site, Start},
-    vector::{Vector, tests::vector},
+    vector::Vector,
 };
 
 const NOW: Duration = Duration::from_secs(100);
@@ -572,36 +572,6 @@ fn a_gossip_survives_the_wire_and_unknown_fields() {
     };
     let bytes = cbor4ii::serde::to_vec(Vec::new(), &later).unwrap();
     assert!(cbor4ii::serde::from_slice::<super::Pulse>(&bytes).is_ok());
-}
-
-/// What earlier versions send and take, in the order in which they send it.
-#[test]
-fn a_record_has_the_same_bytes_as_ever() {
-    let mut record = directory(0).me().clone();
-    record.vector = vector(&[(1, 5)]);
-    record.neighbors = vec![name(1)];
-    record.rival = Some(process(9));
-    record.generation = 3;
-    record.evicted = true;
-    let bytes = cbor4ii::serde::to_vec(Vec::new(), &record).unwrap();
-    assert_eq!(
-        bytes.escape_ascii().to_string(),
-        concat!(
-            r"\xb0dnodeenode0kincarnation\x19\x03\xe8gcounter\x02dnamefshop 0dsite\x01",
-            r"estateereadyestorem10.0.0.0:7432fvector\xa1\x01\x05ineighbors\x81enode1",
-            r"gversione0.1.0crun\x01erival\tjgeneration\x03dleft\xf4gstopped\xf4gevicted\xf5",
-        )
-    );
-    let read: NodeRecord = cbor4ii::serde::from_slice(&bytes).unwrap();
-    assert_eq!(read, record);
-
-    // The first version said less.
-    let first = r#"{"node":"node0","incarnation":1000,"counter":2,"name":"shop 0","site":1,
-        "state":"ready","store":"10.0.0.0:7432","vector":{},"neighbors":[],"version":"0.1.0"}"#;
-    let read: NodeRecord = serde_json::from_str(first).unwrap();
-    let mut expected = directory(0).me().clone();
-    expected.run = None;
-    assert_eq!(read, expected);
 }
 
 /// One thing that can happen in a cluster.

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exposed_key_is_refused_with_the_mending_command() {
+    fn an_exposed_key_is_refused_with_the_command_that_fixes_it() {
         let folder = tempfile::tempdir().unwrap();
         identity(folder.path()).unwrap();
         let path = folder.path().join(FILE_NAME);

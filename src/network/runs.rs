@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_life_left_behind_is_no_other_process() {
+    fn what_an_earlier_run_left_behind_is_no_other_process() {
         let (mut runs, peer, [old, _], at) = two();
         let others = runs.others(&peer, run(2), at(11));
         assert!(others.iter().all(|other| !other.is_proven), "{others:?}");

@@ -303,7 +303,7 @@ fn a_schema_out_of_reach_is_a_warning() {
 }
 
 #[test]
-fn names_of_the_database_stay_names_in_what_mends_it() {
+fn names_of_the_database_stay_names_in_its_fix() {
     let mut observed = good();
     observed.names = Some(Names {
         path: "public, a;drop/**/table/**/t".to_owned(),
