@@ -290,7 +290,9 @@ fn judge_link(link: &LinkStatus) -> Option<Finding> {
     let is_bad = match link.state {
         LinkState::Refused | LinkState::Down => true,
         LinkState::Opening => link.overdue,
-        LinkState::Streaming | LinkState::CatchingUp | LinkState::Closing => false,
+        LinkState::Streaming | LinkState::CatchingUp | LinkState::Closing | LinkState::Lazy => {
+            false
+        }
     };
     let reason = link.reason.as_deref().map(harmless);
     if is_bad {

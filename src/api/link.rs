@@ -30,17 +30,20 @@ pub enum LinkState {
     Down,
     /// It is being taken down.
     Closing,
+    /// There is none, on purpose: the peer is a neighbour, and what it has comes by other ways.
+    Lazy,
 }
 
 impl LinkState {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Opening,
         Self::CatchingUp,
         Self::Streaming,
         Self::Refused,
         Self::Down,
         Self::Closing,
+        Self::Lazy,
     ];
 
     /// As in JSON.
@@ -53,6 +56,7 @@ impl LinkState {
             Self::Refused => "refused",
             Self::Down => "down",
             Self::Closing => "closing",
+            Self::Lazy => "lazy",
         }
     }
 }

@@ -53,6 +53,7 @@ fn describe(links: &[LinkStatus], names: &BTreeMap<String, String>) -> String {
         let tone = match link.state {
             // A link that streams has a reason when it is behind: a session holds its worker up, for example.
             LinkState::Streaming if link.reason.is_none() => Tone::Good,
+            LinkState::Lazy => Tone::Plain,
             LinkState::Down | LinkState::Refused => Tone::Bad,
             LinkState::Streaming
             | LinkState::Opening

@@ -128,7 +128,8 @@ fn store(status: &Status) -> String {
 fn streaming(status: &Status, direction: Direction) -> String {
     let links = || {
         let links = status.links.iter();
-        links.filter(|link| link.direction == direction)
+        // Those that are lazy are not to stream.
+        links.filter(|link| link.direction == direction && link.state != LinkState::Lazy)
     };
     let streaming = links().filter(|link| link.state == LinkState::Streaming);
     format!("{} of {}", streaming.count(), links().count())

@@ -247,7 +247,7 @@ impl<T: Transport> Confirmer<T> {
     /// One round of questions, to all at once that have not said yes; gives who was there to be asked.
     async fn ask_all(&self, panel: &mut Panel, began: Instant) -> (BTreeSet<NodeId>, Members) {
         let desired = self.desired.borrow().clone();
-        let neighbors: BTreeSet<NodeId> = desired.linked().map(|it| it.name.clone()).collect();
+        let neighbors: BTreeSet<NodeId> = desired.present().map(|it| it.name.clone()).collect();
         let members = self.members.borrow().clone();
         let due = panel.due(&neighbors, &members, began.elapsed());
         let answers = join_all(due.into_iter().map(|peer| async {

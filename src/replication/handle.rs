@@ -1,7 +1,7 @@
 //! The data plane as the node sees it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,11 +27,12 @@ use super::{
     leave::{Departing, LeaveError, LeaveStage, Left, Member, Order, Terms},
     limits::{ACQUAINTANCE_LIMIT, CLEARING_LIMIT, CONFIRM_LIMIT, PARTING_LIMIT},
     links::{
-        desired::{Departure, Desired, Doubt, Neighbor, Phase, Wish},
+        desired::{Departure, Desired, Doubt, Neighbor, Phase, Presence},
         observed::{Observed, until},
         reconciler::{Heads, Inputs, Outputs, Reconciler},
     },
     names::{Epoch, LinkName},
+    position::{Position, TreePlace},
     protocol::{Reply, Request, code},
     publisher::Publisher,
     reason::Reason,
@@ -92,6 +93,7 @@ struct Shown {
     clock: watch::Receiver<Option<Reading>>,
     progress: watch::Receiver<BTreeMap<NodeId, Progress>>,
     stage: watch::Receiver<Option<LeaveStage>>,
+    insisted: watch::Receiver<BTreeSet<NodeId>>,
 }
 
 /// The other ends of what is shown.
@@ -102,6 +104,7 @@ struct Showing {
     clock: watch::Sender<Option<Reading>>,
     progress: watch::Sender<BTreeMap<NodeId, Progress>>,
     stage: watch::Sender<Option<LeaveStage>>,
+    insisted: watch::Sender<BTreeSet<NodeId>>,
 }
 
 impl Told {
@@ -131,6 +134,7 @@ fn show() -> (Showing, Shown) {
         clock: watch::Sender::default(),
         progress: watch::Sender::default(),
         stage: watch::Sender::default(),
+        insisted: watch::Sender::default(),
     };
     let shown = Shown {
         observed: showing.observed.subscribe(),
@@ -139,6 +143,7 @@ fn show() -> (Showing, Shown) {
         clock: showing.clock.subscribe(),
         progress: showing.progress.subscribe(),
         stage: showing.stage.subscribe(),
+        insisted: showing.insisted.subscribe(),
     };
     (showing, shown)
 }
@@ -211,6 +216,7 @@ impl Handle {
                 observed: showing.observed,
                 links: showing.links,
                 level: self.told.level.clone(),
+                insisted: showing.insisted,
             },
             (Arc::clone(subscriber), Arc::clone(&self.publisher)),
         );
@@ -274,6 +280,38 @@ impl Handle {
             }
             is_news
         });
+    }
+
+    /// A neighbour has told what it holds, and whether it wants to be linked with us.
+    pub fn position(&self, peer: &NodeId, position: &Position) {
+        self.heard(peer, &position.vector);
+        self.told
+            .desired
+            .send_if_modified(|desired| desired.told(peer, position.insists));
+    }
+
+    /// A neighbour is of a version that cannot tell: it wants links with all its neighbours.
+    pub fn floods(&self, peer: &NodeId) {
+        self.told
+            .desired
+            .send_if_modified(|desired| desired.told(peer, true));
+    }
+
+    /// Where we are in the tree from now on.
+    pub fn follow(&self, place: &TreePlace) {
+        self.told.desired.send_if_modified(|desired| {
+            let is_news = desired.place != *place;
+            if is_news {
+                desired.place.clone_from(place);
+            }
+            is_news
+        });
+    }
+
+    /// Whom this node wants to be linked with, whether or not they want that: they are to be told.
+    #[must_use]
+    pub fn insisted(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.shown.insisted.clone()
     }
 
     /// Whose clocks are not believed from now on. What such a peer has to give is caught up with later.
@@ -446,7 +484,7 @@ impl Handle {
             matches!(observed, Observed::Known(inventory) if inventory.is_free_of(peer))
                 && !matches!(
                     self.told.desired.borrow().peers.get(peer),
-                    Some(Wish::Unwanted)
+                    Some(Presence::Gone)
                 )
         };
         self.told.wake.notify_one();

@@ -277,7 +277,7 @@ impl<T: Transport> Departing<T> {
         let peers: Vec<_> = self
             .desired
             .borrow()
-            .linked()
+            .present()
             .map(|neighbor| neighbor.name.clone())
             .collect();
         join_all(peers.iter().map(|peer| async move {

@@ -11,6 +11,7 @@ mod executor;
 mod ledger;
 pub(super) mod observed;
 mod plan;
+pub(super) mod policy;
 pub(super) mod reconciler;
 mod status;
 mod step;

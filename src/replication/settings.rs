@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failpoint::Failpoints;
+use super::{failpoint::Failpoints, position::Dissemination};
 use crate::{
     identity::{Lineage, NodeId},
     postgres::Conninfo,
@@ -41,6 +41,8 @@ pub struct Settings {
     /// The starts of this node's controller with the store's site, this one last. Default none, which
     /// others make nothing of.
     pub lineage: Lineage,
+    /// How data goes through the overlay. Default [`Dissemination::Flood`].
+    pub dissemination: Dissemination,
     /// Called at every failpoint; does nothing unless a test sets it.
     pub failpoints: Failpoints,
 }
@@ -77,6 +79,7 @@ impl Settings {
             checkpoint_interval: Self::CHECKPOINT_INTERVAL,
             confirm_within: None,
             lineage: Lineage::default(),
+            dissemination: Dissemination::default(),
             failpoints: Failpoints::default(),
         }
     }

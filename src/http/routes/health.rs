@@ -143,7 +143,7 @@ fn cut_off(status: &Status) -> Option<&LinkStatus> {
 fn lag(status: &Status) -> (f64, Option<&LinkStatus>) {
     let counts = |link: &&LinkStatus| match link.state {
         LinkState::Streaming | LinkState::CatchingUp => link.direction == Direction::In,
-        LinkState::Closing => false,
+        LinkState::Closing | LinkState::Lazy => false,
         LinkState::Opening if !link.overdue && link.lag_seconds.is_none() => false,
         LinkState::Opening | LinkState::Refused | LinkState::Down => {
             link.direction == Direction::In && link.side != Some(Side::Peer)

@@ -57,8 +57,11 @@ impl StatusInputs<'_> {
     }
 }
 
+/// The incoming links that there are or should be.
 fn incoming(links: &[LinkStatus]) -> impl Iterator<Item = &LinkStatus> {
-    links.iter().filter(|link| link.direction == Direction::In)
+    links
+        .iter()
+        .filter(|link| link.direction == Direction::In && link.state != LinkState::Lazy)
 }
 
 /// Whether there are only neighbours that give us nothing, for reasons of theirs. Then nothing is to be

@@ -1,8 +1,9 @@
-//! What the overlay wants: which peers are to be linked with.
+//! What the overlay says of the peers: who is there, who went and how, and where we are in the tree. What is
+//! wanted of the links with each is for [`policy`](super::policy) to say.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use crate::identity::NodeId;
+use crate::{identity::NodeId, replication::position::TreePlace};
 
 /// A peer in the active view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,29 +33,33 @@ pub enum Doubt {
     Ahead,
 }
 
-/// What is wanted of one peer.
+/// What the overlay says of one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// Links in both directions.
-    Linked {
+pub(crate) enum Presence {
+    /// It is a neighbour.
+    Present {
         neighbor: Neighbor,
-        /// Grows with each time that it became a neighbour: what was known of its links before is
+        /// Grows with each time that a peer became a neighbour or moved: what was known of its links before is
         /// to be confirmed.
         generation: u64,
+        /// Whether it says that it wants to be linked with us; `None` until it has told.
+        insists: Option<bool>,
     },
-    /// Nothing new; what exists stays until the grace period ends.
-    Lingering { since: Duration },
-    /// Nothing, at once. Stays on the list until nothing is left.
-    Unwanted,
+    /// It was one, and has not been heard of since then. What exists stays until the grace period ends.
+    Lost { since: Duration },
+    /// It is none, by its word or ours: nothing is to be left, at once. Stays on the list until that is so.
+    Gone,
 }
 
-/// What is wanted of all.
+/// All that the node tells the data plane of its peers and of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Desired {
-    pub(crate) peers: BTreeMap<NodeId, Wish>,
+    pub(crate) peers: BTreeMap<NodeId, Presence>,
     pub(crate) phase: Phase,
     /// Whose clocks are not believed.
     pub(crate) doubts: BTreeMap<NodeId, Doubt>,
+    /// Where we are in the tree that is followed.
+    pub(crate) place: TreePlace,
     generation: u64,
 }
 
@@ -73,55 +78,77 @@ pub(crate) enum Phase {
 impl Desired {
     pub(crate) fn up(&mut self, neighbor: Neighbor) {
         self.generation += 1;
-        let wish = Wish::Linked {
+        // A neighbour that only moved wants what it wanted.
+        let insists = self.insists(&neighbor.name);
+        let presence = Presence::Present {
             neighbor: neighbor.clone(),
             generation: self.generation,
+            insists,
         };
-        self.peers.insert(neighbor.name, wish);
+        self.peers.insert(neighbor.name, presence);
     }
 
-    pub(crate) fn down(&mut self, peer: &NodeId, departure: Departure, now: Duration) {
-        let Some(wish) = self.peers.get_mut(peer) else {
-            return self.unwant(peer, departure);
-        };
-        match (departure, &*wish) {
-            (Departure::Deliberate, _) => *wish = Wish::Unwanted,
-            (Departure::Lost, Wish::Linked { .. }) => *wish = Wish::Lingering { since: now },
-            // The grace runs from the first loss, and whoever said good-bye has none.
-            (Departure::Lost, Wish::Lingering { .. } | Wish::Unwanted) => {}
+    /// Takes in whether a neighbour wants to be linked with us. `true` if that is news.
+    pub(crate) fn told(&mut self, peer: &NodeId, insists: bool) -> bool {
+        match self.peers.get_mut(peer) {
+            Some(Presence::Present { insists: known, .. }) => {
+                known.replace(insists) != Some(insists)
+            }
+            Some(Presence::Lost { .. } | Presence::Gone) | None => false,
         }
     }
 
-    /// A peer that this start has not seen may have left links behind in an earlier one.
-    fn unwant(&mut self, peer: &NodeId, departure: Departure) {
-        if departure == Departure::Deliberate {
-            self.peers.insert(peer.clone(), Wish::Unwanted);
+    /// Whether a neighbour wants to be linked with us, once it has told.
+    pub(crate) fn insists(&self, peer: &NodeId) -> Option<bool> {
+        match self.peers.get(peer) {
+            Some(Presence::Present { insists, .. }) => *insists,
+            Some(Presence::Lost { .. } | Presence::Gone) | None => None,
+        }
+    }
+
+    pub(crate) fn down(&mut self, peer: &NodeId, departure: Departure, now: Duration) {
+        let Some(presence) = self.peers.get_mut(peer) else {
+            // A peer that this start has not seen may have left links behind in an earlier one.
+            if departure == Departure::Deliberate {
+                self.peers.insert(peer.clone(), Presence::Gone);
+            }
+            return;
+        };
+        match (departure, &*presence) {
+            (Departure::Deliberate, _) => *presence = Presence::Gone,
+            (Departure::Lost, Presence::Present { .. }) => {
+                *presence = Presence::Lost { since: now }
+            }
+            // The grace runs from the first loss, and whoever said good-bye has none.
+            (Departure::Lost, Presence::Lost { .. } | Presence::Gone) => {}
         }
     }
 
     /// Whether `peer` may open links to us.
     pub(crate) fn admits(&self, peer: &NodeId, now: Duration, grace: Duration) -> bool {
         match self.peers.get(peer) {
-            Some(Wish::Linked { .. }) => true,
-            Some(Wish::Lingering { since }) => now < *since + grace,
-            Some(Wish::Unwanted) | None => false,
+            Some(Presence::Present { .. }) => true,
+            Some(Presence::Lost { since }) => now < *since + grace,
+            Some(Presence::Gone) | None => false,
         }
     }
 
     pub(crate) fn neighbor(&self, peer: &NodeId) -> Option<(&Neighbor, u64)> {
         match self.peers.get(peer) {
-            Some(Wish::Linked {
+            Some(Presence::Present {
                 neighbor,
                 generation,
+                ..
             }) => Some((neighbor, *generation)),
-            Some(Wish::Lingering { .. } | Wish::Unwanted) | None => None,
+            Some(Presence::Lost { .. } | Presence::Gone) | None => None,
         }
     }
 
-    pub(crate) fn linked(&self) -> impl Iterator<Item = &Neighbor> {
-        self.peers.values().filter_map(|wish| match wish {
-            Wish::Linked { neighbor, .. } => Some(neighbor),
-            Wish::Lingering { .. } | Wish::Unwanted => None,
+    /// The neighbours.
+    pub(crate) fn present(&self) -> impl Iterator<Item = &Neighbor> {
+        self.peers.values().filter_map(|presence| match presence {
+            Presence::Present { neighbor, .. } => Some(neighbor),
+            Presence::Lost { .. } | Presence::Gone => None,
         })
     }
 }
@@ -130,7 +157,7 @@ impl Desired {
 mod tests {
     use std::time::Duration;
 
-    use super::{Departure, Desired, Neighbor, Wish};
+    use super::{Departure, Desired, Neighbor, Presence};
     use crate::identity::NodeId;
 
     const GRACE: Duration = Duration::from_secs(30);
@@ -164,7 +191,7 @@ mod tests {
         desired.down(&peer(), Departure::Lost, Duration::from_secs(9));
         assert_eq!(
             desired.peers[&peer()],
-            Wish::Lingering {
+            Presence::Lost {
                 since: Duration::from_secs(5)
             }
         );
@@ -175,7 +202,7 @@ mod tests {
         let mut desired = with_neighbor();
         desired.down(&peer(), Departure::Lost, Duration::ZERO);
         desired.down(&peer(), Departure::Deliberate, Duration::ZERO);
-        assert_eq!(desired.peers[&peer()], Wish::Unwanted);
+        assert_eq!(desired.peers[&peer()], Presence::Gone);
     }
 
     #[test]
@@ -195,6 +222,6 @@ mod tests {
         desired.down(&peer(), Departure::Lost, Duration::ZERO);
         assert!(desired.peers.is_empty());
         desired.down(&peer(), Departure::Deliberate, Duration::ZERO);
-        assert_eq!(desired.peers[&peer()], Wish::Unwanted);
+        assert_eq!(desired.peers[&peer()], Presence::Gone);
     }
 }

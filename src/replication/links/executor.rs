@@ -13,7 +13,7 @@ use crate::{
         error::Error,
         links::{
             bounds::Excess,
-            desired::{Desired, Phase, Wish},
+            desired::{Desired, Phase, Presence},
             observed::Observed,
         },
         names::LinkName,
@@ -156,6 +156,6 @@ fn is_given_up(desired: &Desired, peer: &NodeId) -> bool {
     desired.phase != Phase::Serving
         || !matches!(
             desired.peers.get(peer),
-            Some(Wish::Linked { .. } | Wish::Lingering { .. })
+            Some(Presence::Present { .. } | Presence::Lost { .. })
         )
 }

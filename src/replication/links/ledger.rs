@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     backlog::Backlog,
-    observed::{Inventory, Observed},
+    observed::{Incoming, Inventory, Observed},
     step::Key,
 };
 use crate::{
@@ -191,13 +191,13 @@ impl Ledger {
     pub(crate) fn compare(
         &mut self,
         heads: &BTreeMap<NodeId, (Duration, Arc<Vector>)>,
-        ours: &Vector,
+        (ours, now): (&Vector, Duration),
         own: Site,
     ) {
         self.backlogs.retain(|peer, _| heads.contains_key(peer));
         for (peer, (at, theirs)) in heads {
             let backlog = self.backlogs.entry(peer.clone()).or_default();
-            backlog.note(*at, theirs, ours, own);
+            backlog.note(*at, theirs, (ours, now), own);
         }
     }
 
@@ -246,11 +246,14 @@ impl Ledger {
 
     /// Some link has brought all that its publisher had.
     pub(crate) fn is_level(&self, inventory: &Inventory) -> bool {
-        self.incoming.iter().any(|(name, note)| {
-            let received = inventory.incoming.get(name).map(|link| link.received_lsn);
-            note.caught_up_lsn
-                .is_some_and(|end| received.is_some_and(|received| received >= end))
-        })
+        let mut all = inventory.incoming.iter();
+        all.any(|(name, link)| self.has_brought_all(name, link))
+    }
+
+    /// The link has brought all that its publisher had when it was made or resumed.
+    pub(crate) fn has_brought_all(&self, name: &LinkName, link: &Incoming) -> bool {
+        let end = self.incoming.get(name).and_then(|note| note.caught_up_lsn);
+        end.is_some_and(|end| link.received_lsn >= end)
     }
 
     /// The link is to be replaced.

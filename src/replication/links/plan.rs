@@ -7,9 +7,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     bounds::{Bounds, Excess},
-    desired::{Desired, Doubt, Phase, Wish},
+    desired::{Desired, Doubt, Phase, Presence},
     ledger::{InNote, Ledger, OutNote},
     observed::{Incoming, Inventory, Observed, Outgoing},
+    policy::{Want, Wants},
     step::{Step, TeardownReason},
 };
 use crate::{identity::NodeId, replication::names::LinkName};
@@ -39,6 +40,8 @@ pub(crate) struct Limits {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) desired: &'a Desired,
+    /// What is wanted of the links with each neighbour.
+    pub(crate) wants: &'a Wants,
     pub(crate) observed: &'a Observed,
     pub(crate) ledger: &'a Ledger,
     pub(crate) limits: Limits,
@@ -55,9 +58,9 @@ pub(crate) fn plan(view: View<'_>) -> Vec<Step> {
     // A node that leaves takes nothing new. What is there stays: others may still fetch what they lack.
     if view.desired.phase == Phase::Serving {
         steps.extend(
-            view.desired
+            view.wants
                 .linked()
-                .filter_map(|peer| view.subscribe(inventory, &peer.name))
+                .filter_map(|peer| view.subscribe(inventory, peer))
                 .filter(|step| !view.is_doubtful(step)),
         );
     }
@@ -150,6 +153,10 @@ impl View<'_> {
             .or_else(|| {
                 self.is_ahead(link.peer.as_ref()?)
                     .then_some(TeardownReason::Clock)
+            })
+            .or_else(|| {
+                self.is_lazy(link.peer.as_ref()?)
+                    .then_some(TeardownReason::Lazy)
             })?;
         Some(Step::Unsubscribe {
             peer: link.peer.clone(),
@@ -160,7 +167,12 @@ impl View<'_> {
 
     /// The grace period of a lost peer is there for links that can go on.
     fn is_dead(&self, peer: &NodeId, note: &InNote) -> bool {
-        note.beyond_repair && matches!(self.desired.peers.get(peer), Some(Wish::Lingering { .. }))
+        note.beyond_repair && matches!(self.desired.peers.get(peer), Some(Presence::Lost { .. }))
+    }
+
+    /// Data comes and goes by other ways.
+    fn is_lazy(&self, peer: &NodeId) -> bool {
+        self.wants.of(peer) == Some(Want::Lazy)
     }
 
     fn is_ahead(&self, peer: &NodeId) -> bool {
@@ -192,6 +204,10 @@ impl View<'_> {
             .or_else(|| self.out_of_bounds(note, link))
             .or_else(|| self.half_made(note))
             .or_else(|| self.superseded(inventory, name, note, link))
+            .or_else(|| {
+                self.is_left_behind(note, link)
+                    .then_some(TeardownReason::Lazy)
+            })
     }
 
     /// Why no link with this peer should be, if so.
@@ -201,9 +217,9 @@ impl View<'_> {
         }
         let over = |since: Duration| self.now >= since + self.limits.grace;
         match peer.and_then(|peer| self.desired.peers.get(peer)) {
-            Some(Wish::Linked { .. }) => None,
-            Some(Wish::Lingering { since }) => over(*since).then_some(TeardownReason::GraceOver),
-            Some(Wish::Unwanted) => Some(TeardownReason::Departed),
+            Some(Presence::Present { .. }) => None,
+            Some(Presence::Lost { since }) => over(*since).then_some(TeardownReason::GraceOver),
+            Some(Presence::Gone) => Some(TeardownReason::Departed),
             // After a restart of ours nobody is a neighbour yet: whoever comes back finds its links.
             None => over(first_seen).then_some(TeardownReason::Debris),
         }
@@ -228,6 +244,14 @@ impl View<'_> {
         note.half_since
             .filter(|since| self.now >= *since + longest)
             .map(|_| TeardownReason::HalfMade)
+    }
+
+    /// A subscriber that does not want the link any more says so. This one was not heard, and WAL is kept for it.
+    fn is_left_behind(&self, note: &OutNote, link: &Outgoing) -> bool {
+        let idle = note
+            .inactive_since
+            .is_some_and(|since| self.now >= since + self.limits.grace);
+        idle && link.peer.as_ref().is_some_and(|peer| self.is_lazy(peer))
     }
 
     /// Nobody streams from this end, while the same peer has a newer one.

@@ -5,7 +5,7 @@
 //! a peer that hangs holds up nobody else.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -13,17 +13,18 @@ use std::{
 use tokio::{
     sync::{Notify, watch},
     task::{Id, JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{Instrument as _, debug, info, warn};
 
 use super::{
     bounds::Bounds,
-    desired::{Desired, Phase, Wish},
+    desired::{Desired, Phase, Presence},
     executor::{Executor, StepOutcome},
     ledger::{Ledger, Retry},
     observed::{Inventory, Observed, Observer},
     plan::{Limits, STALL, View, plan},
+    policy::{Policy, Sight, Sights, Wants},
     status::{OVERDUE, Scene, Standings, out_of_sight},
     step::{Key, Step},
 };
@@ -38,6 +39,7 @@ use crate::{
         denials::Denials,
         error::Error,
         holders,
+        position::Dissemination,
         publisher::Publisher,
         reason::Reason,
         subscriber::{Past, Progress, Resumption, Subscriber},
@@ -79,6 +81,8 @@ pub(crate) struct Outputs {
     pub(crate) observed: watch::Sender<Arc<Observed>>,
     pub(crate) links: watch::Sender<Vec<LinkStatus>>,
     pub(crate) level: watch::Sender<bool>,
+    /// Whom we want to be linked with.
+    pub(crate) insisted: watch::Sender<BTreeSet<NodeId>>,
 }
 
 /// The vectors of peers, each with when it was heard.
@@ -93,6 +97,8 @@ pub(crate) struct Reconciler<T> {
     ledger: Ledger,
     observer: Option<Observer>,
     observed: Arc<Observed>,
+    policy: Policy,
+    wants: Wants,
     generations: BTreeMap<NodeId, u64>,
     tasks: JoinSet<Result<StepOutcome, Error>>,
     running: HashMap<Id, Step>,
@@ -109,6 +115,8 @@ impl<T: Transport> Reconciler<T> {
     ) -> Self {
         Self {
             executor: Executor::new(inputs.desired.subscribe(), subscriber, publisher),
+            policy: Policy::new(context.settings.dissemination),
+            wants: Wants::default(),
             context,
             confirmation,
             inputs,
@@ -135,15 +143,27 @@ impl<T: Transport> Reconciler<T> {
     async fn reconcile(&mut self) {
         self.await_confirmation().await;
         let mut desired = self.inputs.desired.subscribe();
+        let mut heads = self.inputs.heads.clone();
         loop {
-            let pause = self.round().await;
+            let mut next = Instant::now() + self.round().await;
             let wake = Arc::clone(&self.inputs.wake);
-            tokio::select! {
-                biased;
-                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
-                _ = desired.changed() => {}
-                () = wake.notified() => {}
-                () = sleep(pause) => {}
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                    _ = desired.changed() => {}
+                    () = wake.notified() => {}
+                    // Peers tell of what they hold far more often than a look would pay. But what does not come
+                    // has to be noticed in time.
+                    Ok(()) = heads.changed() => {
+                        if self.awaits_data() {
+                            next = next.min(Instant::now() + FAST_TICK);
+                        }
+                        continue;
+                    }
+                    () = sleep_until(next) => {}
+                }
+                break;
             }
             // All that has ended by now frees its key before the next plan is made.
             while let Some(ended) = self.tasks.try_join_next_with_id() {
@@ -167,10 +187,12 @@ impl<T: Transport> Reconciler<T> {
         self.note_neighbors();
         self.look().await;
         let now = self.context.now();
+        self.decide(now);
         let steps = self.plan(now);
         let is_settled = steps.is_empty() && self.tasks.is_empty() && self.is_calm();
         // Catalogues tell nobody of a change: while one is due, they are looked at more often.
-        let mut pause = if is_settled {
+        let awaits_data = self.awaits_data();
+        let mut pause = if is_settled && !awaits_data {
             self.context.settings.tick
         } else {
             FAST_TICK
@@ -193,7 +215,7 @@ impl<T: Transport> Reconciler<T> {
     /// Takes note of who became a neighbour since the last round.
     fn note_neighbors(&mut self) {
         let desired = self.inputs.desired.borrow();
-        for peer in desired.linked() {
+        for peer in desired.present() {
             let generation = desired
                 .neighbor(&peer.name)
                 .map_or(0, |(_, generation)| generation);
@@ -234,12 +256,31 @@ impl<T: Transport> Reconciler<T> {
             .send_replace(Arc::clone(&self.observed));
     }
 
-    /// Finds out which links bring less than their publishers have, and why.
-    async fn compare(&mut self, inventory: &Inventory) {
+    /// Compares what peers hold with what we do: whether anything of it is to come.
+    fn awaits_data(&mut self) -> bool {
+        // Where every neighbour is linked with, there is no other way to look for.
+        let is_tree = self.context.settings.dissemination == Dissemination::Tree;
+        let Observed::Known(Inventory { own, .. }) = &*self.observed else {
+            return false;
+        };
+        if !is_tree {
+            return false;
+        }
+        let (own, now) = (*own, self.context.now());
         let (heads, ours) = (&self.inputs.heads, &self.inputs.vector);
         self.ledger
-            .compare(&heads.borrow(), &ours.borrow(), inventory.own);
-        let stuck = self.ledger.stuck(inventory, self.context.now());
+            .compare(&heads.borrow(), (&ours.borrow(), now), own);
+        let mut backlogs = self.ledger.backlogs.values();
+        backlogs.any(|backlog| backlog.since().is_some())
+    }
+
+    /// Finds out which links bring less than their publishers have, and why.
+    async fn compare(&mut self, inventory: &Inventory) {
+        let now = self.context.now();
+        let (heads, ours) = (&self.inputs.heads, &self.inputs.vector);
+        self.ledger
+            .compare(&heads.borrow(), (&ours.borrow(), now), inventory.own);
+        let stuck = self.ledger.stuck(inventory, now);
         self.ledger.hindrances.clear();
         // Only for the status, so only while there is a lag to be explained.
         let Some(observer) = self.observer.as_ref().filter(|_| !stuck.is_empty()) else {
@@ -285,6 +326,54 @@ impl<T: Transport> Reconciler<T> {
         }
     }
 
+    /// Finds out what is wanted of the links, from what was seen of them.
+    fn decide(&mut self, now: Duration) {
+        let desired = self.inputs.desired.borrow();
+        // Of a store that cannot be seen no link is level, and none is let go for that.
+        let sights: Sights = desired
+            .present()
+            .map(|peer| {
+                let name = &peer.name;
+                let sight = Sight {
+                    insists: desired.insists(name),
+                    is_level: self.is_level(name),
+                    is_fed: self.is_fed(name),
+                    is_ahead: self
+                        .ledger
+                        .backlogs
+                        .get(name)
+                        .is_some_and(|backlog| backlog.is_stuck(now)),
+                };
+                (name.clone(), sight)
+            })
+            .collect();
+        let wants = self.policy.decide(&desired.place, &sights, now);
+        drop(desired);
+        if wants != self.wants {
+            debug!(?wants, "other links are wanted");
+        }
+        watched::set(&self.outputs.insisted, wants.insisted.clone());
+        self.wants = wants;
+    }
+
+    /// A link from `peer` streams, and has brought all that it had.
+    fn is_level(&self, peer: &NodeId) -> bool {
+        let Observed::Known(inventory) = &*self.observed else {
+            return false;
+        };
+        let mut links = inventory.incoming_of(peer);
+        links.any(|(name, link)| link.streaming && self.ledger.has_brought_all(name, link))
+    }
+
+    /// `peer` streams from us.
+    fn is_fed(&self, peer: &NodeId) -> bool {
+        let Observed::Known(inventory) = &*self.observed else {
+            return false;
+        };
+        let mut links = inventory.outgoing_of(peer);
+        links.any(|(_, link)| link.slot.is_some_and(|slot| slot.active))
+    }
+
     fn plan(&self, now: Duration) -> Vec<Step> {
         // Another data plane follows, of another site, once all links were taken down from outside.
         if self.confirmation.is_over() {
@@ -293,6 +382,7 @@ impl<T: Transport> Reconciler<T> {
         let settings = &self.context.settings;
         plan(View {
             desired: &self.inputs.desired.borrow(),
+            wants: &self.wants,
             observed: &self.observed,
             ledger: &self.ledger,
             limits: Limits {
@@ -309,9 +399,10 @@ impl<T: Transport> Reconciler<T> {
     /// Nothing waits for a time to pass or for a worker to come back.
     fn is_calm(&self) -> bool {
         let desired = self.inputs.desired.borrow();
-        let is_waiting = |wish: &Wish| !matches!(wish, Wish::Linked { .. });
+        let is_waiting = |presence: &Presence| !matches!(presence, Presence::Present { .. });
         let now = self.context.now();
         desired.phase == Phase::Serving
+            && !self.wants.is_changing()
             && !desired.peers.values().any(is_waiting)
             && self
                 .ledger
@@ -434,6 +525,7 @@ impl<T: Transport> Reconciler<T> {
                 let desired = self.inputs.desired.borrow();
                 let scene = Scene {
                     desired: &desired,
+                    wants: &self.wants,
                     inventory,
                     ledger: &self.ledger,
                     progress: &self.inputs.progress.borrow(),
@@ -464,10 +556,10 @@ impl<T: Transport> Reconciler<T> {
         let grace = self.context.settings.link_grace;
         let now = self.context.now();
         let ledger = &self.ledger;
-        let is_over = |peer: &NodeId, wish: &Wish| match wish {
-            Wish::Linked { .. } => false,
-            Wish::Lingering { since } if now < *since + grace => false,
-            Wish::Lingering { .. } | Wish::Unwanted => {
+        let is_over = |peer: &NodeId, presence: &Presence| match presence {
+            Presence::Present { .. } => false,
+            Presence::Lost { since } if now < *since + grace => false,
+            Presence::Lost { .. } | Presence::Gone => {
                 // A link that is being made may not be seen yet.
                 inventory.is_free_of(peer) && !ledger.busy.contains(&Key::In(peer.clone()))
             }
@@ -475,7 +567,9 @@ impl<T: Transport> Reconciler<T> {
         let mut is_shorter = false;
         self.inputs.desired.send_if_modified(|desired| {
             let before = desired.peers.len();
-            desired.peers.retain(|peer, wish| !is_over(peer, wish));
+            desired
+                .peers
+                .retain(|peer, presence| !is_over(peer, presence));
             is_shorter = desired.peers.len() < before;
             // Nothing to do for ourselves.
             false

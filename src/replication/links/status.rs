@@ -6,10 +6,11 @@ use std::{
 };
 
 use super::{
-    desired::{Desired, Doubt, Phase, Wish},
+    desired::{Desired, Doubt, Phase, Presence},
     ledger::{InNote, Ledger, OutNote},
     observed::{Incoming, Inventory, Outgoing},
     plan::STALL,
+    policy::{Want, Wants},
     step::Key,
 };
 use crate::{
@@ -32,6 +33,7 @@ pub(crate) const OVERDUE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scene<'a> {
     pub(crate) desired: &'a Desired,
+    pub(crate) wants: &'a Wants,
     pub(crate) inventory: &'a Inventory,
     pub(crate) ledger: &'a Ledger,
     pub(crate) progress: &'a BTreeMap<NodeId, Progress>,
@@ -68,8 +70,8 @@ impl Scene<'_> {
     fn prospects(&self) -> impl Iterator<Item = LinkStatus> {
         // A node that leaves makes no link, so none is awaited.
         let is_serving = self.desired.phase == Phase::Serving;
-        let linked = self.desired.linked().filter(move |_| is_serving);
-        linked.flat_map(|peer| {
+        let present = self.desired.present().filter(move |_| is_serving);
+        present.flat_map(|peer| {
             let peer = &peer.name;
             let taken = self.inventory.incoming_of(peer).next().is_none();
             let given = self.inventory.outgoing_of(peer).next().is_none();
@@ -86,11 +88,15 @@ impl Scene<'_> {
     /// Seconds for which a neighbour has had what is missing here; `None`: it has not said what it has.
     fn lag_seconds(&self, direction: Direction, peer: &NodeId) -> Option<f64> {
         let backlog = self.ledger.backlogs.get(peer);
-        let backlog = backlog.filter(|_| direction == Direction::In)?;
+        // Over a lazy one nothing is to come: who is behind is so by another.
+        let backlog = backlog.filter(|_| direction == Direction::In && !self.is_lazy(peer))?;
         Some(backlog.lag(self.now).unwrap_or_default().as_secs_f64())
     }
 
     fn unsubscribed(&self, peer: &NodeId) -> Told {
+        if self.is_lazy(peer) {
+            return Told(LinkState::Lazy, None);
+        }
         // First: while there is a doubt nothing is tried, so what failed before is no reason any more.
         if let Some(reason) = self.doubt(peer) {
             return reason.into();
@@ -118,6 +124,11 @@ impl Scene<'_> {
         }
     }
 
+    /// No link is made with the neighbour: what it has comes by other ways.
+    fn is_lazy(&self, peer: &NodeId) -> bool {
+        matches!(self.wants.of(peer), Some(Want::Lazy | Want::Kept))
+    }
+
     fn doubt(&self, peer: &NodeId) -> Option<Reason> {
         let (state, text) = match self.desired.doubts.get(peer)? {
             Doubt::Ahead => (
@@ -135,6 +146,9 @@ impl Scene<'_> {
     }
 
     fn unpublished(&self, peer: &NodeId) -> Told {
+        if self.is_lazy(peer) {
+            return Told(LinkState::Lazy, None);
+        }
         match self.denials.get(peer) {
             Some(denial) => denial.clone().into(),
             None => Reason::new(LinkState::Opening, "the peer has not asked for it")
@@ -173,13 +187,17 @@ impl Scene<'_> {
         lag: Option<Duration>,
     ) -> Told {
         let down = |text: String| Reason::new(LinkState::Down, text);
-        let wish = link.peer.as_ref().and_then(|p| self.desired.peers.get(p));
+        let presence = link.peer.as_ref().and_then(|p| self.desired.peers.get(p));
         let key = link.peer.clone().map(Key::In);
         let is_busy = key
             .as_ref()
             .is_some_and(|key| self.ledger.busy.contains(key));
-        let is_linked = matches!(wish, Some(Wish::Linked { .. }));
-        if wish.is_some() && !is_linked && is_busy {
+        let is_present = matches!(presence, Some(Presence::Present { .. }));
+        let is_lazy = link
+            .peer
+            .as_ref()
+            .is_some_and(|peer| self.wants.of(peer) == Some(Want::Lazy));
+        if presence.is_some() && (!is_present || is_lazy) && is_busy {
             return Told(LinkState::Closing, None);
         }
         // Before it is asked what is wanted: the store of a peer that is lost may be well all the while.
@@ -190,17 +208,19 @@ impl Scene<'_> {
             );
         }
         // It is enabled last: this one is about to be, and not half-made.
-        if is_linked && is_busy && !link.enabled {
+        if is_present && is_busy && !link.enabled {
             return Told(LinkState::Opening, None);
         }
         let trouble = |step| key.as_ref().and_then(|key| self.ledger.trouble(key, step));
-        match wish {
-            Some(Wish::Linked { .. }) => {}
-            Some(Wish::Lingering { .. }) => {
+        match presence {
+            // As soon as its key is free.
+            Some(Presence::Present { .. }) if is_lazy => return Told(LinkState::Closing, None),
+            Some(Presence::Present { .. }) => {}
+            Some(Presence::Lost { .. }) => {
                 let text = "the peer is lost; the link is kept for a while in case it comes back";
                 return down(text.to_owned()).at(Side::Peer).into();
             }
-            Some(Wish::Unwanted) => return Told(LinkState::Closing, None),
+            Some(Presence::Gone) => return Told(LinkState::Closing, None),
             None => return down("nobody has claimed it so far".to_owned()).into(),
         }
         if let Some(trouble) = trouble("open").or_else(|| trouble("resume")) {
@@ -353,7 +373,13 @@ impl Standings {
         }
         self.states = states;
         // A catch-up carries rows, for hours if there are many.
-        let flows = |state| matches!(state, LinkState::Streaming | LinkState::CatchingUp);
+        let flows = |state| {
+            // Nothing is to flow over one that is lazy.
+            matches!(
+                state,
+                LinkState::Streaming | LinkState::CatchingUp | LinkState::Lazy
+            )
+        };
         let of = |link: &LinkStatus| (link.direction, link.peer_id.clone());
         // By peer, not by link: one that is made anew again and again carries nothing, under many names.
         let flowing: Vec<_> = links.iter().filter(|l| flows(l.state)).map(of).collect();

@@ -41,6 +41,8 @@ pub(crate) enum TeardownReason {
     HalfMade,
     /// The publisher's clock is ahead.
     Clock,
+    /// The peer is a neighbour, and data comes by other ways.
+    Lazy,
     /// Its slot cost too much.
     Bounds(Excess),
     /// We leave.
@@ -57,6 +59,7 @@ impl fmt::Display for TeardownReason {
             Self::Superseded => "another link took its place",
             Self::HalfMade => "it was never finished",
             Self::Clock => "the publisher's clock is ahead",
+            Self::Lazy => "the tree has another way",
             Self::Bounds(Excess::Lost) => "the server let its WAL go",
             Self::Bounds(Excess::Bytes) => "it held back too much WAL",
             Self::Bounds(Excess::Taken) => "another role used its slot",

@@ -10,9 +10,11 @@ use crate::{
             desired::{Departure, Desired, Doubt, Neighbor, Phase},
             ledger::Ledger,
             observed::{Incoming, Inventory, Observed, Outgoing, Slot},
+            policy::{Policy, Sight, Sights, Wants},
             step::{Key, Step, TeardownReason},
         },
         names::{Epoch, LinkName},
+        position::{Dissemination, TreePlace},
         publisher::Pending,
     },
 };
@@ -39,6 +41,8 @@ struct Scene {
     desired: Desired,
     inventory: Inventory,
     ledger: Ledger,
+    /// What is wanted, if not links with every neighbour.
+    wants: Option<Wants>,
     now: Duration,
 }
 
@@ -53,6 +57,7 @@ impl Scene {
             desired: Desired::default(),
             inventory,
             ledger: Ledger::default(),
+            wants: None,
             now: Duration::ZERO,
         }
     }
@@ -125,8 +130,16 @@ impl Scene {
     }
 
     fn plan_for(&self, observed: &Observed) -> Vec<Step> {
+        let sights: Sights = self
+            .desired
+            .present()
+            .map(|it| (it.name.clone(), Sight::default()))
+            .collect();
+        let flood =
+            Policy::new(Dissemination::Flood).decide(&TreePlace::default(), &sights, self.now);
         plan(View {
             desired: &self.desired,
+            wants: self.wants.as_ref().unwrap_or(&flood),
             observed,
             ledger: &self.ledger,
             limits: Limits {
@@ -453,4 +466,50 @@ fn nothing_is_taken_from_a_clock_that_is_ahead_and_nothing_is_withheld_from_it()
     let found = || Scene::new().linked().incoming(1, |_| {});
     assert_eq!(doubted(found(), Doubt::Unproven), resume(1));
     assert_eq!(doubted(found(), Doubt::Ahead), [dropped]);
+}
+
+/// What a node in a tree wants that has `parent`, and one neighbour.
+fn wants_below(parent: Option<&str>, sight: Sight) -> Wants {
+    let mut policy = Policy::new(Dissemination::Tree);
+    let parent = parent.map(|it| it.parse::<NodeId>().unwrap());
+    let settled = Sight {
+        is_level: true,
+        is_fed: true,
+        ..Sight::default()
+    };
+    let mut sights: Sights = [(peer(), sight)].into();
+    sights.extend(parent.clone().map(|parent| (parent, settled)));
+    let place = TreePlace {
+        is_root: parent.is_none(),
+        parent,
+    };
+    policy.decide(&place, &sights, Duration::ZERO);
+    policy.decide(&place, &sights, seconds(100))
+}
+
+#[test]
+fn nothing_is_taken_from_a_neighbour_that_is_lazy_and_nothing_is_withheld_from_it() {
+    let mut scene = Scene::new().linked();
+    scene.wants = Some(wants_below(Some("parent"), Sight::default()));
+    assert_eq!(scene.plan(), [], "no link is made");
+    scene = scene.incoming(1, |_| {}).verified(1).outgoing(2, |_| {});
+    assert_eq!(scene.plan(), unsubscribe(1, TeardownReason::Lazy));
+    // One that insists is obliged.
+    let insists = Sight {
+        insists: Some(true),
+        ..Sight::default()
+    };
+    scene.wants = Some(wants_below(Some("parent"), insists));
+    assert_eq!(scene.plan(), []);
+}
+
+#[test]
+fn a_lazy_neighbour_that_does_not_come_for_its_slot_loses_it() {
+    let mut scene = Scene::new().linked();
+    scene.wants = Some(wants_below(Some("parent"), Sight::default()));
+    let idle = |link: &mut Outgoing| link.slot = Some(Slot::default());
+    scene = scene.outgoing(2, idle);
+    assert_eq!(scene.plan(), []);
+    let scene = scene.at(GRACE);
+    assert_eq!(scene.plan(), unpublish(2, TeardownReason::Lazy));
 }

@@ -11,9 +11,11 @@ use crate::{
             desired::{Departure, Desired, Doubt, Neighbor},
             ledger::{Ledger, Retry},
             observed::{Incoming, Inventory, Observed, Outgoing, Slot},
+            policy::{Policy, Sight, Sights, Wants},
             step::Key,
         },
         names::{Epoch, LinkName},
+        position::{Dissemination, TreePlace},
         protocol::code,
         reason::Reason,
         subscriber::Progress,
@@ -44,6 +46,8 @@ struct Stage {
     ledger: Ledger,
     progress: BTreeMap<NodeId, Progress>,
     denials: BTreeMap<NodeId, Reason>,
+    /// The data goes by a tree, of which this node is the root: so the neighbour is lazy.
+    is_lazy: bool,
     now: Duration,
 }
 
@@ -64,6 +68,7 @@ impl Stage {
             ledger: Ledger::default(),
             progress: BTreeMap::new(),
             denials: BTreeMap::new(),
+            is_lazy: false,
             now: Duration::ZERO,
         }
     }
@@ -109,9 +114,29 @@ impl Stage {
         self
     }
 
+    fn wants(&self) -> Wants {
+        let present = self.desired.present();
+        let sights: Sights = present
+            .map(|it| (it.name.clone(), Sight::default()))
+            .collect();
+        let (mode, place) = if self.is_lazy {
+            let root = TreePlace {
+                is_root: true,
+                parent: None,
+            };
+            (Dissemination::Tree, root)
+        } else {
+            (Dissemination::Flood, TreePlace::default())
+        };
+        let mut policy = Policy::new(mode);
+        policy.decide(&place, &sights, Duration::ZERO);
+        policy.decide(&place, &sights, second(100))
+    }
+
     fn links(&self) -> Vec<LinkStatus> {
         let scene = Scene {
             desired: &self.desired,
+            wants: &self.wants(),
             inventory: &self.inventory,
             ledger: &self.ledger,
             progress: &self.progress,
@@ -211,7 +236,7 @@ fn a_link_that_streams_less_than_its_publisher_has_says_so() {
     let mut stage = Stage::new().incoming(true);
     let mut backlog = Backlog::default();
     let theirs = vector(&[(2, 7)]);
-    backlog.note(second(10), &theirs, &Vector::default(), site(1));
+    backlog.note(second(10), &theirs, (&Vector::default(), second(10)), site(1));
     stage.ledger.backlogs.insert(peer(), backlog);
     stage.now = second(10) + BEHIND_AFTER - Duration::from_millis(1);
     assert_eq!(
@@ -282,4 +307,25 @@ fn while_the_store_cannot_be_asked_nothing_is_said_to_stream() {
         assert_eq!((link.state, link.side), (LinkState::Down, Some(Side::Here)));
         assert!(link.reason.unwrap().contains("a look at the store"));
     }
+}
+
+#[test]
+fn a_neighbour_that_needs_no_link_is_lazy_and_never_overdue() {
+    let mut stage = Stage::new();
+    stage.is_lazy = true;
+    for direction in [Direction::In, Direction::Out] {
+        assert_eq!(stage.link(direction).state, LinkState::Lazy);
+    }
+    let mut standings = Standings::default();
+    let mut links = stage.links();
+    standings.date(&mut links, second(1), OVERDUE);
+    let mut links = stage.links();
+    standings.date(&mut links, second(1) + 2 * OVERDUE, OVERDUE);
+    assert!(links.iter().all(|link| !link.overdue), "{links:?}");
+    // It goes on taking from us for as long as it likes.
+    let stage = stage.outgoing(true);
+    assert_eq!(stage.link(Direction::Out).state, LinkState::Streaming);
+    // What we take from it goes.
+    let stage = stage.incoming(false);
+    assert_eq!(stage.link(Direction::In).state, LinkState::Closing);
 }
