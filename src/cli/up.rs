@@ -195,7 +195,7 @@ mod tests {
 
     fn node(listen: &[&str]) -> RuntimeFile {
         RuntimeFile {
-            pid: 7,
+            pid: Some(7),
             peer_id: "p".to_owned(),
             site: 9,
             name: "n".to_owned(),

@@ -8,6 +8,7 @@ mod stage;
 use std::{
     net::SocketAddr,
     ops::ControlFlow::{self, Break, Continue},
+    path::PathBuf,
     pin::pin,
     sync::PoisonError,
     time::{Duration, Instant},
@@ -22,7 +23,6 @@ use super::{
     Ended,
     app_roles::AppRoles,
     clock::{Bounds, Clocks},
-    data_dir::DataDir,
     data_plane::{DataPlane, departure},
     members::{
         Members,
@@ -55,7 +55,7 @@ const NOT_UP: &str = "the store is not up yet";
 
 /// What the loop listens to.
 pub(super) struct Inputs {
-    pub(super) data: DataDir,
+    pub(super) data_dir: PathBuf,
     pub(super) http: SocketAddr,
     pub(super) events: mpsc::Receiver<network::Event>,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -249,13 +249,13 @@ impl Core {
         let Some(runtime) = self.runtime_file(inputs.http) else {
             return Ok(());
         };
-        let written = runtime.write(inputs.data.path());
+        let written = runtime.write(&inputs.data_dir);
         // Before anybody is told: until now the status says that the node is starting.
         self.refresh();
         match (written, inputs.started.take()) {
             // Whoever started the node finds it by that file, and would wait for ever.
             (Err(error), Some(_)) => {
-                let path = inputs.data.path().display();
+                let path = inputs.data_dir.display();
                 return Err(error).with_context(|| format!("cannot write node.json in {path}"));
             }
             // A node that serves does not stop for it; what it tells has changed little.
@@ -294,7 +294,7 @@ impl Core {
     /// Brings the store up while neighbours come and go; `None` when told to stop meanwhile.
     async fn open(&mut self, inputs: &mut Inputs) -> anyhow::Result<Option<OpenStore>> {
         let (config, me) = (self.config.clone(), self.me.clone());
-        let data_dir = inputs.data.path().to_path_buf();
+        let data_dir = inputs.data_dir.clone();
         let waiting = self.waiting.clone();
         // It is large, and is over soon.
         let opening = Box::pin(open::open(&config, &data_dir, &me, self.run, &waiting));
@@ -551,7 +551,7 @@ impl Core {
     fn runtime_file(&self, http: SocketAddr) -> Option<RuntimeFile> {
         let store = &self.stage.serving()?.store;
         Some(RuntimeFile {
-            pid: std::process::id(),
+            pid: Some(std::process::id()),
             peer_id: self.me.to_string(),
             site: store.continuity.site().get(),
             name: self.config.node.name.clone(),

@@ -16,6 +16,7 @@ use nix::{
 use starling::{
     api::{NodeState, Presence},
     identity::Site,
+    node::runtime_file::RuntimeFile,
     vector::Seq,
 };
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -418,7 +419,11 @@ async fn a_node_that_is_stopped_is_stopped_for_all_and_can_be_evicted_at_once() 
     let (a, b) = pair(root.path()).await;
     let mut c = start(root.path(), "c", Some(&b), &[]);
     linked(&[&a, &b, &c]).await;
+    assert!(c.runtime().pid.is_some());
     assert_eq!(c.terminate(), Some(0));
+    // Its number may be another process's by now.
+    let file = RuntimeFile::read(&c.data).unwrap().unwrap();
+    assert_eq!((file.pid, &file.store_url), (None, &c.runtime().store_url));
     for node in [&a, &b] {
         eventually("c is stopped", async || {
             presence(node, "c") == Some(Presence::Stopped)
