@@ -225,12 +225,14 @@ fn judge_clock(clock: &ClockStatus) -> Option<Finding> {
 /// What the log has said lately. What lasts has a finding of its own above; so only a recent error is
 /// bad in itself. `None` when there was nothing.
 fn judge_log(warnings: &[LogWarning], now: SystemTime) -> Option<Finding> {
-    let last = warnings.last()?;
+    // What is over is told in the status, and no reason for anybody to act.
+    let warnings: Vec<&LogWarning> = warnings.iter().filter(|it| it.over.is_none()).collect();
+    let last = *warnings.last()?;
     // Such texts are in the order of their moments: one length, one zone.
     let recent = timestamp(now.checked_sub(ERRORS_FOR).unwrap_or(now));
     let is_grave =
         |warning: &&LogWarning| warning.level == LogLevel::Error && warning.last >= recent;
-    let grave = warnings.iter().rev().find(is_grave);
+    let grave = warnings.iter().copied().rev().find(is_grave);
     let severity = match grave {
         Some(_) => Severity::Warning,
         None => Severity::Ok,
@@ -517,6 +519,7 @@ mod tests {
             first: String::new(),
             last: timestamp(now - ago),
             count: 1,
+            over: None,
         };
         let (new, old) = (Duration::from_secs(5), ERRORS_FOR + Duration::from_secs(5));
         assert_eq!(judge_log(&[], now), None);
@@ -530,5 +533,16 @@ mod tests {
             assert_eq!(finding.severity, severity, "{said:?}");
             assert!(finding.summary.contains(&said.message));
         }
+        // As soon as it is over, and not only when it has faded.
+        let lasting = said(LogLevel::Warn, new);
+        let over = LogWarning {
+            over: Some(timestamp(now)),
+            ..said(LogLevel::Error, new)
+        };
+        assert_eq!(judge_log(std::slice::from_ref(&over), now), None);
+        let finding = judge_log(&[lasting.clone(), over], now).unwrap();
+        assert_eq!(finding.severity, Severity::Ok);
+        assert!(finding.summary.contains(&lasting.message));
+        assert!(finding.summary.contains(" 1 kinds of warnings"));
     }
 }

@@ -15,6 +15,8 @@ use tracing_subscriber::{
 
 use crate::config::{Log, LogFormat};
 pub use named::set_names;
+#[cfg(test)]
+pub(crate) use recent::watch;
 pub use recent::{recent, totals};
 
 /// Names of the metrics, without the prefix `starling_`, the unit that a [`Registry`] appends, and

@@ -61,6 +61,9 @@ pub struct LogWarning {
     pub last: String,
     /// How often.
     pub count: u64,
+    /// When what it warned of was over, RFC 3339 UTC; `None` while it lasts, and where nothing tells.
+    #[serde(default)]
+    pub over: Option<String>,
 }
 
 /// How grave a line of the log is.

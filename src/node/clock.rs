@@ -171,7 +171,11 @@ impl Clocks {
                     others': nothing is taken from it until its clock is set");
                 self.ahead.insert(peer.clone());
             } else if is_known && (max == 0 || ahead.offset <= max / FORGIVEN) {
-                info!(%peer, "a neighbour's clock is right again");
+                info!(
+                    %peer,
+                    over = "a neighbour's clock is ahead",
+                    "a neighbour's clock is right again"
+                );
                 self.ahead.remove(peer);
             }
         }
@@ -224,16 +228,22 @@ impl Clocks {
         match (self.standing, standing) {
             (_, ClockStanding::Ahead) => warn!(
                 ahead_ms,
+                over = "the store's clock differs",
                 "the store's clock is ahead of the \
                 neighbours': they take nothing from it until it is set (chronyc makestep)"
             ),
             (_, ClockStanding::Off) => warn!(
                 ahead_ms,
+                over = "the store's clock is ahead",
                 "the store's clock differs from the \
                 neighbours': set it (chronyc makestep)"
             ),
             (ClockStanding::Ahead | ClockStanding::Off, ClockStanding::Fair) => {
-                info!(ahead_ms, "the store's clock is right again");
+                info!(
+                    ahead_ms,
+                    over = "the store's clock",
+                    "the store's clock is right again"
+                );
             }
             // To be right, or alone, from the beginning is no news.
             _ => {}

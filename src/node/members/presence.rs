@@ -120,7 +120,11 @@ impl Members {
                      from its data directory, and start it again"
                 );
             }
-            Some(News::Over) => info!(%node, "no other process runs with this node's key any more"),
+            Some(News::Over) => info!(
+                %node,
+                over = "another process runs with a copy of this node's key",
+                "no other process runs with this node's key any more"
+            ),
             None => {}
         }
     }

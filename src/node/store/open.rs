@@ -116,6 +116,10 @@ impl OpenStore {
         loop {
             let renewed = self.continuity.renew(&self.server.connection(), why).await;
             let Err(error) = renewed else {
+                info!(
+                    over = "the store cannot be given a new incarnation yet",
+                    "the store has a new incarnation"
+                );
                 return waiting.over();
             };
             let error = format!("{error:#}");
@@ -133,6 +137,10 @@ impl OpenStore {
             match self.continuity.again(&self.server.connection()).await {
                 Ok(continuity) => {
                     self.continuity = continuity;
+                    info!(
+                        over = "the store cannot be looked into yet",
+                        "the store was looked into"
+                    );
                     return;
                 }
                 Err(error) => {
@@ -402,6 +410,7 @@ async fn attached(
         ..Requirements::for_neighbors(neighbors(config))
     };
     let findings = require_fit(&attached.connection, requirements).await?;
+    info!(over = "the store does not answer yet", "the store answers");
     waiting.over();
     let port = attached
         .connection
