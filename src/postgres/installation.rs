@@ -1,6 +1,7 @@
 //! The folders, programs and user of one server: all that its starts share.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     net::{SocketAddr, TcpListener},
@@ -56,6 +57,19 @@ pub(super) struct Endpoint {
     pub(super) socket_dir: PathBuf,
     pub(super) address: SocketAddr,
     pub(super) version: Version,
+}
+
+/// As people are told: a secluded server has its socket only.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address.port() {
+            SECLUDED_PORT => {
+                let socket = self.socket_dir.join(format!(".s.PGSQL.{SECLUDED_PORT}"));
+                write!(f, "{}", socket.display())
+            }
+            _ => write!(f, "{}", self.address),
+        }
+    }
 }
 
 /// A start about to be tried.
@@ -265,5 +279,25 @@ pub(super) async fn blocking<T: Send + 'static>(
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(Error::Stopped),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Endpoint, SECLUDED_PORT};
+    use crate::postgres::Version;
+
+    #[test]
+    fn a_secluded_server_is_told_to_be_where_it_is() {
+        let at = |port| Endpoint {
+            socket_dir: "/srv/node/postgres/run".into(),
+            address: ([127, 0, 0, 1], port).into(),
+            version: Version::from_number(150_018),
+        };
+        assert_eq!(
+            at(SECLUDED_PORT).to_string(),
+            "/srv/node/postgres/run/.s.PGSQL.1"
+        );
+        assert_eq!(at(7432).to_string(), "127.0.0.1:7432");
     }
 }

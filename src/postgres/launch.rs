@@ -87,7 +87,7 @@ async fn start(
     match wait_ready(installation, &mut postmaster, SILENCE_MAX).await {
         Ok(answer) => {
             let endpoint = answer.endpoint(address);
-            info!(pid = postmaster.pid(), address = %endpoint.address,
+            info!(pid = postmaster.pid(), address = %endpoint,
                 version = %endpoint.version, "postgres is ready");
             Ok(Running {
                 postmaster,
@@ -185,7 +185,7 @@ async fn adopt(
     }
     kill_on_drop.hold(file.pid);
     let endpoint = answer.endpoint(installation.config.listen);
-    info!(pid = file.pid, address = %endpoint.address, version = %endpoint.version,
+    info!(pid = file.pid, address = %endpoint, version = %endpoint.version,
         "adopted the postgres found running");
     Ok(Some(Running {
         postmaster,
