@@ -26,6 +26,7 @@ use super::{
     error::Error,
     initdb::{self, Found},
     layout::Layout,
+    leash::Leash,
     lifecycle::{Lifecycle, PrivateConfig},
     version::Version,
 };
@@ -80,10 +81,12 @@ pub(super) struct Attempt {
 }
 
 impl Installation {
-    /// Prepares folders, programs and user; makes the data directory if there is none. Blocks.
+    /// Prepares folders, programs and user; makes the data directory if there is none. Blocks; what takes long
+    /// ends when `leash` is cut.
     pub(super) fn prepare(
         config: PrivateConfig,
         report: impl Fn(Lifecycle),
+        leash: &Leash,
     ) -> Result<Self, Error> {
         let layout = Layout::new(&config.data_dir)?;
         // Before anything is changed: another controller may be at work in this folder.
@@ -119,6 +122,7 @@ impl Installation {
                     &installation.binaries,
                     &installation.account,
                     &context,
+                    leash,
                 )?;
             }
         }
