@@ -18,7 +18,7 @@ pub enum Presence {
     Stopped,
     /// A member that has not been heard of for a while, without a word.
     Silent,
-    /// It left for good.
+    /// It left for good, or stopped before its store had ever been up: nobody has to wait for it.
     Left,
     /// It was declared gone for good.
     Evicted,

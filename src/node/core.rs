@@ -149,6 +149,9 @@ impl Core {
                 self.announce();
                 self.say_goodbye().await;
             } else {
+                info!(
+                    "the store has never been up: the node leaves, and joins anew when it is started again"
+                );
                 self.announce_leave().await;
             }
             return opened.map(|_| Ended::Stopped);
