@@ -46,6 +46,7 @@ use crate::{
     identity::{Incarnation, NodeId, Run},
     network::{self, NeighborChange, Neighbors},
     replication,
+    tasks::Panicked,
 };
 use commands::Leaving;
 use stage::{Serving, Stage, StageEvent};
@@ -66,6 +67,8 @@ pub(super) struct Inputs {
 /// What comes first.
 enum Turn {
     Shutdown,
+    /// The task has panicked that owns the swarm.
+    Panicked(Panicked),
     Stage(StageEvent),
     Command(Command),
     /// The overlay looks different.
@@ -86,6 +89,9 @@ enum Next {
     /// The store's server was started again.
     Reopen,
 }
+
+/// Goes on, or says how the node ends.
+type Flow<T = ()> = ControlFlow<anyhow::Result<Ended>, T>;
 
 /// The parts, and what the loop knows.
 pub(super) struct Core {
@@ -142,16 +148,18 @@ impl Core {
 
     /// Runs until shutdown or leave, and stops the store.
     pub(super) async fn run(mut self, mut inputs: Inputs) -> anyhow::Result<Ended> {
-        let opened = self.open(&mut inputs).await;
-        let Ok(Some(mut store)) = opened else {
-            // Who has never had a store holds nothing that anybody could wait for.
-            if self.board.has_had_store() {
-                self.announce();
-                self.say_goodbye().await;
-            } else {
-                self.announce_leave().await;
+        let mut store = match self.open(&mut inputs).await {
+            Continue(store) => store,
+            Break(ended) => {
+                // Who has never had a store holds nothing that anybody could wait for.
+                if self.board.has_had_store() {
+                    self.announce();
+                    self.say_goodbye().await;
+                } else {
+                    self.announce_leave().await;
+                }
+                return ended;
             }
-            return opened.map(|_| Ended::Stopped);
         };
         // Once for all that is served: each call begins a task that watches the server.
         let ready = store.server.ready();
@@ -184,10 +192,10 @@ impl Core {
         store: &mut OpenStore,
         next: Next,
         leaving: Option<Leaving>,
-    ) -> ControlFlow<anyhow::Result<Ended>> {
-        let again = match next {
-            Next::End(ended) => return Break(Ok(ended)),
-            Next::Fail(error) => return Break(Err(error)),
+    ) -> Flow {
+        match next {
+            Next::End(ended) => Break(Ok(ended)),
+            Next::Fail(error) => Break(Err(error)),
             Next::Renew(why) => {
                 if let Some(leaving) = leaving {
                     leaving.put_off(&why);
@@ -196,10 +204,6 @@ impl Core {
             }
             // No leave to put off: while there is one, `Serving::next` keeps a restart to itself.
             Next::Reopen => self.reopen(inputs, store).await,
-        };
-        match again {
-            Some(()) => Continue(()),
-            None => Break(Ok(Ended::Stopped)),
         }
     }
 
@@ -269,8 +273,8 @@ impl Core {
         Ok(())
     }
 
-    /// Has the store go on as another site; `None` when told to stop meanwhile.
-    async fn renew(&mut self, inputs: &mut Inputs, store: &mut OpenStore, why: &Why) -> Option<()> {
+    /// Has the store go on as another site.
+    async fn renew(&mut self, inputs: &mut Inputs, store: &mut OpenStore, why: &Why) -> Flow {
         let waiting = self.waiting.clone();
         // A leave that was under way has been put off.
         self.board.leaving(false);
@@ -278,45 +282,47 @@ impl Core {
         self.board.store(store);
         self.announce();
         self.gossiper.speak_soon();
-        Some(())
+        Continue(())
     }
 
-    /// Has the store looked into again; `None` when told to stop meanwhile.
-    async fn reopen(&mut self, inputs: &mut Inputs, store: &mut OpenStore) -> Option<()> {
+    /// Has the store looked into again.
+    async fn reopen(&mut self, inputs: &mut Inputs, store: &mut OpenStore) -> Flow {
         info!("the store's server was started again: the store is looked into");
         self.attend(inputs, store.reopen()).await?;
         self.board.store(store);
         self.announce();
         self.gossiper.speak_soon();
-        Some(())
+        Continue(())
     }
 
-    /// Brings the store up while neighbours come and go; `None` when told to stop meanwhile.
-    async fn open(&mut self, inputs: &mut Inputs) -> anyhow::Result<Option<OpenStore>> {
+    /// Brings the store up while neighbours come and go.
+    async fn open(&mut self, inputs: &mut Inputs) -> Flow<OpenStore> {
         let (config, me) = (self.config.clone(), self.me.clone());
         let data_dir = inputs.data.path().to_path_buf();
         let waiting = self.waiting.clone();
         // It is large, and is over soon.
         let opening = Box::pin(open::open(&config, &data_dir, &me, self.run, &waiting));
-        let opened = self.attend(inputs, opening).await;
-        let store = opened.transpose()?;
-        if let Some(store) = &store {
-            self.board.store(store);
-            self.board.examined(&store.server.findings);
+        match self.attend(inputs, opening).await? {
+            Ok(store) => {
+                self.board.store(&store);
+                self.board.examined(&store.server.findings);
+                Continue(store)
+            }
+            Err(error) => Break(Err(error)),
         }
-        Ok(store)
     }
 
-    /// Waits for `work` while neighbours come and go; `None` when told to stop meanwhile.
-    async fn attend<T>(&mut self, inputs: &mut Inputs, work: impl Future<Output = T>) -> Option<T> {
+    /// Waits for `work` while neighbours come and go, unless the node ends meanwhile.
+    async fn attend<T>(&mut self, inputs: &mut Inputs, work: impl Future<Output = T>) -> Flow<T> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
                 biased;
                 // First: a loop that always had something else to do would never let the work get on.
-                done = &mut work => return Some(done),
+                done = &mut work => return Continue(done),
                 turn = self.next(inputs) => match turn {
-                    Turn::Shutdown => return None,
+                    Turn::Shutdown => return Break(Ok(Ended::Stopped)),
+                    Turn::Panicked(panicked) => return Break(Err(panicked.into())),
                     turn => self.on_turn(turn),
                 }
             }
@@ -329,6 +335,8 @@ impl Core {
         loop {
             match self.next(inputs).await {
                 Turn::Shutdown => return Next::End(Ended::Stopped),
+                // Its supervisor starts it again: as it is it would be cut off for ever.
+                Turn::Panicked(panicked) => return Next::Fail(panicked.into()),
                 Turn::Stage(StageEvent::Left(result)) => {
                     if self.on_left(result).await {
                         return Next::End(Ended::Left);
@@ -355,6 +363,7 @@ impl Core {
             // First what ends the loop: requests that never end must not put it off. What a stage tells besides
             // are watched values, which change at the pace of looks and checkpoints.
             () = inputs.shutdown.cancelled() => Turn::Shutdown,
+            panicked = self.network.panicked() => Turn::Panicked(panicked),
             event = self.stage.next() => Turn::Stage(event),
             Some(command) = inputs.commands.recv() => Turn::Command(command),
             () = self.neighbors.changed() => Turn::Overlay,
@@ -372,7 +381,7 @@ impl Core {
             Turn::Gossip(event) => self.on_gossip(event),
             Turn::Stage(event) => self.on_stage(event),
             // The status is written anew after each turn.
-            Turn::Waiting | Turn::Shutdown => {}
+            Turn::Waiting | Turn::Shutdown | Turn::Panicked(_) => {}
         }
     }
 
@@ -578,3 +587,6 @@ impl Next {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
