@@ -335,8 +335,10 @@ impl Core {
         loop {
             match self.next(inputs).await {
                 Turn::Shutdown => return Next::End(Ended::Stopped),
-                // Its supervisor starts it again: as it is it would be cut off for ever.
-                Turn::Panicked(panicked) => return Next::Fail(panicked.into()),
+                // Its supervisor starts it again: as it is it would be cut off, or show what is long over.
+                Turn::Panicked(panicked) | Turn::Stage(StageEvent::Panicked(panicked)) => {
+                    return Next::Fail(panicked.into());
+                }
                 Turn::Stage(StageEvent::Left(result)) => {
                     if self.on_left(result).await {
                         return Next::End(Ended::Left);
@@ -397,7 +399,10 @@ impl Core {
             }
             StageEvent::Examined(findings) => self.board.examined(&findings),
             // What ends a stage is not for here; the status shows the rest.
-            StageEvent::Left(_) | StageEvent::Trouble(_) | StageEvent::Plane => {}
+            StageEvent::Left(_)
+            | StageEvent::Trouble(_)
+            | StageEvent::Panicked(_)
+            | StageEvent::Plane => {}
         }
     }
 
