@@ -225,6 +225,13 @@ impl Server {
         receiver
     }
 
+    /// What the server has to be fit for, for others to examine it by.
+    pub(in crate::node) fn told_requirements(&self) -> api::StoreRequirements {
+        api::StoreRequirements {
+            links_min: self.requirements.links_min,
+        }
+    }
+
     /// Goes on examining the server for as long as the result lives.
     pub(in crate::node) fn keep_examining(&self) -> Examination {
         Examination::start(self.connection(), self.requirements, self.findings.clone())
