@@ -182,6 +182,8 @@ pub struct StoreStatus {
 pub struct StoreRequirements {
     /// Links in each direction: the size of the node's active view.
     pub links_min: u16,
+    /// WAL that one link's slot may hold back before the node drops it, in bytes.
+    pub slot_bytes_max: u64,
 }
 
 /// A store went on as another site: it was restored, cloned or wiped, or its node was evicted.

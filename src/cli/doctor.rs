@@ -130,14 +130,12 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
 /// What the node's settings ask of its server. A node of an earlier version does not tell them: what it has,
 /// its `neighbors`, it needs.
 fn needed(told: Option<StoreRequirements>, neighbors: usize) -> Requirements {
-    let links_min = told.map_or_else(
-        || {
-            let neighbors = u16::try_from(neighbors).unwrap_or(u16::MAX);
-            neighbors.max(Requirements::default().links_min)
-        },
-        |told| told.links_min,
-    );
-    Requirements::for_neighbors(links_min)
+    let default = Requirements::default();
+    let has = u16::try_from(neighbors).unwrap_or(u16::MAX);
+    match told {
+        Some(told) => Requirements::for_node(told.links_min, told.slot_bytes_max),
+        None => Requirements::for_node(has.max(default.links_min), default.slot_bytes_max),
+    }
 }
 
 fn examine_server(url: PostgresUrl, requirements: Requirements) -> anyhow::Result<Vec<Finding>> {
@@ -170,15 +168,18 @@ mod tests {
 
     #[test]
     fn a_server_is_examined_for_what_its_node_is_set_up_for() {
-        for links_min in [1, 5, 64] {
-            let told = Some(StoreRequirements { links_min });
-            let examined_for = Requirements::for_neighbors(links_min);
+        for (links_min, slot_bytes_max) in [(1, 1 << 40), (5, 1 << 30), (64, 16 << 20)] {
+            let told = Some(StoreRequirements {
+                links_min,
+                slot_bytes_max,
+            });
+            let examined_for = Requirements::for_node(links_min, slot_bytes_max);
             // Whatever it has at the moment.
             assert_eq!(needed(told, 0), examined_for);
             assert_eq!(needed(told, 7), examined_for);
         }
         assert_eq!(needed(None, 0), Requirements::default());
-        assert_eq!(needed(None, 7), Requirements::for_neighbors(7));
+        assert_eq!(needed(None, 7).links_min, 7);
     }
 
     fn fixed(summary: &str, fix: &str) -> String {

@@ -202,7 +202,10 @@ fn ready() -> Status {
             unconfirmed: false,
             off_path: None,
             renewals: Vec::new(),
-            requirements: Some(StoreRequirements { links_min: 5 }),
+            requirements: Some(StoreRequirements {
+                links_min: 5,
+                slot_bytes_max: 1 << 30,
+            }),
         },
         clock: ClockStatus {
             standing: ClockStanding::Fair,

@@ -227,8 +227,14 @@ impl Server {
 
     /// What the server has to be fit for, for others to examine it by.
     pub(in crate::node) fn told_requirements(&self) -> api::StoreRequirements {
+        let Requirements {
+            links_min,
+            slot_bytes_max,
+            ..
+        } = self.requirements;
         api::StoreRequirements {
-            links_min: self.requirements.links_min,
+            links_min,
+            slot_bytes_max,
         }
     }
 
@@ -305,6 +311,11 @@ fn wanted(config: &Config, data_dir: &Path) -> PrivateConfig {
     }
 }
 
+/// What a server has to be fit for by the node's settings.
+fn needed(config: &Config) -> Requirements {
+    Requirements::for_node(neighbors(config), config.replication.slot_bytes_max)
+}
+
 /// As PostgreSQL takes a size: a positive number of 31 bits.
 fn mebibytes(bytes: u64) -> u32 {
     const MOST: u32 = i32::MAX as u32;
@@ -329,7 +340,7 @@ async fn private(
     let requirements = Requirements {
         remote_peers: false,
         plain_names: false,
-        ..Requirements::for_neighbors(neighbors(config))
+        ..needed(config)
     };
     let opened = async {
         pin(&reach(&server)).await?;
@@ -406,7 +417,7 @@ async fn attached(
         remote_peers,
         // That is settled once the store is open.
         plain_names: false,
-        ..Requirements::for_neighbors(neighbors(config))
+        ..needed(config)
     };
     let findings = require_fit(&attached.connection, requirements).await?;
     waiting.over();
@@ -512,7 +523,7 @@ fn advertise(wanted: Option<&config::Advertise>, port: u16) -> Advertise {
 mod tests {
     use std::path::Path;
 
-    use super::{neighbors, wanted};
+    use super::{needed, wanted};
     use crate::{config::Config, postgres::doctor::Requirements};
 
     #[test]
@@ -531,12 +542,15 @@ mod tests {
     #[test]
     fn servers_are_sized_and_examined_for_the_active_view() {
         let mut config = Config::default();
+        assert_eq!(needed(&config), Requirements::default());
         assert_eq!(wanted(&config, Path::new("d")).max_links, 32);
         config.overlay.active_view = 64;
-        let requirements = Requirements::for_neighbors(neighbors(&config));
+        let requirements = needed(&config);
         assert_eq!(requirements.links_min, 64);
         assert!(requirements.max_links > 128);
         let private = wanted(&config, Path::new("d"));
         assert_eq!(private.max_links, requirements.max_links);
+        config.replication.slot_bytes_max = 3 << 30;
+        assert_eq!(needed(&config).slot_bytes_max, 3 << 30);
     }
 }
