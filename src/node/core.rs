@@ -154,7 +154,7 @@ impl Core {
                 // Who has never had a store holds nothing that anybody could wait for.
                 if self.board.has_had_store() {
                     self.announce();
-                    self.say_goodbye().await;
+                    self.announce_stop().await;
                 } else {
                     self.announce_leave().await;
                 }
@@ -175,9 +175,9 @@ impl Core {
             store = served;
             if let Break(ended) = self.go_on(&mut inputs, &mut store, next, leaving).await {
                 match ended {
-                    // Its last words were said when that was decided, see `on_left`.
+                    // Its farewell was said when that was decided, see `on_left`.
                     Ok(Ended::Left) => store.give_back().await,
-                    Ok(Ended::Stopped) | Err(_) => self.say_goodbye().await,
+                    Ok(Ended::Stopped) | Err(_) => self.announce_stop().await,
                 }
                 store.close().await;
                 return ended;
@@ -227,7 +227,7 @@ impl Core {
         if let Some(plane) = self.stage.plane() {
             plane.handle.shutdown().await;
         }
-        // What this store has, as of now, is in the last words: it is known as long as there is a data plane.
+        // What this store has, as of now, is in the farewell: it is known as long as there is a data plane.
         if next.is_stop() {
             self.announce();
         }

@@ -276,7 +276,7 @@ async fn a_node_is_called_by_its_name_in_the_log() {
     })
     .await;
     b.terminate();
-    eventually("it says goodbye to it by name", async || {
+    eventually("the end of the relation is told by name", async || {
         let log = a.log();
         let mut lines = log.lines();
         lines.any(|line| line.contains("neighbour down") && line.contains(&named))

@@ -87,7 +87,7 @@ impl Desired {
         match (departure, &*wish) {
             (Departure::Deliberate, _) => *wish = Wish::Unwanted,
             (Departure::Lost, Wish::Linked { .. }) => *wish = Wish::Lingering { since: now },
-            // The grace runs from the first loss, and whoever said good-bye has none.
+            // The grace runs from the first loss, and whoever said farewell has none.
             (Departure::Lost, Wish::Lingering { .. } | Wish::Unwanted) => {}
         }
     }
