@@ -90,7 +90,7 @@ impl DataPlane {
         settings.checkpoint_interval = config.replication.checkpoint_interval;
         settings.confirm_within = store
             .continuity
-            .is_unproven
+            .needs_confirmation
             .then_some(config.replication.confirm_within);
         settings.lineage = store.continuity.lineage();
         let generation = settings.lineage.last().map_or(0, |start| start.generation);

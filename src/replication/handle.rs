@@ -21,7 +21,7 @@ use super::{
     clock::{self, Reading},
     confirm::{self, Confirmation, ConfirmationState, Confirmer, Members},
     context::Context,
-    counters::Totals,
+    counters::CountersSnapshot,
     denials::Denials,
     leave::{Departing, LeaveError, LeaveStage, Left, Member, Order, Terms},
     limits::{ACQUAINTANCE_LIMIT, CLEARING_LIMIT, CONFIRM_LIMIT, PARTING_LIMIT},
@@ -547,8 +547,8 @@ impl Handle {
 
     /// What was done so far.
     #[must_use]
-    pub fn totals(&self) -> Totals {
-        self.context.counters.totals()
+    pub fn counters(&self) -> CountersSnapshot {
+        self.context.counters.snapshot()
     }
 }
 

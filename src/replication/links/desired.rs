@@ -27,7 +27,7 @@ pub enum Departure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
     /// It was not read yet: no new link is opened from the peer, and those that exist stay.
-    Unproven,
+    Unread,
     /// It is ahead: nothing is taken from the peer.
     Ahead,
 }
