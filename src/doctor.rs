@@ -380,6 +380,7 @@ mod tests {
                 unconfirmed: false,
                 off_path: None,
                 renewals: Vec::new(),
+                requirements: None,
             },
             clock: ClockStatus::default(),
             overlay: OverlayStatus {

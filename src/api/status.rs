@@ -175,6 +175,18 @@ pub struct StoreStatus {
     /// The last times that it went on as another site, oldest first.
     #[serde(default)]
     pub renewals: Vec<Renewal>,
+    /// What its server has to be fit for; `None` while it has never been up.
+    #[serde(default)]
+    pub requirements: Option<StoreRequirements>,
+}
+
+/// What a store's server has to be fit for by its node's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreRequirements {
+    /// Links in each direction: the size of the node's active view.
+    pub links_min: u16,
+    /// WAL that one link's slot may hold back before the node drops it, in bytes.
+    pub slot_bytes_max: u64,
 }
 
 /// A store went on as another site: it was restored, cloned or wiped, or its node was evicted.

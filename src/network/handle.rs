@@ -13,7 +13,10 @@ use super::{
     Counters, Neighbors, Other, Overlay, ProtocolCounters, REQUEST_BYTES_MAX, neighbors::node_id,
     requests::Answer, runs::Runs,
 };
-use crate::identity::{NodeId, Run};
+use crate::{
+    identity::{NodeId, Run},
+    tasks::{Panicked, Tasks},
+};
 
 /// Commands that the event loop has not taken yet; whoever sends one more waits.
 pub(super) const COMMANDS_MAX: usize = 64;
@@ -32,6 +35,8 @@ pub(super) enum Command {
     Broadcast(Vec<u8>),
     BroadcastCounters(oneshot::Sender<plumtree::CountersSnapshot>),
     Leave(oneshot::Sender<()>),
+    #[cfg(test)]
+    Panic,
 }
 
 /// Why a request has no answer, and what is not known because of it.
@@ -85,7 +90,8 @@ pub struct Handle {
     pub(super) counters: Arc<Counters>,
     pub(super) runs: Arc<Mutex<Runs>>,
     pub(super) stop: CancellationToken,
-    pub(super) stopped: CancellationToken,
+    /// The one that owns the swarm.
+    pub(super) tasks: Tasks,
     pub(super) request_timeout: Duration,
 }
 
@@ -228,6 +234,18 @@ impl Handle {
     /// failure and repair their views; this node is welcome when it comes back.
     pub async fn shutdown(&self) {
         self.stop.cancel();
-        self.stopped.cancelled().await;
+        self.tasks.ended().await;
+    }
+
+    /// Returns once the task has panicked that owns the swarm; never as long as it does not. From then on
+    /// nobody is reached, nothing is heard, and all that is shown stays as it is.
+    pub async fn panicked(&self) -> Panicked {
+        self.tasks.panicked().await
+    }
+
+    /// Has the task panic that owns the swarm.
+    #[cfg(test)]
+    pub(crate) async fn panic(&self) {
+        let _ = self.commands.send(Command::Panic).await;
     }
 }

@@ -406,6 +406,8 @@ impl EventLoop {
                 let _ = answer.send(self.swarm.behaviour().broadcast.counters());
             }
             Command::Leave(done) => self.begin_leaving(done),
+            #[cfg(test)]
+            Command::Panic => panic!("a test has asked for it"),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
         address_book::{self, AddressBook},
     },
     identity::{CLUSTER_NAME_BYTES_MAX, is_cluster_name},
+    tasks::Tasks,
 };
 
 /// How long to wait at start until each listener knows its addresses. They are the kernel's to
@@ -131,7 +132,7 @@ pub async fn start(
 
     let (command_sender, commands) = mpsc::channel(handle::COMMANDS_MAX);
     let (event_sender, events) = mpsc::channel(event::CHANNEL_CAPACITY);
-    let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
+    let stop = CancellationToken::new();
     let mut event_loop = Box::new(EventLoop::new(
         swarm,
         discovery,
@@ -149,16 +150,12 @@ pub async fn start(
         runs: Arc::clone(&event_loop.runs),
         counters,
         stop: stop.clone(),
-        stopped: stopped.clone(),
+        tasks: Tasks::default(),
         request_timeout: settings.request_timeout,
     };
     event_loop.settle(listeners, LISTEN_PATIENCE).await;
-    // Dropped however the task ends: `Handle::shutdown` waits for it.
-    let ended = stopped.drop_guard();
-    tokio::spawn(async move {
-        event_loop.run(stop).await;
-        drop(ended);
-    });
+    let running = async move { event_loop.run(stop).await };
+    handle.tasks.spawn("the network", running);
     Ok((handle, events))
 }
 

@@ -72,7 +72,7 @@ pub(super) struct Clocks {
     bounds: Bounds,
     samples: BTreeMap<NodeId, VecDeque<Sample>>,
     /// New neighbours that have not told their time yet.
-    unproven: BTreeSet<NodeId>,
+    unread: BTreeSet<NodeId>,
     ahead: BTreeSet<NodeId>,
     /// Who is being asked, or will be after a pause: one question at a time, however often a peer comes and
     /// goes meanwhile.
@@ -96,7 +96,7 @@ impl Clocks {
         Self {
             bounds,
             samples: BTreeMap::new(),
-            unproven: BTreeSet::new(),
+            unread: BTreeSet::new(),
             ahead: BTreeSet::new(),
             asking: BTreeSet::new(),
             standing: ClockStanding::Unknown,
@@ -107,7 +107,7 @@ impl Clocks {
     fn met(&mut self, peer: &NodeId) {
         // A clock that is known stays so when addresses change. Without a bound none is doubted.
         if !self.samples.contains_key(peer) && self.bounds.max_ahead != Duration::ZERO {
-            self.unproven.insert(peer.clone());
+            self.unread.insert(peer.clone());
         }
     }
 
@@ -115,10 +115,10 @@ impl Clocks {
     fn told(&mut self, peer: &NodeId, told: ClockAnswer, now: Duration) {
         match told {
             ClockAnswer::Time(reading) => self.heard(peer.clone(), reading, now),
-            // It stays unproven, and is asked again.
+            // It stays unread, and is asked again.
             ClockAnswer::NotYet => {}
             ClockAnswer::Never => {
-                self.unproven.remove(peer);
+                self.unread.remove(peer);
             }
         }
     }
@@ -131,13 +131,13 @@ impl Clocks {
     }
 
     /// Whether it has not told its time yet.
-    fn is_unproven(&self, peer: &NodeId) -> bool {
-        self.unproven.contains(peer)
+    fn is_unread(&self, peer: &NodeId) -> bool {
+        self.unread.contains(peer)
     }
 
     /// A neighbour's clock was read, against our store's.
     fn heard(&mut self, peer: NodeId, reading: Reading, now: Duration) {
-        self.unproven.remove(&peer);
+        self.unread.remove(&peer);
         let samples = self.samples.entry(peer).or_default();
         // What contradicts the newest reading was before a clock was set: theirs or ours.
         samples.retain(|sample| sample.reading.agrees(&reading));
@@ -150,7 +150,7 @@ impl Clocks {
     /// A neighbour is none any more.
     fn forget(&mut self, peer: &NodeId) {
         self.samples.remove(peer);
-        self.unproven.remove(peer);
+        self.unread.remove(peer);
         self.ahead.remove(peer);
     }
 
@@ -201,9 +201,9 @@ impl Clocks {
     }
 
     fn doubts(&self) -> BTreeMap<NodeId, Doubt> {
-        let unproven = self.unproven.iter().map(|peer| (peer, Doubt::Unproven));
+        let unread = self.unread.iter().map(|peer| (peer, Doubt::Unread));
         let ahead = self.ahead.iter().map(|peer| (peer, Doubt::Ahead));
-        unproven
+        unread
             .chain(ahead)
             .map(|(peer, doubt)| (peer.clone(), doubt))
             .collect()
@@ -276,7 +276,7 @@ impl Part for Clocks {
                     return Vec::new();
                 }
                 self.told(peer, *answer, context.now);
-                let again = self.is_unproven(peer);
+                let again = self.is_unread(peer);
                 let question = again.then(|| self.ask(peer, ASK_PAUSE)).flatten();
                 question.into_iter().collect()
             }

@@ -14,12 +14,11 @@ use crate::{
     replication::{LeaveError, Left, Terms},
 };
 
-/// How long the last words of one who leaves may take: a neighbour that does not answer hears them from
-/// others.
+/// How long the farewell of one who leaves may take: a neighbour that does not answer hears it from others.
 const LEAVE_MAX: Duration = Duration::from_secs(3);
 
-/// How long the last words of one who stops may take. Shorter: somebody waits for the process to end.
-const GOODBYE_MAX: Duration = Duration::from_secs(1);
+/// How long the farewell of one who stops may take. Shorter: somebody waits for the process to end.
+const STOP_MAX: Duration = Duration::from_secs(1);
 
 /// A leave under way: the data plane's part, and who waits for the end of it.
 pub(super) struct Leaving {
@@ -137,21 +136,21 @@ impl Core {
         has_left
     }
 
-    /// The last words: the directory's to the neighbours, then the overlay's.
+    /// The farewell of one who leaves: the directory's to all, then the overlay's to the neighbours.
     pub(super) async fn announce_leave(&mut self) {
         self.announce();
         self.members.directory.leave();
-        self.last_words(LEAVE_MAX).await;
+        self.farewell(LEAVE_MAX).await;
         self.network.leave().await;
     }
 
-    /// Tells the others that we stop and come back.
-    pub(super) async fn say_goodbye(&mut self) {
+    /// The farewell of one who stops and comes back.
+    pub(super) async fn announce_stop(&mut self) {
         self.members.directory.stop();
-        self.last_words(GOODBYE_MAX).await;
+        self.farewell(STOP_MAX).await;
     }
 
-    async fn last_words(&mut self, limit: Duration) {
+    async fn farewell(&mut self, limit: Duration) {
         let now = self.now();
         let directory = &mut self.members.directory;
         self.gossiper.speak(directory);

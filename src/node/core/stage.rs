@@ -15,6 +15,7 @@ use crate::{
         },
     },
     replication::{LeaveError, Left},
+    tasks::Panicked,
 };
 
 /// How far the node is.
@@ -52,6 +53,8 @@ pub(super) enum StageEvent {
     Examined(Vec<Finding>),
     /// Something of the data plane looks different.
     Plane,
+    /// A task of the data plane has panicked.
+    Panicked(Panicked),
 }
 
 impl Stage {
@@ -124,7 +127,10 @@ impl Serving {
             trouble = self.record.trouble(), if self.leaving.is_none() => StageEvent::Trouble(trouble),
             Ok(()) = self.ready.changed() => StageEvent::Ready,
             findings = self.examination.changed() => StageEvent::Examined(findings),
-            () = self.plane.changed() => StageEvent::Plane,
+            changed = self.plane.changed() => match changed {
+                Ok(()) => StageEvent::Plane,
+                Err(panicked) => StageEvent::Panicked(panicked),
+            },
         }
     }
 }

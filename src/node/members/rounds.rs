@@ -231,7 +231,7 @@ impl Gossiper {
         now: Duration,
         limit: Duration,
     ) {
-        // A round under way has not our last words in it; and nobody takes any other answer from now on.
+        // A round under way has not our farewell in it; and nobody takes any other answer from now on.
         self.tasks.abort_all();
         self.answers.close();
         self.busy.clear();

@@ -121,6 +121,7 @@ impl StatusBoard {
                 unconfirmed: false,
                 off_path: None,
                 renewals: Vec::new(),
+                requirements: None,
             },
             clock: ClockStatus::default(),
             overlay: OverlayStatus::default(),
@@ -179,6 +180,7 @@ impl StatusBoard {
             status.store.off_path.clone_from(&store.off_path);
             status.store.url.clone_from(&store.server.url);
             status.store.version.clone_from(&store.server.version);
+            status.store.requirements = Some(store.server.told_requirements());
         });
     }
 

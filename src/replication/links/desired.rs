@@ -27,7 +27,7 @@ pub enum Departure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
     /// It was not read yet: no new link is opened from the peer, and those that exist stay.
-    Unproven,
+    Unread,
     /// It is ahead: nothing is taken from the peer.
     Ahead,
 }
@@ -87,7 +87,7 @@ impl Desired {
         match (departure, &*wish) {
             (Departure::Deliberate, _) => *wish = Wish::Unwanted,
             (Departure::Lost, Wish::Linked { .. }) => *wish = Wish::Lingering { since: now },
-            // The grace runs from the first loss, and whoever said good-bye has none.
+            // The grace runs from the first loss, and whoever said farewell has none.
             (Departure::Lost, Wish::Lingering { .. } | Wish::Unwanted) => {}
         }
     }
