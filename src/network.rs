@@ -12,6 +12,7 @@ mod behaviour;
 mod broadcast;
 mod codec;
 mod counters;
+mod error;
 mod event;
 mod event_loop;
 mod handle;
@@ -29,14 +30,15 @@ mod transport;
 pub use broadcast::BROADCAST_BYTES_MAX;
 pub use codec::{REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 pub use counters::{Counter, Counters, ProtocolCounters};
+pub use error::{Error, RequestError};
 pub use event::Event;
-pub use handle::{Handle, RequestError};
+pub use handle::Handle;
 pub use key::{FILE_NAME as IDENTITY_FILE_NAME, KeyError, identity, node_id};
 pub use libp2p::{Multiaddr, identity::Keypair};
 pub use neighbors::{Contact, Ended, Failure, Neighbor, NeighborChange, Neighbors, Overlay};
 pub use runs::Other;
 pub use settings::Settings;
-pub use start::{Error, start};
+pub use start::start;
 pub use swarm_key::{SwarmKey, SwarmKeyError};
 
 /// Whether nobody but this machine reaches a multiaddr.

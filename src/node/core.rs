@@ -47,8 +47,7 @@ use crate::{
     network::{self, NeighborChange, Neighbors},
     replication,
 };
-use commands::Leaving;
-use stage::{Serving, Stage, StageEvent};
+use stage::{Leaving, Serving, Stage, StageEvent};
 
 /// Until the store was open for the first time.
 const NOT_UP: &str = "the store is not up yet";

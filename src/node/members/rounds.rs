@@ -9,15 +9,13 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::twins::Presence;
 use crate::{
     directory::{Directory, Gossip, HEARTBEAT, roles::RoleRecord},
     identity::NodeId,
     network,
     node::{
-        clock::ClockAnswer,
-        part::Event,
-        peer_protocol::{self, BroadcastMessage, Reply, Request},
+        part::{ClockAnswer, Event},
+        peer_protocol::{self, BroadcastMessage, Presence, Reply, Request},
     },
     replication::{Asked, Reading},
 };
