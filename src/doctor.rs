@@ -96,7 +96,7 @@ fn judge_identity(status: &Status) -> Option<Finding> {
         return Some(Finding::of_node(
             "SN004",
             Severity::Warning,
-            "the store takes no writes until a peer confirms that it is not an older copy",
+            "the store takes no writes until its peers confirm that it is not an older copy",
             Some(fix),
         ));
     }

@@ -36,9 +36,10 @@ pub struct Replication {
     /// measured. An idle store writes none. Defaults to 1 s.
     #[serde(with = "duration")]
     pub checkpoint_interval: Duration,
-    /// How long a store that was started again waits for a peer to confirm that it is not an older
-    /// copy of itself, before it goes on as another site. It takes no writes meanwhile. Only a node
-    /// that has had neighbours waits. Defaults to 15 s: with a peer there it takes about one.
+    /// How long a store that was started again waits until all peers that are known to be alive have
+    /// confirmed that it is not an older copy of itself, before it goes on as another site. It takes no
+    /// writes meanwhile. Only a node that has had neighbours waits. Defaults to 15 s: where all answer it
+    /// takes about one.
     #[serde(with = "duration")]
     pub confirm_within: Duration,
     /// A difference between this store's clock and those of its neighbours that is worth a warning.

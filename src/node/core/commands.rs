@@ -63,7 +63,7 @@ impl Core {
             Some("the node is leaving already")
         } else if serving.plane.is_unconfirmed() && !request.abandon {
             // It could hand nothing over: nothing leaves a store before it is confirmed.
-            Some("the store may be an older copy of itself, and waits for a peer to confirm it")
+            Some("the store may be an older copy of itself, and waits for its peers to confirm it")
         } else {
             None
         };

@@ -191,7 +191,7 @@ impl Continuity {
         if let Some(found) = position.departs_from(&recorded) {
             anyhow::bail!("the store changed while its server was started again: {found}");
         }
-        // An unproven one stays closed until a peer has confirmed it.
+        // An unproven one stays closed until its peers have confirmed it.
         if !self.is_unproven {
             store::open(&client).await?;
         }
