@@ -572,7 +572,7 @@ impl Next {
     fn because(&self) -> &'static str {
         match self {
             Self::End(_) | Self::Fail(_) => "the node is stopping",
-            Self::Renew(_) => "the store is being given a new incarnation",
+            Self::Renew(_) => "the store goes on as another site",
             Self::Reopen => "the store's server was started again",
         }
     }
