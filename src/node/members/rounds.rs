@@ -20,7 +20,7 @@ use crate::{
     replication::{Asked, Reading},
 };
 
-/// How often positions are compared with each neighbour, although there is no news: what the
+/// How often directories are compared with each neighbour, although there is no news: what the
 /// broadcast missed comes to light then.
 const EXCHANGE: Duration = HEARTBEAT.saturating_mul(6);
 
