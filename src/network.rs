@@ -1,8 +1,9 @@
 //! The control plane's network: one libp2p swarm.
 //!
 //! It keeps the node in the overlay (HyParView, fed by [`discovery`](crate::discovery)), measures
-//! its neighbours (ping), and carries requests between nodes (the link protocol). It knows
-//! nothing of stores: what requests mean is the node's concern.
+//! its neighbours (ping), carries requests between nodes (the link protocol), and tells all nodes what
+//! one says (broadcasts, by Plumtree). It knows nothing of stores: what requests and broadcasts mean is
+//! the node's concern.
 //!
 //! [`start()`] returns a [`Handle`] and the [`Event`]s. Behind them one task owns the swarm: the
 //! event loop waits, routing says what one event means to the other parts, and everything that

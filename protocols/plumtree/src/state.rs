@@ -20,7 +20,7 @@
 //! | `Prune` | `edges` | trees (its edge; another parent, if it was the parent); batches and accounts (who is asked to be the parent) |
 //! | `Digest` | `exchange` | missing and accounts (what is lacking here); batches (what is lacking there) |
 //!
-//! What comes from nobody's slot, or breaks a bound, is counted and changes nothing else. No message of a neighbour
+//! What comes from no neighbour, or breaks a bound, is counted and changes nothing else. No message of a neighbour
 //! changes which neighbours there are, the root, or the number of our own messages.
 //!
 //! | file | what |
