@@ -166,7 +166,8 @@ pub struct StoreStatus {
     pub version: String,
     /// Accepts connections and is migrated.
     pub ready: bool,
-    /// It waits for a peer to confirm that it is not an older copy of itself, and takes no writes.
+    /// It takes no writes until all peers that are known to be alive have confirmed that it is not an older
+    /// copy of itself.
     #[serde(default)]
     pub unconfirmed: bool,
     /// Why the functions are not on the database's `search_path`, and what to do instead.

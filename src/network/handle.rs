@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Counters, Neighbors, Other, Overlay, ProtocolCounters, REQUEST_BYTES_MAX, neighbors::node_id,
-    requests::Answer, runs::Runs,
+    Counters, Neighbors, Other, Overlay, ProtocolCounters, REQUEST_BYTES_MAX, RequestError,
+    neighbors::node_id, requests::Answer, runs::Runs,
 };
 use crate::{
     identity::{NodeId, Run},
@@ -37,46 +37,6 @@ pub(super) enum Command {
     Leave(oneshot::Sender<()>),
     #[cfg(test)]
     Panic,
-}
-
-/// Why a request has no answer, and what is not known because of it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// The id is not a PeerId. Nothing was sent.
-    #[error("{0} is not the id of a node")]
-    NotANode(NodeId),
-    /// The request is above the bound. Nothing was sent.
-    #[error("the request has {size} bytes, more than {most}")]
-    TooLarge {
-        /// Its size.
-        size: usize,
-        /// The bound.
-        most: usize,
-    },
-    /// Too many requests are under way. Nothing was sent.
-    #[error("too many requests are under way")]
-    Busy,
-    /// The peer is not connected and no address of it answers. Nothing was sent.
-    #[error("the peer cannot be reached")]
-    Unreachable,
-    /// The peer does not speak the link protocol of our cluster. Nothing was sent.
-    #[error("the peer does not speak our protocol")]
-    Unsupported,
-    /// The peer took the request and gave no reply: its node refused, or had too much to do.
-    #[error("the peer refused to answer")]
-    Refused,
-    /// The reply is above the bound. The peer did what it was asked.
-    #[error("the reply is too large")]
-    Oversized,
-    /// No reply in time. Whether the peer did what it was asked is not known.
-    #[error("no answer in time")]
-    Timeout,
-    /// The connection closed. Whether the peer did what it was asked is not known.
-    #[error("the connection closed before the answer")]
-    Closed,
-    /// The network was shut down. Whether the peer did what it was asked is not known.
-    #[error("the network is shut down")]
-    Stopped,
 }
 
 /// The way to the network. Clones are alike; when the last is dropped the network stops.

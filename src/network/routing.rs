@@ -149,6 +149,8 @@ impl EventLoop {
                 debug!("no neighbour and nobody left to try");
                 self.counters.count(Counter::Isolated);
                 self.discovery.isolated(now);
+                // Alone, the overlay does not say `Wanting` besides. It needs names to ask as well: discovery
+                // itself dials only a few at a time.
                 self.discovery.wanting(now, &mut self.rng);
             }
             hyparview::Event::Wanting => self.discovery.wanting(now, &mut self.rng),

@@ -18,7 +18,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::part::{Context, Effect, Event, Part};
+use super::part::{ClockAnswer, Context, Effect, Event, Part};
 use crate::{
     api::{ClockStanding, ClockStatus},
     identity::NodeId,
@@ -39,17 +39,6 @@ const FORGIVEN: i64 = 2;
 /// A neighbour that has not told its time is asked again after this pause: its store, or ours, may be up by
 /// then, and no link is opened before.
 const ASK_PAUSE: Duration = Duration::from_millis(250);
-
-/// What a neighbour said when it was asked for its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClockAnswer {
-    /// Its store's clock, against ours.
-    Time(Reading),
-    /// Nothing, or one of the two stores is not up yet: it is to be asked again.
-    NotYet,
-    /// It is of a version that does not tell, and is believed.
-    Never,
-}
 
 /// Where mistrust begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -48,8 +48,7 @@ use crate::{
     replication,
     tasks::Panicked,
 };
-use commands::Leaving;
-use stage::{Serving, Stage, StageEvent};
+use stage::{Leaving, Serving, Stage, StageEvent};
 
 /// Until the store was open for the first time.
 const NOT_UP: &str = "the store is not up yet";
@@ -590,7 +589,7 @@ impl Next {
     fn because(&self) -> &'static str {
         match self {
             Self::End(_) | Self::Fail(_) => "the node is stopping",
-            Self::Renew(_) => "the store is being given a new incarnation",
+            Self::Renew(_) => "the store goes on as another site",
             Self::Reopen => "the store's server was started again",
         }
     }

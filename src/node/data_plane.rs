@@ -130,7 +130,7 @@ impl DataPlane {
         }
     }
 
-    /// The store takes no writes until a peer has confirmed it.
+    /// The store takes no writes until its peers have confirmed it.
     pub(super) fn is_unconfirmed(&self) -> bool {
         *self.confirmation.borrow() == Confirmation::Unconfirmed
     }

@@ -552,7 +552,7 @@ impl Handle {
     }
 }
 
-/// The answer to who wants a link before a peer has confirmed our store.
+/// The answer to who wants a link before our peers have confirmed our store.
 fn unconfirmed() -> Reply {
     Reply::refused(
         code::BUSY,

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::info;
 
-use super::{Core, stage::Stage};
+use super::{
+    Core,
+    stage::{LeaveReply, Leaving, Stage},
+};
 use crate::{
     api::{LeaveReport, LeaveRequest, LostOperations},
     directory::roles::RoleError,
     http::{Command, CommandError},
-    node::{part::Context, store::continuity::Why},
+    node::part::Context,
     replication::{LeaveError, Left, Terms},
 };
 
@@ -19,27 +21,6 @@ const LEAVE_MAX: Duration = Duration::from_secs(3);
 
 /// How long the farewell of one who stops may take. Shorter: somebody waits for the process to end.
 const STOP_MAX: Duration = Duration::from_secs(1);
-
-/// A leave under way: the data plane's part, and who waits for the end of it.
-pub(super) struct Leaving {
-    links: JoinHandle<Result<Left, LeaveError>>,
-    reply: LeaveReply,
-}
-
-type LeaveReply = oneshot::Sender<Result<LeaveReport, CommandError>>;
-
-impl Leaving {
-    /// Waits for the data plane's decision. Safe to drop and call again until it is made.
-    pub(super) async fn links(&mut self) -> Result<Left, LeaveError> {
-        (&mut self.links).await.unwrap_or(Err(LeaveError::Ended))
-    }
-
-    /// The store goes on as another site first.
-    pub(super) fn put_off(self, why: &Why) {
-        let why = format!("the store goes on as another site ({why}); leave again in a moment");
-        let _ = self.reply.send(Err(CommandError::NotNow(why)));
-    }
-}
 
 impl Core {
     pub(super) fn on_command(&mut self, command: Command) {
@@ -81,7 +62,7 @@ impl Core {
             Some("the node is leaving already")
         } else if serving.plane.is_unconfirmed() && !request.abandon {
             // It could hand nothing over: nothing leaves a store before it is confirmed.
-            Some("the store may be an older copy of itself, and waits for a peer to confirm it")
+            Some("the store may be an older copy of itself, and waits for its peers to confirm it")
         } else {
             None
         };

@@ -1,15 +1,18 @@
 //! How far the node is: its store is being opened, or it is served.
 
-use tokio::sync::watch;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
-use super::commands::Leaving;
 use crate::{
-    api::Finding,
+    api::{Finding, LeaveReport},
+    http::CommandError,
     node::{
         app_roles::{AppRoles, RoleKeeper},
         data_plane::DataPlane,
         store::{
-            continuity::Trouble,
+            continuity::{Trouble, Why},
             examination::Examination,
             open::{OpenStore, RecordKeeper},
         },
@@ -39,6 +42,28 @@ pub(super) struct Serving {
     record: RecordKeeper,
     examination: Examination,
     app_roles: RoleKeeper,
+}
+
+/// A leave under way: the data plane's part, and who waits for the end of it.
+pub(super) struct Leaving {
+    pub(super) links: JoinHandle<Result<Left, LeaveError>>,
+    pub(super) reply: LeaveReply,
+}
+
+/// Where the one who asked for a leave waits for the end of it.
+pub(super) type LeaveReply = oneshot::Sender<Result<LeaveReport, CommandError>>;
+
+impl Leaving {
+    /// Waits for the data plane's decision. Safe to drop and call again until it is made.
+    pub(super) async fn links(&mut self) -> Result<Left, LeaveError> {
+        (&mut self.links).await.unwrap_or(Err(LeaveError::Ended))
+    }
+
+    /// The store goes on as another site first.
+    pub(super) fn put_off(self, why: &Why) {
+        let why = format!("the store goes on as another site ({why}); leave again in a moment");
+        let _ = self.reply.send(Err(CommandError::NotNow(why)));
+    }
 }
 
 /// Something that has happened to the store or its links.

@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use super::{
-    Members,
-    starts::Verdict,
-    twins::{News, Presence, Seen},
-};
+use super::{Members, starts::Verdict, twins::News};
 use crate::{
     identity::{Lineage, NodeId, Run, Site, Start},
     network::Other,
+    node::peer_protocol::{Presence, Seen},
     replication::{self, protocol::code},
 };
 

@@ -9,20 +9,18 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::twins::Presence;
 use crate::{
     directory::{Directory, Gossip, HEARTBEAT, roles::RoleRecord},
     identity::NodeId,
     network,
     node::{
-        clock::ClockAnswer,
-        part::Event,
-        peer_protocol::{self, BroadcastMessage, Reply, Request},
+        part::{ClockAnswer, Event},
+        peer_protocol::{self, BroadcastMessage, Presence, Reply, Request},
     },
     replication::{Asked, Reading},
 };
 
-/// How often positions are compared with each neighbour, although there is no news: what the
+/// How often directories are compared with each neighbour, although there is no news: what the
 /// broadcast missed comes to light then.
 const EXCHANGE: Duration = HEARTBEAT.saturating_mul(6);
 

@@ -233,6 +233,8 @@ impl StatusBoard {
         }
         status.warnings = telemetry::recent();
         status.store.unconfirmed = inputs.plane.is_some_and(DataPlane::is_unconfirmed);
+        // While there is none, because the store is being opened anew, what was seen last stays shown: the state
+        // says that it is not served. No links and no vector would look as if all were lost.
         if let Some(plane) = inputs.plane {
             status.links.clone_from(&plane.links.borrow());
             status.vector.clone_from(&plane.vector.borrow());

@@ -191,7 +191,7 @@ impl Continuity {
         if let Some(found) = position.departs_from(&recorded) {
             anyhow::bail!("the store changed while its server was started again: {found}");
         }
-        // One that has to be confirmed stays closed until a peer has done so.
+        // One that has to be confirmed stays closed until its peers have done so.
         if !self.needs_confirmation {
             store::open(&client).await?;
         }

@@ -124,7 +124,7 @@ impl OpenStore {
             };
             let error = format!("{error:#}");
             waiting.set(format!("a new site for the store: {error}"));
-            warn!(%why, error, retry_in = ?pause, "the store cannot be given a new incarnation yet");
+            warn!(%why, error, retry_in = ?pause, "the store cannot go on as another site yet");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(*RETRY.end());
         }

@@ -122,7 +122,7 @@ impl StoreRecord {
             old_site = from.map(Site::get),
             new_site = to.get(),
             why,
-            "the store goes on under a new incarnation; nothing has to be done"
+            "the store goes on as another site; nothing has to be done"
         );
         self.site = to;
         // Starts are counted by site.

@@ -38,8 +38,8 @@ pub(crate) enum Wish {
     /// Links in both directions.
     Linked {
         neighbor: Neighbor,
-        /// Grows with each time that it became a neighbour: what was known of its links before is
-        /// to be confirmed.
+        /// Grows whenever a peer, any peer, becomes a neighbour or moves: what was known of its links
+        /// before is to be confirmed.
         generation: u64,
     },
     /// Nothing new; what exists stays until the grace period ends.
