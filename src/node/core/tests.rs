@@ -20,6 +20,8 @@ struct Node {
     inputs: Inputs,
     network: network::Handle,
     shutdown: CancellationToken,
+    /// Its lock is held for as long as the node runs.
+    _data: DataDir,
     _commands: mpsc::Sender<Command>,
     _server: TcpListener,
 }
@@ -45,7 +47,7 @@ async fn node(folder: &Path) -> Node {
     Node {
         core: Core::new(config, me, incarnation, run, network.clone(), roles),
         inputs: Inputs {
-            data,
+            data_dir: data.path().to_path_buf(),
             http: ([127, 0, 0, 1], 0).into(),
             events,
             commands,
@@ -54,6 +56,7 @@ async fn node(folder: &Path) -> Node {
         },
         network,
         shutdown,
+        _data: data,
         _commands: sender,
         _server: server,
     }
