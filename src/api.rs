@@ -9,6 +9,7 @@ mod app_role;
 mod cluster;
 mod leave;
 mod link;
+mod presence;
 mod status;
 mod time;
 
@@ -17,13 +18,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use app_role::{AppRole, AppRoleRequest, AppRoleState, NewAppRole};
-pub use cluster::{NodeInfo, Presence, Topology, TopologyEdge, TopologyNode};
+pub use cluster::{NodeInfo, Topology, TopologyEdge, TopologyNode};
 pub use leave::{LeaveReport, LeaveRequest, LostOperations};
 pub use link::{Direction, LinkState, LinkStatus, Side};
+pub use presence::Presence;
 pub use status::{
     AwayMember, ClockStanding, ClockStatus, ContactState, ContactStatus, Finding, LogLevel,
     LogWarning, MembersStatus, NeighborStatus, NodeState, NodeStatus, OverlayStatus, Renewal,
-    Status, StoreStatus,
+    Status, StoreRequirements, StoreStatus,
 };
 pub use time::timestamp;
 

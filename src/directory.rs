@@ -1,4 +1,4 @@
-//! What this node knows of every node of the cluster, by gossip with its neighbours.
+//! What this node knows of every node of the cluster, by broadcasts of each, and by gossip with its neighbours.
 //!
 //! A pure state machine: it takes the time and messages and gives messages and views; sending is
 //! the node's work. Each node speaks for itself with a [`NodeRecord`] that carries when
@@ -6,12 +6,14 @@
 //! everywhere, so that any order of any messages, lost and repeated ones included, ends in the
 //! same directory at all nodes.
 //!
-//! Records travel only when they change. What travels every heartbeat is a [`Pulse`]: a node's
-//! name and beat, which keeps it counted as alive. So an idle cluster gossips a few bytes per
-//! node and link.
+//! A node says its whole record with its beat to all nodes every [`HEARTBEAT`], and soon after a change
+//! ([`Directory::status`]); that keeps it counted as alive. What it knows of others it compares with its
+//! neighbours ([`Gossip`]), more seldom: what a broadcast has missed, who left, and who was evicted come
+//! that way. Of a record that has not changed a comparison carries a [`Pulse`] only: name and beat.
 //!
-//! What it does not do: records are not signed. A peer that was admitted to the cluster is
-//! believed when it passes on what others said; only records about ourselves are answered back.
+//! What it does not do: records that are compared are not signed, as broadcasts are by their origins. A
+//! peer that was admitted to the cluster is believed when it passes on what others said; only records
+//! about ourselves are answered back.
 
 mod entry;
 mod gossip;
@@ -31,8 +33,9 @@ use crate::identity::{Incarnation, NodeId, Run, Site, Start};
 use entry::Entry;
 use gossip::Peer;
 
-/// How often the node is expected to call [`Directory::beat`] and to exchange [`Gossip`] with
-/// each neighbour.
+/// How often the node is expected to call [`Directory::beat`], and to say [`Directory::status`] to all. If
+/// that is too long to be broadcast, [`Gossip`] is exchanged with each neighbour as often; otherwise it is
+/// more seldom.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Two processes with one name contradict one another within a second, because every contradiction is news.
@@ -43,8 +46,9 @@ const TWIN_SILENT: Duration = Duration::from_secs(8);
 pub struct Settings {
     /// A node is present while a new beat of it arrived within this time.
     ///
-    /// Defaults to 4 heartbeats (20 s): beats move one hop per heartbeat at unsynchronised
-    /// times, so the gap between two that arrive can be two heartbeats without any loss.
+    /// Defaults to 4 heartbeats (20 s): a broadcast may be lost or late; and what is too long for one moves a
+    /// hop per heartbeat, at unsynchronised times, so that two beats may arrive two heartbeats apart
+    /// without any loss.
     pub alive_after: Duration,
     /// A node not heard of for this long is forgotten.
     ///

@@ -86,6 +86,8 @@ pub enum News {
     Ourselves(Multiaddr),
     /// A peer of another cluster was met for the first time.
     Stranger(PeerId, String),
+    /// A peer that was told to be a stranger is of the cluster now.
+    Admitted(PeerId),
 }
 
 /// Finds the cluster.
@@ -317,8 +319,12 @@ impl Discovery {
             .into_iter()
             .any(|protocol| protocol.starts_with(&self.prefix))
         {
-            self.strangers.clear(&peer);
-            self.bootstrap.belongs(&peer);
+            if self.strangers.clear(&peer) {
+                self.news.push_back(News::Admitted(peer));
+            }
+            for address in self.bootstrap.belongs(&peer) {
+                self.news.push_back(News::Reached(address, peer));
+            }
             if let Some(addresses) = found.filter(|_| !self.stopped) {
                 // Learnt as well: it was configured, and is never to be forgotten.
                 self.actions

@@ -2,6 +2,7 @@
 //! ask: `starling status` and `starling doctor` do. The codes of its findings begin with `SN`, as those about a
 //! server ([`crate::postgres::doctor`]) do with `SP`.
 
+mod links;
 mod members;
 
 use std::{
@@ -11,19 +12,14 @@ use std::{
 
 use crate::{
     api::{
-        self, ClockStanding, ClockStatus, ContactState, ContactStatus, Direction, LinkState,
-        LinkStatus, LogLevel, LogWarning, NodeState, OverlayStatus, Status, timestamp,
+        self, ClockStanding, ClockStatus, ContactState, ContactStatus, LogLevel, LogWarning,
+        NodeState, OverlayStatus, Status, timestamp,
     },
     finding::{Finding, Severity},
-    terminal::output::{harmless, short},
+    terminal::output::harmless,
 };
+use links::judge_links;
 use members::{judge_admission, judge_members};
-
-/// WAL held back by one link that deserves a look, and that is urgent.
-const LAG_BYTES: (i64, i64) = (16 << 20, 256 << 20);
-
-/// Seconds behind a peer that deserve a look, and that are urgent.
-const LAG_SECONDS: (f64, f64) = (5.0, 300.0);
 
 /// An error that was not repeated for this long is no finding any more.
 const ERRORS_FOR: Duration = Duration::from_mins(10);
@@ -100,7 +96,7 @@ fn judge_identity(status: &Status) -> Option<Finding> {
         return Some(Finding::of_node(
             "SN004",
             Severity::Warning,
-            "the store takes no writes until a peer confirms that it is not an older copy",
+            "the store takes no writes until its peers confirm that it is not an older copy",
             Some(fix),
         ));
     }
@@ -225,12 +221,14 @@ fn judge_clock(clock: &ClockStatus) -> Option<Finding> {
 /// What the log has said lately. What lasts has a finding of its own above; so only a recent error is
 /// bad in itself. `None` when there was nothing.
 fn judge_log(warnings: &[LogWarning], now: SystemTime) -> Option<Finding> {
-    let last = warnings.last()?;
+    // What is over is told in the status, and no reason for anybody to act.
+    let warnings: Vec<&LogWarning> = warnings.iter().filter(|it| it.over.is_none()).collect();
+    let last = *warnings.last()?;
     // Such texts are in the order of their moments: one length, one zone.
     let recent = timestamp(now.checked_sub(ERRORS_FOR).unwrap_or(now));
     let is_grave =
         |warning: &&LogWarning| warning.level == LogLevel::Error && warning.last >= recent;
-    let grave = warnings.iter().rev().find(is_grave);
+    let grave = warnings.iter().copied().rev().find(is_grave);
     let severity = match grave {
         Some(_) => Severity::Warning,
         None => Severity::Ok,
@@ -248,112 +246,15 @@ fn judge_log(warnings: &[LogWarning], now: SystemTime) -> Option<Finding> {
     Some(Finding::of_node("SN007", severity, what, Some(fix)))
 }
 
-/// What is wrong with each link, or that nothing is.
-fn judge_links(links: &[LinkStatus]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = links.iter().filter_map(judge_link).collect();
-    if findings.is_empty() {
-        let flowing = links
-            .iter()
-            .filter(|link| link.state == LinkState::Streaming)
-            .count();
-        let what = if links.is_empty() {
-            "there is no data link yet".to_owned()
-        } else if flowing == links.len() {
-            format!("{flowing} data links are up and level")
-        } else {
-            let reasons: Vec<String> = links
-                .iter()
-                .filter(|link| link.state != LinkState::Streaming)
-                .filter_map(|link| link.reason.as_deref().map(harmless))
-                .collect();
-            format!(
-                "{flowing} of {} data links are up; the others are being made: {}",
-                links.len(),
-                reasons.join("; ")
-            )
-            // Of links that are just being made no reason may be known.
-            .trim_end_matches(": ")
-            .to_owned()
-        };
-        findings.push(Finding::of_node("SN003", Severity::Ok, what, None));
-    }
-    findings
-}
-
-/// `None` when nothing is wrong with the link, or it is being made and has had little time for it.
-fn judge_link(link: &LinkStatus) -> Option<Finding> {
-    let way = match link.direction {
-        Direction::In => "from",
-        Direction::Out => "to",
-    };
-    let name = format!("link {way} {}", short(&link.peer_id));
-    let is_bad = match link.state {
-        LinkState::Refused | LinkState::Down => true,
-        LinkState::Opening => link.overdue,
-        LinkState::Streaming | LinkState::CatchingUp | LinkState::Closing | LinkState::Lazy => {
-            false
-        }
-    };
-    let reason = link.reason.as_deref().map(harmless);
-    if is_bad {
-        let why = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-        let what = format!("{name} is {} since {}{why}", link.state.name(), link.since);
-        let fix = link.fix.as_deref().map(harmless);
-        let fix = fix.unwrap_or_else(|| {
-            "`starling links` shows it again in a moment; if it stays, see the logs of both nodes".to_owned()
-        });
-        return Some(Finding::of_node(
-            "SN003",
-            Severity::Warning,
-            what,
-            Some(&fix),
-        ));
-    }
-    // Of an outgoing link they are the subscriber's to tell; here it is the WAL that it holds back.
-    let seconds = link.lag_seconds.filter(|_| link.direction == Direction::In);
-    let seconds = seconds.unwrap_or(0.0);
-    if seconds >= LAG_SECONDS.0 {
-        let what = match reason {
-            // Of a link that streams and is behind the reason begins with how far.
-            Some(reason) => format!("{name} is {reason}"),
-            None => format!("{name} is {seconds:.0} s behind"),
-        };
-        let severity = graver_from(&LAG_SECONDS.1, &seconds);
-        return Some(Finding::of_node(
-            "SN003",
-            severity,
-            what,
-            link.fix.as_deref(),
-        ));
-    }
-    let bytes = link.lag_bytes.unwrap_or(0);
-    (bytes >= LAG_BYTES.0).then(|| {
-        let fix = "look at the subscriber's load; beyond replication.slot_bytes_max the slot is \
-                   dropped and the link is caught up anew";
-        let what = format!("{name} holds back {} MiB of WAL", bytes >> 20);
-        Finding::of_node("SN003", graver_from(&LAG_BYTES.1, &bytes), what, Some(fix))
-    })
-}
-
-/// A warning, or worse from `bound` on.
-fn graver_from<V: PartialOrd>(bound: &V, value: &V) -> Severity {
-    if value >= bound {
-        Severity::Critical
-    } else {
-        Severity::Warning
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::{ERRORS_FOR, judge, judge_links, judge_log, judge_neighbors};
+    use super::{ERRORS_FOR, judge, judge_log, judge_neighbors};
     use crate::{
         api::{
-            ClockStatus, ContactState, ContactStatus, Direction, LinkState, LinkStatus, LogLevel,
-            LogWarning, MembersStatus, NodeState, NodeStatus, OverlayStatus, Side, Status,
-            StoreStatus, timestamp,
+            ClockStatus, ContactState, ContactStatus, LogLevel, LogWarning, MembersStatus,
+            NodeState, NodeStatus, OverlayStatus, Status, StoreStatus, timestamp,
         },
         finding::Severity,
     };
@@ -380,6 +281,7 @@ mod tests {
                 unconfirmed: false,
                 off_path: None,
                 renewals: Vec::new(),
+                requirements: None,
             },
             clock: ClockStatus::default(),
             overlay: OverlayStatus {
@@ -443,72 +345,6 @@ mod tests {
         }
     }
 
-    fn link(state: LinkState, overdue: bool) -> LinkStatus {
-        LinkStatus {
-            peer_id: "p".to_owned(),
-            site: 2,
-            direction: Direction::In,
-            state,
-            since: "2026-01-01T00:00:00.000Z".to_owned(),
-            reason: Some("the peer's store says no".to_owned()),
-            fix: Some("say yes".to_owned()),
-            side: Some(Side::Peer),
-            overdue,
-            lag_bytes: None,
-            lag_seconds: Some(0.0),
-            slot: String::new(),
-        }
-    }
-
-    #[test]
-    fn only_links_that_stream_are_called_up_and_level() {
-        let summary = |links: &[LinkStatus]| judge_links(links).remove(0).summary;
-        let streaming = || LinkStatus {
-            reason: None,
-            ..link(LinkState::Streaming, false)
-        };
-        assert_eq!(summary(&[streaming()]), "1 data links are up and level");
-        for state in [
-            LinkState::Opening,
-            LinkState::CatchingUp,
-            LinkState::Closing,
-        ] {
-            let findings = judge_links(&[streaming(), link(state, false)]);
-            assert_eq!(findings[0].severity, Severity::Ok);
-            let summary = &findings[0].summary;
-            assert!(
-                summary.starts_with("1 of 2 data links are up;"),
-                "{summary}"
-            );
-            assert!(summary.ends_with("the peer's store says no"), "{summary}");
-        }
-    }
-
-    #[test]
-    fn what_does_not_flow_is_a_finding_with_its_reason_and_its_fix() {
-        for (state, overdue) in [
-            (LinkState::Opening, true),
-            (LinkState::Refused, false),
-            (LinkState::Down, false),
-        ] {
-            let finding = judge_links(&[link(state, overdue)]).remove(0);
-            assert_eq!(finding.severity, Severity::Warning, "{state:?}");
-            assert!(finding.summary.contains("the peer's store says no"));
-            assert_eq!(finding.fix.as_deref(), Some("say yes"));
-        }
-        let behind = |seconds| LinkStatus {
-            lag_seconds: Some(seconds),
-            ..link(LinkState::Streaming, false)
-        };
-        for (seconds, severity) in [
-            (4.9, Severity::Ok),
-            (5.0, Severity::Warning),
-            (300.0, Severity::Critical),
-        ] {
-            assert_eq!(judge_links(&[behind(seconds)])[0].severity, severity);
-        }
-    }
-
     #[test]
     fn a_recent_error_is_a_finding_and_a_warning_is_told() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
@@ -519,6 +355,7 @@ mod tests {
             first: String::new(),
             last: timestamp(now - ago),
             count: 1,
+            over: None,
         };
         let (new, old) = (Duration::from_secs(5), ERRORS_FOR + Duration::from_secs(5));
         assert_eq!(judge_log(&[], now), None);
@@ -532,5 +369,16 @@ mod tests {
             assert_eq!(finding.severity, severity, "{said:?}");
             assert!(finding.summary.contains(&said.message));
         }
+        // As soon as it is over, and not only when it has faded.
+        let lasting = said(LogLevel::Warn, new);
+        let over = LogWarning {
+            over: Some(timestamp(now)),
+            ..said(LogLevel::Error, new)
+        };
+        assert_eq!(judge_log(std::slice::from_ref(&over), now), None);
+        let finding = judge_log(&[lasting.clone(), over], now).unwrap();
+        assert_eq!(finding.severity, Severity::Ok);
+        assert!(finding.summary.contains(&lasting.message));
+        assert!(finding.summary.contains(" 1 kinds of warnings"));
     }
 }

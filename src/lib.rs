@@ -18,6 +18,7 @@ pub mod node;
 pub mod postgres;
 pub mod replication;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;
 pub(crate) mod terminal;
 pub(crate) mod unix_time;

@@ -1,8 +1,9 @@
 //! The control plane's network: one libp2p swarm.
 //!
 //! It keeps the node in the overlay (HyParView, fed by [`discovery`](crate::discovery)), measures
-//! its neighbours (ping), and carries requests between nodes (the link protocol). It knows
-//! nothing of stores: what requests mean is the node's concern.
+//! its neighbours (ping), carries requests between nodes (the link protocol), and tells all nodes what
+//! one says (broadcasts, by Plumtree). It knows nothing of stores: what requests and broadcasts mean is
+//! the node's concern.
 //!
 //! [`start()`] returns a [`Handle`] and the [`Event`]s. Behind them one task owns the swarm: the
 //! event loop waits, routing says what one event means to the other parts, and everything that
@@ -12,6 +13,7 @@ mod behaviour;
 mod broadcast;
 mod codec;
 mod counters;
+mod error;
 mod event;
 mod event_loop;
 mod handle;
@@ -29,14 +31,15 @@ mod transport;
 pub use broadcast::BROADCAST_BYTES_MAX;
 pub use codec::{REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 pub use counters::{Counter, Counters, ProtocolCounters};
+pub use error::{Error, RequestError};
 pub use event::Event;
-pub use handle::{Handle, RequestError};
+pub use handle::Handle;
 pub use key::{FILE_NAME as IDENTITY_FILE_NAME, KeyError, identity, node_id};
 pub use libp2p::{Multiaddr, identity::Keypair};
 pub use neighbors::{Contact, Ended, Failure, Neighbor, NeighborChange, Neighbors, Overlay};
 pub use runs::Other;
 pub use settings::Settings;
-pub use start::{Error, start};
+pub use start::start;
 pub use swarm_key::{SwarmKey, SwarmKeyError};
 
 /// Whether nobody but this machine reaches a multiaddr.

@@ -105,7 +105,7 @@ pub async fn run(
     ));
 
     let inputs = Inputs {
-        data,
+        data_dir: data.path().to_path_buf(),
         http: address,
         events,
         commands,
@@ -127,6 +127,10 @@ pub async fn run(
         );
     }
     network.shutdown().await;
+    // The directory is locked until here: no other process has said there what it is.
+    if let Err(error) = RuntimeFile::mark_stopped(data.path()) {
+        warn!(%error, "node.json cannot be marked as that of a node that has stopped");
+    }
     ended
 }
 

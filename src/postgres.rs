@@ -25,6 +25,7 @@ mod initdb;
 mod installation;
 mod launch;
 mod layout;
+mod leash;
 mod lifecycle;
 mod pid_file;
 mod postmaster;

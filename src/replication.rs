@@ -53,7 +53,7 @@ mod vectors;
 pub use clear::{clear, count_links, drop_group};
 pub use clock::{Asked, Reading};
 pub use confirm::{Confirmation, Members};
-pub use counters::{Outcome, Totals};
+pub use counters::{CountersSnapshot, Outcome};
 pub use error::{Error, TransportError};
 pub use failpoint::{Failpoint, Failpoints};
 pub use handle::{Handle, Unfinished, start};

@@ -15,6 +15,8 @@ use tracing_subscriber::{
 
 use crate::config::{Log, LogFormat};
 pub use named::set_names;
+#[cfg(test)]
+pub(crate) use recent::watch;
 pub use recent::{recent, totals};
 
 /// Names of the metrics, without the prefix `starling_`, the unit that a [`Registry`] appends, and
@@ -46,9 +48,11 @@ pub mod metric {
     pub const LINKS: &str = "links";
     /// Gauge: data links that have carried nothing for too long, by direction.
     pub const LINKS_OVERDUE: &str = "links_overdue";
-    /// Gauge, bytes: WAL that the subscriber of a link has not confirmed.
+    /// Gauge, bytes: of an outgoing link, the WAL that its subscriber has not confirmed; of an incoming one,
+    /// what has come and was not processed.
     pub const LINK_LAG_BYTES: &str = "link_lag";
-    /// Gauge, seconds: time since a link last was level or heard of its peer.
+    /// Gauge, seconds: of an incoming link, for how long the peer has had what is missing here, or the link
+    /// has been down; of an outgoing one, since when its subscriber has not confirmed nearly all.
     // The same word as above: the unit, which is put behind it, makes two names of it.
     pub const LINK_LAG_SECONDS: &str = "link_lag";
     /// Counter: warnings and errors in the log, by level.

@@ -100,7 +100,8 @@ pub struct LinkStatus {
     /// than it takes to make one.
     #[serde(default)]
     pub overdue: bool,
-    /// WAL bytes not yet confirmed by the subscriber.
+    /// Of an outgoing link: bytes of WAL that its subscriber has not confirmed. Of an incoming one that
+    /// streams: bytes that have come and were not processed.
     pub lag_bytes: Option<i64>,
     /// Of an incoming link: seconds for which the peer has known something that has not arrived here,
     /// or for which the link has been down; `None` while it is not known what the peer has. Of an outgoing

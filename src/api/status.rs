@@ -61,6 +61,9 @@ pub struct LogWarning {
     pub last: String,
     /// How often.
     pub count: u64,
+    /// When what it warned of was over, RFC 3339 UTC; `None` while it lasts, and where nothing tells.
+    #[serde(default)]
+    pub over: Option<String>,
 }
 
 /// How grave a line of the log is.
@@ -163,7 +166,8 @@ pub struct StoreStatus {
     pub version: String,
     /// Accepts connections and is migrated.
     pub ready: bool,
-    /// It waits for a peer to confirm that it is not an older copy of itself, and takes no writes.
+    /// It takes no writes until all peers that are known to be alive have confirmed that it is not an older
+    /// copy of itself.
     #[serde(default)]
     pub unconfirmed: bool,
     /// Why the functions are not on the database's `search_path`, and what to do instead.
@@ -172,6 +176,18 @@ pub struct StoreStatus {
     /// The last times that it went on as another site, oldest first.
     #[serde(default)]
     pub renewals: Vec<Renewal>,
+    /// What its server has to be fit for; `None` while it has never been up.
+    #[serde(default)]
+    pub requirements: Option<StoreRequirements>,
+}
+
+/// What a store's server has to be fit for by its node's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreRequirements {
+    /// Links in each direction: the size of the node's active view.
+    pub links_min: u16,
+    /// WAL that one link's slot may hold back before the node drops it, in bytes.
+    pub slot_bytes_max: u64,
 }
 
 /// A store went on as another site: it was restored, cloned or wiped, or its node was evicted.

@@ -9,6 +9,7 @@ use super::{
     finding::{exit_code, render},
 };
 use crate::{
+    api::StoreRequirements,
     config::{self, PasswordSources, PostgresUrl, Sources, Store},
     doctor::judge,
     finding::{Finding, Severity},
@@ -112,14 +113,11 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
             .listen
             .iter()
             .all(|address| network::is_loopback(address));
-        // How many it would have it does not tell; what it has it needs.
-        let neighbors = u16::try_from(status.overlay.active.len()).unwrap_or(u16::MAX);
-        let least = Requirements::default().links_min;
         let requirements = Requirements {
             remote_peers,
             plain_names: status.store.off_path.is_none(),
             is_private: status.store.is_private,
-            ..Requirements::for_neighbors(neighbors.max(least))
+            ..needed(status.store.requirements, status.overlay.active.len())
         };
         let own = examine_server(url, requirements)?;
         // What we see ourselves is newer than what the node has seen.
@@ -127,6 +125,17 @@ fn examine_node(args: &Args) -> anyhow::Result<Vec<Finding>> {
         findings.extend(own);
     }
     Ok(findings)
+}
+
+/// What the node's settings ask of its server. A node of an earlier version does not tell them: what it has,
+/// its `neighbors`, it needs.
+fn needed(told: Option<StoreRequirements>, neighbors: usize) -> Requirements {
+    let default = Requirements::default();
+    let has = u16::try_from(neighbors).unwrap_or(u16::MAX);
+    match told {
+        Some(told) => Requirements::for_node(told.links_min, told.slot_bytes_max),
+        None => Requirements::for_node(has.max(default.links_min), default.slot_bytes_max),
+    }
 }
 
 fn examine_server(url: PostgresUrl, requirements: Requirements) -> anyhow::Result<Vec<Finding>> {
@@ -150,8 +159,28 @@ fn examine_server(url: PostgresUrl, requirements: Requirements) -> anyhow::Resul
 
 #[cfg(test)]
 mod tests {
-    use super::script;
-    use crate::finding::{Finding, Severity};
+    use super::{needed, script};
+    use crate::{
+        api::StoreRequirements,
+        finding::{Finding, Severity},
+        postgres::doctor::Requirements,
+    };
+
+    #[test]
+    fn a_server_is_examined_for_what_its_node_is_set_up_for() {
+        for (links_min, slot_bytes_max) in [(1, 1 << 40), (5, 1 << 30), (64, 16 << 20)] {
+            let told = Some(StoreRequirements {
+                links_min,
+                slot_bytes_max,
+            });
+            let examined_for = Requirements::for_node(links_min, slot_bytes_max);
+            // Whatever it has at the moment.
+            assert_eq!(needed(told, 0), examined_for);
+            assert_eq!(needed(told, 7), examined_for);
+        }
+        assert_eq!(needed(None, 0), Requirements::default());
+        assert_eq!(needed(None, 7).links_min, 7);
+    }
 
     fn fixed(summary: &str, fix: &str) -> String {
         script(&[Finding::bad("SP050", Severity::Critical, summary, "").fixed_by(fix)])

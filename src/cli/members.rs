@@ -55,7 +55,8 @@ pub(super) struct LeaveArgs {
 pub(super) struct EvictArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// PeerId, the end of one as `starling nodes` shows it, or a node's name
+    /// PeerId, the end of one as `starling nodes` shows it, or a node's name. One that has left or was evicted
+    /// is meant by a name or an end only if no member has it
     peer: String,
 }
 
@@ -138,10 +139,12 @@ fn resolve(nodes: &[NodeInfo], wanted: &str) -> anyhow::Result<String> {
         return Ok(wanted.to_owned());
     }
     let by_end = wanted.chars().count() >= SUFFIX_MIN;
-    let meant: Vec<&NodeInfo> = nodes
+    // Who is gone stays listed for days, and whoever took its place may have its name.
+    let (gone, members): (Vec<&NodeInfo>, Vec<&NodeInfo>) = nodes
         .iter()
         .filter(|node| node.name == wanted || (by_end && node.peer_id.ends_with(wanted)))
-        .collect();
+        .partition(|node| node.presence.is_gone());
+    let meant = if members.is_empty() { gone } else { members };
     match meant.as_slice() {
         [] if wanted.parse::<PeerId>().is_ok() => Ok(wanted.to_owned()),
         [] => bail!(
@@ -168,6 +171,10 @@ mod tests {
     use crate::api::{NodeInfo, Presence};
 
     fn node(peer_id: &str, name: &str) -> NodeInfo {
+        seen(peer_id, name, Presence::Stopped)
+    }
+
+    fn seen(peer_id: &str, name: &str, presence: Presence) -> NodeInfo {
         NodeInfo {
             peer_id: peer_id.to_owned(),
             name: name.to_owned(),
@@ -177,8 +184,8 @@ mod tests {
             vector: crate::vector::Vector::default(),
             neighbors: Vec::new(),
             last_seen: String::new(),
-            alive: false,
-            presence: Presence::Left,
+            alive: presence == Presence::Here,
+            presence,
         }
     }
 
@@ -202,5 +209,27 @@ mod tests {
         assert_eq!(resolve(&nodes, &stranger).unwrap(), stranger);
         let error = resolve(&nodes, "nobody").unwrap_err().to_string();
         assert!(error.contains("no node is called `nobody`"), "{error}");
+    }
+    #[test]
+    fn a_node_that_is_gone_takes_its_name_from_nobody() {
+        let mut nodes = vec![
+            seen("12D3KooWaaaaaaaa", "shop", Presence::Left),
+            seen("12D3KooWbbbbbbbb", "shop", Presence::Evicted),
+            seen("12D3KooWcccccccc", "shop", Presence::Silent),
+        ];
+        assert_eq!(resolve(&nodes, "shop").unwrap(), "12D3KooWcccccccc");
+        for id in ["12D3KooWaaaaaaaa", "12D3KooWbbbbbbbb"] {
+            assert_eq!(resolve(&nodes, id).unwrap(), id);
+        }
+        // Of members there must be one.
+        nodes.push(seen("12D3KooWdddddddd", "shop", Presence::Here));
+        let error = resolve(&nodes, "shop").unwrap_err().to_string();
+        assert!(
+            error.ends_with("give one PeerId of 12D3KooWcccccccc, 12D3KooWdddddddd"),
+            "{error}"
+        );
+        // What could not be taken down at the first eviction is asked for once more.
+        nodes.retain(|node| node.presence == Presence::Evicted);
+        assert_eq!(resolve(&nodes, "shop").unwrap(), "12D3KooWbbbbbbbb");
     }
 }

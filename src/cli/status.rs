@@ -117,7 +117,7 @@ fn store(status: &Status) -> String {
     match (status.store.ready, status.store.version.as_str()) {
         (_, "") => "not up yet".to_owned(),
         (true, version) if status.store.unconfirmed => {
-            format!("waits for a peer to confirm it, takes no writes, PostgreSQL {version}")
+            format!("waits for its peers to confirm it, takes no writes, PostgreSQL {version}")
         }
         (true, version) => format!("ready, PostgreSQL {version}"),
         (false, version) => format!("down, PostgreSQL {version}"),

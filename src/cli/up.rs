@@ -195,7 +195,7 @@ mod tests {
 
     fn node(listen: &[&str]) -> RuntimeFile {
         RuntimeFile {
-            pid: 7,
+            pid: Some(7),
             peer_id: "p".to_owned(),
             site: 9,
             name: "n".to_owned(),
@@ -216,6 +216,27 @@ mod tests {
         assert!(text.contains(line), "{text}");
         assert!(!text.contains("note"), "{text}");
         assert!(announcement(&node, Reach::Machine).contains("listens on loopback only"));
+    }
+
+    #[test]
+    fn the_tour_shows_what_is_printed() {
+        let peer = "12D3KooWK6pYoj8b4mb7Ap4WcY2wvjwRjuEw5mkS5CwuCYzAvwub";
+        let listen = "/ip4/127.0.0.1/tcp/7400";
+        let address = format!("{listen}/p2p/{peer}");
+        let node = RuntimeFile {
+            peer_id: peer.to_owned(),
+            name: "a".to_owned(),
+            store_url: "postgresql://starling@/starling?host=/tmp/tour/a/postgres/run&port=7432"
+                .to_owned(),
+            ..node(&[address.as_str()])
+        };
+        let printed = announcement(&node, Reach::of(&Config::default()));
+        // The flag makes it that one address.
+        let shown = format!(
+            "```console\n$ starling up --data-dir a --name a --mdns off --listen {listen}\n{printed}```\n"
+        );
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(&shown), "{shown}");
     }
 
     #[test]

@@ -313,7 +313,7 @@ pub const SETTINGS: &[Setting] = &[
         "replication.confirm_within",
         Text,
         ("confirm-within", "TIME"),
-        "How long a restarted store waits for a peer to confirm it",
+        "How long a restarted store waits for its peers to confirm it",
     ),
     setting(
         "replication.clock_warn",

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use figment::{Figment, providers::Serialized};
+use figment::{Figment, providers::Serialized, value::Value};
 
 use super::{
     Config, Secret,
-    catalogue::{Kind, SETTINGS},
+    catalogue::{Kind, SETTINGS, Setting},
     check::Check,
     layers::{Layer, Origins},
     problem::{Error, Origin, Problem},
@@ -57,6 +57,8 @@ struct Merged {
     origins: Origins,
     problems: Vec<Problem>,
     warnings: Vec<String>,
+    /// Lists that have lost what cannot be read of them; the rest is still to be judged.
+    sifted: Vec<&'static str>,
 }
 
 /// Flag > environment > file > default.
@@ -89,11 +91,13 @@ fn merge(sources: &Sources) -> Merged {
         figment = figment.merge(layer);
     }
 
+    let (config, sifted) = extract(figment, &origins, &mut problems);
     Merged {
-        config: extract(figment, &origins, &mut problems),
+        config,
         origins,
         problems,
         warnings,
+        sifted,
     }
 }
 
@@ -129,13 +133,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
         origins,
         mut problems,
         warnings,
+        sifted,
     } = merge(sources);
     // First the defaults are fitted to what was set: only what somebody set is to blame then.
     config.resolve(&origins);
     let mut check = Check::new(&origins);
     config.check(&mut check);
     // A value of the wrong type was replaced by the default, which has nothing to answer for.
-    let unusable: Vec<String> = problems.iter().map(|problem| problem.key.clone()).collect();
+    let replaced = problems.iter().map(|problem| problem.key.clone());
+    let unusable: Vec<String> = replaced
+        .filter(|key| !sifted.contains(&key.as_str()))
+        .collect();
     problems.extend(
         check
             .into_problems()
@@ -154,13 +162,18 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
 }
 
 /// Reads the merged values; one of the wrong type is reported and its default taken, so that the
-/// next one is found too.
-fn extract(mut figment: Figment, origins: &Origins, problems: &mut Vec<Problem>) -> Config {
+/// next one is found too. Of a list only the wrong items go: the keys of lists that have others are returned, too.
+fn extract(
+    mut figment: Figment,
+    origins: &Origins,
+    problems: &mut Vec<Problem>,
+) -> (Config, Vec<&'static str>) {
     let defaults = Figment::from(Serialized::defaults(Config::default()));
+    let mut sifted = Vec::new();
     // Each round mends one setting, so there are no more rounds than settings.
     for _ in SETTINGS {
         let error = match figment.extract::<Config>() {
-            Ok(config) => return config,
+            Ok(config) => return (config, sifted),
             Err(error) => error,
         };
         let path = error.path.join(".");
@@ -169,22 +182,62 @@ fn extract(mut figment: Figment, origins: &Origins, problems: &mut Vec<Problem>)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         });
         let Some(setting) = setting else { break };
-        problems.push(Problem {
-            key: setting.key.to_owned(),
-            origin: origins.get(setting.key).cloned().unwrap_or(Origin::Default),
-            message: match (setting.kind, &error.kind) {
-                // Its own complaints are written not to repeat it; the format's would.
-                (Kind::Secret, figment::error::Kind::Message(message)) => message.clone(),
-                (Kind::Secret, _) => "is not a text".to_owned(),
-                (_, kind) => kind.to_string(),
-            },
-            fix: format!("give {} ({})", setting.value, setting.help),
-        });
-        if let Ok(default) = defaults.find_value(setting.key) {
+        let (errors, usable) = sift(&figment, &defaults, setting, error);
+        problems.extend(
+            errors
+                .iter()
+                .map(|error| complaint(setting, origins, error)),
+        );
+        if !usable.is_empty() {
+            sifted.push(setting.key);
+            figment = figment.merge((setting.key, usable));
+        } else if let Ok(default) = defaults.find_value(setting.key) {
             figment = figment.merge((setting.key, default));
         }
     }
-    Config::default()
+    (Config::default(), sifted)
+}
+
+/// What is wrong with each item of a list, and the items that can be read. Of any other value there are no
+/// items: `error` is what is wrong with it.
+fn sift(
+    figment: &Figment,
+    defaults: &Figment,
+    setting: &Setting,
+    error: figment::Error,
+) -> (Vec<figment::Error>, Vec<Value>) {
+    let mut errors = Vec::new();
+    let mut usable = Vec::new();
+    if setting.kind == Kind::List
+        && let Ok(Value::Array(_, items)) = figment.find_value(setting.key)
+    {
+        for item in items {
+            let alone = defaults.clone().merge((setting.key, vec![item.clone()]));
+            match alone.extract::<Config>() {
+                Ok(_) => usable.push(item),
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    if errors.is_empty() {
+        (vec![error], Vec::new())
+    } else {
+        (errors, usable)
+    }
+}
+
+fn complaint(setting: &Setting, origins: &Origins, error: &figment::Error) -> Problem {
+    Problem {
+        key: setting.key.to_owned(),
+        origin: origins.get(setting.key).cloned().unwrap_or(Origin::Default),
+        message: match (setting.kind, &error.kind) {
+            // Its own complaints are written not to repeat it; the format's would.
+            (Kind::Secret, figment::error::Kind::Message(message)) => message.clone(),
+            (Kind::Secret, _) => "is not a text".to_owned(),
+            (_, kind) => kind.to_string(),
+        },
+        fix: format!("give {} ({})", setting.value, setting.help),
+    }
 }
 
 impl Config {

@@ -145,28 +145,19 @@ const DIALLED: [&str; 9] = [
 const DIALLED_FORMS: &str = "use /ip4/<IP>/tcp/<port>, /dns/<name>/tcp/<port> or the same with \
                              /udp/<port>/quic-v1, and /p2p/<PeerId> behind it if you like";
 
-/// Names all that cannot be read, so that one run mends them.
+/// Names the first that cannot be read: the items of a list that fails are read one by one.
 fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Multiaddr>, D::Error> {
     let texts = Vec::<String>::deserialize(from)?;
-    let mut addresses = Vec::new();
-    let mut wrong = Vec::new();
-    for text in &texts {
-        match text.parse() {
-            Ok(address) => addresses.push(address),
-            Err(error) => {
-                let wrongly = format!("`{}` is not a multiaddr: {error}", text.escape_debug());
-                wrong.push(match multiaddr_of(text) {
-                    Some(meant) => format!("{wrongly}; you may mean {meant}"),
-                    None => wrongly,
-                });
-            }
-        }
-    }
-    if wrong.is_empty() {
-        Ok(addresses)
-    } else {
-        Err(de::Error::custom(wrong.join("; ")))
-    }
+    let address = |text: &String| -> Result<Multiaddr, D::Error> {
+        text.parse::<Multiaddr>().map_err(|error| {
+            let wrongly = format!("`{}` is not a multiaddr: {error}", text.escape_debug());
+            de::Error::custom(match multiaddr_of(text) {
+                Some(meant) => format!("{wrongly}; you may mean {meant}"),
+                None => wrongly,
+            })
+        })
+    };
+    texts.iter().map(address).collect()
 }
 
 /// What others write as `host:port`.

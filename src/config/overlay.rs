@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{check::Check, duration, layers::Origins};
 
-/// Above this, flooding and slots per store cost more than any cluster gains.
+/// Above this, flooding and slots per store cost more than any cluster gains, and the trees, whose sets of neighbours
+/// are machine words, would leave the others out.
 const ACTIVE_VIEW_MAX: u32 = 64;
 /// A passive view is carried in memory and, in part, in messages.
 const PASSIVE_VIEW_MAX: u32 = 10_000;
@@ -150,6 +151,7 @@ impl Overlay {
             self.passive_view,
             1..=PASSIVE_VIEW_MAX,
         );
+        // A walk without a hop would end at the contact, and a crowd at one node.
         check.within("overlay.arwl", self.arwl, 1..=WALK_MAX);
         check.within("overlay.prwl", self.prwl, 0..=WALK_MAX);
         check.at_most("overlay.prwl", self.prwl, ("overlay.arwl", self.arwl));
@@ -164,16 +166,21 @@ impl Overlay {
             self.shuffle_passive,
             ("overlay.passive_view", self.passive_view),
         );
+        // Most replies cost a connection of their own: more often, a node would do little but connect. More seldom than
+        // once an hour a passive view is of the dead.
         check.lasting(
             "overlay.shuffle_interval",
             self.shuffle_interval,
             Duration::from_millis(100)..=Duration::from_secs(3600),
         );
+        // Below, a pause of the process, or a round trip across an ocean, is longer than two heartbeats. Above, the
+        // longest deadline would be a few of them.
         check.lasting(
             "overlay.heartbeat_interval",
             self.heartbeat_interval,
             Duration::from_millis(50)..=Duration::from_secs(60),
         );
+        // What it must be at least follows from the heartbeat, below.
         check.lasting(
             "overlay.silence_deadline",
             self.silence_deadline,
@@ -186,6 +193,8 @@ impl Overlay {
                 "make it at least twice overlay.heartbeat_interval",
             );
         }
+        // Each exchange moves two data links: below, they go before they have caught up. Above a day the links that
+        // nodes happened to begin with would stay for good.
         check.lasting(
             "overlay.remix_interval",
             self.remix_interval,

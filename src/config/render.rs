@@ -9,6 +9,10 @@ use super::{
     secret::MASK,
 };
 
+/// The width of lines before their remarks, at most: a longer line pushes its own remark aside and not all of
+/// them. Of a terminal of 80 columns more than thirty are left for where the value comes from.
+const REMARKS_AT_MOST: usize = 44;
+
 /// As a configuration file; each line says where the value came from. Secrets are masked.
 #[must_use]
 pub fn to_toml(loaded: &Loaded) -> String {
@@ -35,7 +39,7 @@ pub fn to_toml(loaded: &Loaded) -> String {
         .map(|(_, line)| line.chars().count())
         .max()
         .unwrap_or(0)
-        .min(44);
+        .min(REMARKS_AT_MOST);
     let mut text = String::new();
     for section in catalogue::sections() {
         if !text.is_empty() {

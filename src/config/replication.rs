@@ -36,9 +36,10 @@ pub struct Replication {
     /// measured. An idle store writes none. Defaults to 1 s.
     #[serde(with = "duration")]
     pub checkpoint_interval: Duration,
-    /// How long a store that was started again waits for a peer to confirm that it is not an older
-    /// copy of itself, before it goes on as another site. It takes no writes meanwhile. Only a node
-    /// that has had neighbours waits. Defaults to 15 s: with a peer there it takes about one.
+    /// How long a store that was started again waits until all peers that are known to be alive have
+    /// confirmed that it is not an older copy of itself, before it goes on as another site. It takes no
+    /// writes meanwhile. Only a node that has had neighbours waits. Defaults to 15 s: where all answer it
+    /// takes about one.
     #[serde(with = "duration")]
     pub confirm_within: Duration,
     /// A difference between this store's clock and those of its neighbours that is worth a warning.
@@ -107,11 +108,14 @@ impl Replication {
             }
         }
         let day = Duration::from_secs(86_400);
+        // 0: the links of who is lost go at once. What is kept holds a slot and its WAL; after a day to catch up by
+        // vector costs no more than that (guess).
         check.lasting(
             "replication.link_grace",
             self.link_grace,
             Duration::ZERO..=day,
         );
+        // 0 would drop a slot before anybody can stream from it. Whoever is away for a month has gone (guess).
         check.lasting(
             "replication.slot_inactive_max",
             self.slot_inactive_max,
@@ -124,23 +128,30 @@ impl Replication {
                 "make it at most replication.slot_inactive_max",
             );
         }
+        // Below, a store that is written to would do little else: each is a transaction, and travels. Above, peers
+        // would have to name ever more operations when they confirm the store (those since the last one), and
+        // lag would be measured in minutes.
         check.lasting(
             "replication.checkpoint_interval",
             self.checkpoint_interval,
             Duration::from_millis(10)..=Duration::from_secs(60),
         );
+        // 0: one round of questions decides. The store takes no writes meanwhile: nobody wants to wait for longer
+        // than an hour (guess).
         check.lasting(
             "replication.confirm_within",
             self.confirm_within,
             Duration::ZERO..=Duration::from_secs(3_600),
         );
+        // 0 warns of every difference. From an hour on a clock is in another time zone, and that is worth a warning.
         let hour = Duration::from_secs(3_600);
         check.lasting(
             "replication.clock_warn",
             self.clock_warn,
             Duration::ZERO..=hour,
         );
-        // 0 is no short time here: it means that nobody is refused.
+        // 0 is no short time here: it means that nobody is refused, as would more than a year. Below a tenth of a
+        // second clocks are refused that NTP keeps over a slow line.
         if self.max_clock_ahead != Duration::ZERO {
             check.lasting(
                 "replication.max_clock_ahead",

@@ -15,6 +15,11 @@ use crate::postgres::Conninfo;
 /// Eight times PostgreSQL's own minimum; below it every query waits for the disk.
 const SHARED_BUFFERS_MIN: u64 = 1 << 20;
 
+/// PostgreSQL counts pages of 8 KiB and takes less than 2^30 of them: with more its server does not start. How
+/// much of a machine's memory it is to have is for the operator to choose; nothing is computed from the machine, and
+/// a server that gets no memory says so.
+const SHARED_BUFFERS_END: u64 = 8 << 40;
+
 /// The node's PostgreSQL server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +143,13 @@ impl Store {
                 "leave it out, or give a size such as 128MiB",
             );
         }
+        if self.shared_buffers >= SHARED_BUFFERS_END {
+            check.fail(
+                "store.shared_buffers",
+                "PostgreSQL takes less than 8TiB",
+                "give a part of the machine's memory, such as 16GiB",
+            );
+        }
     }
 }
 
@@ -228,6 +240,26 @@ impl<'de> Deserialize<'de> for Advertise {
 #[cfg(test)]
 mod tests {
     use super::Advertise;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn a_page_cache_is_as_large_as_a_server_takes_and_no_larger() {
+        let with = |size: &str| {
+            let flags = [("shared-buffers".to_owned(), vec![size.to_owned()])];
+            load(&Sources {
+                flags: flags.into(),
+                ..Sources::default()
+            })
+        };
+        for size in ["1MiB", "1TiB", "8191GiB"] {
+            assert!(with(size).is_ok(), "{size}");
+        }
+        for size in ["1023KiB", "8TiB", "9999TiB"] {
+            let problems = with(size).unwrap_err().problems;
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert_eq!(problems[0].key, "store.shared_buffers");
+        }
+    }
 
     #[test]
     fn an_advertised_address_is_read_and_written_back() {

@@ -101,9 +101,9 @@ impl Member {
         let file = until(&what, limit, async || {
             self.check_alive()?;
             let pid = self.process.as_ref().and_then(|process| process.child.id());
-            // A node that was killed has left its file, with the addresses of that life.
+            // There is one of an earlier life, with its addresses; one that ended in order has no process.
             let file = RuntimeFile::read(&self.data_dir)?;
-            Ok(file.filter(|file| Some(file.pid) == pid))
+            Ok(file.filter(|file| file.pid.is_some() && file.pid == pid))
         })
         .await
         .map_err(|error| anyhow::anyhow!("{error:#}\n{}", self.log_tail()))?;

@@ -248,15 +248,17 @@ impl Bootstrap {
         }
     }
 
-    /// `peer` turned out to be of our cluster.
-    pub fn belongs(&mut self, peer: &PeerId) {
-        for contact in self
-            .contacts
-            .iter_mut()
-            .filter(|it| it.reached.as_ref() == Some(peer))
-        {
-            self.changed |= contact.failure.take().is_some();
+    /// `peer` turned out to be of our cluster. The addresses that led to it, where this is news: they had
+    /// led to one of another.
+    pub fn belongs(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
+        let mut news = Vec::new();
+        for contact in &mut self.contacts {
+            if contact.reached.as_ref() == Some(peer) && contact.failure.take().is_some() {
+                self.changed = true;
+                news.push(contact.address.clone());
+            }
         }
+        news
     }
 
     /// `peer` turned out to be of another cluster. The addresses that led to it, where this is
@@ -529,6 +531,16 @@ mod tests {
             bootstrap.stranger(&peer, &cause, due, &mut rng).is_empty(),
             "told before"
         );
+        // It was given the right cluster's name.
+        let due = bootstrap.wake(false).unwrap();
+        bootstrap.due(due, false);
+        bootstrap.resolved(0, 1);
+        assert!(
+            !bootstrap.reached(0, peer, due, &mut rng),
+            "it may be as before"
+        );
+        assert_eq!(bootstrap.belongs(&peer), [address(1)]);
+        assert!(bootstrap.belongs(&peer).is_empty(), "told before");
     }
 
     #[test]

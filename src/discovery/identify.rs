@@ -34,9 +34,9 @@ impl Strangers {
         self.0.insert(peer, now).is_none()
     }
 
-    /// `peer` turned out to belong to us.
-    pub fn clear(&mut self, peer: &PeerId) {
-        self.0.remove(peer);
+    /// `peer` turned out to belong to us. `true` if that is news.
+    pub fn clear(&mut self, peer: &PeerId) -> bool {
+        self.0.remove(peer).is_some()
     }
 
     /// Whether `peer` is to be left alone.

@@ -217,7 +217,10 @@ fn a_stranger_is_refused_each_time_told_once_and_not_approached() {
     assert!(actions(&mut discovery).is_empty());
 
     let ours = ["/starling/starling/link/1.0.0"];
-    assert!(discovery.identified(peer, ours, "starling", NOW, &mut rng));
+    for told in [vec![News::Admitted(peer)], vec![]] {
+        assert!(discovery.identified(peer, ours, "starling", NOW, &mut rng));
+        assert_eq!(news(&mut discovery), told);
+    }
     discovery.tick(NOW + Duration::from_secs(60), &mut rng);
     assert_eq!(
         actions(&mut discovery),

@@ -200,7 +200,7 @@ fn encode_links(
     let help = "Data links that have carried nothing for longer than it takes to make one";
     gauge(encoder, metric::LINKS_OVERDUE, help, None, overdue)?;
     let bytes = largest(links, |link| link.lag_bytes);
-    let help = "WAL that the subscriber has not confirmed";
+    let help = "WAL not confirmed by the subscriber (out), or received and not processed (in)";
     gauge(
         encoder,
         metric::LINK_LAG_BYTES,

@@ -16,8 +16,9 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct View {
     /// The node as seen by itself. Whoever feeds it sets `node.state` to `ready` only when the
-    /// store is up, the node has joined (or is alone by choice) and catch-up is done: `/readyz`
-    /// says no more than that.
+    /// store is up, the node has joined (or is alone by choice) and catch-up is done. `/readyz` asks for
+    /// that; besides the store's clock must not be ahead, something must flow in each direction unless
+    /// the reason lies at the peers, and with `?lag` no incoming link may lag by more.
     pub status: watch::Receiver<Status>,
     /// The nodes known in the cluster, this one too.
     pub nodes: watch::Receiver<Vec<NodeInfo>>,

@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     Counter, Counters, Event, Overlay, ProtocolCounters, Settings,
@@ -220,6 +220,13 @@ impl EventLoop {
             // It was taken for written when it was handed out.
             let now = self.now();
             self.discovery.book().write_failed(now);
+        } else if self.book_fails {
+            let path = self.book_path.display();
+            info!(
+                %path,
+                over = "cannot save the address book",
+                "the address book is saved again"
+            );
         }
         self.book_fails = failed;
     }

@@ -10,10 +10,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Counters, Neighbors, Other, Overlay, ProtocolCounters, REQUEST_BYTES_MAX, neighbors::node_id,
-    requests::Answer, runs::Runs,
+    Counters, Neighbors, Other, Overlay, ProtocolCounters, REQUEST_BYTES_MAX, RequestError,
+    neighbors::node_id, requests::Answer, runs::Runs,
 };
-use crate::identity::{NodeId, Run};
+use crate::{
+    identity::{NodeId, Run},
+    tasks::{Panicked, Tasks},
+};
 
 /// Commands that the event loop has not taken yet; whoever sends one more waits.
 pub(super) const COMMANDS_MAX: usize = 64;
@@ -32,46 +35,8 @@ pub(super) enum Command {
     Broadcast(Vec<u8>),
     BroadcastCounters(oneshot::Sender<plumtree::CountersSnapshot>),
     Leave(oneshot::Sender<()>),
-}
-
-/// Why a request has no answer, and what is not known because of it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// The id is not a PeerId. Nothing was sent.
-    #[error("{0} is not the id of a node")]
-    NotANode(NodeId),
-    /// The request is above the bound. Nothing was sent.
-    #[error("the request has {size} bytes, more than {most}")]
-    TooLarge {
-        /// Its size.
-        size: usize,
-        /// The bound.
-        most: usize,
-    },
-    /// Too many requests are under way. Nothing was sent.
-    #[error("too many requests are under way")]
-    Busy,
-    /// The peer is not connected and no address of it answers. Nothing was sent.
-    #[error("the peer cannot be reached")]
-    Unreachable,
-    /// The peer does not speak the link protocol of our cluster. Nothing was sent.
-    #[error("the peer does not speak our protocol")]
-    Unsupported,
-    /// The peer took the request and gave no reply: its node refused, or had too much to do.
-    #[error("the peer refused to answer")]
-    Refused,
-    /// The reply is above the bound. The peer did what it was asked.
-    #[error("the reply is too large")]
-    Oversized,
-    /// No reply in time. Whether the peer did what it was asked is not known.
-    #[error("no answer in time")]
-    Timeout,
-    /// The connection closed. Whether the peer did what it was asked is not known.
-    #[error("the connection closed before the answer")]
-    Closed,
-    /// The network was shut down. Whether the peer did what it was asked is not known.
-    #[error("the network is shut down")]
-    Stopped,
+    #[cfg(test)]
+    Panic,
 }
 
 /// The way to the network. Clones are alike; when the last is dropped the network stops.
@@ -85,7 +50,8 @@ pub struct Handle {
     pub(super) counters: Arc<Counters>,
     pub(super) runs: Arc<Mutex<Runs>>,
     pub(super) stop: CancellationToken,
-    pub(super) stopped: CancellationToken,
+    /// The one that owns the swarm.
+    pub(super) tasks: Tasks,
     pub(super) request_timeout: Duration,
 }
 
@@ -228,6 +194,18 @@ impl Handle {
     /// failure and repair their views; this node is welcome when it comes back.
     pub async fn shutdown(&self) {
         self.stop.cancel();
-        self.stopped.cancelled().await;
+        self.tasks.ended().await;
+    }
+
+    /// Returns once the task has panicked that owns the swarm; never as long as it does not. From then on
+    /// nobody is reached, nothing is heard, and all that is shown stays as it is.
+    pub async fn panicked(&self) -> Panicked {
+        self.tasks.panicked().await
+    }
+
+    /// Has the task panic that owns the swarm.
+    #[cfg(test)]
+    pub(crate) async fn panic(&self) {
+        let _ = self.commands.send(Command::Panic).await;
     }
 }

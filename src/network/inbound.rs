@@ -50,6 +50,11 @@ impl InboundFailures {
         waiting.count = waiting.count.saturating_add(1);
     }
 
+    /// Hosts that were told of and are connected now. Should they fail again, that is news.
+    pub(super) fn recovered(&mut self, connected: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
+        self.told.extract_if(.., |host| connected(*host)).collect()
+    }
+
     /// The hosts to tell of, each once: no connection of theirs came about.
     pub(super) fn judge(
         &mut self,
@@ -121,6 +126,22 @@ mod tests {
             [(host(2), what())],
             "its peer has gone, and it still comes"
         );
+    }
+
+    #[test]
+    fn a_host_that_got_through_is_told_of_anew_when_it_fails_again() {
+        let mut failures = InboundFailures::default();
+        let mut now = Duration::ZERO;
+        for _ in 0..2 {
+            for number in [1, 2] {
+                fails(&mut failures, number, FAILURES_MIN, now);
+            }
+            now += JUDGED_AFTER;
+            let told = failures.judge(now, |_| false);
+            assert!(told.iter().any(|(it, _)| *it == host(1)), "{told:?}");
+            assert_eq!(failures.recovered(|it| it == host(1)), [host(1)]);
+            assert!(failures.recovered(|it| it == host(1)).is_empty(), "once");
+        }
     }
 
     #[test]

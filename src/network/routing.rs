@@ -149,6 +149,8 @@ impl EventLoop {
                 debug!("no neighbour and nobody left to try");
                 self.counters.count(Counter::Isolated);
                 self.discovery.isolated(now);
+                // Alone, the overlay does not say `Wanting` besides. It needs names to ask as well: discovery
+                // itself dials only a few at a time.
                 self.discovery.wanting(now, &mut self.rng);
             }
             hyparview::Event::Wanting => self.discovery.wanting(now, &mut self.rng),
@@ -284,10 +286,15 @@ impl EventLoop {
 
     pub(super) fn tell_inbound_failures(&mut self) {
         let now = self.now();
-        let news = self
-            .inbound_failures
-            .judge(now, |host| self.peers.connected_with(host));
-        for (host, what) in news {
+        let connected = |host| self.peers.connected_with(host);
+        for host in self.inbound_failures.recovered(connected) {
+            info!(
+                %host,
+                over = "handshakes with this host fail",
+                "a handshake with this host has succeeded"
+            );
+        }
+        for (host, what) in self.inbound_failures.judge(now, connected) {
             warn!(
                 %host, error = what,
                 "handshakes with this host fail: not a node, or one with another swarm key"
@@ -401,6 +408,8 @@ impl EventLoop {
                 let _ = answer.send(self.swarm.behaviour().broadcast.counters());
             }
             Command::Leave(done) => self.begin_leaving(done),
+            #[cfg(test)]
+            Command::Panic => panic!("a test has asked for it"),
         }
     }
 
@@ -494,7 +503,11 @@ fn fresh_dial(address: Multiaddr) -> DialOpts {
 
 fn tell(news: &News) {
     match news {
-        News::Reached(address, peer) => info!(%address, %peer, "bootstrap peer reached"),
+        News::Reached(address, peer) => info!(
+            %address, %peer,
+            over = "cannot join through this address",
+            "bootstrap peer reached"
+        ),
         // While a cluster starts, some are not up yet, or too busy; that passes by itself.
         News::Failing(address, cause @ (Cause::Unreachable(_) | Cause::Closed(_))) => {
             warn!(%address, %cause, "cannot join through this address yet; will keep trying");
@@ -506,6 +519,11 @@ fn tell(news: &News) {
         News::Stranger(peer, what) => {
             warn!(%peer, what, "refused a peer that is not of our cluster");
         }
+        News::Admitted(peer) => info!(
+            %peer,
+            over = "refused a peer that is not of our cluster",
+            "a peer that was refused is of our cluster now"
+        ),
     }
 }
 
@@ -516,4 +534,50 @@ fn shown(words: &str) -> String {
         .take(WORDS_MAX)
         .flat_map(char::escape_debug)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::{Multiaddr, PeerId};
+
+    use super::{Cause, News, tell};
+    use crate::telemetry;
+
+    #[test]
+    fn an_address_that_leads_to_a_peer_ends_what_was_said_of_it() {
+        let address: Multiaddr = "/ip4/192.0.2.77/tcp/7400".parse().unwrap();
+        let lasting = || {
+            let mut all = telemetry::recent();
+            all.retain(|it| it.detail.contains("192.0.2.77") && it.over.is_none());
+            all.len()
+        };
+        let failing = |cause| tell(&News::Failing(address.clone(), cause));
+        telemetry::watch(|| {
+            failing(Cause::Unreachable("connection refused".to_owned()));
+            failing(Cause::Handshake("another key".to_owned()));
+            assert_eq!(lasting(), 2);
+            tell(&News::Reached(address.clone(), PeerId::random()));
+            assert_eq!(lasting(), 0);
+        });
+    }
+
+    #[test]
+    fn a_peer_of_ours_is_no_stranger_any_more() {
+        let peer = PeerId::random();
+        let lasting = || {
+            let all = telemetry::recent();
+            let is_it = |it: &crate::api::LogWarning| {
+                it.detail.contains(&peer.to_string()) && it.over.is_none()
+            };
+            all.iter().any(is_it)
+        };
+        telemetry::watch(|| {
+            tell(&News::Stranger(peer, "other".to_owned()));
+            assert!(lasting());
+            tell(&News::Admitted(PeerId::random()));
+            assert!(lasting(), "it was another");
+            tell(&News::Admitted(peer));
+            assert!(!lasting());
+        });
+    }
 }

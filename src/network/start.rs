@@ -1,89 +1,28 @@
-//! Start of the network, and what can go wrong with it.
+//! Start of the network.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use libp2p::{
-    Multiaddr, Swarm, TransportError, core::transport::ListenerId, identity::Keypair, swarm,
-};
+use libp2p::{Swarm, TransportError, core::transport::ListenerId, identity::Keypair, swarm};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    Counters, Event, Handle, Settings, behaviour::Behaviour, event, event_loop::EventLoop, handle,
-    key, transport,
+    Counters, Error, Event, Handle, Settings, behaviour::Behaviour, event, event_loop::EventLoop,
+    handle, key, transport,
 };
 use crate::{
     discovery::{
         Discovery,
         address_book::{self, AddressBook},
     },
-    identity::{CLUSTER_NAME_BYTES_MAX, is_cluster_name},
+    identity::is_cluster_name,
+    tasks::Tasks,
 };
 
 /// How long to wait at start until each listener knows its addresses. They are the kernel's to
 /// tell; without an answer the node goes on, and hears of them later.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(3);
-
-/// Why the network could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The cluster's name cannot be part of a protocol's name.
-    #[error(
-        "{0:?} is not a name for a cluster: 1 to {max} letters, digits, '.', '_' and '-', and a letter or \
-         digit first",
-        max = CLUSTER_NAME_BYTES_MAX
-    )]
-    ClusterName(String),
-    /// Another program listens on the port.
-    #[error(
-        "port {port} is in use: another program listens on {address}; stop it, or choose another \
-         address with --listen (a port of 0 means any free one)"
-    )]
-    PortInUse {
-        /// Where we wanted to listen.
-        address: Multiaddr,
-        /// The port in it.
-        port: u16,
-    },
-    /// Listening failed.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// Where we wanted to listen.
-        address: Multiaddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The address is not one to listen on.
-    #[error(
-        "{address} is not an address to listen on; these are: /ip4/<IP>/tcp/<PORT>, \
-         /ip4/<IP>/udp/<PORT>/quic-v1, and the same with ip6"
-    )]
-    ListenAddress {
-        /// What was asked for.
-        address: Multiaddr,
-    },
-    /// All addresses are QUIC's, but there is a swarm key.
-    #[error("quic cannot carry a swarm key: give a tcp address to listen on as well")]
-    KeyWithoutTcp,
-    /// The key cannot be used for encrypted connections.
-    #[error("the identity cannot be used: {0}")]
-    Key(String),
-    /// The overlay cannot be set up.
-    #[error("cannot set up the overlay")]
-    Overlay(#[from] hyparview::SetupError),
-    /// The broadcast cannot be set up.
-    #[error("cannot set up the broadcast")]
-    Broadcast(#[from] plumtree::SetupError),
-    /// The data directory cannot be used.
-    #[error("cannot use the data directory {}", path.display())]
-    DataDir {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
 
 /// Starts the network: returns when all listeners are up. From then on the node looks for its
 /// cluster, for as long as it takes.
@@ -131,7 +70,7 @@ pub async fn start(
 
     let (command_sender, commands) = mpsc::channel(handle::COMMANDS_MAX);
     let (event_sender, events) = mpsc::channel(event::CHANNEL_CAPACITY);
-    let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
+    let stop = CancellationToken::new();
     let mut event_loop = Box::new(EventLoop::new(
         swarm,
         discovery,
@@ -149,16 +88,12 @@ pub async fn start(
         runs: Arc::clone(&event_loop.runs),
         counters,
         stop: stop.clone(),
-        stopped: stopped.clone(),
+        tasks: Tasks::default(),
         request_timeout: settings.request_timeout,
     };
     event_loop.settle(listeners, LISTEN_PATIENCE).await;
-    // Dropped however the task ends: `Handle::shutdown` waits for it.
-    let ended = stopped.drop_guard();
-    tokio::spawn(async move {
-        event_loop.run(stop).await;
-        drop(ended);
-    });
+    let running = async move { event_loop.run(stop).await };
+    handle.tasks.spawn("the network", running);
     Ok((handle, events))
 }
 

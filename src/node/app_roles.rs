@@ -285,8 +285,16 @@ impl Work {
 
 fn tell(role: &RoleName, standing: &RoleStanding) {
     match standing {
-        RoleStanding::Here => info!(%role, "application role is in place"),
-        RoleStanding::Gone => info!(%role, "application role is not on the server"),
+        RoleStanding::Here => info!(
+            %role,
+            over = "an application role is not as it should be",
+            "application role is in place"
+        ),
+        RoleStanding::Gone => info!(
+            %role,
+            over = "an application role is not as it should be",
+            "application role is not on the server"
+        ),
         RoleStanding::Refused(why) => {
             warn!(%role, why, "an application role is not as it should be");
         }

@@ -18,7 +18,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::part::{Context, Effect, Event, Part};
+use super::part::{ClockAnswer, Context, Effect, Event, Part};
 use crate::{
     api::{ClockStanding, ClockStatus},
     identity::NodeId,
@@ -39,17 +39,6 @@ const FORGIVEN: i64 = 2;
 /// A neighbour that has not told its time is asked again after this pause: its store, or ours, may be up by
 /// then, and no link is opened before.
 const ASK_PAUSE: Duration = Duration::from_millis(250);
-
-/// What a neighbour said when it was asked for its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClockAnswer {
-    /// Its store's clock, against ours.
-    Time(Reading),
-    /// Nothing, or one of the two stores is not up yet: it is to be asked again.
-    NotYet,
-    /// It is of a version that does not tell, and is believed.
-    Never,
-}
 
 /// Where mistrust begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +61,7 @@ pub(super) struct Clocks {
     bounds: Bounds,
     samples: BTreeMap<NodeId, VecDeque<Sample>>,
     /// New neighbours that have not told their time yet.
-    unproven: BTreeSet<NodeId>,
+    unread: BTreeSet<NodeId>,
     ahead: BTreeSet<NodeId>,
     /// Who is being asked, or will be after a pause: one question at a time, however often a peer comes and
     /// goes meanwhile.
@@ -96,7 +85,7 @@ impl Clocks {
         Self {
             bounds,
             samples: BTreeMap::new(),
-            unproven: BTreeSet::new(),
+            unread: BTreeSet::new(),
             ahead: BTreeSet::new(),
             asking: BTreeSet::new(),
             standing: ClockStanding::Unknown,
@@ -107,7 +96,7 @@ impl Clocks {
     fn met(&mut self, peer: &NodeId) {
         // A clock that is known stays so when addresses change. Without a bound none is doubted.
         if !self.samples.contains_key(peer) && self.bounds.max_ahead != Duration::ZERO {
-            self.unproven.insert(peer.clone());
+            self.unread.insert(peer.clone());
         }
     }
 
@@ -115,10 +104,10 @@ impl Clocks {
     fn told(&mut self, peer: &NodeId, told: ClockAnswer, now: Duration) {
         match told {
             ClockAnswer::Time(reading) => self.heard(peer.clone(), reading, now),
-            // It stays unproven, and is asked again.
+            // It stays unread, and is asked again.
             ClockAnswer::NotYet => {}
             ClockAnswer::Never => {
-                self.unproven.remove(peer);
+                self.unread.remove(peer);
             }
         }
     }
@@ -131,13 +120,13 @@ impl Clocks {
     }
 
     /// Whether it has not told its time yet.
-    fn is_unproven(&self, peer: &NodeId) -> bool {
-        self.unproven.contains(peer)
+    fn is_unread(&self, peer: &NodeId) -> bool {
+        self.unread.contains(peer)
     }
 
     /// A neighbour's clock was read, against our store's.
     fn heard(&mut self, peer: NodeId, reading: Reading, now: Duration) {
-        self.unproven.remove(&peer);
+        self.unread.remove(&peer);
         let samples = self.samples.entry(peer).or_default();
         // What contradicts the newest reading was before a clock was set: theirs or ours.
         samples.retain(|sample| sample.reading.agrees(&reading));
@@ -150,7 +139,7 @@ impl Clocks {
     /// A neighbour is none any more.
     fn forget(&mut self, peer: &NodeId) {
         self.samples.remove(peer);
-        self.unproven.remove(peer);
+        self.unread.remove(peer);
         self.ahead.remove(peer);
     }
 
@@ -171,7 +160,11 @@ impl Clocks {
                     others': nothing is taken from it until its clock is set");
                 self.ahead.insert(peer.clone());
             } else if is_known && (max == 0 || ahead.offset <= max / FORGIVEN) {
-                info!(%peer, "a neighbour's clock is right again");
+                info!(
+                    %peer,
+                    over = "a neighbour's clock is ahead",
+                    "a neighbour's clock is right again"
+                );
                 self.ahead.remove(peer);
             }
         }
@@ -197,9 +190,9 @@ impl Clocks {
     }
 
     fn doubts(&self) -> BTreeMap<NodeId, Doubt> {
-        let unproven = self.unproven.iter().map(|peer| (peer, Doubt::Unproven));
+        let unread = self.unread.iter().map(|peer| (peer, Doubt::Unread));
         let ahead = self.ahead.iter().map(|peer| (peer, Doubt::Ahead));
-        unproven
+        unread
             .chain(ahead)
             .map(|(peer, doubt)| (peer.clone(), doubt))
             .collect()
@@ -224,16 +217,22 @@ impl Clocks {
         match (self.standing, standing) {
             (_, ClockStanding::Ahead) => warn!(
                 ahead_ms,
+                over = "the store's clock differs",
                 "the store's clock is ahead of the \
                 neighbours': they take nothing from it until it is set (chronyc makestep)"
             ),
             (_, ClockStanding::Off) => warn!(
                 ahead_ms,
+                over = "the store's clock is ahead",
                 "the store's clock differs from the \
                 neighbours': set it (chronyc makestep)"
             ),
             (ClockStanding::Ahead | ClockStanding::Off, ClockStanding::Fair) => {
-                info!(ahead_ms, "the store's clock is right again");
+                info!(
+                    ahead_ms,
+                    over = "the store's clock",
+                    "the store's clock is right again"
+                );
             }
             // To be right, or alone, from the beginning is no news.
             _ => {}
@@ -266,7 +265,7 @@ impl Part for Clocks {
                     return Vec::new();
                 }
                 self.told(peer, *answer, context.now);
-                let again = self.is_unproven(peer);
+                let again = self.is_unread(peer);
                 let question = again.then(|| self.ask(peer, ASK_PAUSE)).flatten();
                 question.into_iter().collect()
             }

@@ -8,6 +8,7 @@ mod stage;
 use std::{
     net::SocketAddr,
     ops::ControlFlow::{self, Break, Continue},
+    path::PathBuf,
     pin::pin,
     sync::PoisonError,
     time::{Duration, Instant},
@@ -22,7 +23,6 @@ use super::{
     Ended,
     app_roles::AppRoles,
     clock::{Bounds, Clocks},
-    data_dir::DataDir,
     data_plane::{DataPlane, departure},
     members::{
         Members,
@@ -46,16 +46,16 @@ use crate::{
     identity::{Incarnation, NodeId, Run},
     network::{self, NeighborChange, Neighbors},
     replication,
+    tasks::Panicked,
 };
-use commands::Leaving;
-use stage::{Serving, Stage, StageEvent};
+use stage::{Leaving, Serving, Stage, StageEvent};
 
 /// Until the store was open for the first time.
 const NOT_UP: &str = "the store is not up yet";
 
 /// What the loop listens to.
 pub(super) struct Inputs {
-    pub(super) data: DataDir,
+    pub(super) data_dir: PathBuf,
     pub(super) http: SocketAddr,
     pub(super) events: mpsc::Receiver<network::Event>,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -66,6 +66,8 @@ pub(super) struct Inputs {
 /// What comes first.
 enum Turn {
     Shutdown,
+    /// The task has panicked that owns the swarm.
+    Panicked(Panicked),
     Stage(StageEvent),
     Command(Command),
     /// The overlay looks different.
@@ -86,6 +88,9 @@ enum Next {
     /// The store's server was started again.
     Reopen,
 }
+
+/// Goes on, or says how the node ends.
+type Flow<T = ()> = ControlFlow<anyhow::Result<Ended>, T>;
 
 /// The parts, and what the loop knows.
 pub(super) struct Core {
@@ -142,16 +147,21 @@ impl Core {
 
     /// Runs until shutdown or leave, and stops the store.
     pub(super) async fn run(mut self, mut inputs: Inputs) -> anyhow::Result<Ended> {
-        let opened = self.open(&mut inputs).await;
-        let Ok(Some(mut store)) = opened else {
-            // Who has never had a store holds nothing that anybody could wait for.
-            if self.board.has_had_store() {
-                self.announce();
-                self.say_goodbye().await;
-            } else {
-                self.announce_leave().await;
+        let mut store = match self.open(&mut inputs).await {
+            Continue(store) => store,
+            Break(ended) => {
+                // Who has never had a store holds nothing that anybody could wait for.
+                if self.board.has_had_store() {
+                    self.announce();
+                    self.announce_stop().await;
+                } else {
+                    info!(
+                        "the store has never been up: the node leaves, and joins anew when it is started again"
+                    );
+                    self.announce_leave().await;
+                }
+                return ended;
             }
-            return opened.map(|_| Ended::Stopped);
         };
         // Once for all that is served: each call begins a task that watches the server.
         let ready = store.server.ready();
@@ -167,9 +177,9 @@ impl Core {
             store = served;
             if let Break(ended) = self.go_on(&mut inputs, &mut store, next, leaving).await {
                 match ended {
-                    // Its last words were said when that was decided, see `on_left`.
+                    // Its farewell was said when that was decided, see `on_left`.
                     Ok(Ended::Left) => store.give_back().await,
-                    Ok(Ended::Stopped) | Err(_) => self.say_goodbye().await,
+                    Ok(Ended::Stopped) | Err(_) => self.announce_stop().await,
                 }
                 store.close().await;
                 return ended;
@@ -184,10 +194,10 @@ impl Core {
         store: &mut OpenStore,
         next: Next,
         leaving: Option<Leaving>,
-    ) -> ControlFlow<anyhow::Result<Ended>> {
-        let again = match next {
-            Next::End(ended) => return Break(Ok(ended)),
-            Next::Fail(error) => return Break(Err(error)),
+    ) -> Flow {
+        match next {
+            Next::End(ended) => Break(Ok(ended)),
+            Next::Fail(error) => Break(Err(error)),
             Next::Renew(why) => {
                 if let Some(leaving) = leaving {
                     leaving.put_off(&why);
@@ -196,10 +206,6 @@ impl Core {
             }
             // No leave to put off: while there is one, `Serving::next` keeps a restart to itself.
             Next::Reopen => self.reopen(inputs, store).await,
-        };
-        match again {
-            Some(()) => Continue(()),
-            None => Break(Ok(Ended::Stopped)),
         }
     }
 
@@ -223,7 +229,7 @@ impl Core {
         if let Some(plane) = self.stage.plane() {
             plane.handle.shutdown().await;
         }
-        // What this store has, as of now, is in the last words: it is known as long as there is a data plane.
+        // What this store has, as of now, is in the farewell: it is known as long as there is a data plane.
         if next.is_stop() {
             self.announce();
         }
@@ -249,13 +255,13 @@ impl Core {
         let Some(runtime) = self.runtime_file(inputs.http) else {
             return Ok(());
         };
-        let written = runtime.write(inputs.data.path());
+        let written = runtime.write(&inputs.data_dir);
         // Before anybody is told: until now the status says that the node is starting.
         self.refresh();
         match (written, inputs.started.take()) {
             // Whoever started the node finds it by that file, and would wait for ever.
             (Err(error), Some(_)) => {
-                let path = inputs.data.path().display();
+                let path = inputs.data_dir.display();
                 return Err(error).with_context(|| format!("cannot write node.json in {path}"));
             }
             // A node that serves does not stop for it; what it tells has changed little.
@@ -269,8 +275,8 @@ impl Core {
         Ok(())
     }
 
-    /// Has the store go on as another site; `None` when told to stop meanwhile.
-    async fn renew(&mut self, inputs: &mut Inputs, store: &mut OpenStore, why: &Why) -> Option<()> {
+    /// Has the store go on as another site.
+    async fn renew(&mut self, inputs: &mut Inputs, store: &mut OpenStore, why: &Why) -> Flow {
         let waiting = self.waiting.clone();
         // A leave that was under way has been put off.
         self.board.leaving(false);
@@ -278,45 +284,47 @@ impl Core {
         self.board.store(store);
         self.announce();
         self.gossiper.speak_soon();
-        Some(())
+        Continue(())
     }
 
-    /// Has the store looked into again; `None` when told to stop meanwhile.
-    async fn reopen(&mut self, inputs: &mut Inputs, store: &mut OpenStore) -> Option<()> {
+    /// Has the store looked into again.
+    async fn reopen(&mut self, inputs: &mut Inputs, store: &mut OpenStore) -> Flow {
         info!("the store's server was started again: the store is looked into");
         self.attend(inputs, store.reopen()).await?;
         self.board.store(store);
         self.announce();
         self.gossiper.speak_soon();
-        Some(())
+        Continue(())
     }
 
-    /// Brings the store up while neighbours come and go; `None` when told to stop meanwhile.
-    async fn open(&mut self, inputs: &mut Inputs) -> anyhow::Result<Option<OpenStore>> {
+    /// Brings the store up while neighbours come and go.
+    async fn open(&mut self, inputs: &mut Inputs) -> Flow<OpenStore> {
         let (config, me) = (self.config.clone(), self.me.clone());
-        let data_dir = inputs.data.path().to_path_buf();
+        let data_dir = inputs.data_dir.clone();
         let waiting = self.waiting.clone();
         // It is large, and is over soon.
         let opening = Box::pin(open::open(&config, &data_dir, &me, self.run, &waiting));
-        let opened = self.attend(inputs, opening).await;
-        let store = opened.transpose()?;
-        if let Some(store) = &store {
-            self.board.store(store);
-            self.board.examined(&store.server.findings);
+        match self.attend(inputs, opening).await? {
+            Ok(store) => {
+                self.board.store(&store);
+                self.board.examined(&store.server.findings);
+                Continue(store)
+            }
+            Err(error) => Break(Err(error)),
         }
-        Ok(store)
     }
 
-    /// Waits for `work` while neighbours come and go; `None` when told to stop meanwhile.
-    async fn attend<T>(&mut self, inputs: &mut Inputs, work: impl Future<Output = T>) -> Option<T> {
+    /// Waits for `work` while neighbours come and go, unless the node ends meanwhile.
+    async fn attend<T>(&mut self, inputs: &mut Inputs, work: impl Future<Output = T>) -> Flow<T> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
                 biased;
                 // First: a loop that always had something else to do would never let the work get on.
-                done = &mut work => return Some(done),
+                done = &mut work => return Continue(done),
                 turn = self.next(inputs) => match turn {
-                    Turn::Shutdown => return None,
+                    Turn::Shutdown => return Break(Ok(Ended::Stopped)),
+                    Turn::Panicked(panicked) => return Break(Err(panicked.into())),
                     turn => self.on_turn(turn),
                 }
             }
@@ -329,6 +337,10 @@ impl Core {
         loop {
             match self.next(inputs).await {
                 Turn::Shutdown => return Next::End(Ended::Stopped),
+                // Its supervisor starts it again: as it is it would be cut off, or show what is long over.
+                Turn::Panicked(panicked) | Turn::Stage(StageEvent::Panicked(panicked)) => {
+                    return Next::Fail(panicked.into());
+                }
                 Turn::Stage(StageEvent::Left(result)) => {
                     if self.on_left(result).await {
                         return Next::End(Ended::Left);
@@ -355,6 +367,7 @@ impl Core {
             // First what ends the loop: requests that never end must not put it off. What a stage tells besides
             // are watched values, which change at the pace of looks and checkpoints.
             () = inputs.shutdown.cancelled() => Turn::Shutdown,
+            panicked = self.network.panicked() => Turn::Panicked(panicked),
             event = self.stage.next() => Turn::Stage(event),
             Some(command) = inputs.commands.recv() => Turn::Command(command),
             () = self.neighbors.changed() => Turn::Overlay,
@@ -372,7 +385,7 @@ impl Core {
             Turn::Gossip(event) => self.on_gossip(event),
             Turn::Stage(event) => self.on_stage(event),
             // The status is written anew after each turn.
-            Turn::Waiting | Turn::Shutdown => {}
+            Turn::Waiting | Turn::Shutdown | Turn::Panicked(_) => {}
         }
     }
 
@@ -388,7 +401,10 @@ impl Core {
             }
             StageEvent::Examined(findings) => self.board.examined(&findings),
             // What ends a stage is not for here; the status shows the rest.
-            StageEvent::Left(_) | StageEvent::Trouble(_) | StageEvent::Plane => {}
+            StageEvent::Left(_)
+            | StageEvent::Trouble(_)
+            | StageEvent::Panicked(_)
+            | StageEvent::Plane => {}
         }
     }
 
@@ -551,7 +567,7 @@ impl Core {
     fn runtime_file(&self, http: SocketAddr) -> Option<RuntimeFile> {
         let store = &self.stage.serving()?.store;
         Some(RuntimeFile {
-            pid: std::process::id(),
+            pid: Some(std::process::id()),
             peer_id: self.me.to_string(),
             site: store.continuity.site().get(),
             name: self.config.node.name.clone(),
@@ -573,8 +589,11 @@ impl Next {
     fn because(&self) -> &'static str {
         match self {
             Self::End(_) | Self::Fail(_) => "the node is stopping",
-            Self::Renew(_) => "the store is being given a new incarnation",
+            Self::Renew(_) => "the store goes on as another site",
             Self::Reopen => "the store's server was started again",
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

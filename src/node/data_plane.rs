@@ -20,6 +20,7 @@ use crate::{
         self, Confirmation, Departure, LeaveError, LeaveStage, Left, Reading, Settings, Terms,
         Transport, TransportError,
     },
+    tasks::Panicked,
     vector::Vector,
 };
 
@@ -89,13 +90,17 @@ impl DataPlane {
         settings.checkpoint_interval = config.replication.checkpoint_interval;
         settings.confirm_within = store
             .continuity
-            .is_unproven
+            .needs_confirmation
             .then_some(config.replication.confirm_within);
         settings.lineage = store.continuity.lineage();
         let generation = settings.lineage.last().map_or(0, |start| start.generation);
         let handle = replication::start(settings, OverNetwork(network.clone()));
+        Self::over(handle, store.continuity.site(), generation)
+    }
+
+    fn over(handle: replication::Handle, site: Site, generation: u64) -> Self {
         Self {
-            site: store.continuity.site(),
+            site,
             generation,
             links: handle.links(),
             vector: handle.vector(),
@@ -107,22 +112,25 @@ impl DataPlane {
         }
     }
 
-    /// Waits until something of it looks different.
-    pub(super) async fn changed(&mut self) {
-        let changed = tokio::select! {
-            changed = self.links.changed() => changed,
-            changed = self.vector.changed() => changed,
-            changed = self.level.changed() => changed,
-            changed = self.confirmation.changed() => changed,
-            changed = self.leaving.changed() => changed,
-        };
-        if changed.is_err() {
-            // The data plane has ended: nothing will change any more.
-            std::future::pending::<()>().await;
+    /// Waits until something of it looks different. Safe to drop and call again.
+    ///
+    /// # Errors
+    ///
+    /// A task of it has panicked: what that one has shown will not change any more.
+    pub(super) async fn changed(&mut self) -> Result<(), Panicked> {
+        tokio::select! {
+            biased;
+            panicked = self.handle.panicked() => Err(panicked),
+            // What has ended in order tells nothing more, and keeps nobody from hearing of the others.
+            Ok(()) = self.links.changed() => Ok(()),
+            Ok(()) = self.vector.changed() => Ok(()),
+            Ok(()) = self.level.changed() => Ok(()),
+            Ok(()) = self.confirmation.changed() => Ok(()),
+            Ok(()) = self.leaving.changed() => Ok(()),
         }
     }
 
-    /// The store takes no writes until a peer has confirmed it.
+    /// The store takes no writes until its peers have confirmed it.
     pub(super) fn is_unconfirmed(&self) -> bool {
         *self.confirmation.borrow() == Confirmation::Unconfirmed
     }
@@ -183,5 +191,80 @@ pub(super) fn departure(reason: DownReason) -> Departure {
         | DownReason::Switched
         | DownReason::Misbehaved => Departure::Deliberate,
         DownReason::Closed | DownReason::Silent | DownReason::Slow => Departure::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+    use tokio::time::timeout;
+
+    use super::DataPlane;
+    use crate::{
+        identity::{NodeId, Site},
+        postgres::Conninfo,
+        replication::{self, Advertise, Reply, Request, Settings, Transport, TransportError},
+    };
+
+    /// Only reached where the wait would never end.
+    const LIMIT: Duration = Duration::from_mins(1);
+
+    /// Peers of which none is there.
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Transport for Nobody {
+        async fn request(&self, _: &NodeId, _: Request) -> Result<Reply, TransportError> {
+            Err(TransportError::Unreachable("nobody is there".to_owned()))
+        }
+    }
+
+    /// A data plane of a store that does not answer.
+    fn plane() -> DataPlane {
+        let advertise = Advertise {
+            host: None,
+            port: 1,
+        };
+        let store: Conninfo = "postgresql://u@127.0.0.1:1/d".parse().unwrap();
+        let node = "n".parse().unwrap();
+        let settings = Settings::new(node, "c".to_owned(), store, advertise);
+        let handle = replication::start(settings, Nobody);
+        DataPlane::over(handle, Site::new(1).unwrap(), 1)
+    }
+
+    #[tokio::test]
+    async fn who_watches_a_data_plane_hears_of_the_panic_of_a_task_and_can_shut_down_the_others() {
+        let mut plane = plane();
+        plane.handle.panic();
+        let watching = async {
+            loop {
+                if let Err(panicked) = plane.changed().await {
+                    return panicked;
+                }
+            }
+        };
+        let panicked = timeout(LIMIT, watching).await.unwrap().to_string();
+        assert!(panicked.contains("replication (test)"), "{panicked}");
+        timeout(LIMIT, plane.handle.shutdown()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_one_task_shows_is_watched_after_another_has_ended() {
+        let mut plane = plane();
+        // All that tasks show, all of which ends with them; what is left is what the handle itself tells.
+        timeout(LIMIT, plane.handle.shutdown()).await.unwrap();
+        let changed = async {
+            // What was shown until then.
+            while plane.changed().now_or_never().is_some() {}
+            plane.handle.neighbor_up(replication::Neighbor {
+                name: "m".parse().unwrap(),
+                hosts: Vec::new(),
+            });
+            plane.changed().await
+        };
+        assert_eq!(timeout(LIMIT, changed).await.unwrap(), Ok(()));
+        assert!(!*plane.level.borrow());
     }
 }

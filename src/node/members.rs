@@ -5,7 +5,7 @@ mod departed;
 mod presence;
 pub(super) mod rounds;
 mod starts;
-pub(super) mod twins;
+mod twins;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

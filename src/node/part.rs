@@ -6,12 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{clock::ClockAnswer, members::twins::Seen};
+use super::peer_protocol::Seen;
 use crate::{
     directory::{Gossip, Rumor, roles::RoleRecord},
     identity::NodeId,
     network::{Neighbors, Overlay},
-    replication::Departure,
+    replication::{Departure, Reading},
 };
 
 /// Something that has happened to the node.
@@ -47,6 +47,17 @@ pub(super) enum Event {
     Roles(NodeId, Vec<RoleRecord>),
     /// A peer has answered whether it sees another process with our key.
     Seen(NodeId, Option<Seen>),
+}
+
+/// What a neighbour said when it was asked for its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClockAnswer {
+    /// Its store's clock, against ours.
+    Time(Reading),
+    /// Nothing, or one of the two stores is not up yet: it is to be asked again.
+    NotYet,
+    /// It is of a version that does not tell, and is believed.
+    Never,
 }
 
 /// Something that a part wants done.

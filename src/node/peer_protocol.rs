@@ -1,15 +1,16 @@
-//! What travels on the link protocol: a request of the data plane or a round of gossip, in CBOR.
+//! What nodes say to each other, in CBOR: requests and replies of the link protocol (about links, nodes, clocks, keys
+//! and application roles), and what is broadcast.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::error;
 
-use super::members::twins::{Presence, Seen};
 use crate::{
     directory::{Gossip, Rumor, roles::RoleRecord},
+    identity::{Run, Site, Start},
     replication,
 };
 
-/// A question to a neighbour.
+/// A question to another node.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     /// About links; the data plane answers.
@@ -24,14 +25,7 @@ pub(super) enum Request {
     Roles(Vec<RoleRecord>),
 }
 
-/// What a node says to all, see [`network::Handle::broadcast`](crate::network::Handle::broadcast).
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum BroadcastMessage {
-    /// Its own record.
-    Status(Rumor),
-}
-
-/// Its answer.
+/// The answer to a [`Request`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// Answer to [`Request::Link`].
@@ -48,6 +42,41 @@ pub(super) enum Reply {
     Unknown,
 }
 
+/// What a process tells of itself when it asks whether there is another one.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Presence {
+    /// Which process asks.
+    pub(super) run: Run,
+    /// The site as which it writes, if it does.
+    pub(super) site: Option<Site>,
+    /// Which start of that site this is.
+    pub(super) generation: u64,
+}
+
+impl Presence {
+    /// As what it writes.
+    pub(super) fn writes(&self) -> Option<(Site, Start)> {
+        let Self {
+            run,
+            site,
+            generation,
+        } = *self;
+        let site = site.and_then(|site| Site::new(site.get()))?;
+        (generation > 0).then_some((site, Start { generation, run }))
+    }
+}
+
+/// Another process with the key of the one that asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    /// Which process it is.
+    pub(super) run: Run,
+    /// Where it was seen.
+    pub(super) address: String,
+    /// The site as which it writes, if that is known.
+    pub(super) site: Option<Site>,
+}
+
 /// A store's time.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Time {
@@ -55,6 +84,13 @@ pub(super) struct Time {
     pub(super) at: i64,
     /// How far `at` may be off either way, in microseconds.
     pub(super) error: i64,
+}
+
+/// What a node says to all, see [`network::Handle::broadcast`](crate::network::Handle::broadcast).
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum BroadcastMessage {
+    /// Its own record.
+    Status(Rumor),
 }
 
 impl Reply {
@@ -202,5 +238,18 @@ mod tests {
         let rumor = directory.status();
         let expected = format!(r"\xa1fStatus{}", bytes(&rumor));
         assert_eq!(bytes(&BroadcastMessage::Status(rumor)), expected);
+    }
+
+    #[test]
+    fn a_process_that_does_not_write_yet_claims_no_site() {
+        let presence = |site, generation| Presence {
+            run: Run::draw(),
+            site: Site::new(site),
+            generation,
+        };
+        assert_eq!(presence(7, 0).writes(), None);
+        assert_eq!(presence(0, 1).writes(), None);
+        let (site, start) = presence(7, 3).writes().unwrap();
+        assert_eq!((site.get(), start.generation), (7, 3));
     }
 }

@@ -1,8 +1,9 @@
 //! `<data>/node.json`: where the node that owns a data directory can be reached.
 //!
 //! With ports of 0 nobody knows them beforehand; other programs on this machine read them here.
-//! The file is replaced as a whole at each start and stays when the node stops: whoever reads it
-//! compares `pid`, or simply asks the HTTP API.
+//! The file is replaced as a whole once a node is up, and when it stops in order: then it has no `pid`, and the
+//! addresses may be somebody else's. What it says of the store stays true. A node that was killed cannot say so:
+//! whoever reads the file compares `pid`, or simply asks the HTTP API who it is.
 
 use std::{
     fs, io,
@@ -15,8 +16,8 @@ use serde::{Deserialize, Serialize};
 /// Where a node can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeFile {
-    /// Process id of the controller.
-    pub pid: u32,
+    /// Process id of the controller; `None` once it has stopped.
+    pub pid: Option<u32>,
     /// PeerId.
     pub peer_id: String,
     /// Site of its store.
@@ -53,6 +54,18 @@ impl RuntimeFile {
         fs::rename(new, Self::path(data_dir))
     }
 
+    /// The node has stopped: from now on its file, if there is one, names no process.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or replaced, or is not one of ours.
+    pub fn mark_stopped(data_dir: &Path) -> io::Result<()> {
+        match Self::read(data_dir)? {
+            Some(file) => Self { pid: None, ..file }.write(data_dir),
+            None => Ok(()),
+        }
+    }
+
     /// Reads the file; `None` when there is none yet.
     ///
     /// # Errors
@@ -71,12 +84,9 @@ impl RuntimeFile {
 mod tests {
     use super::RuntimeFile;
 
-    #[test]
-    fn what_is_written_is_read_back_and_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(RuntimeFile::read(dir.path()).unwrap(), None);
-        let mut file = RuntimeFile {
-            pid: 7,
+    fn file() -> RuntimeFile {
+        RuntimeFile {
+            pid: Some(7),
             peer_id: "peer".to_owned(),
             site: 9,
             name: "n".to_owned(),
@@ -84,12 +94,37 @@ mod tests {
             http: ([127, 0, 0, 1], 7480).into(),
             listen: vec!["/ip4/127.0.0.1/tcp/7400".to_owned()],
             store_url: "postgresql://starling@/starling".to_owned(),
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(RuntimeFile::read(dir.path()).unwrap(), None);
+        let mut file = file();
         file.write(dir.path()).unwrap();
-        file.pid = 8;
+        file.pid = Some(8);
         file.write(dir.path()).unwrap();
         assert_eq!(RuntimeFile::read(dir.path()).unwrap(), Some(file));
         std::fs::write(RuntimeFile::path(dir.path()), "{").unwrap();
         assert!(RuntimeFile::read(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_node_that_has_stopped_has_no_process_and_the_same_store() {
+        let dir = tempfile::tempdir().unwrap();
+        RuntimeFile::mark_stopped(dir.path()).unwrap();
+        assert_eq!(RuntimeFile::read(dir.path()).unwrap(), None);
+        // As earlier versions write it, too.
+        let json = serde_json::to_value(file()).unwrap();
+        assert_eq!(json["pid"], 7);
+        std::fs::write(RuntimeFile::path(dir.path()), json.to_string()).unwrap();
+        RuntimeFile::mark_stopped(dir.path()).unwrap();
+        let stopped = RuntimeFile::read(dir.path()).unwrap().unwrap();
+        let file = RuntimeFile {
+            pid: None,
+            ..file()
+        };
+        assert_eq!(stopped, file);
     }
 }

@@ -66,6 +66,9 @@ pub struct Requirements {
     pub links_min: u16,
     /// Links in each direction that it should be sized for. Fewer are a warning.
     pub max_links: u16,
+    /// WAL that one link's slot may hold back before the node drops it, in bytes. A server that gives the slot
+    /// up sooner is worth a warning.
+    pub slot_bytes_max: u64,
     /// Whether peers on other machines connect to it.
     pub remote_peers: bool,
     /// Whether its functions are to be called by their plain names.
@@ -75,20 +78,22 @@ pub struct Requirements {
 }
 
 impl Default for Requirements {
-    /// The paper's active view, the room that a private server gets, peers elsewhere, plain names, and a
-    /// server of the user's.
+    /// What a node asks for whose settings are the defaults, with peers elsewhere, plain names, and a server
+    /// of the user's.
     fn default() -> Self {
-        Self::for_neighbors(5)
+        Self::for_node(5, 1 << 30)
     }
 }
 
 impl Requirements {
-    /// What a node needs that keeps so many neighbours; the rest as by default.
+    /// What a node needs that keeps so many neighbours, and drops a slot that holds back more WAL than this;
+    /// the rest as by default.
     #[must_use]
-    pub fn for_neighbors(neighbors: u16) -> Self {
+    pub fn for_node(neighbors: u16, slot_bytes_max: u64) -> Self {
         Self {
             links_min: neighbors,
             max_links: links_max(neighbors),
+            slot_bytes_max,
             remote_peers: true,
             plain_names: true,
             is_private: false,

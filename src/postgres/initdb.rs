@@ -10,6 +10,7 @@ use super::{
     diagnosis::{self, Context},
     error::Error,
     layout::{Layout, UNFINISHED},
+    leash::Leash,
 };
 
 /// What is in the place of the data directory.
@@ -70,15 +71,17 @@ pub(super) fn require_same_major(
 }
 
 /// Makes the data directory under another name and renames it when all is there, so that a crash in
-/// the middle leaves nothing that looks like one. What an earlier crash left is removed.
+/// the middle leaves nothing that looks like one. What an earlier crash left is removed. `initdb` ends when
+/// `leash` is cut.
 pub(super) fn create(
     layout: &Layout,
     binaries: &Binaries,
     account: &Account,
     context: &Context<'_>,
+    leash: &Leash,
 ) -> Result<(), Error> {
     remove_unfinished(layout)?;
-    let made = initialise(layout, binaries, account, context);
+    let made = initialise(layout, binaries, account, context, leash);
     if made.is_err() {
         // The first error is the one to report; what stays is removed by the next attempt.
         let _ = remove_unfinished(layout);
@@ -91,8 +94,9 @@ fn initialise(
     binaries: &Binaries,
     account: &Account,
     context: &Context<'_>,
+    leash: &Leash,
 ) -> Result<(), Error> {
-    run(layout, binaries, account, context)?;
+    run(layout, binaries, account, context, leash)?;
     // Before the rename: without our file the directory would be taken for that of another server.
     conf::include(&layout.unfinished, account)?;
     fs::rename(&layout.unfinished, &layout.data)
@@ -106,11 +110,12 @@ fn run(
     binaries: &Binaries,
     account: &Account,
     context: &Context<'_>,
+    leash: &Leash,
 ) -> Result<(), Error> {
     let mut attempts = locales(binaries.version.major).iter().peekable();
     while let Some(locale) = attempts.next() {
-        let output = account
-            .command(&binaries.initdb(), &layout.base)
+        let mut command = account.command(&binaries.initdb(), &layout.base);
+        command
             .arg("--pgdata")
             .arg(&layout.unfinished)
             .args([
@@ -127,13 +132,13 @@ fn run(
                 "scram-sha-256",
                 "--no-instructions",
             ])
-            .args(*locale)
-            .output()
+            .args(*locale);
+        let (status, words) = leash
+            .run(&mut command)
             .map_err(|error| Error::io("run", &binaries.initdb(), error))?;
-        if output.status.success() {
+        if status.success() {
             return Ok(());
         }
-        let words = String::from_utf8_lossy(&output.stderr);
         let unknown_locale = words.contains("invalid locale") || words.contains("locale name");
         // A system need not know every locale. The next set sorts alike, and knows the case of fewer letters.
         if unknown_locale && attempts.peek().is_some() {
@@ -142,7 +147,7 @@ fn run(
         }
         return Err(
             diagnosis::diagnose(&words, context).unwrap_or_else(|| Error::Initdb {
-                status: output.status.to_string(),
+                status: status.to_string(),
                 output: diagnosis::tail(&words),
             }),
         );

@@ -1,6 +1,7 @@
 //! The folders, programs and user of one server: all that its starts share.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     net::{SocketAddr, TcpListener},
@@ -25,6 +26,7 @@ use super::{
     error::Error,
     initdb::{self, Found},
     layout::Layout,
+    leash::Leash,
     lifecycle::{Lifecycle, PrivateConfig},
     version::Version,
 };
@@ -58,6 +60,19 @@ pub(super) struct Endpoint {
     pub(super) version: Version,
 }
 
+/// As people are told: a secluded server has its socket only.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address.port() {
+            SECLUDED_PORT => {
+                let socket = self.socket_dir.join(format!(".s.PGSQL.{SECLUDED_PORT}"));
+                write!(f, "{}", socket.display())
+            }
+            _ => write!(f, "{}", self.address),
+        }
+    }
+}
+
 /// A start about to be tried.
 pub(super) struct Attempt {
     pub(super) command: Command,
@@ -66,10 +81,12 @@ pub(super) struct Attempt {
 }
 
 impl Installation {
-    /// Prepares folders, programs and user; makes the data directory if there is none. Blocks.
+    /// Prepares folders, programs and user; makes the data directory if there is none. Blocks; what takes long
+    /// ends when `leash` is cut.
     pub(super) fn prepare(
         config: PrivateConfig,
         report: impl Fn(Lifecycle),
+        leash: &Leash,
     ) -> Result<Self, Error> {
         let layout = Layout::new(&config.data_dir)?;
         // Before anything is changed: another controller may be at work in this folder.
@@ -105,6 +122,7 @@ impl Installation {
                     &installation.binaries,
                     &installation.account,
                     &context,
+                    leash,
                 )?;
             }
         }
@@ -195,7 +213,9 @@ impl Installation {
             .stderr(errors)
             .process_group(0);
         if self.seclusion.load(Ordering::Relaxed) {
-            // The command line wins over all files, `alter system` included.
+            // The command line wins over all files, `alter system` included. No apply workers: the data may
+            // be an older copy, into which no link of its former life must bring anything before the store
+            // has been looked into.
             let port = format!("port={SECLUDED_PORT}");
             for setting in [
                 &port,
@@ -265,5 +285,25 @@ pub(super) async fn blocking<T: Send + 'static>(
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(Error::Stopped),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Endpoint, SECLUDED_PORT};
+    use crate::postgres::Version;
+
+    #[test]
+    fn a_secluded_server_is_told_to_be_where_it_is() {
+        let at = |port| Endpoint {
+            socket_dir: "/srv/node/postgres/run".into(),
+            address: ([127, 0, 0, 1], port).into(),
+            version: Version::from_number(150_018),
+        };
+        assert_eq!(
+            at(SECLUDED_PORT).to_string(),
+            "/srv/node/postgres/run/.s.PGSQL.1"
+        );
+        assert_eq!(at(7432).to_string(), "127.0.0.1:7432");
     }
 }

@@ -32,6 +32,11 @@ const START_ATTEMPTS: u32 = 10;
 /// Pause between them.
 const START_PAUSE: Duration = Duration::from_millis(300);
 
+/// How many seconds after its process a server may have begun by its own word. It has mostly set itself up within
+/// one, and both times are cut to whole seconds, which makes one more. A process of another time that has the
+/// same number is not taken for it.
+const SET_UP_SECONDS: u64 = 2;
+
 /// A server that answers.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -87,7 +92,7 @@ async fn start(
     match wait_ready(installation, &mut postmaster, SILENCE_MAX).await {
         Ok(answer) => {
             let endpoint = answer.endpoint(address);
-            info!(pid = postmaster.pid(), address = %endpoint.address,
+            info!(pid = postmaster.pid(), address = %endpoint,
                 version = %endpoint.version, "postgres is ready");
             Ok(Running {
                 postmaster,
@@ -160,7 +165,8 @@ async fn adopt(
         return Ok(None);
     };
     // The file says when the process began, the server when it had set itself up: a moment later.
-    if answer.data_dir != installation.layout.data || answer.started.abs_diff(file.started) > 2 {
+    let apart = answer.started.abs_diff(file.started);
+    if answer.data_dir != installation.layout.data || apart > SET_UP_SECONDS {
         return Err(Error::Locked {
             dir: installation.layout.data.clone(),
             pid: file.pid,
@@ -185,7 +191,7 @@ async fn adopt(
     }
     kill_on_drop.hold(file.pid);
     let endpoint = answer.endpoint(installation.config.listen);
-    info!(pid = file.pid, address = %endpoint.address, version = %endpoint.version,
+    info!(pid = file.pid, address = %endpoint, version = %endpoint.version,
         "adopted the postgres found running");
     Ok(Some(Running {
         postmaster,

@@ -28,7 +28,7 @@ pub(super) struct Layout {
     /// PostgreSQL's data directory.
     pub(super) data: PathBuf,
     /// Where `initdb` works until it is done. No two starts share it: an `initdb` outlives a controller that
-    /// is stopped or killed beside it, and would write into what the next one makes.
+    /// is killed beside it, and would write into what the next one makes.
     pub(super) unfinished: PathBuf,
     /// What the server says.
     pub(super) log: PathBuf,

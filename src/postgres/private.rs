@@ -18,6 +18,7 @@ use super::{
     error::Error,
     installation::{Endpoint, Installation, SECLUDED_PORT, blocking},
     launch::launch,
+    leash::Leash,
     lifecycle::{Lifecycle, PrivateConfig},
     postmaster::KillOnDrop,
     supervisor::{Command, Supervisor},
@@ -87,7 +88,11 @@ impl PrivateServer {
         let report = move |state| {
             observer.send_replace(state);
         };
-        let installation = Arc::new(blocking(move || Installation::prepare(config, report)).await?);
+        let leash = Leash::default();
+        // A start that is given up leaves no `initdb` at work either: the thread that waits for it goes on.
+        let _cut = leash.cut_on_drop();
+        let prepared = blocking(move || Installation::prepare(config, report, &leash)).await?;
+        let installation = Arc::new(prepared);
         let seclusion = Arc::clone(&installation.seclusion);
         seclusion.store(is_secluded, Ordering::Relaxed);
         // Made before there is a process: a start that is given up half way must leave none.
@@ -240,7 +245,65 @@ fn percent_encode(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::percent_encode;
+    use std::{
+        fs::{self, File, Permissions},
+        io::{BufRead, BufReader, Read},
+        os::unix::fs::PermissionsExt,
+        time::Duration,
+    };
+
+    use nix::{sys::stat::Mode, unistd::mkfifo};
+    use tokio::{sync::oneshot, time::timeout};
+
+    use super::{PrivateConfig, PrivateServer, percent_encode};
+
+    #[tokio::test]
+    async fn a_start_that_is_given_up_leaves_no_initdb_at_work() {
+        let root = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir()
+            .unwrap();
+        // All that works for `initdb` holds the other end of it.
+        let fifo = root.path().join("fifo");
+        mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        fs::set_permissions(&fifo, Permissions::from_mode(0o666)).unwrap();
+        let bin = root.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        let initdb = format!(
+            "exec 3>'{}'; sleep 90 & echo at work >&3; wait",
+            fifo.display()
+        );
+        for (program, script) in [
+            ("postgres", "echo 'postgres (PostgreSQL) 17.0'"),
+            ("initdb", initdb.as_str()),
+        ] {
+            let path = bin.join(program);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        }
+        let config = PrivateConfig {
+            pg_bin: Some(bin),
+            ..PrivateConfig::new(root.path().join("node"))
+        };
+        let mut start = Box::pin(PrivateServer::start(config));
+        let (begin, begun) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        // No task of the runtime, which would wait for it, whatever comes of this.
+        std::thread::spawn(move || {
+            let mut workers = BufReader::new(File::open(fifo).unwrap());
+            workers.read_line(&mut String::new()).unwrap();
+            begin.send(()).unwrap();
+            workers.read_to_end(&mut Vec::new()).unwrap();
+            end.send(())
+        });
+        tokio::select! {
+            started = &mut start => panic!("{started:?}"),
+            begun = begun => begun.unwrap(),
+        }
+        drop(start);
+        let ended = timeout(Duration::from_secs(30), ended).await;
+        ended.expect("nobody is at work any more").unwrap();
+    }
 
     #[test]
     fn paths_are_encoded_for_urls() {

@@ -68,6 +68,7 @@ impl SetPath {
 /// Reads what is set, in any session. One that pins no path sees more where the role may not read the server's
 /// files.
 pub(crate) async fn read(client: &impl GenericClient) -> Result<SetPath, Error> {
+    // What stands in a setting behind `search_path=` begins with its 13th character.
     let row = client
         .query_one(
             "select

@@ -186,6 +186,13 @@ impl Supervisor {
             };
             match result {
                 Ok(running) => {
+                    if attempts > 0 {
+                        info!(
+                            attempts,
+                            over = "postgres does not start",
+                            "postgres has started"
+                        );
+                    }
                     // The address first: whoever sees `Ready` connects there.
                     self.endpoint.send_replace(running.endpoint.clone());
                     self.lifecycle.send_replace(Lifecycle::Ready);

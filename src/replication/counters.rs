@@ -25,9 +25,9 @@ impl Outcome {
     }
 }
 
-/// Totals since the start.
+/// All counters at one moment. Each counts from the start of the data plane.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct CountersSnapshot {
     /// Steps by name and outcome.
     pub steps: BTreeMap<(&'static str, Outcome), u64>,
     /// Requests of peers that were refused, by code.
@@ -40,8 +40,9 @@ pub struct Totals {
     pub mistrusted: u64,
 }
 
+/// The live counters.
 #[derive(Debug, Default)]
-pub(crate) struct Counters(Mutex<Totals>);
+pub(crate) struct Counters(Mutex<CountersSnapshot>);
 
 impl Counters {
     pub(crate) fn step(&self, name: &'static str, outcome: Outcome) {
@@ -64,12 +65,12 @@ impl Counters {
         self.lock().checkpoints += 1;
     }
 
-    pub(crate) fn totals(&self) -> Totals {
+    pub(crate) fn snapshot(&self) -> CountersSnapshot {
         self.lock().clone()
     }
 
     /// A count is worth reading even after a panic elsewhere.
-    fn lock(&self) -> MutexGuard<'_, Totals> {
+    fn lock(&self) -> MutexGuard<'_, CountersSnapshot> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

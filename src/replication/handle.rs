@@ -13,7 +13,6 @@ use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::timeout,
 };
-use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, debug, warn};
 
 use super::{
@@ -22,7 +21,7 @@ use super::{
     clock::{self, Reading},
     confirm::{self, Confirmation, ConfirmationState, Confirmer, Members},
     context::Context,
-    counters::Totals,
+    counters::CountersSnapshot,
     denials::Denials,
     leave::{Departing, LeaveError, LeaveStage, Left, Member, Order, Terms},
     limits::{ACQUAINTANCE_LIMIT, CLEARING_LIMIT, CONFIRM_LIMIT, PARTING_LIMIT},
@@ -43,6 +42,7 @@ use crate::{
     api::{LinkState, LinkStatus},
     identity::{NodeId, Site},
     postgres::Conninfo,
+    tasks::{Panicked, Tasks},
     vector::{Seq, Vector},
     watched,
 };
@@ -59,7 +59,7 @@ pub struct Handle {
     context: Arc<Context>,
     confirmation: Arc<ConfirmationState>,
     publisher: Arc<Publisher>,
-    tasks: TaskTracker,
+    tasks: Tasks,
     told: Told,
     shown: Shown,
 }
@@ -171,7 +171,7 @@ pub fn start<T: Transport>(settings: Settings, transport: T) -> Handle {
         context,
         confirmation,
         publisher,
-        tasks: TaskTracker::new(),
+        tasks: Tasks::default(),
         told,
         shown,
     };
@@ -198,8 +198,8 @@ impl Handle {
                 members: self.told.members.subscribe(),
                 subscriber: Arc::clone(subscriber),
             };
-            self.tasks
-                .spawn(confirmer.run(limit).instrument(span.clone()));
+            let confirming = confirmer.run(limit).instrument(span.clone());
+            self.tasks.spawn("replication (confirmation)", confirming);
         }
         let reconciler = Reconciler::new(
             Arc::clone(context),
@@ -220,7 +220,8 @@ impl Handle {
             },
             (Arc::clone(subscriber), Arc::clone(&self.publisher)),
         );
-        self.tasks.spawn(reconciler.run().instrument(span.clone()));
+        let reconciling = reconciler.run().instrument(span.clone());
+        self.tasks.spawn("replication (links)", reconciling);
         let departing = Departing {
             context: Arc::clone(context),
             confirmation: Arc::clone(confirmation),
@@ -230,18 +231,17 @@ impl Handle {
             stage: showing.stage,
             subscriber: Arc::clone(subscriber),
         };
-        self.tasks
-            .spawn(departing.run(ordered).instrument(span.clone()));
-        let reading = clock::run(Arc::clone(context), showing.clock);
-        self.tasks.spawn(reading.instrument(span.clone()));
+        let parting = departing.run(ordered).instrument(span.clone());
+        self.tasks.spawn("replication (leaving)", parting);
+        let reading = clock::run(Arc::clone(context), showing.clock).instrument(span.clone());
+        self.tasks.spawn("replication (clock)", reading);
         let checkpoints = Checkpoints {
             context: Arc::clone(context),
             confirmation: Arc::clone(confirmation),
             vector: showing.vector,
         };
-        self.tasks.spawn(checkpoints.run().instrument(span));
-        // Waiting for the tasks ends only once no more of them can come.
-        self.tasks.close();
+        let vouching = checkpoints.run().instrument(span);
+        self.tasks.spawn("replication (checkpoints)", vouching);
     }
 
     /// A peer is a neighbour: link with it, both ways. To be called again when its addresses change.
@@ -528,7 +528,21 @@ impl Handle {
     /// Stops at once. Links are left as they are and go on replicating; the next start resumes them.
     pub async fn shutdown(&self) {
         self.context.cancel.cancel();
-        self.tasks.wait().await;
+        self.tasks.ended().await;
+    }
+
+    /// Returns the first of the tasks that has panicked, once one has; never as long as none does. What that
+    /// one does is not done any more, and what it shows stays as it is.
+    pub async fn panicked(&self) -> Panicked {
+        self.tasks.panicked().await
+    }
+
+    /// Has one of the tasks panic.
+    #[cfg(test)]
+    pub(crate) fn panic(&self) {
+        self.tasks.spawn("replication (test)", async {
+            panic!("a test has asked for it")
+        });
     }
 
     /// All links, both directions.
@@ -571,12 +585,12 @@ impl Handle {
 
     /// What was done so far.
     #[must_use]
-    pub fn totals(&self) -> Totals {
-        self.context.counters.totals()
+    pub fn counters(&self) -> CountersSnapshot {
+        self.context.counters.snapshot()
     }
 }
 
-/// The answer to who wants a link before a peer has confirmed our store.
+/// The answer to who wants a link before our peers have confirmed our store.
 fn unconfirmed() -> Reply {
     Reply::refused(
         code::BUSY,

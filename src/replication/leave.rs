@@ -272,7 +272,7 @@ impl<T: Transport> Departing<T> {
         }
     }
 
-    /// Says good-bye to every neighbour and has everything taken down; whether nothing is left.
+    /// Says farewell to every neighbour and has everything taken down; whether nothing is left.
     async fn take_down(&self) -> bool {
         let peers: Vec<_> = self
             .desired

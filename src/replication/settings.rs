@@ -34,9 +34,9 @@ pub struct Settings {
     /// How often a checkpoint is tried while there is something new to say. Defaults to
     /// [`Self::CHECKPOINT_INTERVAL`].
     pub checkpoint_interval: Duration,
-    /// The store may be an older copy of itself, and is closed to writers: a peer has to confirm it
-    /// within this time before it is used, or it goes on as another site. `None`, the default: it is
-    /// what it was, for certain.
+    /// The store may be an older copy of itself, and is closed to writers: all peers that are known to be
+    /// alive have to confirm it within this time before it is used, or it goes on as another site. `None`,
+    /// the default: it is what it was, for certain.
     pub confirm_within: Option<Duration>,
     /// The starts of this node's controller with the store's site, this one last. Default none, which
     /// others make nothing of.

@@ -384,7 +384,7 @@ impl<T: Transport> Subscriber<T> {
         }
     }
 
-    /// Says good-bye for good.
+    /// The farewell of one who leaves for good.
     pub(crate) async fn announce_leave(&self, peer: &NodeId) -> Result<(), Error> {
         match self.ask(peer, Request::Leave).await? {
             Reply::Left => Ok(()),

@@ -123,7 +123,7 @@ impl Doubt {
     }
 }
 
-/// Gives the store to `node` under a new incarnation, and opens it to writers; returns its new site.
+/// Makes the store go on as another site, one of `node`, and opens it to writers; returns that site.
 ///
 /// All links must have been taken down, and the store closed and [settled](super::settle).
 ///
@@ -152,7 +152,7 @@ pub async fn renew(
             ],
         )
         .await
-        .map_err(Error::attempt("take a new incarnation"))?;
+        .map_err(Error::attempt("go on as another site"))?;
     info!(%site, incarnation, cluster, "store identified anew");
     Ok(site)
 }

@@ -4,6 +4,9 @@
 //! whatever level the log shows, and ends up in the status: nothing has to be remembered where it is
 //! logged. Conditions that last have fields of their own there and findings that come and go with
 //! them; this is for what has happened, and it fades.
+//!
+//! Where the program sees that what it warned of has ended, it says so in an event of any level with the field
+//! [`OVER`], the beginning of the warning's message, and the fields that say what that was about.
 
 use std::{
     fmt,
@@ -16,12 +19,7 @@ use tracing::{
     callsite::Identifier,
     field::{Field, Visit},
 };
-use tracing_subscriber::{
-    Layer,
-    filter::{FilterExt, LevelFilter, filter_fn},
-    layer::Context,
-    registry::LookupSpan,
-};
+use tracing_subscriber::{Layer, filter::filter_fn, layer::Context, registry::LookupSpan};
 
 use crate::api::{LogLevel, LogWarning, timestamp};
 
@@ -32,23 +30,31 @@ const KEPT_FOR: Duration = Duration::from_hours(1);
 /// The most bytes that are kept of a message, of its fields, and of what it is about.
 const TEXT_MAX: usize = 600;
 /// Fields that tell one occasion of a message from another; the rest differs from time to time.
-const SUBJECTS: [&str; 9] = [
-    "peer", "node", "host", "address", "path", "file", "link", "key", "step",
+const SUBJECTS: [&str; 10] = [
+    "peer", "node", "host", "address", "path", "file", "link", "key", "step", "role",
 ];
+/// The field of an event that ends a warning.
+const OVER: &str = "over";
 /// Our crates.
 const OURS: [&str; 4] = ["starling", "hyparview", "plumtree", "substream"];
 
 /// The process's own: logs are the process's, too.
 static RECENT: Mutex<Recent> = Mutex::new(Recent::new());
 
-/// Sees every warning and error of ours.
+/// Sees every warning and error of ours, and what ends them.
 pub(super) fn layer<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     // Of ours each has its line in docs/observability.md, which a test holds; libraries say what they like.
-    let ours = filter_fn(|metadata| is_ours(metadata.target()));
-    Watcher.with_filter(ours.and(LevelFilter::WARN))
+    Watcher.with_filter(filter_fn(|metadata| {
+        let is_told = is_warning(metadata) || metadata.fields().field(OVER).is_some();
+        is_told && is_ours(metadata.target())
+    }))
+}
+
+fn is_warning(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::WARN
 }
 
 /// What was warned of within the last hour, the newest last.
@@ -72,6 +78,14 @@ fn lock() -> MutexGuard<'static, Recent> {
     RECENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Does `work` and keeps what it warns of, as it is kept of the program.
+#[cfg(test)]
+pub(crate) fn watch(work: impl FnOnce()) {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    let subscriber = tracing_subscriber::registry().with(layer());
+    tracing::subscriber::with_default(subscriber, work);
+}
+
 fn is_ours(target: &str) -> bool {
     let root = target.split("::").next().unwrap_or_default();
     OURS.contains(&root)
@@ -83,7 +97,13 @@ impl<S: Subscriber> Layer<S> for Watcher {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut said = Said::default();
         event.record(&mut said);
-        lock().note(event.metadata(), said, SystemTime::now());
+        let (mut recent, now) = (lock(), SystemTime::now());
+        if !said.over.is_empty() {
+            recent.end(&said, now);
+        }
+        if is_warning(event.metadata()) {
+            recent.note(event.metadata(), said, now);
+        }
     }
 }
 
@@ -93,6 +113,8 @@ struct Said {
     message: String,
     detail: String,
     subject: String,
+    /// The beginning of the message that is over; empty if none is.
+    over: String,
 }
 
 impl Said {
@@ -102,6 +124,7 @@ impl Said {
                 self.message.clear();
                 push(&mut self.message, value);
             }
+            OVER => push(&mut self.over, value),
             name => {
                 let space = if self.detail.is_empty() { "" } else { " " };
                 for part in [space, name, "=", value] {
@@ -142,6 +165,8 @@ struct Entry {
     first: SystemTime,
     last: SystemTime,
     count: u64,
+    /// When it was said to be over.
+    over: Option<SystemTime>,
 }
 
 #[derive(Debug)]
@@ -174,6 +199,8 @@ impl Recent {
         let known = self.entries.iter().position(is_same);
         // Before there is a look at the room: what is repeated takes none of another's.
         let before = known.map(|place| self.entries.remove(place));
+        // What comes back begins anew.
+        let before = before.filter(|entry| entry.over.is_none());
         if self.entries.len() >= KEPT_MAX {
             self.entries.remove(0);
         }
@@ -186,7 +213,21 @@ impl Recent {
             message: said.message,
             detail: said.detail,
             last: now,
+            over: None,
         });
+    }
+
+    /// What was said with this beginning of nothing else than this event is about is over.
+    fn end(&mut self, said: &Said, now: SystemTime) {
+        for entry in &mut self.entries {
+            let mut subjects = entry.subject.lines();
+            if entry.over.is_none()
+                && entry.message.starts_with(&said.over)
+                && subjects.all(|about| said.subject.lines().any(|one| one == about))
+            {
+                entry.over = Some(now);
+            }
+        }
     }
 
     fn kept(&mut self, now: SystemTime) -> Vec<LogWarning> {
@@ -203,6 +244,7 @@ impl Recent {
             first: timestamp(entry.first),
             last: timestamp(entry.last),
             count: entry.count,
+            over: entry.over.map(timestamp),
         };
         self.entries.iter().map(told).collect()
     }
@@ -213,9 +255,8 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use tracing::{Level, event};
-    use tracing_subscriber::layer::SubscriberExt;
 
-    use super::{KEPT_FOR, KEPT_MAX, TEXT_MAX, layer, lock, recent};
+    use super::{KEPT_FOR, KEPT_MAX, TEXT_MAX, lock, recent, watch};
     use crate::api::{LogLevel, LogWarning};
 
     /// Tests of one process share the register: each has a message of its own.
@@ -225,14 +266,9 @@ mod tests {
         all
     }
 
-    fn logged(work: impl FnOnce()) {
-        let subscriber = tracing_subscriber::registry().with(layer());
-        tracing::subscriber::with_default(subscriber, work);
-    }
-
     #[test]
     fn warnings_and_errors_of_ours_are_kept_and_nothing_else() {
-        logged(|| {
+        watch(|| {
             event!(Level::WARN, peer = "p", error = %"it broke", "a warning of a test");
             event!(Level::ERROR, size = 7, "an error of a test");
             event!(Level::INFO, "no warning of a test");
@@ -254,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_is_repeated_is_one_entry_for_each_subject_and_shows_the_last_words() {
-        logged(|| {
+        watch(|| {
             for (peer, pause) in [("p", 1), ("q", 1), ("p", 2)] {
                 event!(Level::WARN, peer, pause, "a repeated warning of a test");
             }
@@ -265,9 +301,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_over_is_told_so_and_begins_anew_when_it_comes_back() {
+        const TEXT: &str = "cannot reach a test; will keep trying";
+        let fails = |address: &str| event!(Level::WARN, address, error = "nobody", "{TEXT}");
+        let told = || {
+            let told = about(TEXT).into_iter();
+            told.map(|one| (one.detail, one.count, one.over.is_some()))
+                .collect::<Vec<_>>()
+        };
+        let entry = |address: &str, count, is_over| {
+            let detail = format!("address={address} error=nobody");
+            (detail, count, is_over)
+        };
+        watch(|| {
+            for address in ["a", "b", "b"] {
+                fails(address);
+            }
+            // Another matter, another place, and a message that begins otherwise.
+            event!(
+                Level::INFO,
+                address = "c",
+                over = "cannot reach a test",
+                "reached"
+            );
+            event!(Level::INFO, address = "a", over = "cannot dial", "reached");
+            event!(target: "libp2p_swarm", Level::INFO, address = "a", over = "cannot", "reached");
+        });
+        assert_eq!(told(), [entry("a", 1, false), entry("b", 2, false)]);
+        watch(|| {
+            event!(
+                Level::DEBUG,
+                peer = "p",
+                address = "b",
+                over = "cannot reach a test",
+                "reached"
+            );
+        });
+        assert_eq!(told(), [entry("a", 1, false), entry("b", 2, true)]);
+        assert!(about("reached").is_empty(), "it is no warning");
+        watch(|| fails("b"));
+        assert_eq!(told(), [entry("a", 1, false), entry("b", 1, false)]);
+    }
+
+    #[test]
     fn what_is_kept_of_an_event_is_bounded() {
         let long = "ü".repeat(TEXT_MAX);
-        logged(|| {
+        watch(|| {
             event!(Level::WARN, peer = %long, error = %long, other = %long, "a long warning of a test {long}");
         });
         let all = recent();
@@ -286,7 +365,7 @@ mod tests {
 
     #[test]
     fn the_register_is_bounded_and_fades() {
-        logged(|| {
+        watch(|| {
             for number in 0..KEPT_MAX * 2 {
                 event!(Level::WARN, node = number, "one of many warnings of a test");
             }

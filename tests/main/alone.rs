@@ -1,6 +1,10 @@
 //! What a node tells that has nobody to talk to.
 
-use std::{net::TcpListener, process::Stdio};
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    process::Stdio,
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -88,10 +92,11 @@ async fn a_node_that_never_had_a_store_is_in_nobodys_way() {
     );
     drop(nowhere);
     let data = root.path().join("storeless");
+    let log = root.path().join("storeless.log");
     let mut storeless = up(&data, &["--bootstrap", &contact, "--postgres", &url])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(File::create(&log).unwrap())
         .spawn()
         .unwrap();
     let shows = |presence: Presence| {
@@ -121,6 +126,11 @@ async fn a_node_that_never_had_a_store_is_in_nobodys_way() {
     kill(pid, Signal::SIGTERM).unwrap();
     assert!(storeless.wait().unwrap().success());
     eventually("it has left", async || shows(Presence::Left)).await;
+    let log = fs::read_to_string(log).unwrap();
+    assert!(
+        log.contains("the store has never been up: the node leaves"),
+        "{log}"
+    );
     let (_, text, _) = first.run(&["doctor"]);
     assert!(text.contains("all 2 members are there"), "{text}");
 }

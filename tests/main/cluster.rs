@@ -1,6 +1,6 @@
 //! Clusters of real processes: what a user starts, on one machine.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use tokio_postgres::Client;
 
@@ -8,6 +8,9 @@ use crate::harness::process::{DEBUG_LOG, Node, SHORT_GRACE, all_stream, eventual
 
 /// So long that a lost peer's links are not cleared while a test waits for it.
 const LONG_GRACE: &[&str] = &["--link-grace", "60s"];
+
+/// So long that nobody is given up for its silence while a test waits, however busy the machine is.
+const PATIENT: &[&str] = &["--silence-deadline", "10m"];
 
 fn start(root: &Path, name: &str, more: &[&str]) -> Node {
     let arguments = [&["--name", name], DEBUG_LOG, more].concat();
@@ -142,21 +145,22 @@ async fn a_node_that_leaves_takes_all_its_traces_with_it() {
 #[tokio::test]
 async fn a_node_killed_with_its_server_is_replaced_cleaned_up_and_taken_back() {
     let root = folder();
-    let a = start(root.path(), "a", SHORT_GRACE);
-    let b = start_joining(root.path(), "b", &a, SHORT_GRACE);
-    let mut c = start_joining(root.path(), "c", &a, SHORT_GRACE);
+    let settings = [SHORT_GRACE, PATIENT].concat();
+    let a = start(root.path(), "a", &settings);
+    let b = start_joining(root.path(), "b", &a, &settings);
+    let mut c = start_joining(root.path(), "c", &a, &settings);
     all_linked(&[&a, &b, &c], 2).await;
     write(&c, "before", "1").await;
     sees(&a, "before", "1").await;
     let site = c.status().unwrap().node.site;
 
     c.kill();
+    // By the end of its connections: nobody waits for its silence.
     for node in [&a, &b] {
-        let repaired = eventually("the dead neighbour is out of the view", async || {
+        eventually("the dead neighbour is out of the view", async || {
             node.status().is_some_and(|s| s.overlay.active.len() == 1)
         })
         .await;
-        assert!(repaired < Duration::from_secs(10), "took {repaired:?}");
     }
     write(&a, "meanwhile", "2").await;
     sees(&b, "meanwhile", "2").await;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use starling::config::{Loaded, Origin, PasswordSources, Sources, load, to_json, to_toml};
+use starling::config::{Loaded, Origin, PasswordSources, Problem, Sources, load, to_json, to_toml};
 use tempfile::TempDir;
 
 /// Settings from every source at once.
@@ -380,10 +380,10 @@ const COMPLAINTS: &[Row] = &[
         &[],
         &[(
             "STARLING_NETWORK__LISTEN",
-            "/ip4/0.0.0.0/tpc/1, /ip4/0.0.0.0/tcp/2, /ip4/1/tcp/3",
+            "/ip4/0.0.0.0/tpc/1, /ip4/0.0.0.0/tcp/2",
         )],
         None,
-        "`/ip4/0.0.0.0/tpc/1` is not a multiaddr: unknown protocol string: tpc; `/ip4/1/tcp/3` is not",
+        "`/ip4/0.0.0.0/tpc/1` is not a multiaddr: unknown protocol string: tpc",
         "MULTIADDR",
     ),
     (
@@ -660,6 +660,36 @@ fn everything_that_is_wrong_is_said_at_once() {
         "{error}"
     );
     assert_eq!(keys.len(), expected.len());
+}
+
+#[test]
+fn each_item_of_a_list_is_judged_by_itself() {
+    let listen = ["foo", "/ip4/1.2.3.4/udp/7", "bar", "/ip4/127.0.0.1/tcp/1"];
+    let toml = "[network]\nexternal = ['shop-1.example:1', 7, '/ip4/1.2.3.4/tcp/0']\n\
+                bootstrap = ['10.1.2.3:4001', '/ip4/1.2.3.4/tcp/7400']\n\
+                [http]\nhosts = [1, 'http://x', 'a.example']";
+    let given = Given::new(&listen.map(|address| ("listen", address)), &[], Some(toml));
+    let error = load(&given.sources).unwrap_err();
+    let expected = [
+        ("network.listen", "`foo` is not a multiaddr"),
+        ("network.listen", "`bar` is not a multiaddr"),
+        ("network.listen", "`/ip4/1.2.3.4/udp/7` is not an address"),
+        ("network.external", "mean /dns/shop-1.example/tcp/1"),
+        ("network.external", "int `7`"),
+        ("network.external", "`/ip4/1.2.3.4/tcp/0` cannot be dialled"),
+        ("network.bootstrap", "mean /ip4/10.1.2.3/tcp/4001"),
+        ("http.hosts", "int `1`"),
+        ("http.hosts", "`http://x` is not a host name"),
+    ];
+    for (key, what) in expected {
+        let told = |problem: &&Problem| problem.key == key && problem.message.contains(what);
+        assert_eq!(
+            error.problems.iter().filter(told).count(),
+            1,
+            "{what}: {error}"
+        );
+    }
+    assert_eq!(error.problems.len(), expected.len(), "{error}");
 }
 
 #[test]

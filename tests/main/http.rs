@@ -8,7 +8,7 @@ use starling::{
     api::{
         ClockStanding, ClockStatus, Direction, LeaveReport, LeaveRequest, LinkState, LinkStatus,
         MembersStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus, Presence,
-        Problem, Side, Status, StoreStatus, Topology, TopologyNode,
+        Problem, Side, Status, StoreRequirements, StoreStatus, Topology, TopologyNode,
     },
     http::{
         self, Client, ClientError, Command, CommandError, Settings, StatusCollector, Token, View,
@@ -202,6 +202,10 @@ fn ready() -> Status {
             unconfirmed: false,
             off_path: None,
             renewals: Vec::new(),
+            requirements: Some(StoreRequirements {
+                links_min: 5,
+                slot_bytes_max: 1 << 30,
+            }),
         },
         clock: ClockStatus {
             standing: ClockStanding::Fair,

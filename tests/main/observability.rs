@@ -276,10 +276,27 @@ async fn a_node_is_called_by_its_name_in_the_log() {
     })
     .await;
     b.terminate();
-    eventually("it says goodbye to it by name", async || {
+    eventually("the end of the relation is told by name", async || {
         let log = a.log();
         let mut lines = log.lines();
         lines.any(|line| line.contains("neighbour down") && line.contains(&named))
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_doctor_asks_for_room_for_the_whole_active_view_of_a_node() {
+    let root = folder();
+    let mut node = start(root.path(), "a", &["--active-view", "20"]);
+    let admin = node.client().await;
+    // Enough for the five neighbours of a default, and for those that it has: none.
+    let senders = "alter system set max_wal_senders = 60";
+    admin.batch_execute(senders).await.unwrap();
+    drop(admin);
+    assert_eq!(node.terminate(), Some(0));
+    node.resume();
+    let (code, text, _) = node.run(&["doctor", "-o", "json"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("max_wal_senders is 60"), "{text}");
+    assert!(text.contains("at least 20 for this node's"), "{text}");
 }

@@ -224,7 +224,7 @@ async fn a_new_run_goes_on_with_the_old_links() {
         cluster.nodes[1].links().await,
     ];
     assert_eq!(before, after, "the same links");
-    let steps = cluster.nodes[0].plane().totals().steps;
+    let steps = cluster.nodes[0].plane().counters().steps;
     assert_eq!(steps.get(&("resume", Outcome::Done)), Some(&1));
     assert_eq!(steps.get(&("open", Outcome::Done)), None);
 
@@ -338,7 +338,7 @@ async fn a_slot_made_again_under_its_old_name_is_found_out() {
     cluster.await_text(1, &counter("hole"), "1").await;
     cluster.await_text(1, &counter("after"), "1").await;
     cluster.await_linked(0, 1).await;
-    let steps = cluster.nodes[1].plane().totals().steps;
+    let steps = cluster.nodes[1].plane().counters().steps;
     assert_eq!(
         steps.get(&("resume", Outcome::Done)),
         Some(&1),
@@ -452,7 +452,7 @@ async fn a_peer_that_cannot_be_asked_is_linked_when_it_can() {
     cluster.link(0, 1);
     until("both have failed", || async {
         let failed = |node: usize| {
-            let steps = cluster.nodes[node].plane().totals().steps;
+            let steps = cluster.nodes[node].plane().counters().steps;
             steps.contains_key(&("open", Outcome::Failed))
         };
         (failed(0) && failed(1)).then_some(())
@@ -472,8 +472,8 @@ async fn a_link_waits_for_transactions_that_write() {
     open.batch_execute(&increment("x", 1)).await.unwrap();
     cluster.link(0, 1);
     let refused = |code: &str| {
-        let totals = cluster.nodes[0].plane().totals();
-        totals.refused.contains_key(code)
+        let counters = cluster.nodes[0].plane().counters();
+        counters.refused.contains_key(code)
     };
     until("the opening is put off", || async {
         refused(code::BUSY).then_some(())
@@ -708,7 +708,7 @@ async fn nothing_is_copied_from_a_store_that_a_peer_names_and_that_is_not_its_ow
     let failed = || {
         victim
             .plane()
-            .totals()
+            .counters()
             .steps
             .get(&("open", Outcome::Failed))
             .copied()
@@ -780,7 +780,7 @@ async fn a_store_may_be_down_when_its_controller_starts() {
     cluster.start_plane(1);
     cluster.link(0, 1);
     until("the look at the store fails", || async {
-        let steps = cluster.nodes[1].plane().totals().steps;
+        let steps = cluster.nodes[1].plane().counters().steps;
         steps
             .contains_key(&("inspect", Outcome::Failed))
             .then_some(())

@@ -127,7 +127,7 @@ async fn went_on_as_another_site(node: &Node, peers: &[&Node], before: i64, why:
     let renewal = last_renewal(node);
     assert_eq!((renewal.from, renewal.to), (before, site(node)));
     assert!(renewal.why.contains(why), "{}", renewal.why);
-    assert!(node.log().contains("goes on under a new incarnation"));
+    assert!(node.log().contains("goes on as another site; nothing"));
     let old = format!("{before:016x}");
     let names = "select coalesce(string_agg(name, ' '), '') from (
         select subname::text from pg_subscription union all select slot_name from pg_replication_slots

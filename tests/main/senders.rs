@@ -143,7 +143,7 @@ async fn a_sender_that_lost_its_subscriber_gives_the_slot_back() {
         .await_text(1, "select crdv.counterget('x')", "1")
         .await;
     assert_eq!(cluster.nodes[1].links().await, links, "the same links");
-    let steps = cluster.nodes[1].plane().totals().steps;
+    let steps = cluster.nodes[1].plane().counters().steps;
     assert_eq!(steps.get(&("open", Outcome::Done)), Some(&1), "{took:?}");
     cluster.stop().await;
 }

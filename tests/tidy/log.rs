@@ -34,12 +34,20 @@ pub(crate) const RULES: &[Rule] = &[Rule {
             ("src/a.rs", "fn f() { error!(peer = \"it broke\"); }\n"),
             (TABLE, "| `it broke` | it broke | `warnings` |\n"),
         ],
+        &[
+            (
+                "src/a.rs",
+                "fn f() { error!(\"it broke\"); info!(over = \"it bent\", \"it works\"); }\n",
+            ),
+            (TABLE, "| `it broke` | it broke | `warnings` |\n"),
+        ],
     ],
     good: &[&[
         (
             "src/a.rs",
             concat!(
                 "fn f() {\n    warn!(\n        what = \"x (\\\" \",\n        \"it \\\n            broke\"\n    );\n",
+                "    debug!(\n        %peer,\n        over = \"it br\",\n        \"it works\"\n    );\n",
                 "    finding(\"SN001\");\n    my_error!(\"no log\");\n    // warn!(\"a comment\")\n}\n",
                 "#[cfg(test)]\nmod tests {\n    fn f() { warn!(\"of a test\") }\n}\n"
             ),
@@ -54,7 +62,8 @@ pub(crate) const RULES: &[Rule] = &[Rule {
 fn table(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
     let rows = rows(tree.get(TABLE).map_or("", String::as_str));
-    let mut logged = BTreeSet::new();
+    let mut logged: BTreeSet<String> = BTreeSet::new();
+    let mut over = Vec::new();
     let mut sources = String::new();
     for (path, text) in tree {
         if !(in_source(path) && has_extension(path, "rs")) || path.ends_with("/tests.rs") {
@@ -70,7 +79,13 @@ fn table(tree: &Tree) -> Vec<String> {
             }
         }
         logged.extend(messages(code).into_iter().flatten());
+        over.extend(beginnings(code).map(|text| (path, text)));
         sources.push_str(code);
+    }
+    for (path, text) in over {
+        if !logged.iter().any(|message| message.starts_with(text)) {
+            found.push(format!("{path}: no warning begins with `{text}`"));
+        }
     }
     for (message, place) in rows {
         if !logged.contains(message) {
@@ -113,6 +128,12 @@ fn misplaced(place: &str, sources: &str) -> Option<String> {
         }
         None => None,
     }
+}
+
+/// How the messages begin that are said to be over.
+fn beginnings(code: &str) -> impl Iterator<Item = &str> {
+    let texts = code.split("over = \"").skip(1);
+    texts.filter_map(|rest| rest.split('"').next())
 }
 
 /// The messages of all warnings and errors that are logged, in order; `None` for one without.

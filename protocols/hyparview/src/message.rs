@@ -7,7 +7,7 @@
 //! leaving      p --Disconnect(why, sample)--> q
 //! shuffling    p --Shuffle--> . --Shuffle--> walk's end --ShuffleReply--> p
 //! living       p --Heartbeat--> each neighbour, Moved when its record changed
-//! healing      p --Probe--> suspect --ProbeReply--> p
+//! healing      p --Probe--> suspect, contact or backup --ProbeReply--> p
 //! re-mixing    i --SwitchProposal--> c --SwitchInvite--> d --SwitchConsent--> c --SwitchReady--> i
 //!              i --Disconnect(Switched to d)--> o --Neighbor(Switch)--> d, i --Neighbor(Switch)--> c
 //! optimising   i --Probe--> c, i --SwitchProposal(bid)--> c --SwitchInvite(bid)--> d --Probe--> o, and on as

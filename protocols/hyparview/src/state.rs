@@ -10,25 +10,29 @@
 //! | `guards` | quarantine, and the allowances of others |
 //! | `switching` | four-node switches under way and wanted |
 //! | `healing` | the component's tag, and the probe under way |
+//! | `offer` | the shuffle of ours that has no answer yet |
 //!
 //! | when this arrives | in | this may change |
 //! |---|---|---|
-//! | `Join`, `Neighbor` | `asked`, `half_open` | `relations`; `guards` (an allowance); `reserve` (who had to go, who was refused); `healing` (the tag); `switching` (a switch completed) |
-//! | `Accept`, `Refuse` | `neighbor` | `relations`; `reserve` (the sample, who had to go); `healing` (the tag) |
-//! | `Disconnect` | `disconnect` | `relations`; `reserve` (the sample, who has gone); `guards` (who left for good is kept out) |
-//! | `ForwardJoin` | `join` | `guards` (an allowance); `reserve` (the newcomer), or `relations` (it is asked) |
-//! | `Shuffle`, `ShuffleReply` | `shuffle` | `guards` (an allowance), `reserve` (the list) |
-//! | `Heartbeat` | `heartbeat` | `relations`; `reserve` (who had to go for a peer that confirms); `healing` (the tag) |
+//! | `Join`, `Neighbor` | `asked`, `half_open` | `relations`; `guards` (an allowance; the quarantine of who is back, or replaces a relation that has just begun); `reserve` (who had to go, who was refused); `healing` (the tag); `switching` (a switch completed) |
+//! | `Accept`, `Refuse` | `neighbor` | `relations`; `reserve` (the sample, who had to go, who has refused); `healing` (the tag) |
+//! | `Disconnect` | `disconnect` | `relations`; `reserve` (the sample, who has gone); `guards` (the quarantine of who left for good) |
+//! | `ForwardJoin` | `join` | `guards` (two allowances); `reserve` (the newcomer), or `relations` (it is asked) |
+//! | `Shuffle` | `shuffle` | `guards` (an allowance); `reserve` (the list) |
+//! | `ShuffleReply` | `shuffle` | `offer`; `reserve` (the list) |
+//! | `Heartbeat` | `heartbeat` | `relations`; `reserve` (of a peer that confirms: who had to go for it, or itself where there is no room any more); `healing` (the tag) |
 //! | `Moved` | `records` | records in `relations` and `reserve` |
-//! | `Probe`, `ProbeReply` | `probe`, `optimize` | `guards` (an allowance), `reserve`; `healing`, and `relations` if the peer is asked; `switching` if it was measured |
-//! | the steps of a switch | `remix`, `optimize` | `switching`, `reserve`; `guards` (an allowance); `relations` when the links are exchanged |
+//! | `Probe` | `probe` | `guards` (an allowance); `reserve` (who asks) |
+//! | `ProbeReply` | `probe`, `optimize` | `healing` and `reserve`, and `relations` if the peer is asked; or `switching`, if it was measured |
+//! | the steps of a switch | `remix`, `optimize` | `switching`; `guards` (an allowance) and `reserve` (who proposes) by the first; `relations` and `reserve` (who was given up) when the links are exchanged |
 //!
-//! That is the message alone. A tag under which two components have merged sets `switching` in motion. A record
+//! That is the message alone. Whoever becomes a neighbour leaves the `reserve`, but for bootstrap contacts. A tag under which two
+//! components have merged brings the turn of all suspects (`reserve`) and sets `switching` in motion. A record
 //! is taken over wherever its owner is known (`records`). Before each message, its sender ceases to be a suspect
 //! (`suspects`: `reserve`, and `switching` when many come back together). After each input, whatever it was,
 //! requests that wait are looked at again, and free slots are filled (`refill`: `relations`). A full view without
 //! requests that wait is left as it is.
-//! `tests/groups.rs` holds the rows about walks, probes and records.
+//! `tests/groups.rs` holds each row for a full view, but for switches that are completed and tags under which components merge.
 //!
 //! | file | what |
 //! |---|---|

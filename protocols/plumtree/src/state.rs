@@ -1,6 +1,27 @@
 //! The broadcast state machine: the whole protocol, without I/O, clock or randomness of its own.
 //!
-//! One dispatcher, and one small function per input in the file that bears the rule's name:
+//! One dispatcher, and one small function per input in the file that bears the rule's name. What a message may
+//! change is named by groups; the last two are kept for each neighbour:
+//!
+//! | group | what |
+//! |---|---|
+//! | trees | of each tree: eager edges, parent, how far neighbours say to be from its root |
+//! | shelf | payloads kept, and what was seen of each origin |
+//! | missing | what was announced and has not come, and when it is asked for |
+//! | batches | announcements, prunes and positions that wait to be sent |
+//! | accounts | round trip, what it was asked for, what it has announced, what it may still ask for, distrust |
+//!
+//! | when this arrives | in | this may change |
+//! |---|---|---|
+//! | `Gossip` that is news | `gossip` | shelf (the payload; an origin that fell silent makes room, and leaves all groups); trees (its edge, the parent, a shorter way); missing (what has come); batches (it is announced on, the former parent is pruned); accounts (an answer) |
+//! | `Gossip` once more | `gossip` | trees (its edge is cut); batches (a prune); accounts (an answer) |
+//! | `IHave` | `announce` | missing and accounts (what is lacking here); of what is here: trees (the distance, a shorter way), with batches and accounts as that needs |
+//! | `Graft` | `edges` | trees (its edge; another parent, if it was the parent); batches (a prune that waits is void); accounts (what is sent to it) |
+//! | `Prune` | `edges` | trees (its edge; another parent, if it was the parent); batches and accounts (who is asked to be the parent) |
+//! | `Digest` | `exchange` | missing and accounts (what is lacking here); batches (what is lacking there) |
+//!
+//! What comes from no neighbour, or breaks a bound, is counted and changes nothing else. No message of a neighbour
+//! changes which neighbours there are, the root, or the number of our own messages.
 //!
 //! | file | what |
 //! |---|---|
@@ -75,7 +96,7 @@ pub struct State<I> {
 }
 
 impl<I: Id> State<I> {
-    /// A node without neighbours. `incarnation` must be greater than at any earlier start of the same id of the same id.
+    /// A node without neighbours. `incarnation` must be greater than at any earlier start of the same id.
     /// `config` should have been validated.
     pub fn new(me: I, config: Config, incarnation: u64) -> Self {
         Self {

@@ -47,10 +47,10 @@ pub(super) enum Ended {
 
 /// One case with one seed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Job<'a> {
-    pub(super) scenario: &'a str,
-    pub(super) case: &'a Case,
-    pub(super) seed: u64,
+struct Job<'a> {
+    scenario: &'a str,
+    case: &'a Case,
+    seed: u64,
 }
 
 impl Run {
@@ -130,7 +130,14 @@ pub(super) fn play(
             continue;
         }
         match listen(&news, &mut progress)? {
-            News::Began(at) => progress.begin(at, &jobs[at]),
+            News::Began(at) => {
+                let Job {
+                    scenario,
+                    case,
+                    seed,
+                } = jobs[at];
+                progress.begin(at, scenario, case, seed);
+            }
             News::At(at, step, now) => progress.at(at, step, now),
             News::Done(at, one) => {
                 progress.end(at);

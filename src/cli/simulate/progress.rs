@@ -7,8 +7,8 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use simulation::Case;
 
-use super::campaign::Job;
 use crate::terminal::output::complain;
 
 /// Time between two lines; who waits for less needs none.
@@ -51,13 +51,13 @@ impl Progress {
         }
     }
 
-    pub(super) fn begin(&mut self, at: usize, job: &Job<'_>) {
-        let mut name = job.scenario.to_owned();
-        for (variable, value) in &job.case.variables {
+    pub(super) fn begin(&mut self, at: usize, scenario: &str, case: &Case, seed: u64) {
+        let mut name = scenario.to_owned();
+        for (variable, value) in &case.variables {
             name.push_str(&format!(", {variable} {value}"));
         }
-        name.push_str(&format!(", seed {}", job.seed));
-        let steps = job.case.steps.len();
+        name.push_str(&format!(", seed {seed}"));
+        let steps = case.steps.len();
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(steps as u64));
             let style =
@@ -70,7 +70,7 @@ impl Progress {
         });
         let under = Under {
             name,
-            nodes: job.case.nodes,
+            nodes: case.nodes,
             steps,
             step: 0,
             now: Duration::ZERO,

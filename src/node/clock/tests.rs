@@ -106,9 +106,9 @@ fn mistrust_ends_well_below_the_bound_and_not_before() {
 }
 
 #[test]
-fn a_new_neighbour_is_unproven_until_it_has_told_its_time_or_that_it_never_will() {
+fn a_new_neighbours_clock_is_unread_until_it_has_told_its_time_or_that_it_never_will() {
     for (told, doubt) in [
-        (ClockAnswer::NotYet, Some(Doubt::Unproven)),
+        (ClockAnswer::NotYet, Some(Doubt::Unread)),
         (ClockAnswer::Never, None),
         (ClockAnswer::Time(reading(0, 1_000)), None),
         (

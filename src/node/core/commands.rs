@@ -2,45 +2,25 @@
 
 use std::time::Duration;
 
-use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::info;
 
-use super::{Core, stage::Stage};
+use super::{
+    Core,
+    stage::{LeaveReply, Leaving, Stage},
+};
 use crate::{
     api::{LeaveReport, LeaveRequest, LostOperations},
     directory::roles::RoleError,
     http::{Command, CommandError},
-    node::{part::Context, store::continuity::Why},
+    node::part::Context,
     replication::{LeaveError, Left, Terms},
 };
 
-/// How long the last words of one who leaves may take: a neighbour that does not answer hears them from
-/// others.
+/// How long the farewell of one who leaves may take: a neighbour that does not answer hears it from others.
 const LEAVE_MAX: Duration = Duration::from_secs(3);
 
-/// How long the last words of one who stops may take. Shorter: somebody waits for the process to end.
-const GOODBYE_MAX: Duration = Duration::from_secs(1);
-
-/// A leave under way: the data plane's part, and who waits for the end of it.
-pub(super) struct Leaving {
-    links: JoinHandle<Result<Left, LeaveError>>,
-    reply: LeaveReply,
-}
-
-type LeaveReply = oneshot::Sender<Result<LeaveReport, CommandError>>;
-
-impl Leaving {
-    /// Waits for the data plane's decision. Safe to drop and call again until it is made.
-    pub(super) async fn links(&mut self) -> Result<Left, LeaveError> {
-        (&mut self.links).await.unwrap_or(Err(LeaveError::Ended))
-    }
-
-    /// The store goes on as another site first.
-    pub(super) fn put_off(self, why: &Why) {
-        let why = format!("the store goes on as another site ({why}); leave again in a moment");
-        let _ = self.reply.send(Err(CommandError::NotNow(why)));
-    }
-}
+/// How long the farewell of one who stops may take. Shorter: somebody waits for the process to end.
+const STOP_MAX: Duration = Duration::from_secs(1);
 
 impl Core {
     pub(super) fn on_command(&mut self, command: Command) {
@@ -82,7 +62,7 @@ impl Core {
             Some("the node is leaving already")
         } else if serving.plane.is_unconfirmed() && !request.abandon {
             // It could hand nothing over: nothing leaves a store before it is confirmed.
-            Some("the store may be an older copy of itself, and waits for a peer to confirm it")
+            Some("the store may be an older copy of itself, and waits for its peers to confirm it")
         } else {
             None
         };
@@ -137,21 +117,21 @@ impl Core {
         has_left
     }
 
-    /// The last words: the directory's to the neighbours, then the overlay's.
+    /// The farewell of one who leaves: the directory's to all, then the overlay's to the neighbours.
     pub(super) async fn announce_leave(&mut self) {
         self.announce();
         self.members.directory.leave();
-        self.last_words(LEAVE_MAX).await;
+        self.farewell(LEAVE_MAX).await;
         self.network.leave().await;
     }
 
-    /// Tells the others that we stop and come back.
-    pub(super) async fn say_goodbye(&mut self) {
+    /// The farewell of one who stops and comes back.
+    pub(super) async fn announce_stop(&mut self) {
         self.members.directory.stop();
-        self.last_words(GOODBYE_MAX).await;
+        self.farewell(STOP_MAX).await;
     }
 
-    async fn last_words(&mut self, limit: Duration) {
+    async fn farewell(&mut self, limit: Duration) {
         let now = self.now();
         let directory = &mut self.members.directory;
         self.gossiper.speak(directory);

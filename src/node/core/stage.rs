@@ -1,20 +1,24 @@
 //! How far the node is: its store is being opened, or it is served.
 
-use tokio::sync::watch;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
-use super::commands::Leaving;
 use crate::{
-    api::Finding,
+    api::{Finding, LeaveReport},
+    http::CommandError,
     node::{
         app_roles::{AppRoles, RoleKeeper},
         data_plane::DataPlane,
         store::{
-            continuity::Trouble,
+            continuity::{Trouble, Why},
             examination::Examination,
             open::{OpenStore, RecordKeeper},
         },
     },
     replication::{LeaveError, Left},
+    tasks::Panicked,
 };
 
 /// How far the node is.
@@ -40,6 +44,28 @@ pub(super) struct Serving {
     app_roles: RoleKeeper,
 }
 
+/// A leave under way: the data plane's part, and who waits for the end of it.
+pub(super) struct Leaving {
+    pub(super) links: JoinHandle<Result<Left, LeaveError>>,
+    pub(super) reply: LeaveReply,
+}
+
+/// Where the one who asked for a leave waits for the end of it.
+pub(super) type LeaveReply = oneshot::Sender<Result<LeaveReport, CommandError>>;
+
+impl Leaving {
+    /// Waits for the data plane's decision. Safe to drop and call again until it is made.
+    pub(super) async fn links(&mut self) -> Result<Left, LeaveError> {
+        (&mut self.links).await.unwrap_or(Err(LeaveError::Ended))
+    }
+
+    /// The store goes on as another site first.
+    pub(super) fn put_off(self, why: &Why) {
+        let why = format!("the store goes on as another site ({why}); leave again in a moment");
+        let _ = self.reply.send(Err(CommandError::NotNow(why)));
+    }
+}
+
 /// Something that has happened to the store or its links.
 pub(super) enum StageEvent {
     /// It is decided whether the node leaves.
@@ -52,6 +78,8 @@ pub(super) enum StageEvent {
     Examined(Vec<Finding>),
     /// Something of the data plane looks different.
     Plane,
+    /// A task of the data plane has panicked.
+    Panicked(Panicked),
 }
 
 impl Stage {
@@ -124,7 +152,10 @@ impl Serving {
             trouble = self.record.trouble(), if self.leaving.is_none() => StageEvent::Trouble(trouble),
             Ok(()) = self.ready.changed() => StageEvent::Ready,
             findings = self.examination.changed() => StageEvent::Examined(findings),
-            () = self.plane.changed() => StageEvent::Plane,
+            changed = self.plane.changed() => match changed {
+                Ok(()) => StageEvent::Plane,
+                Err(panicked) => StageEvent::Panicked(panicked),
+            },
         }
     }
 }

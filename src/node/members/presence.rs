@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use super::{
-    Members,
-    starts::Verdict,
-    twins::{News, Presence, Seen},
-};
+use super::{Members, starts::Verdict, twins::News};
 use crate::{
     identity::{Lineage, NodeId, Run, Site, Start},
     network::Other,
+    node::peer_protocol::{Presence, Seen},
     replication::{self, protocol::code},
 };
 
@@ -120,7 +117,11 @@ impl Members {
                      from its data directory, and start it again"
                 );
             }
-            Some(News::Over) => info!(%node, "no other process runs with this node's key any more"),
+            Some(News::Over) => info!(
+                %node,
+                over = "another process runs with a copy of this node's key",
+                "no other process runs with this node's key any more"
+            ),
             None => {}
         }
     }

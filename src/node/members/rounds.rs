@@ -9,20 +9,18 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::twins::Presence;
 use crate::{
     directory::{Directory, Gossip, HEARTBEAT, roles::RoleRecord},
     identity::NodeId,
     network,
     node::{
-        clock::ClockAnswer,
-        part::Event,
-        peer_protocol::{self, BroadcastMessage, Reply, Request},
+        part::{ClockAnswer, Event},
+        peer_protocol::{self, BroadcastMessage, Presence, Reply, Request},
     },
     replication::{Asked, Reading},
 };
 
-/// How often positions are compared with each neighbour, although there is no news: what the
+/// How often directories are compared with each neighbour, although there is no news: what the
 /// broadcast missed comes to light then.
 const EXCHANGE: Duration = HEARTBEAT.saturating_mul(6);
 
@@ -231,7 +229,7 @@ impl Gossiper {
         now: Duration,
         limit: Duration,
     ) {
-        // A round under way has not our last words in it; and nobody takes any other answer from now on.
+        // A round under way has not our farewell in it; and nobody takes any other answer from now on.
         self.tasks.abort_all();
         self.answers.close();
         self.busy.clear();

@@ -10,8 +10,8 @@ use crate::{
     identity::{Incarnation, Lineage, NodeId, Run, Site},
     network::Other,
     node::{
-        members::twins,
         part::{Context, Effect, Event, Part, testing::overlay},
+        peer_protocol,
     },
     replication::{Departure, Request, protocol::code},
     vector::{Seq, Vector},
@@ -271,7 +271,7 @@ fn a_copy_of_a_store_in_use_is_denied_and_its_original_is_not() {
 fn another_process_with_ones_key_is_seen_where_it_is() {
     let mut members = members();
     gossip(&mut members, 1, NodeState::Ready);
-    let asker = twins::Presence {
+    let asker = peer_protocol::Presence {
         run: run(9),
         site: None,
         generation: 0,

@@ -5,9 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
-use crate::identity::{NodeId, Run, Site, Start};
+use crate::{identity::NodeId, node::peer_protocol::Seen};
 
 /// What a peer says holds this long: it is asked with every heartbeat, and may miss one.
 const HOLDS: Duration = Duration::from_secs(12);
@@ -17,41 +15,6 @@ const OVER_AFTER: Duration = Duration::from_secs(60);
 
 /// The peers whose word is kept.
 const PEERS_MAX: usize = 64;
-
-/// What a process tells of itself when it asks whether there is another one.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(in crate::node) struct Presence {
-    /// Which process asks.
-    pub(in crate::node) run: Run,
-    /// The site as which it writes, if it does.
-    pub(in crate::node) site: Option<Site>,
-    /// Which start of that site this is.
-    pub(in crate::node) generation: u64,
-}
-
-impl Presence {
-    /// As what it writes.
-    pub(in crate::node) fn writes(&self) -> Option<(Site, Start)> {
-        let Self {
-            run,
-            site,
-            generation,
-        } = *self;
-        let site = site.and_then(|site| Site::new(site.get()))?;
-        (generation > 0).then_some((site, Start { generation, run }))
-    }
-}
-
-/// Another process with the key of the one that asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::node) struct Seen {
-    /// Which process it is.
-    pub(in crate::node) run: Run,
-    /// Where it was seen.
-    pub(in crate::node) address: String,
-    /// The site as which it writes, if that is known.
-    pub(in crate::node) site: Option<Site>,
-}
 
 /// What peers say.
 #[derive(Debug, Default)]
@@ -109,7 +72,7 @@ impl Twins {
 mod tests {
     use std::time::Duration;
 
-    use super::{News, Presence, Seen, Twins};
+    use super::{News, Seen, Twins};
     use crate::identity::{NodeId, Run, Site};
 
     fn at(second: u64) -> Duration {
@@ -154,18 +117,5 @@ mod tests {
         assert_eq!(twins.news(false, at(80)), Some(News::Over));
         assert_eq!(twins.news(false, at(81)), None);
         assert_eq!(twins.news(true, at(90)), Some(News::Begun(None)));
-    }
-
-    #[test]
-    fn a_process_that_does_not_write_yet_claims_no_site() {
-        let presence = |site, generation| Presence {
-            run: Run::draw(),
-            site: Site::new(site),
-            generation,
-        };
-        assert_eq!(presence(7, 0).writes(), None);
-        assert_eq!(presence(0, 1).writes(), None);
-        let (site, start) = presence(7, 3).writes().unwrap();
-        assert_eq!((site.get(), start.generation), (7, 3));
     }
 }

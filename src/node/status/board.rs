@@ -124,6 +124,7 @@ impl StatusBoard {
                 unconfirmed: false,
                 off_path: None,
                 renewals: Vec::new(),
+                requirements: None,
             },
             clock: ClockStatus::default(),
             overlay: OverlayStatus::default(),
@@ -182,6 +183,7 @@ impl StatusBoard {
             status.store.off_path.clone_from(&store.off_path);
             status.store.url.clone_from(&store.server.url);
             status.store.version.clone_from(&store.server.version);
+            status.store.requirements = Some(store.server.told_requirements());
         });
     }
 
@@ -234,6 +236,8 @@ impl StatusBoard {
         }
         status.warnings = telemetry::recent();
         status.store.unconfirmed = inputs.plane.is_some_and(DataPlane::is_unconfirmed);
+        // While there is none, because the store is being opened anew, what was seen last stays shown: the state
+        // says that it is not served. No links and no vector would look as if all were lost.
         if let Some(plane) = inputs.plane {
             status.links.clone_from(&plane.links.borrow());
             status.vector.clone_from(&plane.vector.borrow());

@@ -82,28 +82,28 @@ impl Collector for Totals {
         let Some(plane) = plane else {
             return Ok(());
         };
-        let totals = plane.totals();
+        let counters = plane.counters();
         plain(
             &mut encoder,
             "catch_up_rows",
             "Rows received by catch-ups",
-            totals.caught_up_rows,
+            counters.caught_up_rows,
         )?;
         plain(
             &mut encoder,
             "checkpoints",
             "Checkpoints written",
-            totals.checkpoints,
+            counters.checkpoints,
         )?;
         plain(
             &mut encoder,
             "clock_refusals",
             "Times that nothing more was taken from a peer because its clock was ahead",
-            totals.mistrusted,
+            counters.mistrusted,
         )?;
         let mut steps =
             encoder.encode_descriptor("link_steps", "Steps on links", None, MetricType::Counter)?;
-        for ((step, outcome), count) in &totals.steps {
+        for ((step, outcome), count) in &counters.steps {
             let labels = [("step", *step), ("outcome", outcome.label())];
             ConstCounter::new(*count).encode(steps.encode_family(&labels)?)?;
         }
@@ -113,7 +113,7 @@ impl Collector for Totals {
             None,
             MetricType::Counter,
         )?;
-        for (code, count) in &totals.refused {
+        for (code, count) in &counters.refused {
             let labels = [("code", code.as_str())];
             ConstCounter::new(*count).encode(refused.encode_family(&labels)?)?;
         }

@@ -35,7 +35,7 @@ const KEEP_LIMIT: Duration = Duration::from_secs(10);
 const KEEP_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a store that nobody else knows is another site after each start of its server.
-const UNPROVABLE: &str = "its server was started again, and this node has never met another that could \
+const UNCONFIRMABLE: &str = "its server was started again, and this node has never met another that could \
     tell whether the store is an older copy of itself";
 
 /// What was noticed about a store in use.
@@ -66,12 +66,12 @@ pub(in crate::node) struct Continuity {
     record: Arc<Mutex<StoreRecord>>,
     waiting: Waiting,
     /// The store may be an older copy of itself, put back together with its record.
-    pub(in crate::node) is_unproven: bool,
+    pub(in crate::node) needs_confirmation: bool,
 }
 
 impl Continuity {
     /// Looks into the store, which must be installed and not in use by a data plane, and gives it the
-    /// identity that it should have. When it is unproven, it is closed to writers.
+    /// identity that it should have. When it has to be confirmed, it is closed to writers.
     pub(in crate::node) async fn establish(
         admin: &Conninfo,
         owned: Owned,
@@ -122,11 +122,11 @@ impl Continuity {
             // Should it be an older copy that has written nothing since, no peer will ever tell: the links
             // must not go on. Both ends of each stand where another log had got to, and would leave out
             // what lies between. The vector is true of the copy, so new links bring what is missing.
-            Verdict::Unproven => suspend(admin, &client, waiting).await?,
-            Verdict::Unprovable => {
+            Verdict::Unconfirmed => suspend(admin, &client, waiting).await?,
+            Verdict::Unconfirmable => {
                 // Nobody could tell of lost numbers, so the site is given up. What the vector says is true.
                 let site = renew(admin, &client, &owned, Doubt::None, waiting).await?;
-                record.renewed(Some(owner.site), site, UNPROVABLE);
+                record.renewed(Some(owner.site), site, UNCONFIRMABLE);
             }
             Verdict::Another(why) => {
                 let site = renew(admin, &client, &owned, Doubt::Behind, waiting).await?;
@@ -145,7 +145,7 @@ impl Continuity {
             data_dir: data_dir.to_path_buf(),
             record: Arc::new(Mutex::new(record)),
             waiting: waiting.clone(),
-            is_unproven: verdict == Verdict::Unproven,
+            needs_confirmation: verdict == Verdict::Unconfirmed,
         })
     }
 
@@ -191,8 +191,8 @@ impl Continuity {
         if let Some(found) = position.departs_from(&recorded) {
             anyhow::bail!("the store changed while its server was started again: {found}");
         }
-        // An unproven one stays closed until a peer has confirmed it.
-        if !self.is_unproven {
+        // One that has to be confirmed stays closed until its peers have done so.
+        if !self.needs_confirmation {
             store::open(&client).await?;
         }
         let mut record = self.lock();
@@ -219,7 +219,7 @@ impl Continuity {
             .context("the store has no identity")?;
         // Evicted while nobody had confirmed it: it may be an older copy as well.
         let doubt = match why.doubt() {
-            Doubt::None if self.is_unproven && owner.is_in_doubt => Doubt::Behind,
+            Doubt::None if self.needs_confirmation && owner.is_in_doubt => Doubt::Behind,
             doubt => doubt,
         };
         let site = renew(admin, &client, &self.owned, doubt, &self.waiting).await?;
@@ -231,7 +231,7 @@ impl Continuity {
         self.save(&record);
         drop(record);
         // The doubt was about the former site.
-        self.is_unproven = false;
+        self.needs_confirmation = false;
         Ok(())
     }
 

@@ -57,7 +57,11 @@ pub(in crate::node) fn log(before: &[api::Finding], now: &[api::Finding]) {
         warn!(code, severity, cure, "{text}");
     }
     for finding in before.iter().filter(|finding| !among(now, finding)) {
-        info!(code = finding.code, "this is over: {}", finding.text);
+        info!(
+            code = finding.code,
+            over = finding.text,
+            "a finding is over"
+        );
     }
 }
 

@@ -143,7 +143,10 @@ async fn keep(mut held: Held, mut store: watch::Receiver<Conninfo>, name: String
         // It fails when the session ends, for whatever reason.
         let _ = (&mut held.connection).await;
         held = again(&mut store, &name).await;
-        info!("the lock on the store is ours again");
+        info!(
+            over = "another controller uses the store",
+            "the lock on the store is ours again"
+        );
     }
 }
 

@@ -116,11 +116,15 @@ impl OpenStore {
         loop {
             let renewed = self.continuity.renew(&self.server.connection(), why).await;
             let Err(error) = renewed else {
+                info!(
+                    over = "the store cannot be given a new incarnation yet",
+                    "the store has a new incarnation"
+                );
                 return waiting.over();
             };
             let error = format!("{error:#}");
             waiting.set(format!("a new site for the store: {error}"));
-            warn!(%why, error, retry_in = ?pause, "the store cannot be given a new incarnation yet");
+            warn!(%why, error, retry_in = ?pause, "the store cannot go on as another site yet");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(*RETRY.end());
         }
@@ -133,6 +137,10 @@ impl OpenStore {
             match self.continuity.again(&self.server.connection()).await {
                 Ok(continuity) => {
                     self.continuity = continuity;
+                    info!(
+                        over = "the store cannot be looked into yet",
+                        "the store was looked into"
+                    );
                     return;
                 }
                 Err(error) => {
@@ -225,6 +233,19 @@ impl Server {
         receiver
     }
 
+    /// What the server has to be fit for, for others to examine it by.
+    pub(in crate::node) fn told_requirements(&self) -> api::StoreRequirements {
+        let Requirements {
+            links_min,
+            slot_bytes_max,
+            ..
+        } = self.requirements;
+        api::StoreRequirements {
+            links_min,
+            slot_bytes_max,
+        }
+    }
+
     /// Goes on examining the server for as long as the result lives.
     pub(in crate::node) fn keep_examining(&self) -> Examination {
         Examination::start(self.connection(), self.requirements, self.findings.clone())
@@ -298,6 +319,11 @@ fn wanted(config: &Config, data_dir: &Path) -> PrivateConfig {
     }
 }
 
+/// What a server has to be fit for by the node's settings.
+fn needed(config: &Config) -> Requirements {
+    Requirements::for_node(neighbors(config), config.replication.slot_bytes_max)
+}
+
 /// As PostgreSQL takes a size: a positive number of 31 bits.
 fn mebibytes(bytes: u64) -> u32 {
     const MOST: u32 = i32::MAX as u32;
@@ -322,7 +348,7 @@ async fn private(
     let requirements = Requirements {
         remote_peers: false,
         plain_names: false,
-        ..Requirements::for_neighbors(neighbors(config))
+        ..needed(config)
     };
     let opened = async {
         pin(&reach(&server)).await?;
@@ -399,9 +425,10 @@ async fn attached(
         remote_peers,
         // That is settled once the store is open.
         plain_names: false,
-        ..Requirements::for_neighbors(neighbors(config))
+        ..needed(config)
     };
     let findings = require_fit(&attached.connection, requirements).await?;
+    info!(over = "the store does not answer yet", "the store answers");
     waiting.over();
     let port = attached
         .connection
@@ -505,7 +532,7 @@ fn advertise(wanted: Option<&config::Advertise>, port: u16) -> Advertise {
 mod tests {
     use std::path::Path;
 
-    use super::{neighbors, wanted};
+    use super::{needed, wanted};
     use crate::{config::Config, postgres::doctor::Requirements};
 
     #[test]
@@ -524,12 +551,15 @@ mod tests {
     #[test]
     fn servers_are_sized_and_examined_for_the_active_view() {
         let mut config = Config::default();
+        assert_eq!(needed(&config), Requirements::default());
         assert_eq!(wanted(&config, Path::new("d")).max_links, 32);
         config.overlay.active_view = 64;
-        let requirements = Requirements::for_neighbors(neighbors(&config));
+        let requirements = needed(&config);
         assert_eq!(requirements.links_min, 64);
         assert!(requirements.max_links > 128);
         let private = wanted(&config, Path::new("d"));
         assert_eq!(private.max_links, requirements.max_links);
+        config.replication.slot_bytes_max = 3 << 30;
+        assert_eq!(needed(&config).slot_bytes_max, 3 << 30);
     }
 }

@@ -47,10 +47,10 @@ pub(in crate::node) enum Verdict {
     /// It is the one that was recorded, and nobody else knows more.
     Same,
     /// As far as the record tells it is, but the record may have been put back with it. Peers know.
-    Unproven,
+    Unconfirmed,
     /// It is the one that was recorded, but nobody could tell if it were an older copy. Its vector is true
     /// all the same.
-    Unprovable,
+    Unconfirmable,
     /// It is not. Why.
     Another(String),
 }
@@ -83,9 +83,9 @@ pub(in crate::node) fn judge(
     if position.is_same_run(&record.position) && !owner.is_in_doubt {
         Verdict::Same
     } else if record.has_met_peers {
-        Verdict::Unproven
+        Verdict::Unconfirmed
     } else {
-        Verdict::Unprovable
+        Verdict::Unconfirmable
     }
 }
 
@@ -122,7 +122,7 @@ impl StoreRecord {
             old_site = from.map(Site::get),
             new_site = to.get(),
             why,
-            "the store goes on under a new incarnation; nothing has to be done"
+            "the store goes on as another site; nothing has to be done"
         );
         self.site = to;
         // Starts are counted by site.
@@ -198,7 +198,7 @@ mod tests {
             ..leaving
         };
         let verdict = judge(Some(&record()), &doubtful, &me(), &position());
-        assert_eq!(verdict, Verdict::Unproven, "an answer is still awaited");
+        assert_eq!(verdict, Verdict::Unconfirmed, "an answer is still awaited");
     }
 
     #[test]
@@ -208,13 +208,13 @@ mod tests {
             ..position()
         };
         let verdict = judge(Some(&record()), &owner(), &me(), &restarted);
-        assert_eq!(verdict, Verdict::Unproven);
+        assert_eq!(verdict, Verdict::Unconfirmed);
         let alone = StoreRecord {
             has_met_peers: false,
             ..record()
         };
         let verdict = judge(Some(&alone), &owner(), &me(), &restarted);
-        assert_eq!(verdict, Verdict::Unprovable);
+        assert_eq!(verdict, Verdict::Unconfirmable);
         let verdict = judge(Some(&alone), &owner(), &me(), &position());
         assert_eq!(verdict, Verdict::Same);
     }

@@ -54,6 +54,7 @@ pub(super) fn missing(role: &Role, version: Version) -> Vec<Missing> {
             format!("grant create on database {database} to {name};"),
         ),
         (
+            // A catch-up comes in through a temporary table.
             role.temporary,
             "temporary tables in the database",
             format!("grant temporary on database {database} to {name};"),
@@ -64,6 +65,7 @@ pub(super) fn missing(role: &Role, version: Version) -> Vec<Missing> {
             format!("grant connect on database {database} to {name} with grant option;"),
         ),
         (
+            // The store's functions are written in it. PUBLIC has it, unless somebody took it away.
             role.use_plpgsql,
             "usage of plpgsql",
             format!("grant usage on language plpgsql to {name};"),

@@ -19,7 +19,7 @@ pub(super) fn check(observed: &Observed, requirements: Requirements) -> Vec<Find
     let mut findings = vec![wal_level(observed)];
     findings.extend(pools(observed, requirements));
     findings.extend([
-        slot_bound(observed),
+        slot_bound(observed, requirements),
         pending(observed),
         wal_writer_delay(observed),
     ]);
@@ -184,21 +184,43 @@ fn check_pool(observed: &Observed, pool: &Pool) -> Finding {
     .fixed_by(observed.set(pool.setting, &pool.good.to_string(), RESTART))
 }
 
-fn slot_bound(observed: &Observed) -> Finding {
-    match observed.number("max_slot_wal_keep_size") {
-        // -1 stands for no bound.
-        Some(size) if size >= 0 => {
-            Finding::ok("SP008", format!("max_slot_wal_keep_size is {size} MB"))
+/// The greatest size that the server takes, in MB.
+const SIZE_MB_MAX: i64 = i32::MAX as i64;
+
+fn slot_bound(observed: &Observed, requirements: Requirements) -> Finding {
+    const NAME: &str = "max_slot_wal_keep_size";
+    let least = i64::try_from(requirements.slot_bytes_max >> 20)
+        .unwrap_or(SIZE_MB_MAX)
+        .min(SIZE_MB_MAX);
+    // Twice, as a private server has it: the node comes first and drops a slot in order. The server acts at its
+    // checkpoints, and also while the node is down.
+    let good = least.saturating_mul(2).min(SIZE_MB_MAX);
+    let good = match good % 1024 {
+        0 => format!("{}GB", good / 1024),
+        _ => format!("{good}MB"),
+    };
+    let (summary, effect) = match observed.number(NAME) {
+        Some(size) if size >= least => {
+            return Finding::ok("SP008", format!("{NAME} is {size} MB"));
         }
-        _ => Finding::bad(
-            "SP008",
-            Severity::Warning,
-            "max_slot_wal_keep_size has no bound",
+        // -1 stands for no bound.
+        Some(size) if size >= 0 => (
+            format!("{NAME} is {size} MB"),
+            format!(
+                "the server gives a slot up before it keeps what the node allows \
+                 (replication.slot_bytes_max, {least} MB): the link is made anew, and what is missing \
+                 is looked for in both stores"
+            ),
+        ),
+        _ => (
+            format!("{NAME} has no bound"),
             "while the node is down, the slot of a peer that is away keeps WAL until the disk is \
-             full; a link whose slot was given up catches up without loss",
-        )
-        .fixed_by(observed.set("max_slot_wal_keep_size", "2GB", RELOAD)),
-    }
+             full; a link whose slot was given up catches up without loss"
+                .to_owned(),
+        ),
+    };
+    Finding::bad("SP008", Severity::Warning, summary, effect)
+        .fixed_by(observed.set(NAME, &good, RELOAD))
 }
 
 fn pending(observed: &Observed) -> Finding {

@@ -236,6 +236,36 @@ fn a_loopback_address_is_fine_where_all_peers_are_local() {
 }
 
 #[test]
+fn a_server_is_not_to_give_a_slot_up_before_its_node_does() {
+    let found = |megabytes: &str, slot_bytes_max: u64| {
+        let requirements = Requirements {
+            slot_bytes_max,
+            ..Requirements::default()
+        };
+        let findings = judge(&with("max_slot_wal_keep_size", megabytes), requirements);
+        findings.into_iter().find(|f| f.code == "SP008").unwrap()
+    };
+    let early = found("1023", 1 << 30);
+    assert_eq!(early.severity, Severity::Warning);
+    assert!(early.detail.contains("1024 MB"), "{early:?}");
+    assert_eq!(found("1024", 1 << 30).severity, Severity::Ok);
+    for (megabytes, slot_bytes_max, set_to) in [
+        ("2048", 3 << 30, "'6GB'"),
+        ("0", 20 << 20, "'40MB'"),
+        ("-1", 20 << 20, "'40MB'"),
+        ("-1", 1 << 30, "'2GB'"),
+    ] {
+        let finding = found(megabytes, slot_bytes_max);
+        assert_eq!(finding.severity, Severity::Warning);
+        let fix = finding.fix.unwrap();
+        assert!(fix.contains(set_to), "{fix}");
+    }
+    // No more can be set, whatever the node allows.
+    let most = i32::MAX.to_string();
+    assert_eq!(found(&most, u64::MAX).severity, Severity::Ok);
+}
+
+#[test]
 fn a_changed_setting_not_in_effect_is_named() {
     let mut observed = good();
     observed

@@ -28,7 +28,7 @@ pub enum Departure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
     /// It was not read yet: no new link is opened from the peer, and those that exist stay.
-    Unproven,
+    Unread,
     /// It is ahead: nothing is taken from the peer.
     Ahead,
 }
@@ -39,8 +39,8 @@ pub(crate) enum Presence {
     /// It is a neighbour.
     Present {
         neighbor: Neighbor,
-        /// Grows with each time that a peer became a neighbour or moved: what was known of its links before is
-        /// to be confirmed.
+        /// Grows whenever a peer, any peer, becomes a neighbour or moves: what was known of its links
+        /// before is to be confirmed.
         generation: u64,
         /// Whether it says that it wants to be linked with us; `None` until it has told.
         insists: Option<bool>,
@@ -119,7 +119,7 @@ impl Desired {
             (Departure::Lost, Presence::Present { .. }) => {
                 *presence = Presence::Lost { since: now }
             }
-            // The grace runs from the first loss, and whoever said good-bye has none.
+            // The grace runs from the first loss, and whoever said farewell has none.
             (Departure::Lost, Presence::Lost { .. } | Presence::Gone) => {}
         }
     }

@@ -108,7 +108,7 @@ impl View<'_> {
             return Some(resume);
         };
         let note = self.about(name)?;
-        // While the peer was no neighbour it may have dropped its end.
+        // While the peer was no neighbour it may have dropped its end, or it has moved.
         if verified.0 != generation || self.is_stalled(note, verified.1) {
             return Some(resume);
         }

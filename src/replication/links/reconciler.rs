@@ -311,7 +311,10 @@ impl<T: Transport> Reconciler<T> {
 
     fn store_is_up(&mut self) {
         if self.ledger.retries.remove(&LOOKING).is_some() {
-            info!("the store can be reached again");
+            info!(
+                over = "the links of the store cannot be seen",
+                "the store can be reached again"
+            );
         }
     }
 
@@ -471,8 +474,9 @@ impl<T: Transport> Reconciler<T> {
 
     fn succeeded(&mut self, step: &Step, done: &StepOutcome) {
         let now = self.context.now();
-        debug!(step = step.name(), ?done, "step done");
         let attempt = (step.key(), step.name());
+        // Should it have failed before, that is over.
+        debug!(step = attempt.1, key = %attempt.0, over = "step failed", ?done, "step done");
         if let StepOutcome::Opened { link, generation } = *done {
             self.ledger.opened(link, generation, now);
             let retry = self.ledger.retries.entry(attempt).or_default();

@@ -135,7 +135,7 @@ impl Scene<'_> {
                 LinkState::Refused,
                 "nothing is taken from the peer: its clock is too far ahead",
             ),
-            Doubt::Unproven => (LinkState::Opening, "the peer has not told its time yet"),
+            Doubt::Unread => (LinkState::Opening, "the peer has not told its time yet"),
         };
         let reason = Reason::new(state, text).at(Side::Peer);
         // A clock that was merely not read yet needs nobody to set it.

@@ -156,6 +156,7 @@ async fn enter(host: &str, offer: &Offer, expected: &Expected<'_>) -> Result<Ses
         .password(&offer.password)
         .dbname(&offer.database)
         .keepalives_idle(Duration::from_secs(10))
+        // As for a subscription (`subscription`): what goes out from here are a few bytes.
         .tcp_user_timeout(Duration::from_secs(30));
     let session =
         // Without a statement limit: a catch-up is copied in this session, for hours if it is large.

@@ -37,6 +37,10 @@ pub(super) fn create_subscription(
     host: &str,
 ) -> String {
     let port = offer.port.to_string();
+    // A subscriber sends a few bytes at a time, which the other machine acknowledges whether or not the sender
+    // there reads them. So 30 s without an acknowledgement mean that the machine is gone, or the way to it.
+    // Not so at the other end, where megabytes wait for a worker that may be busy: see
+    // `publisher::credentials`.
     let connection = conninfo([
         ("host", host),
         ("port", &port),

@@ -1,4 +1,4 @@
-//! Latency-aware neighbours (X-BOT; Leitao, Marques, Pereira, Rodrigues, SRDS 2009): the four-node
+//! Latency-aware neighbours (X-BOT; Leitao, Marques, Pereira, Rodrigues, TPDS 2012): the four-node
 //! switch of `remix`, made only when it pays.
 //!
 //! ```text

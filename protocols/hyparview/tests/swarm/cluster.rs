@@ -24,7 +24,10 @@ use libp2p::{
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/test/hyparview/1.0.0");
 
 /// Long enough for a busy machine; nothing waits for it when all is well.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Later than anything is waited for.
+pub(crate) const NEVER: Duration = PATIENCE.saturating_mul(10);
 
 /// Everything happens ten times faster than by default.
 pub(crate) fn quick() -> Config {
@@ -46,6 +49,15 @@ pub(crate) fn quick() -> Config {
         .with_probe_interval_max(ms(400))
         .with_quarantine(ms(1000))
         .with_admission_peer_interval(ms(100))
+}
+
+/// The same, but nobody is given up for being slow: on a machine that is busy with something else everybody
+/// is, and a test that is about something else would be told of that.
+pub(crate) fn patient() -> Config {
+    quick()
+        .with_silence_deadline(NEVER)
+        .with_tag_timeout(NEVER)
+        .with_request_timeout(PATIENCE)
 }
 
 pub(crate) fn settings(incarnation: u64) -> Settings {
@@ -211,6 +223,20 @@ impl Cluster {
         self.drive(work, false).await.unwrap().unwrap()
     }
 
+    /// Drives all nodes until each has heard ten frames more: with a neighbour, about as many heartbeats.
+    pub(crate) async fn until_more_is_heard(&mut self) {
+        let heard = |cluster: &Self| -> Vec<u64> {
+            let nodes = cluster.alive();
+            nodes.map(|node| node.counters().frames_in).collect()
+        };
+        let before = heard(self);
+        self.until("ten frames further", |cluster| {
+            let mut nodes = heard(cluster).into_iter().zip(&before);
+            nodes.all(|(now, before)| now >= before + 10)
+        })
+        .await;
+    }
+
     /// Drives all nodes for a while, to see that nothing happens.
     pub(crate) async fn for_a_while(&mut self, time: Duration) {
         self.during(tokio::time::sleep(time)).await;
@@ -282,6 +308,15 @@ impl Cluster {
 
     pub(crate) fn are_neighbors(&self, a: usize, b: usize) -> bool {
         self.node(a).active().contains(&self.id(b)) && self.node(b).active().contains(&self.id(a))
+    }
+
+    /// Whether both have one relation, the same, and neither asks for another.
+    pub(crate) fn are_settled(&self, a: usize, b: usize) -> bool {
+        let state = |n: usize| self.node(n).swarm.behaviour().state();
+        let epoch = state(a).epoch(self.id(b));
+        epoch.is_some()
+            && epoch == state(b).epoch(self.id(a))
+            && [a, b].iter().all(|n| state(*n).requests().next().is_none())
     }
 
     fn describe(&self) -> String {

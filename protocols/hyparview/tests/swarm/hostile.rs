@@ -5,21 +5,25 @@ use std::time::{Duration, Instant};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use hyparview::{
     CONTACTS_MAX, Config, Contact, DisconnectReason, DownReason, Event, FRAME_BYTES_MAX, Message,
-    Priority, RecordError, Refusal, message,
+    Priority, RecordError, Refusal, Settings, message,
 };
 use libp2p::{PeerId, identity::Keypair};
 use tokio::time::timeout;
 
 use crate::{
-    cluster::{Cluster, quick, settings},
+    cluster::{Cluster, NEVER, PATIENCE, patient, settings},
     raw::{
         Bytes, Hostile, RawMessage, broken_record, encode, frame, invented_contact, stolen_record,
     },
 };
 
 /// Three honest nodes, everybody's neighbours, and a hostile peer at node 0.
-async fn triangle(config: Config) -> (Cluster, Hostile) {
-    let mut cluster = Cluster::of(3, config).await;
+async fn triangle() -> (Cluster, Hostile) {
+    meet(Cluster::of(3, patient()).await).await
+}
+
+/// The first three nodes become everybody's neighbours, and a hostile peer connects with node 0.
+async fn meet(mut cluster: Cluster) -> (Cluster, Hostile) {
     cluster.join(1, 0);
     cluster.join(2, 0);
     cluster.until("a triangle", honest_links_are_up).await;
@@ -71,7 +75,7 @@ fn refusal(cluster: &Cluster, id: PeerId) -> Option<&Refusal> {
 
 /// Says `bytes` to node 0 and expects to be thrown out as a neighbour for it.
 async fn is_refused(bytes: Vec<u8>, expected: impl Fn(&Refusal) -> bool) {
-    let (mut cluster, mut hostile) = triangle(quick()).await;
+    let (mut cluster, mut hostile) = triangle().await;
     befriend(&mut cluster, &mut hostile).await;
     let id = hostile.id();
     cluster.during(hostile.say(&bytes)).await;
@@ -164,7 +168,7 @@ async fn record_of_another_peer_is_refused() {
 
 #[tokio::test]
 async fn nobody_joins_under_the_record_of_another() {
-    let (mut cluster, mut hostile) = triangle(quick()).await;
+    let (mut cluster, mut hostile) = triangle().await;
     let id = hostile.id();
     let (epoch, pulse) = (hostile.epoch(), hostile.pulse());
     let join = Message::Join(message::Join {
@@ -182,7 +186,7 @@ async fn nobody_joins_under_the_record_of_another() {
 
 #[tokio::test]
 async fn flood_is_refused() {
-    let (mut cluster, mut hostile) = triangle(quick()).await;
+    let (mut cluster, mut hostile) = triangle().await;
     befriend(&mut cluster, &mut hostile).await;
     let id = hostile.id();
     let heartbeats = frame(&encode(&hostile.heartbeat())).repeat(100);
@@ -201,7 +205,7 @@ async fn flood_is_refused() {
 
 #[tokio::test]
 async fn frame_that_is_cut_short_is_refused_but_no_offence() {
-    let (mut cluster, mut hostile) = triangle(quick()).await;
+    let (mut cluster, mut hostile) = triangle().await;
     befriend(&mut cluster, &mut hostile).await;
     let id = hostile.id();
     let whole = frame(&encode(&hostile.heartbeat()));
@@ -222,7 +226,7 @@ async fn frame_that_is_cut_short_is_refused_but_no_offence() {
 
 #[tokio::test]
 async fn endless_substreams_are_refused() {
-    let (mut cluster, mut hostile) = triangle(quick()).await;
+    let (mut cluster, mut hostile) = triangle().await;
     let id = hostile.id();
     let mut held = Vec::new();
     while refusal(&cluster, id).is_none() {
@@ -241,7 +245,7 @@ async fn endless_substreams_are_refused() {
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one of each kind")]
 async fn unexpected_messages_change_nothing() {
-    let (mut cluster, mut hostile) = triangle(quick()).await;
+    let (mut cluster, mut hostile) = triangle().await;
     let id = hostile.id();
     let victim = cluster.id(1);
     let (epoch, pulse, record) = (hostile.epoch(), hostile.pulse(), hostile.record());
@@ -327,7 +331,7 @@ async fn unexpected_messages_change_nothing() {
 
 /// A node that has much to say: full lists, often.
 fn talkative() -> Config {
-    quick()
+    patient()
         .with_active_capacity(3)
         .with_outbound_min(0)
         .with_passive_capacity(60)
@@ -338,24 +342,25 @@ fn talkative() -> Config {
         .with_service_rate(100_000)
 }
 
-#[tokio::test]
-async fn peer_that_does_not_read_is_dropped_as_slow_and_holds_up_nobody() {
+/// Three talkative nodes, everybody's neighbours, and a hostile neighbour of node 0, which has `settings`.
+async fn talkative_triangle(of_zero: Settings) -> (Cluster, Hostile) {
+    let other = || settings(1).with_frame_timeout(NEVER);
     let mut cluster = Cluster::default();
-    for _ in 0..3 {
-        let settings = settings(1)
-            .with_queue_frames_max(8)
-            .with_full_pushes_max(4)
-            .with_frame_timeout(Duration::from_secs(60));
+    for settings in [of_zero, other(), other()] {
         cluster
             .add(Keypair::generate_ed25519(), talkative(), settings)
             .await;
     }
-    cluster.join(1, 0);
-    cluster.join(2, 0);
-    cluster.until("a triangle", honest_links_are_up).await;
-    let hostile = Hostile::connect(cluster.node(0));
-    let mut hostile = cluster.during(hostile).await;
+    let (mut cluster, mut hostile) = meet(cluster).await;
     befriend(&mut cluster, &mut hostile).await;
+    (cluster, hostile)
+}
+
+#[tokio::test]
+async fn peer_that_does_not_read_is_dropped_as_slow_and_holds_up_nobody() {
+    // No time-out helps node 0: what it waited for would never come.
+    let settings = settings(1).with_frame_timeout(NEVER);
+    let (mut cluster, mut hostile) = talkative_triangle(settings).await;
     let id = hostile.id();
     wedge(&mut cluster, &mut hostile).await;
     assert_eq!(cluster.node(0).downs(id), [DownReason::Slow]);
@@ -367,30 +372,22 @@ async fn peer_that_does_not_read_is_dropped_as_slow_and_holds_up_nobody() {
 
 #[tokio::test]
 async fn frame_that_cannot_be_written_in_time_makes_the_peer_slow() {
-    let mut cluster = Cluster::default();
-    for _ in 0..3 {
-        let settings = settings(1)
-            .with_queue_frames_max(10_000)
-            .with_frame_timeout(Duration::from_millis(300));
-        cluster
-            .add(Keypair::generate_ed25519(), talkative(), settings)
-            .await;
-    }
-    cluster.join(1, 0);
-    cluster.join(2, 0);
-    cluster.until("a triangle", honest_links_are_up).await;
-    let hostile = Hostile::connect(cluster.node(0));
-    let mut hostile = cluster.during(hostile).await;
-    befriend(&mut cluster, &mut hostile).await;
+    let settings = settings(1)
+        .with_queue_frames_max(10_000)
+        // Long enough that a process which has to wait for a processor writes its frames to those who read.
+        .with_frame_timeout(Duration::from_secs(5));
+    let (mut cluster, mut hostile) = talkative_triangle(settings).await;
     let id = hostile.id();
     wedge(&mut cluster, &mut hostile).await;
     assert_eq!(cluster.node(0).downs(id), [DownReason::Slow]);
     assert_eq!(cluster.node(0).counters().frames_shed, 0);
-    assert_others_unaffected(&cluster);
+    // That the others notice nothing is seen above, where they have no time-out that a busy machine could
+    // exceed.
 }
 
 /// Gives node 0 much to talk about, goes on with its own heartbeats, and never reads, until it is not a
-/// neighbour any more. Meanwhile a fourth node gets an answer from node 0 as fast as ever.
+/// neighbour any more. Meanwhile others get answers from node 0, each within `PATIENCE`: with time-outs
+/// beyond that, who had to wait for the wedged peer would get none.
 async fn wedge(cluster: &mut Cluster, hostile: &mut Hostile) {
     let id = hostile.id();
     let origin = || Contact {
@@ -411,23 +408,12 @@ async fn wedge(cluster: &mut Cluster, hostile: &mut Hostile) {
         })
         .await;
     let heartbeat = hostile.heartbeat();
-    let mut slowest = Duration::ZERO;
     let begun = Instant::now();
     while cluster.node(0).downs(id).is_empty() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "still a neighbour"
-        );
+        assert!(begun.elapsed() < PATIENCE, "still a neighbour");
         let _ = cluster.during(hostile.tell(&heartbeat)).await;
-        let asked = Instant::now();
         cluster.during(ask(cluster.node(0))).await;
-        slowest = slowest.max(asked.elapsed());
     }
-    // 30 ms on an idle machine; one that waited for the wedged peer would take up to a minute.
-    assert!(
-        slowest < Duration::from_secs(5),
-        "an answer took {slowest:?}"
-    );
 }
 
 /// Connects to `node`, probes it and waits for the first bytes of the answer.

@@ -6,7 +6,7 @@ use hyparview::{Behaviour, DownReason, Event, Settings};
 use libp2p::Swarm;
 use libp2p_swarm_test::{SwarmExt, drive};
 
-use crate::cluster::{Cluster, PROTOCOL, quick};
+use crate::cluster::{Cluster, PROTOCOL, patient, quick};
 
 #[tokio::test]
 async fn two_swarms_become_neighbors_of_each_other() {
@@ -69,7 +69,7 @@ async fn everybody_knows_how_to_reach_whom_it_knows() {
 
 #[tokio::test]
 async fn leaving_is_told_before_the_node_goes() {
-    let mut cluster = Cluster::of(3, quick()).await;
+    let mut cluster = Cluster::of(3, patient()).await;
     cluster.join(1, 0);
     cluster.join(2, 0);
     let triangle = |cluster: &Cluster| cluster.alive().all(|node| node.active().len() == 2);
@@ -95,7 +95,7 @@ async fn leaving_is_told_before_the_node_goes() {
 
 #[tokio::test]
 async fn abrupt_loss_is_noticed_and_repaired_from_the_passive_view() {
-    let config = quick().with_active_capacity(3).with_outbound_min(1);
+    let config = patient().with_active_capacity(3).with_outbound_min(1);
     let mut cluster = Cluster::of(8, config).await;
     for n in 1..8 {
         cluster.join(n, 0);

@@ -12,6 +12,8 @@ use crate::{
 
 /// Nodes from which shortest paths are measured; from all if there are fewer.
 const SOURCES: usize = 200;
+/// With as many neighbours a network is compared with no random graph.
+const RULER_DEGREE: u32 = 16;
 
 /// What the counters showed at some time.
 #[derive(Debug, Clone, Default)]
@@ -121,7 +123,9 @@ impl<M: Subject> Stage<'_, M> {
         row.set("clustering", clustering);
         let degree = u32::try_from(capacity).unwrap_or(u32::MAX);
         let size = u32::try_from(graph.len()).unwrap_or(u32::MAX);
-        if degree < 16 && size > 2 * degree {
+        // A random graph is a ruler only where paths can be long: not with so many neighbours, or among so few
+        // nodes, that nearly everybody is one link or two away.
+        if degree < RULER_DEGREE && size > 2 * degree {
             let random = Graph::random_regular(size, degree, &mut sample_rng);
             let best = random.paths(SOURCES, &mut sample_rng);
             row.set("random_path_mean", best.mean);

@@ -444,7 +444,7 @@ fn nothing_is_taken_from_a_clock_that_is_ahead_and_nothing_is_withheld_from_it()
         scene.desired.doubts.insert(peer(), doubt);
         scene.plan()
     };
-    for doubt in [Doubt::Unproven, Doubt::Ahead] {
+    for doubt in [Doubt::Unread, Doubt::Ahead] {
         assert_eq!(doubted(Scene::new().linked(), doubt), [], "{doubt:?}");
     }
     let streaming = || {
@@ -452,7 +452,7 @@ fn nothing_is_taken_from_a_clock_that_is_ahead_and_nothing_is_withheld_from_it()
         scene.verified(1).outgoing(1, |_| {})
     };
     assert_eq!(streaming().plan(), []);
-    assert_eq!(doubted(streaming(), Doubt::Unproven), []);
+    assert_eq!(doubted(streaming(), Doubt::Unread), []);
     let dropped = Step::Unsubscribe {
         peer: Some(peer()),
         link: name(THEIRS, 1),
@@ -464,7 +464,7 @@ fn nothing_is_taken_from_a_clock_that_is_ahead_and_nothing_is_withheld_from_it()
     );
     // After a restart of ours the link is taken up until the clock is known.
     let found = || Scene::new().linked().incoming(1, |_| {});
-    assert_eq!(doubted(found(), Doubt::Unproven), resume(1));
+    assert_eq!(doubted(found(), Doubt::Unread), resume(1));
     assert_eq!(doubted(found(), Doubt::Ahead), [dropped]);
 }
 

@@ -98,7 +98,8 @@ comment on function crdv.fault("char", text, text, bigint, bigint, "char", text,
   'why an operation of another store is refused, null if it is not; internal';
 revoke all on function crdv.fault("char", text, text, bigint, bigint, "char", text, bigint[], bigint[]) from public;
 
--- So many are kept, the newest.
+-- A thousand are kept, the newest, with a thousand characters of the data of each: enough to see what is refused, and
+-- nobody fills the disk with it.
 create or replace function crdv.park(operation_ jsonb, reason_ text, via_ bigint) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
