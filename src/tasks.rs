@@ -1,7 +1,7 @@
 //! The tasks that a part of the node is made of.
 //!
 //! A panic ends one task, and nobody else hears of it: handles to it go on taking what it is told, and what
-//! it shows never changes again. A node cannot go on like that. So [`Tasks`] keeps what its tasks panicked
+//! it shows never changes again. A node cannot go on like that. So `Tasks` keeps what its tasks panicked
 //! of, for the node's loop to wait for: the node ends with that, and whoever supervises it starts it again.
 
 use std::{any::Any, panic::AssertUnwindSafe};
