@@ -23,6 +23,8 @@ mod cli;
 mod clocks;
 #[path = "main/cluster.rs"]
 mod cluster;
+#[path = "main/data_tree.rs"]
+mod data_tree;
 #[path = "main/config.rs"]
 mod config;
 #[path = "main/detach.rs"]
