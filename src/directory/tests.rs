@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
-use super::{Announcement, Directory, Gossip, NodeRecord, Rumor, Settings, record};
+use super::{Announcement, Directory, Gossip, NodeRecord, Relay, Rumor, Settings, record};
 use crate::{
     api::{NodeState, Presence},
     identity::{Incarnation, NodeId, Run, Site, Start},
@@ -31,6 +31,9 @@ fn words(number: usize) -> Announcement {
         vector: Vector::default(),
         neighbors: Vec::new(),
         version: "0.1.0".to_owned(),
+        started: 0,
+        relay: Relay::Normal,
+        follows: None,
     }
 }
 
@@ -452,12 +455,14 @@ fn records_out_of_bounds_are_refused() {
     nameless.node = serde_json::from_value("".into()).unwrap();
     let mut strange = good.clone();
     strange.neighbors = vec![serde_json::from_value("o'peer".into()).unwrap()];
-    let mut ahead = good;
+    let mut ahead = good.clone();
     ahead.incarnation = Incarnation::new(u64::MAX);
-    for (count, bad) in [long, many, ahead, nameless, strange]
-        .into_iter()
-        .enumerate()
-    {
+    let mut follower = good.clone();
+    follower.follows = Some(serde_json::from_value("o'peer".into()).unwrap());
+    let mut late = good;
+    late.started = u64::MAX;
+    let all = [long, many, ahead, nameless, strange, follower, late];
+    for (count, bad) in all.into_iter().enumerate() {
         assert!(!a.receive(&name(9), rumor(bad), NOW));
         assert_eq!(a.refused(), count as u64 + 1);
     }
