@@ -23,7 +23,7 @@ pub use link::{Direction, LinkState, LinkStatus, Side};
 pub use status::{
     AwayMember, ClockStanding, ClockStatus, ContactState, ContactStatus, Finding, LogLevel,
     LogWarning, MembersStatus, NeighborStatus, NodeState, NodeStatus, OverlayStatus, Renewal,
-    Status, StoreStatus,
+    Status, StoreStatus, TreeStatus,
 };
 pub use time::timestamp;
 

@@ -1,5 +1,7 @@
 //! The data plane as the node uses it.
 
+use std::collections::BTreeSet;
+
 use hyparview::DownReason;
 use tokio::{
     sync::{oneshot, watch},
@@ -61,6 +63,8 @@ pub(super) struct DataPlane {
     pub(super) links: watch::Receiver<Vec<LinkStatus>>,
     pub(super) vector: watch::Receiver<Vector>,
     pub(super) level: watch::Receiver<bool>,
+    /// Which neighbours it insists on being linked with.
+    pub(super) insisted: watch::Receiver<BTreeSet<NodeId>>,
     confirmation: watch::Receiver<Confirmation>,
     pub(super) clock: watch::Receiver<Option<Reading>>,
     pub(super) leaving: watch::Receiver<Option<LeaveStage>>,
@@ -100,6 +104,7 @@ impl DataPlane {
             links: handle.links(),
             vector: handle.vector(),
             level: handle.level(),
+            insisted: handle.insisted(),
             confirmation: handle.confirmation(),
             clock: handle.clock(),
             leaving: handle.leaving(),
@@ -113,6 +118,7 @@ impl DataPlane {
             changed = self.links.changed() => changed,
             changed = self.vector.changed() => changed,
             changed = self.level.changed() => changed,
+            changed = self.insisted.changed() => changed,
             changed = self.confirmation.changed() => changed,
             changed = self.leaving.changed() => changed,
         };
