@@ -25,7 +25,7 @@ pub use presence::Presence;
 pub use status::{
     AwayMember, ClockStanding, ClockStatus, ContactState, ContactStatus, Finding, LogLevel,
     LogWarning, MembersStatus, NeighborStatus, NodeState, NodeStatus, OverlayStatus, Renewal,
-    Status, StoreRequirements, StoreStatus,
+    Status, StoreRequirements, StoreStatus, TreeStatus,
 };
 pub use time::timestamp;
 

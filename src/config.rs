@@ -37,7 +37,7 @@ pub use self::{
     password::PasswordSources,
     problem::{Error, Origin, Problem},
     render::{to_json, to_toml},
-    replication::{Dissemination, Replication},
+    replication::Replication,
     secret::{PostgresUrl, Secret},
     size::{format_size, parse_size},
     store::{Advertise, SearchPath, Store},

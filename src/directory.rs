@@ -27,7 +27,7 @@ use std::{
 };
 
 pub use gossip::{Gossip, Held, Pulse, Rumor};
-pub use record::{Announcement, NodeRecord};
+pub use record::{Announcement, NodeRecord, Relay};
 
 use crate::identity::{Incarnation, NodeId, Run, Site, Start};
 use entry::Entry;
@@ -215,6 +215,16 @@ impl Directory {
             return Some(&self.me);
         }
         self.others.get(node).map(|entry| &entry.record)
+    }
+
+    /// The newest sign of life of `node`: which of its starts, and the beat counted in that; ourselves included.
+    #[must_use]
+    pub fn life(&self, node: &NodeId) -> Option<(Incarnation, u64)> {
+        if *node == self.me.node {
+            return Some((self.me.incarnation, self.beat));
+        }
+        let entry = self.others.get(node)?;
+        Some((entry.record.incarnation, entry.beat))
     }
 
     /// The node whose store has `site`.

@@ -294,6 +294,7 @@ mod tests {
             members: MembersStatus::default(),
             links: Vec::new(),
             vector: crate::vector::Vector::default(),
+            tree: None,
             findings: Vec::new(),
             warnings: Vec::new(),
         }

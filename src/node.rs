@@ -12,9 +12,11 @@ mod data_plane;
 mod members;
 mod part;
 mod peer_protocol;
+mod positions;
 pub mod runtime_file;
 mod status;
 mod store;
+mod tree;
 mod waiting;
 
 use std::{path::Path, sync::Arc};

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::Site;
 
+/// Most sites of a vector that a peer is believed: one per member, and as many again for former ones.
+const SITES_MAX: usize = 8192;
+
 /// The number that a site gives to an operation: one for its first, one more for each. Zero is before
 /// the first.
 #[derive(
@@ -83,6 +86,12 @@ impl Vector {
         self.0.is_empty()
     }
 
+    /// Whether a peer may say so: not too many sites, and each a positive number.
+    #[must_use]
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.len() <= SITES_MAX && self.iter().all(|(site, _)| site.get() > 0)
+    }
+
     /// As two columns in the same order, as the functions of the store take it.
     #[must_use]
     pub(crate) fn columns(&self) -> (Vec<i64>, Vec<i64>) {
@@ -100,7 +109,7 @@ impl FromIterator<(Site, Seq)> for Vector {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Seq, Vector};
+    use super::{SITES_MAX, Seq, Vector};
     use crate::identity::Site;
 
     /// A vector of these sites and numbers.
@@ -125,6 +134,27 @@ pub(crate) mod tests {
         assert_eq!(here.missing_from(&there), vector(&[(2, 7), (3, 1)]));
         assert_eq!(there.missing_from(&here), vector(&[(4, 9)]));
         assert_eq!(here.missing_from(&here), Vector::default());
+    }
+
+    #[test]
+    fn a_peer_may_not_say_everything() {
+        let sites = |count: usize| {
+            let site = |number: usize| Site::new(number as i64 + 1).unwrap();
+            (0..count)
+                .map(|number| (site(number), Seq::NONE))
+                .collect::<Vector>()
+        };
+        assert!(sites(0).is_bounded() && sites(SITES_MAX).is_bounded());
+        assert!(!sites(SITES_MAX + 1).is_bounded());
+        // A message may hold numbers that are no sites.
+        for (text, is_bounded) in [
+            (r#"{"1":5}"#, true),
+            (r#"{"0":5}"#, false),
+            (r#"{"-1":5}"#, false),
+        ] {
+            let said: Vector = serde_json::from_str(text).unwrap();
+            assert_eq!(said.is_bounded(), is_bounded, "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{LinkStatus, Presence, digits};
-use crate::vector::Vector;
+use crate::{replication::Dissemination, vector::Vector};
 
 /// What a node says of itself: `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Status {
     /// Checkpoint per site: everything of that site up to the number is here.
     #[serde(with = "digits::vector")]
     pub vector: Vector,
+    /// How data goes through the overlay; `None` from a version that does not tell.
+    #[serde(default)]
+    pub tree: Option<TreeStatus>,
     /// What is wrong with the store's server.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -252,6 +255,20 @@ pub struct OverlayStatus {
     /// It spans machines and has no swarm key, so whoever reaches a node's port may join it.
     #[serde(default)]
     pub is_open: bool,
+}
+
+/// How data goes through the overlay, and a node's place in the tree that it follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeStatus {
+    /// `flood`: to and from every neighbour. `tree`: to and from a parent, and those that this node is the
+    /// parent of.
+    pub mode: Dissemination,
+    /// PeerId of the root. `None` where data floods, or while no member can be the root.
+    pub root: Option<String>,
+    /// PeerId of the neighbour that this node takes data from: the first that it insists on being linked with.
+    pub parent: Option<String>,
+    /// This node is the root itself.
+    pub is_root: bool,
 }
 
 /// An address that the node was given to join through.

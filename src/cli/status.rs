@@ -7,10 +7,14 @@ use super::{
     finding::{exit_code, render},
 };
 use crate::{
-    api::{ClockStatus, ContactState, Direction, LinkState, NodeState, OverlayStatus, Status},
+    api::{
+        ClockStatus, ContactState, Direction, LinkState, NodeState, OverlayStatus, Status,
+        TreeStatus,
+    },
     doctor::judge,
     http::ClientError,
-    terminal::output::{Format, complain, harmless, print, print_json},
+    replication::Dissemination,
+    terminal::output::{Format, complain, harmless, print, print_json, short},
 };
 
 const EXAMPLES: &str = "\
@@ -96,15 +100,17 @@ fn describe(status: &Status) -> String {
         ),
         ("join", contacts(&status.overlay)),
         ("clock", clock(&status.clock)),
-        (
-            "streaming",
-            format!(
-                "{} links in, {} out",
-                streaming(status, Direction::In),
-                streaming(status, Direction::Out)
-            ),
-        ),
     ]);
+    let tree = status.tree.as_ref();
+    lines.extend(tree.map(|tree| ("data", data(tree, &status.overlay))));
+    lines.extend([(
+        "streaming",
+        format!(
+            "{} links in, {} out",
+            streaming(status, Direction::In),
+            streaming(status, Direction::Out)
+        ),
+    )]);
     lines
         .into_iter()
         // All lines, for some have names of the database's in them, such as those that collide with ours.
@@ -163,6 +169,30 @@ fn clock(clock: &ClockStatus) -> String {
     )
 }
 
+/// Which way data goes.
+fn data(tree: &TreeStatus, overlay: &OverlayStatus) -> String {
+    // Only of neighbours the status has names.
+    let name = |peer: &str| {
+        let mut neighbors = overlay.active.iter();
+        let known = neighbors.find(|it| it.peer_id == peer && !it.name.is_empty());
+        known.map_or_else(|| short(peer), |it| it.name.clone())
+    };
+    match (tree.mode, tree.root.as_deref()) {
+        (Dissemination::Flood, _) => "floods: to and from every neighbour".to_owned(),
+        (Dissemination::Tree, None) => {
+            "along a tree, for which no member can be the root".to_owned()
+        }
+        (Dissemination::Tree, Some(_)) if tree.is_root => {
+            "along a tree, of which this node is the root".to_owned()
+        }
+        (Dissemination::Tree, Some(root)) => {
+            let parent = tree.parent.as_deref();
+            let parent = parent.map_or("none yet".to_owned(), name);
+            format!("along a tree: root {}, parent {parent}", name(root))
+        }
+    }
+}
+
 pub(super) fn state_name(state: NodeState) -> &'static str {
     match state {
         NodeState::Starting => "starting",
@@ -170,5 +200,54 @@ pub(super) fn state_name(state: NodeState) -> &'static str {
         NodeState::Ready => "ready",
         NodeState::Degraded => "degraded",
         NodeState::Leaving => "leaving",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::data;
+    use crate::{
+        api::{NeighborStatus, OverlayStatus, TreeStatus},
+        replication::Dissemination::{self, Flood, Tree},
+    };
+
+    #[test]
+    fn the_way_of_the_data_is_told_in_a_line() {
+        let overlay = OverlayStatus {
+            active: vec![NeighborStatus {
+                peer_id: "12D3KooWparent".to_owned(),
+                name: "hub".to_owned(),
+                addresses: Vec::new(),
+                since: String::new(),
+                rtt_ms: None,
+                clock_offset_ms: None,
+                clock_error_ms: None,
+            }],
+            ..OverlayStatus::default()
+        };
+        let said = |mode: Dissemination, root: &str, parent: &str, is_root| {
+            let some = |id: &str| (!id.is_empty()).then(|| id.to_owned());
+            let (root, parent) = (some(root), some(parent));
+            let tree = TreeStatus {
+                mode,
+                root,
+                parent,
+                is_root,
+            };
+            data(&tree, &overlay)
+        };
+        let (far, hub) = ("12D3KooWfarawayroot", "12D3KooWparent");
+        for (line, parts) in [
+            (said(Flood, "", "", false), ["floods", "every neighbour"]),
+            (said(Tree, "", "", false), ["tree", "no member"]),
+            (said(Tree, far, "", true), ["tree", "this node is the root"]),
+            (said(Tree, far, "", false), ["awayroot", "parent none yet"]),
+            (said(Tree, far, hub, false), ["awayroot", "parent hub"]),
+            (said(Tree, hub, hub, false), ["root hub", "parent hub"]),
+        ] {
+            for part in parts {
+                assert!(line.contains(part), "`{line}` does not contain `{part}`");
+            }
+        }
     }
 }

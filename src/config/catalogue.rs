@@ -218,6 +218,12 @@ pub const SETTINGS: &[Setting] = &[
         "Exchange links for such with a shorter round trip",
     ),
     setting(
+        "overlay.relay",
+        Text,
+        ("relay", "preferred|normal|avoid"),
+        "How gladly this node passes on what others wrote",
+    ),
+    setting(
         "store.postgres",
         Secret,
         ("postgres", "URL"),

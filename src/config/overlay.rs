@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{check::Check, duration, layers::Origins};
+use crate::directory::Relay;
 
 /// Above this, flooding and slots per store cost more than any cluster gains, and the trees, whose sets of neighbours
 /// are machine words, would leave the others out.
@@ -52,6 +53,10 @@ pub struct Overlay {
     /// Whether links are exchanged for shorter ones. Nodes that differ in this work together, but
     /// only those that optimise exchange links. Defaults to none.
     pub optimize: Optimize,
+    /// How gladly this node passes on what others wrote, with `replication.dissemination = "tree"`. The root
+    /// of the tree is a `preferred` node if there is one, and an `avoid` one only if there is no other.
+    /// Defaults to normal.
+    pub relay: Relay,
 }
 
 /// What neighbours are chosen by.
@@ -78,6 +83,7 @@ impl Default for Overlay {
             silence_deadline: Duration::from_secs(4),
             remix_interval: Duration::from_secs(1800),
             optimize: Optimize::None,
+            relay: Relay::Normal,
         }
     }
 }
@@ -205,7 +211,7 @@ impl Overlay {
 
 #[cfg(test)]
 mod tests {
-    use super::Overlay;
+    use super::{Overlay, Relay};
     use crate::config::{Sources, load};
 
     #[test]
@@ -229,6 +235,28 @@ mod tests {
         assert!(!optimizes("none").unwrap());
         let problem = optimizes("price").unwrap_err().to_string();
         assert!(problem.contains("overlay.optimize"), "{problem}");
+    }
+
+    #[test]
+    fn a_node_is_as_glad_to_relay_as_it_is_told() {
+        let relay = |value: &str| {
+            let flags = [("relay".to_owned(), vec![value.to_owned()])];
+            let loaded = load(&Sources {
+                flags: flags.into(),
+                ..Sources::default()
+            });
+            loaded.map(|loaded| loaded.config.overlay.relay)
+        };
+        assert_eq!(Overlay::default().relay, Relay::Normal);
+        for (value, expected) in [
+            ("preferred", Relay::Preferred),
+            ("normal", Relay::Normal),
+            ("avoid", Relay::Avoid),
+        ] {
+            assert_eq!(relay(value).unwrap(), expected);
+        }
+        let problem = relay("never").unwrap_err().to_string();
+        assert!(problem.contains("overlay.relay"), "{problem}");
     }
 
     #[test]

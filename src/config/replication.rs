@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{check::Check, duration, layers::Origins, size};
-use crate::replication::Settings;
+use crate::replication::{Dissemination, Settings};
 
 /// Less would drop a slot for a burst of writes.
 const SLOT_BYTES_MIN: u64 = 16 << 20;
@@ -14,7 +14,9 @@ const SLOT_BYTES_MIN: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Replication {
-    /// Which neighbours carry data. Defaults to `flood`.
+    /// Which neighbours carry data: all of them (`flood`), or a parent and those that have this node for theirs
+    /// (`tree`). Nodes that differ in this work together: links are kept wherever one of two wants them.
+    /// Defaults to `flood`.
     pub dissemination: Dissemination,
     /// Host names and addresses at which the stores of other nodes may be, beside the addresses of the
     /// nodes themselves: what they give as `--pg-advertise`. One `*` stands for any letters, digits, dots
@@ -53,20 +55,10 @@ pub struct Replication {
     pub max_clock_ahead: Duration,
 }
 
-/// Which neighbours carry data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dissemination {
-    /// All of them.
-    Flood,
-    /// Those on the broadcast tree. Not offered yet: the check of the configuration refuses it.
-    Tree,
-}
-
 impl Default for Replication {
     fn default() -> Self {
         Self {
-            dissemination: Dissemination::Flood,
+            dissemination: Dissemination::default(),
             store_hosts: Vec::new(),
             link_grace: Settings::LINK_GRACE,
             slot_bytes_max: Settings::SLOT_BYTES_MAX,
@@ -88,13 +80,6 @@ impl Replication {
     }
 
     pub(super) fn check(&self, check: &mut Check<'_>) {
-        if self.dissemination == Dissemination::Tree {
-            check.fail(
-                "replication.dissemination",
-                "this version does not offer `tree`",
-                "use flood",
-            );
-        }
         for host in &self.store_hosts {
             // No socket, and no list: the server's own client takes both for a host.
             let plain =

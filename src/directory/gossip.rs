@@ -375,6 +375,8 @@ impl Directory {
         let mut words = record.clone();
         // An eviction is not our word: a record that differs in it alone is still ours.
         words.evicted = self.me.evicted;
+        // Nor is it another word of ours what an earlier version makes of it: outranked, it would come back again.
+        words.complete(&self.me);
         let outranks =
             record.rank() > self.me.rank() || (record.rank() == self.me.rank() && words != self.me);
         if outranks {

@@ -21,8 +21,22 @@ const STORE_BYTES_MAX: usize = 261;
 const VERSION_BYTES_MAX: usize = 64;
 /// Active views are five by default; nobody needs hundreds.
 const NEIGHBORS_MAX: usize = 64;
-/// One per member, and as many again for former ones.
-const VECTOR_MAX: usize = 8192;
+
+/// How gladly a node is an inner node of the data's tree, one that passes on what others wrote.
+// The root is chosen in this order.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Relay {
+    /// It has more of line and machine than the others, and is always there.
+    Preferred,
+    /// As any other.
+    #[default]
+    Normal,
+    /// It is to pass on as little as possible: a laptop, a line that is paid for by the byte.
+    Avoid,
+}
 
 /// What the node announces about itself, as often as it likes.
 // Its record has these parts one by one, as they travel: one that held an announcement would need names,
@@ -45,6 +59,12 @@ pub struct Announcement {
     pub neighbors: Vec<NodeId>,
     /// Version of the program.
     pub version: String,
+    /// When this run of it began, in Unix milliseconds by its own clock.
+    pub started: u64,
+    /// How gladly it is an inner node of the data's tree.
+    pub relay: Relay,
+    /// The root of the tree that it follows; `None` where data follows no tree.
+    pub follows: Option<NodeId>,
 }
 
 /// What is known of one node: its own words, and whether it was evicted.
@@ -89,6 +109,17 @@ pub struct NodeRecord {
     /// An operator declared it gone. Belongs to the site: holds for every record with that site.
     #[serde(default)]
     pub evicted: bool,
+    // A version that does not know what follows leaves it out when it passes a record on. Of such a record and
+    // the whole one the greater wins: the whole one, as long as this stands first.
+    /// When this run of it began, in Unix milliseconds by its own clock; 0 from a version that does not tell.
+    #[serde(default)]
+    pub started: u64,
+    /// How gladly it is an inner node of the data's tree.
+    #[serde(default)]
+    pub relay: Relay,
+    /// The root of the tree that it follows; `None` where data follows no tree.
+    #[serde(default)]
+    pub follows: Option<NodeId>,
 }
 
 impl NodeRecord {
@@ -118,6 +149,9 @@ impl NodeRecord {
             left: false,
             stopped: false,
             evicted: false,
+            started: 0,
+            relay: Relay::default(),
+            follows: None,
         }
     }
 
@@ -133,6 +167,9 @@ impl NodeRecord {
             vector,
             neighbors,
             version,
+            started,
+            relay,
+            follows,
         } = announcement;
         Self {
             name,
@@ -143,7 +180,19 @@ impl NodeRecord {
             vector,
             neighbors,
             version,
+            started,
+            relay,
+            follows,
             ..self.clone()
+        }
+    }
+
+    /// Takes from `whole`, the same node's record, what a version leaves out that does not know it.
+    pub(super) fn complete(&mut self, whole: &Self) {
+        if self.started == 0 {
+            self.started = whole.started;
+            self.relay = whole.relay;
+            self.follows.clone_from(&whole.follows);
         }
     }
 
@@ -159,9 +208,10 @@ impl NodeRecord {
             && self.version.len() <= VERSION_BYTES_MAX
             && self.neighbors.len() <= NEIGHBORS_MAX
             && self.neighbors.iter().all(NodeId::is_sound)
-            && self.vector.len() <= VECTOR_MAX
+            && self.vector.is_bounded()
             && self.site.is_none_or(|site| site.get() > 0)
-            && self.vector.iter().all(|(site, _)| site.get() > 0)
+            && self.started <= ORDER_MAX
+            && self.follows.as_ref().is_none_or(NodeId::is_sound)
     }
 
     /// The one of two records of one node that holds everywhere. Commutative, associative and
@@ -190,7 +240,12 @@ impl NodeRecord {
 
     /// Roughly the bytes that it takes on the wire.
     pub(super) fn weight(&self) -> usize {
-        190 + self.node.as_str().len()
+        // 190 for what the first versions said, 42 for names and numbers of what came later.
+        232 + self.node.as_str().len()
+            + self
+                .follows
+                .as_ref()
+                .map_or(0, |node| node.as_str().len() + 1)
             + self.name.len()
             + self.store.len()
             + self.version.len()

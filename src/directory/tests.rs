@@ -8,7 +8,7 @@ mod view;
 
 use std::time::Duration;
 
-use super::{Announcement, Directory, Gossip, NodeRecord, Rumor, Settings};
+use super::{Announcement, Directory, Gossip, NodeRecord, Relay, Rumor, Settings};
 use crate::{
     api::NodeState,
     identity::{Incarnation, NodeId, Run, Site},
@@ -35,6 +35,9 @@ fn words(number: usize) -> Announcement {
         vector: Vector::default(),
         neighbors: Vec::new(),
         version: "0.1.0".to_owned(),
+        started: 0,
+        relay: Relay::Normal,
+        follows: None,
     }
 }
 

@@ -41,7 +41,7 @@ impl EventLoop {
             plumtree::Event::Missing { id } => {
                 debug!(?id, "a broadcast was announced and did not come");
             }
-            // We name no root so far (R16), and without one there is no tree to follow.
+            // Of the tree that the node follows (R16), if it follows one.
             plumtree::Event::EdgeChanged { peer, role } => {
                 debug!(%peer, ?role, "an edge of the tree changed its role");
                 if self.peers.edge_changed(&peer, role) {

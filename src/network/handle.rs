@@ -34,6 +34,7 @@ pub(super) enum Command {
     OverlayCounters(oneshot::Sender<hyparview::CountersSnapshot>),
     Broadcast(Vec<u8>),
     BroadcastCounters(oneshot::Sender<plumtree::CountersSnapshot>),
+    Follow(Option<PeerId>),
     Leave(oneshot::Sender<()>),
     #[cfg(test)]
     Panic,
@@ -167,6 +168,15 @@ impl Handle {
     #[must_use]
     pub fn broadcast(&self, content: Vec<u8>) -> bool {
         self.commands.try_send(Command::Broadcast(content)).is_ok()
+    }
+
+    /// Follows the broadcast tree of `root` from now on, or no tree: [`Neighbor::role`](super::Neighbor::role)
+    /// says what each edge is in it. `false` if the network has too much to do, or has ended: then nothing has
+    /// changed. Whom nobody can be, because it is no PeerId, nobody can hear either: that is no tree.
+    #[must_use]
+    pub fn follow(&self, root: Option<&NodeId>) -> bool {
+        let root = root.and_then(|root| root.as_str().parse().ok());
+        self.commands.try_send(Command::Follow(root)).is_ok()
     }
 
     /// What happened in the broadcast protocol since start; `None` after the end.

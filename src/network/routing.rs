@@ -407,6 +407,8 @@ impl EventLoop {
             Command::BroadcastCounters(answer) => {
                 let _ = answer.send(self.swarm.behaviour().broadcast.counters());
             }
+            // What it says of the edges comes as events.
+            Command::Follow(root) => self.swarm.behaviour_mut().broadcast.set_root(root),
             Command::Leave(done) => self.begin_leaving(done),
             #[cfg(test)]
             Command::Panic => panic!("a test has asked for it"),

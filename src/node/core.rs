@@ -2,6 +2,7 @@
 
 mod commands;
 mod effects;
+mod links;
 mod requests;
 mod stage;
 
@@ -29,6 +30,7 @@ use super::{
         rounds::{GossipEvent, Gossiper},
     },
     part::Event,
+    positions::Positions,
     runtime_file::RuntimeFile,
     status::{
         board::{StatusBoard, StatusInputs},
@@ -38,10 +40,12 @@ use super::{
         continuity::{Trouble, Why},
         open::{self, OpenStore},
     },
+    tree::Tree,
     waiting::Waiting,
 };
 use crate::{
     config::Config,
+    directory::Announcement,
     http::Command,
     identity::{Incarnation, NodeId, Run},
     network::{self, NeighborChange, Neighbors},
@@ -105,6 +109,8 @@ pub(super) struct Core {
     members: Members,
     clocks: Clocks,
     app_roles: AppRoles,
+    positions: Positions,
+    tree: Tree,
     waiting: Waiting,
     waits: watch::Receiver<Option<String>>,
     stage: Stage,
@@ -123,9 +129,12 @@ impl Core {
         app_roles: AppRoles,
     ) -> Self {
         let waiting = Waiting::default();
+        let mode = config.replication.dissemination;
         Self {
             members: Members::new(me.clone(), incarnation, run),
-            board: StatusBoard::new(&config, &me),
+            positions: Positions::new(mode),
+            tree: Tree::new(mode, me.clone()),
+            board: StatusBoard::new(&config, &me, incarnation),
             gossiper: Gossiper::new(network.clone()),
             born: Instant::now(),
             neighbors: network.neighbors(),
@@ -462,22 +471,9 @@ impl Core {
                     self.tell_parts(event);
                 }
             }
+            // As after each turn all that is shown and told is brought up to date.
+            GossipEvent::Alarm => {}
         }
-    }
-
-    /// What is known of a neighbour's clock comes before its link.
-    fn link(&mut self, neighbor: &network::Neighbor) {
-        let Some(serving) = self.stage.serving() else {
-            return;
-        };
-        // On disk before anything is exchanged: from now on a peer may know what this store forgets.
-        serving.store.continuity.met_a_peer();
-        let plane = &serving.plane.handle;
-        plane.doubt(&self.clocks.judge(self.now()).doubts);
-        plane.neighbor_up(replication::Neighbor {
-            name: neighbor.peer.clone(),
-            hosts: neighbor.hosts.clone(),
-        });
     }
 
     /// Time since the start: the clock of all parts.
@@ -513,36 +509,29 @@ impl Core {
         let generation = plane
             .filter(|plane| plane.is_confirmed())
             .map_or(0, |plane| plane.generation);
-        let announcement = self
-            .board
-            .announcement(vector.unwrap_or_default(), generation);
+        let announcement = Announcement {
+            follows: self.tree.root().cloned(),
+            ..self
+                .board
+                .announcement(vector.unwrap_or_default(), generation)
+        };
         self.members.directory.announce(announcement);
     }
 
     /// Brings what others see up to date.
     fn refresh(&mut self) {
-        let (now, overlay) = (self.now(), self.neighbors.seen());
+        let now = self.now();
+        self.look_at_tree(now);
         let clocks = self.clocks.judge(now);
-        let plane = self.stage.plane();
-        if let Some(plane) = plane {
-            plane.handle.doubt(&clocks.doubts);
-            for peer in overlay.peers() {
-                if let Some(record) = self.members.directory.record(peer) {
-                    plane.handle.heard(peer, &record.vector);
-                }
-            }
-            // Only who gets the store confirmed wants to know, and is done with it then.
-            if plane.is_unconfirmed() {
-                plane.handle.know(self.members.confirmers(plane.site, now));
-            }
-        }
+        self.tell_plane(&clocks, now);
         self.members.note_twin(now);
         let inputs = StatusInputs {
             clocks: &clocks,
+            tree: &self.tree,
             waits_for: self.waiting.look(),
             store_ready: self.stage.is_store_ready(),
-            overlay,
-            plane,
+            overlay: self.neighbors.seen(),
+            plane: self.stage.plane(),
             directory: &self.members.directory,
             listen: &self.listen(),
             twin: self.members.twin(now),
@@ -552,6 +541,8 @@ impl Core {
             self.announce();
             self.gossiper.speak_soon();
         }
+        self.tell_positions(now);
+        self.set_alarm();
     }
 
     /// The addresses that others can join through.

@@ -1,5 +1,7 @@
 //! The data plane as the node uses it.
 
+use std::collections::BTreeSet;
+
 use hyparview::DownReason;
 use tokio::{
     sync::{oneshot, watch},
@@ -62,6 +64,8 @@ pub(super) struct DataPlane {
     pub(super) links: watch::Receiver<Vec<LinkStatus>>,
     pub(super) vector: watch::Receiver<Vector>,
     pub(super) level: watch::Receiver<bool>,
+    /// Which neighbours it insists on being linked with.
+    pub(super) insisted: watch::Receiver<BTreeSet<NodeId>>,
     confirmation: watch::Receiver<Confirmation>,
     pub(super) clock: watch::Receiver<Option<Reading>>,
     pub(super) leaving: watch::Receiver<Option<LeaveStage>>,
@@ -105,6 +109,7 @@ impl DataPlane {
             links: handle.links(),
             vector: handle.vector(),
             level: handle.level(),
+            insisted: handle.insisted(),
             confirmation: handle.confirmation(),
             clock: handle.clock(),
             leaving: handle.leaving(),
@@ -125,6 +130,7 @@ impl DataPlane {
             Ok(()) = self.links.changed() => Ok(()),
             Ok(()) = self.vector.changed() => Ok(()),
             Ok(()) = self.level.changed() => Ok(()),
+            Ok(()) = self.insisted.changed() => Ok(()),
             Ok(()) = self.confirmation.changed() => Ok(()),
             Ok(()) = self.leaving.changed() => Ok(()),
         }

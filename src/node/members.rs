@@ -189,8 +189,11 @@ impl Part for Members {
                 self.twins.told(peer.clone(), seen.clone(), context.now);
                 Vec::new()
             }
-            // Neither says anything of members, so nobody can have departed.
-            Event::Clock { .. } | Event::Roles(..) => return Vec::new(),
+            // None of these says anything of members, so nobody can have departed.
+            Event::Clock { .. }
+            | Event::Roles(..)
+            | Event::Position(..)
+            | Event::PositionTold { .. } => return Vec::new(),
         };
         effects.extend(self.departures());
         effects

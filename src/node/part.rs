@@ -11,7 +11,7 @@ use crate::{
     directory::{Gossip, Rumor, roles::RoleRecord},
     identity::NodeId,
     network::{Neighbors, Overlay},
-    replication::{Departure, Reading},
+    replication::{Departure, Position, Reading},
 };
 
 /// Something that has happened to the node.
@@ -47,6 +47,17 @@ pub(super) enum Event {
     Roles(NodeId, Vec<RoleRecord>),
     /// A peer has answered whether it sees another process with our key.
     Seen(NodeId, Option<Seen>),
+    /// A peer has told its position.
+    Position(NodeId, Position),
+    /// A neighbour was told ours.
+    PositionTold {
+        /// Who was told.
+        peer: NodeId,
+        /// In which relation, see [`Effect::TellPosition`].
+        relation: u64,
+        /// What came of it.
+        answer: PositionAnswer,
+    },
 }
 
 /// What a neighbour said when it was asked for its time.
@@ -58,6 +69,17 @@ pub(super) enum ClockAnswer {
     NotYet,
     /// It is of a version that does not tell, and is believed.
     Never,
+}
+
+/// What came of telling a neighbour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PositionAnswer {
+    /// It has taken it in, and this is its own.
+    Position(Position),
+    /// It is of a version that knows no positions.
+    Unknown,
+    /// Nothing: whether it has taken it in is not known.
+    Silence,
 }
 
 /// Something that a part wants done.
@@ -85,6 +107,19 @@ pub(super) enum Effect {
     Forget(NodeId),
     /// The peer was gone for good and is a member again: if it is a neighbour, it gets its links back.
     Readmit(NodeId),
+    /// The broadcast tree of this node is followed from now on, or none.
+    Follow(Option<NodeId>),
+    /// The neighbour is told our position.
+    TellPosition {
+        /// Who.
+        peer: NodeId,
+        /// The relation that this is in, by its number: the answer names it.
+        relation: u64,
+        /// Toward that neighbour.
+        position: Position,
+    },
+    /// What is known of the neighbour's position has changed: the data plane is to know.
+    PassPosition(NodeId),
 }
 
 /// What every part may look at.

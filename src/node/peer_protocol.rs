@@ -23,6 +23,8 @@ pub(super) enum Request {
     Presence(Presence),
     /// All application roles that we know; answered with those that the neighbour knows.
     Roles(Vec<RoleRecord>),
+    /// What we hold, and whether we insist on a link with the neighbour; answered with its own. Answered at once.
+    Position(replication::Position),
 }
 
 /// The answer to a [`Request`].
@@ -38,6 +40,8 @@ pub(super) enum Reply {
     Presence(Option<Seen>),
     /// Answer to [`Request::Roles`].
     Roles(Vec<RoleRecord>),
+    /// Answer to [`Request::Position`].
+    Position(replication::Position),
     /// The request made no sense to this version.
     Unknown,
 }
@@ -117,13 +121,14 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use serde::{Serialize, de::DeserializeOwned};
+    use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
     use super::{BroadcastMessage, Presence, Reply, Request, Seen, Time, decode, encode};
     use crate::{
-        directory::{Directory, Gossip, Settings},
+        directory::{Directory, Gossip, Settings, roles::RoleRecord},
         identity::{Incarnation, Run, Site},
-        replication,
+        replication::{self, Position},
+        vector::{Seq, Vector},
     };
 
     #[test]
@@ -161,6 +166,11 @@ mod tests {
         }
     }
 
+    fn position(insists: bool) -> Position {
+        let vector = Vector::from_iter([(Site::new(3).unwrap(), Seq::new(4))]);
+        Position { vector, insists }
+    }
+
     const GOSSIP: &str = r"\xa5dlife\x01dupto\x02eholds\xf6frumors\x80fpulses\x80";
 
     /// Names of fields and variants are the format. Records have a test of their own where they are defined.
@@ -191,6 +201,10 @@ mod tests {
                 r"\xa1hPresence\xa3crun\x01dsite\x02jgeneration\x03",
             ),
             (Request::Roles(Vec::new()), r"\xa1eRoles\x80"),
+            (
+                Request::Position(position(true)),
+                r"\xa1hPosition\xa2fvector\xa1\x03\x04ginsists\xf5",
+            ),
         ] {
             assert_eq!(bytes(&request), expected);
         }
@@ -221,10 +235,28 @@ mod tests {
                 r"\xa1hPresence\xa3crun\x01gaddressaadsite\x02",
             ),
             (Reply::Roles(Vec::new()), r"\xa1eRoles\x80"),
+            (
+                Reply::Position(position(false)),
+                r"\xa1hPosition\xa2fvector\xa1\x03\x04ginsists\xf4",
+            ),
             (Reply::Unknown, "gUnknown"),
         ] {
             assert_eq!(bytes(&reply), expected);
         }
+    }
+
+    /// A request as an earlier version knows it, but for the others.
+    #[derive(Debug, Deserialize)]
+    enum Earlier {
+        Roles(Vec<RoleRecord>),
+    }
+
+    #[test]
+    fn a_position_makes_no_sense_to_an_earlier_version() {
+        let roles = decode(&encode(&Request::Roles(Vec::new())));
+        assert!(matches!(roles, Some(Earlier::Roles(all)) if all.is_empty()));
+        let told = encode(&Request::Position(position(true)));
+        assert!(decode::<Earlier>(&told).is_none());
     }
 
     #[test]

@@ -103,6 +103,7 @@ fn the_help_of_up_shows_every_flag_of_the_interface_with_its_default() {
         "--arwl",
         "--prwl",
         "--shuffle-interval",
+        "--relay",
         "--dissemination",
         "--postgres",
         "--pg-bin",
@@ -123,6 +124,7 @@ fn the_help_of_up_shows_every_flag_of_the_interface_with_its_default() {
         "127.0.0.1:7432",
         "127.0.0.1:7480",
         "[default: flood]",
+        "[default: normal]",
     ] {
         assert!(help.contains(default), "{default} is missing in\n{help}");
     }

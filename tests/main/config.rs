@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use starling::config::{Loaded, Origin, PasswordSources, Problem, Sources, load, to_json, to_toml};
+use starling::{
+    config::{Loaded, Origin, PasswordSources, Problem, Sources, load, to_json, to_toml},
+    replication::Dissemination,
+};
 use tempfile::TempDir;
 
 /// Settings from every source at once.
@@ -183,6 +186,31 @@ fn numbers_that_look_like_text_and_text_that_looks_like_numbers_are_kept() {
         (config.node.name.as_str(), config.node.cluster.as_str()),
         ("007", "5")
     );
+}
+
+#[test]
+fn data_floods_unless_it_is_told_to_follow_the_tree() {
+    for (given, expected) in [
+        (Given::new(&[], &[], None), Dissemination::Flood),
+        (
+            Given::new(&[("dissemination", "tree")], &[], None),
+            Dissemination::Tree,
+        ),
+        (
+            Given::new(&[], &[("STARLING_DISSEMINATION", "tree")], None),
+            Dissemination::Tree,
+        ),
+        (
+            Given::new(
+                &[("dissemination", "flood")],
+                &[],
+                Some("[replication]\ndissemination = 'tree'"),
+            ),
+            Dissemination::Flood,
+        ),
+    ] {
+        assert_eq!(given.load().config.replication.dissemination, expected);
+    }
 }
 
 #[test]
@@ -408,11 +436,18 @@ const COMPLAINTS: &[Row] = &[
         "text|json",
     ),
     (
-        &[("dissemination", "tree")],
+        &[("dissemination", "wood")],
         &[],
         None,
-        "does not offer `tree`",
-        "use flood",
+        "(flag --dissemination): unknown variant",
+        "flood|tree",
+    ),
+    (
+        &[],
+        &[("STARLING_RELAY", "always")],
+        None,
+        "overlay.relay (environment STARLING_RELAY): unknown variant",
+        "preferred|normal|avoid",
     ),
     (
         &[("slot-bytes-max", "1")],

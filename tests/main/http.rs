@@ -8,12 +8,13 @@ use starling::{
     api::{
         ClockStanding, ClockStatus, Direction, LeaveReport, LeaveRequest, LinkState, LinkStatus,
         MembersStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus, Presence,
-        Problem, Side, Status, StoreRequirements, StoreStatus, Topology, TopologyNode,
+        Problem, Side, Status, StoreRequirements, StoreStatus, Topology, TopologyNode, TreeStatus,
     },
     http::{
         self, Client, ClientError, Command, CommandError, Settings, StatusCollector, Token, View,
     },
     identity::{NodeId, Site},
+    replication::Dissemination,
     telemetry,
     vector::{Seq, Vector},
 };
@@ -232,6 +233,12 @@ fn ready() -> Status {
         members: MembersStatus::default(),
         links: vec![link(LinkState::Streaming, Some(0.25))],
         vector: Vector::from_iter([(Site::new(42).unwrap(), Seq::new(17))]),
+        tree: Some(TreeStatus {
+            mode: Dissemination::Tree,
+            root: Some(PEER.to_owned()),
+            parent: Some(PEER.to_owned()),
+            is_root: false,
+        }),
         findings: Vec::new(),
         warnings: Vec::new(),
     }
@@ -289,6 +296,24 @@ async fn what_the_node_knows_is_served_and_follows_the_channels() {
         .send_modify(|status| status.node.state = NodeState::Leaving);
     let status: Status = fixture.get("/v1/status").await.json();
     assert_eq!(status.node.state, NodeState::Leaving);
+}
+
+#[tokio::test]
+async fn the_tree_is_in_the_status_and_a_version_without_it_is_read() {
+    let fixture = Fixture::start().await;
+    let mut status = fixture.get("/v1/status").await.json::<serde_json::Value>();
+    let expected =
+        serde_json::json!({"mode": "tree", "root": PEER, "parent": PEER, "is_root": false});
+    assert_eq!(status["tree"], expected);
+    status.as_object_mut().unwrap().remove("tree");
+    let earlier: Status = serde_json::from_value(status).unwrap();
+    assert_eq!(
+        earlier,
+        Status {
+            tree: None,
+            ..ready()
+        }
+    );
 }
 
 #[tokio::test]

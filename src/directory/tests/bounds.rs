@@ -20,12 +20,14 @@ fn records_out_of_bounds_are_refused() {
     nameless.node = serde_json::from_value("".into()).unwrap();
     let mut strange = good.clone();
     strange.neighbors = vec![serde_json::from_value("o'peer".into()).unwrap()];
-    let mut ahead = good;
+    let mut ahead = good.clone();
     ahead.incarnation = Incarnation::new(u64::MAX);
-    for (count, bad) in [long, many, ahead, nameless, strange]
-        .into_iter()
-        .enumerate()
-    {
+    let mut follower = good.clone();
+    follower.follows = Some(serde_json::from_value("o'peer".into()).unwrap());
+    let mut late = good;
+    late.started = u64::MAX;
+    let all = [long, many, ahead, nameless, strange, follower, late];
+    for (count, bad) in all.into_iter().enumerate() {
         assert!(!a.receive(&name(9), rumor(bad), NOW));
         assert_eq!(a.refused(), count as u64 + 1);
     }

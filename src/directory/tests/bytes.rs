@@ -1,13 +1,16 @@
 //! What directories say to each other, as bytes: names of fields and variants are the format.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{name, process};
+use super::{name, process, words};
 use crate::{
     api::NodeState,
-    directory::{Gossip, Held, NodeRecord, Pulse, Rumor, roles::RoleRecord},
+    directory::{
+        Announcement, Directory, Gossip, Held, NodeRecord, Pulse, Relay, Rumor, Settings,
+        roles::RoleRecord,
+    },
     identity::{Incarnation, Site},
     vector::{Seq, Vector},
 };
@@ -32,6 +35,9 @@ fn record() -> NodeRecord {
         left: false,
         stopped: true,
         evicted: false,
+        started: 8,
+        relay: Relay::Avoid,
+        follows: Some(name(3)),
     }
 }
 
@@ -100,6 +106,10 @@ fn the_bytes_stay_as_they_are() {
         line(&role(true)),
         line(&role(false)),
         states.iter().map(line).collect(),
+        [Relay::Preferred, Relay::Normal, Relay::Avoid]
+            .iter()
+            .map(line)
+            .collect(),
     ];
     assert_eq!(lines.concat(), include_str!("bytes.txt"));
 }
@@ -117,8 +127,78 @@ fn a_record_without_what_came_later_is_read() {
         rival: None,
         generation: 0,
         stopped: false,
+        started: 0,
+        relay: Relay::Normal,
+        follows: None,
         ..record()
     };
     let read: NodeRecord = cbor4ii::serde::from_slice(content).unwrap();
     assert_eq!(read, expected);
+}
+
+/// What an earlier version makes of it when it passes it on.
+fn stripped(record: NodeRecord) -> NodeRecord {
+    NodeRecord {
+        started: 0,
+        relay: Relay::Normal,
+        follows: None,
+        ..record
+    }
+}
+
+fn hears(directory: &mut Directory, from: usize, record: NodeRecord) {
+    let rumor = Rumor {
+        record,
+        beat: 1,
+        age_seconds: 0,
+    };
+    let gossip = Gossip {
+        rumors: vec![rumor],
+        ..empty()
+    };
+    directory.receive(&name(from), gossip, Duration::ZERO);
+}
+
+#[test]
+fn a_record_that_an_earlier_version_passes_on_takes_the_place_of_none() {
+    let directory = |number| {
+        let settings = Settings::default();
+        Directory::new(name(number), Incarnation::new(1), process(9), settings)
+    };
+    let whole = NodeRecord {
+        relay: Relay::Preferred,
+        ..record()
+    };
+    // At others the whole one wins, in either order.
+    for said in [
+        [whole.clone(), stripped(whole.clone())],
+        [stripped(whole.clone()), whole.clone()],
+    ] {
+        let mut other = directory(2);
+        for record in said {
+            hears(&mut other, 3, record);
+        }
+        assert_eq!(other.record(&name(1)), Some(&whole));
+    }
+    // At its own node it is no news: outranked, it would come back without end.
+    let mut own = directory(1);
+    own.announce(Announcement {
+        started: 8,
+        relay: Relay::Preferred,
+        follows: Some(name(1)),
+        ..words(1)
+    });
+    let mine = own.me().clone();
+    hears(&mut own, 3, stripped(mine.clone()));
+    assert_eq!(*own.me(), mine);
+    // Another word of the same rank is outranked as before.
+    hears(
+        &mut own,
+        3,
+        NodeRecord {
+            name: "another".to_owned(),
+            ..stripped(mine.clone())
+        },
+    );
+    assert_eq!(own.me().counter, mine.counter + 1);
 }

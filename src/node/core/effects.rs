@@ -7,7 +7,12 @@ impl Core {
     /// Every part hears of it.
     pub(super) fn tell_parts(&mut self, event: &Event) {
         let context = Context::now(self.born, &self.neighbors);
-        let parts: [&mut dyn Part; 3] = [&mut self.members, &mut self.clocks, &mut self.app_roles];
+        let parts: [&mut dyn Part; 4] = [
+            &mut self.members,
+            &mut self.clocks,
+            &mut self.app_roles,
+            &mut self.positions,
+        ];
         // All hear it before anything is done: an effect finds no part that does not know yet.
         let effects = parts.map(|part| part.on(event, &context));
         self.carry_out(effects.into_iter().flatten());
@@ -43,6 +48,18 @@ impl Core {
                         self.link(&neighbor);
                     }
                 }
+                Effect::Follow(root) => {
+                    // Else with the next look.
+                    if self.network.follow(root.as_ref()) {
+                        self.tree.follows(root);
+                    }
+                }
+                Effect::TellPosition {
+                    peer,
+                    relation,
+                    position,
+                } => self.gossiper.tell_position(peer, relation, position),
+                Effect::PassPosition(peer) => self.pass_position(&peer),
             }
         }
     }

@@ -36,6 +36,10 @@ impl Core {
                 self.tell_parts(&Event::Roles(from, records));
                 Reply::Roles(self.app_roles.records())
             }
+            Some(Request::Position(position)) => {
+                self.tell_parts(&Event::Position(from.clone(), position));
+                Reply::Position(self.positions.toward(&from))
+            }
             Some(Request::Link(request)) => {
                 let others = |run| self.network.others(&from, run);
                 // An objection comes first: it needs no store of ours, so a copy is denied while ours is down.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::debug;
 
@@ -14,10 +14,10 @@ use crate::{
     identity::NodeId,
     network,
     node::{
-        part::{ClockAnswer, Event},
+        part::{ClockAnswer, Event, PositionAnswer},
         peer_protocol::{self, BroadcastMessage, Presence, Reply, Request},
     },
-    replication::{Asked, Reading},
+    replication::{Asked, Position, Reading},
 };
 
 /// How often directories are compared with each neighbour, although there is no news: what the
@@ -56,6 +56,8 @@ pub(in crate::node) struct Gossiper {
     sender: mpsc::Sender<Answer>,
     answers: mpsc::Receiver<Answer>,
     clock: StoreClock,
+    /// When the node looks around next, although nothing happens.
+    alarm: Option<Instant>,
 }
 
 /// Something for the node to do about gossip.
@@ -68,6 +70,8 @@ pub(in crate::node) enum GossipEvent {
     },
     /// Peers have answered.
     Told(Vec<Event>),
+    /// It is time to look around.
+    Alarm,
 }
 
 impl Gossiper {
@@ -83,6 +87,7 @@ impl Gossiper {
             sender,
             answers,
             clock: watch::Sender::default().subscribe(),
+            alarm: None,
         }
     }
 
@@ -133,8 +138,38 @@ impl Gossiper {
         });
     }
 
+    /// Tells a neighbour our position.
+    pub(in crate::node) fn tell_position(
+        &mut self,
+        peer: NodeId,
+        relation: u64,
+        position: Position,
+    ) {
+        let network = self.network.clone();
+        let body = peer_protocol::encode(&Request::Position(position));
+        self.ask(async move {
+            let answer = match network.request(peer.clone(), body).await {
+                Ok(body) => match peer_protocol::decode(&body) {
+                    Some(Reply::Position(position)) => PositionAnswer::Position(position),
+                    // An earlier version, which does not know what it was told.
+                    _ => PositionAnswer::Unknown,
+                },
+                Err(error) => {
+                    debug!(%peer, %error, "our position was not taken in");
+                    PositionAnswer::Silence
+                }
+            };
+            Some(Event::PositionTold {
+                peer,
+                relation,
+                answer,
+            })
+        });
+    }
+
     /// Asks beside the loop; what comes of it is told in [`next`](Self::next).
     fn ask(&mut self, asking: impl Future<Output = Option<Event>> + Send + 'static) {
+        self.forget_ended();
         let sender = self.sender.clone();
         self.tasks.spawn(async move {
             if let Some(event) = asking.await {
@@ -148,6 +183,11 @@ impl Gossiper {
         });
     }
 
+    /// Nobody waits for tasks that have ended; they would pile up.
+    fn forget_ended(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+    }
+
     /// We speak of ourselves soon.
     pub(in crate::node) fn speak_soon(&mut self) {
         self.due = self.due.min(Instant::now() + DEBOUNCE);
@@ -159,6 +199,11 @@ impl Gossiper {
         self.exchange_due = self.exchange_due.min(self.due);
     }
 
+    /// The node is to look around then, or never by itself.
+    pub(in crate::node) fn wake_at(&mut self, time: Option<std::time::Instant>) {
+        self.alarm = time.map(Instant::from_std);
+    }
+
     /// The next thing to do. Safe to drop and call again.
     pub(in crate::node) async fn next(&mut self) -> GossipEvent {
         tokio::select! {
@@ -168,7 +213,7 @@ impl Gossiper {
                 }
                 GossipEvent::Told(answer.events)
             }
-            () = tokio::time::sleep_until(self.due) => {
+            () = sleep_until(self.due) => {
                 let now = Instant::now();
                 self.due = now + HEARTBEAT;
                 let exchange = self.exchange_due <= now;
@@ -176,6 +221,10 @@ impl Gossiper {
                     self.exchange_due = now + EXCHANGE;
                 }
                 GossipEvent::Due { exchange }
+            }
+            () = at(self.alarm) => {
+                self.alarm = None;
+                GossipEvent::Alarm
             }
         }
     }
@@ -194,8 +243,7 @@ impl Gossiper {
         neighbors: impl Iterator<Item = &'a NodeId>,
         now: Duration,
     ) {
-        // Nobody waits for tasks that have ended; they would pile up.
-        while self.tasks.try_join_next().is_some() {}
+        self.forget_ended();
         for peer in neighbors {
             if !self.busy.insert(peer.clone()) {
                 continue;
@@ -236,6 +284,14 @@ impl Gossiper {
         self.round(directory, neighbors, now);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(limit, all).await;
+    }
+}
+
+/// Waits until then; without a time for ever.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,7 +5,7 @@ use hyparview::DownReason;
 use super::Members;
 use crate::{
     api::{NodeState, Presence},
-    directory::{Announcement, Directory, Settings},
+    directory::{Announcement, Directory, Relay, Settings},
     http::CommandError,
     identity::{Incarnation, Lineage, NodeId, Run, Site},
     network::Other,
@@ -56,6 +56,9 @@ fn announcement(number: usize, state: NodeState) -> Announcement {
         vector: Vector::from_iter([(site(number), Seq::new(7))]),
         neighbors: Vec::new(),
         version: String::new(),
+        started: 0,
+        relay: Relay::Normal,
+        follows: None,
     }
 }
 

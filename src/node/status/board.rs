@@ -13,14 +13,15 @@ use crate::{
     api::{
         AwayMember, ClockStatus, ContactState, ContactStatus, Direction, Finding, LinkState,
         LinkStatus, MembersStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus,
-        Presence, Side, Status, StoreStatus, Topology, timestamp,
+        Presence, Side, Status, StoreStatus, Topology, TreeStatus, timestamp,
     },
     config::Config,
-    directory::{Announcement, Directory},
+    directory::{Announcement, Directory, Relay},
     http,
-    identity::{NodeId, Site},
+    identity::{Incarnation, NodeId, Site},
     network,
-    node::{clock::Judgement, data_plane::DataPlane, store::open::OpenStore},
+    node::{clock::Judgement, data_plane::DataPlane, store::open::OpenStore, tree::Tree},
+    replication::Dissemination,
     telemetry,
     vector::Vector,
     watched,
@@ -36,6 +37,7 @@ pub(in crate::node) struct StatusInputs<'a> {
     pub(in crate::node) plane: Option<&'a DataPlane>,
     pub(in crate::node) directory: &'a Directory,
     pub(in crate::node) clocks: &'a Judgement,
+    pub(in crate::node) tree: &'a Tree,
     pub(in crate::node) listen: &'a [String],
     /// Where another process with this node's key was seen, if there is one.
     pub(in crate::node) twin: Option<String>,
@@ -94,6 +96,9 @@ pub(in crate::node) struct StatusBoard {
     /// It has served in this run.
     was_ready: bool,
     leaving: bool,
+    /// When this run began.
+    started: Incarnation,
+    relay: Relay,
     site: Option<Site>,
     store_address: String,
     status: watch::Sender<Status>,
@@ -102,7 +107,7 @@ pub(in crate::node) struct StatusBoard {
 }
 
 impl StatusBoard {
-    pub(in crate::node) fn new(config: &Config, me: &NodeId) -> Self {
+    pub(in crate::node) fn new(config: &Config, me: &NodeId, started: Incarnation) -> Self {
         let status = Status {
             node: NodeStatus {
                 peer_id: me.to_string(),
@@ -131,6 +136,7 @@ impl StatusBoard {
             members: MembersStatus::default(),
             links: Vec::new(),
             vector: Vector::default(),
+            tree: None,
             findings: Vec::new(),
             warnings: Vec::new(),
         };
@@ -140,6 +146,8 @@ impl StatusBoard {
             met: false,
             was_ready: false,
             leaving: false,
+            started,
+            relay: config.overlay.relay,
             site: None,
             store_address: String::new(),
             status: watch::Sender::new(status),
@@ -234,6 +242,7 @@ impl StatusBoard {
                 "this cluster has no swarm key: whoever reaches a node's port may join, read and write"
             );
         }
+        status.tree = Some(tree_status(inputs));
         status.warnings = telemetry::recent();
         status.store.unconfirmed = inputs.plane.is_some_and(DataPlane::is_unconfirmed);
         // While there is none, because the store is being opened anew, what was seen last stays shown: the state
@@ -292,7 +301,7 @@ impl StatusBoard {
         }
     }
 
-    /// What the node says of itself to the others.
+    /// What the node says of itself to the others, but for whom it follows.
     pub(in crate::node) fn announcement(&self, vector: Vector, generation: u64) -> Announcement {
         let status = self.status.borrow();
         Announcement {
@@ -306,7 +315,23 @@ impl StatusBoard {
                 .filter_map(|id| id.parse().ok())
                 .collect(),
             version: status.node.version.clone(),
+            started: self.started.get(),
+            relay: self.relay,
+            follows: None,
         }
+    }
+}
+
+fn tree_status(inputs: &StatusInputs<'_>) -> TreeStatus {
+    let mode = inputs.tree.mode();
+    // Where data floods every neighbour is insisted on, and none is a parent.
+    let plane = inputs.plane.filter(|_| mode == Dissemination::Tree);
+    let parent = plane.and_then(|plane| plane.insisted.borrow().first().map(ToString::to_string));
+    TreeStatus {
+        mode,
+        root: inputs.tree.root().map(ToString::to_string),
+        parent,
+        is_root: inputs.tree.is_root(),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use plumtree::EdgeRole;
 use starling::{
     identity::NodeId,
-    network::{BROADCAST_BYTES_MAX, Counter, Event},
+    network::{BROADCAST_BYTES_MAX, Counter, Event, Overlay},
 };
 use tempfile::tempdir;
 use tokio::time::timeout;
@@ -116,4 +117,34 @@ async fn a_broadcast_that_is_too_long_is_counted_and_not_sent() {
     node.counts(Counter::Oversized, 1).await;
     assert_eq!(node.count(Counter::BroadcastsSent), 1);
     node.stop().await;
+}
+
+/// How many neighbours the messages of the followed node come from.
+fn parents(overlay: &Overlay) -> usize {
+    let roles = overlay.active.iter().map(|neighbor| neighbor.role);
+    roles.filter(|role| *role == Some(EdgeRole::Parent)).count()
+}
+
+#[tokio::test]
+async fn each_node_but_the_one_that_is_followed_has_a_parent_as_long_as_it_follows() {
+    let dir = tempdir().unwrap();
+    let nodes = sparse(dir.path()).await;
+    let root = nodes[0].name();
+    for node in &nodes {
+        assert!(node.handle.follow(Some(&root)));
+    }
+    assert!(nodes[0].handle.broadcast(b"here I am".to_vec()));
+    for node in &nodes[1..] {
+        node.overlay("with a parent", |overlay| parents(overlay) == 1)
+            .await;
+    }
+    assert_eq!(parents(&nodes[0].handle.overlay().borrow()), 0);
+    for node in &nodes {
+        assert!(node.handle.follow(None));
+        node.overlay("without a tree", |overlay| parents(overlay) == 0)
+            .await;
+    }
+    for node in nodes {
+        node.stop().await;
+    }
 }
