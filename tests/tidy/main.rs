@@ -5,7 +5,9 @@
 //! make this very file untidy is spelt in two halves.
 
 mod contracts;
+mod imports;
 mod log;
+mod map;
 mod markdown;
 mod rust;
 mod sql;
@@ -32,8 +34,10 @@ struct Rule {
     good: &'static [Sample],
 }
 
-const RULES: [&[Rule]; 6] = [
+const RULES: [&[Rule]; 8] = [
     rust::RULES,
+    imports::RULES,
+    map::RULES,
     sql::RULES,
     text::RULES,
     markdown::RULES,

@@ -64,7 +64,7 @@ fn links(tree: &Tree) -> Vec<String> {
 }
 
 /// The lines of a page outside its code blocks.
-fn prose(page: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn prose(page: &str) -> impl Iterator<Item = &str> {
     let mut fenced = false;
     page.lines().filter(move |line| {
         let fence = line.trim_start().starts_with("```");

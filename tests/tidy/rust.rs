@@ -187,7 +187,8 @@ fn driver_errors(tree: &Tree) -> Vec<String> {
     })
 }
 
-fn without_comments(code: &str) -> String {
+/// Without lines that are comments.
+pub(crate) fn without_comments(code: &str) -> String {
     let lines = code
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"));
@@ -195,7 +196,7 @@ fn without_comments(code: &str) -> String {
 }
 
 /// The modules of ours that are named: `a` and `b` in `crate::a` and `crate::{a, b::{c, d}}`.
-fn named_modules(code: &str) -> BTreeSet<&str> {
+pub(crate) fn named_modules(code: &str) -> BTreeSet<&str> {
     let word = |text: &'_ str| text.find(|c| !is_word(c)).unwrap_or(text.len());
     let mut names = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {

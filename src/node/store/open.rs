@@ -117,7 +117,7 @@ impl OpenStore {
             let renewed = self.continuity.renew(&self.server.connection(), why).await;
             let Err(error) = renewed else {
                 info!(
-                    over = "the store cannot be given a new incarnation yet",
+                    over = "the store cannot go on as another site yet",
                     "the store has a new incarnation"
                 );
                 return waiting.over();
