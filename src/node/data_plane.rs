@@ -88,6 +88,7 @@ impl DataPlane {
         settings
             .store_hosts
             .clone_from(&config.replication.store_hosts);
+        settings.dissemination = config.replication.dissemination;
         settings.link_grace = config.replication.link_grace;
         settings.slot_bytes_max = config.replication.slot_bytes_max;
         settings.slot_inactive_max = config.replication.slot_inactive_max;

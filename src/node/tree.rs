@@ -80,7 +80,7 @@ pub(super) struct Tree {
     /// Who has been fit, as far as the directory remembers them.
     standings: BTreeMap<NodeId, Standing>,
     /// Whom the neighbours of the root followed at the last look, and in which of their starts.
-    witnesses: BTreeMap<NodeId, (Incarnation, Option<NodeId>)>,
+    around: BTreeMap<NodeId, (Incarnation, Option<NodeId>)>,
     /// Nobody else was fit at the last look.
     is_alone: bool,
     wake: Option<Duration>,
@@ -94,7 +94,7 @@ impl Tree {
             root: None,
             followed: None,
             standings: BTreeMap::new(),
-            witnesses: BTreeMap::new(),
+            around: BTreeMap::new(),
             is_alone: true,
             wake: None,
         }
@@ -137,11 +137,11 @@ impl Tree {
             let name = root.as_ref().map_or("nobody", NodeId::as_str);
             info!(root = name, "the data's tree has another root");
             self.root = root;
-            self.witnesses.clear();
+            self.around.clear();
             // Others may learn by it that the former one is lost.
             effects.push(Effect::SpeakSoon);
         }
-        self.hear_witnesses(directory, now);
+        self.hear_its_neighbors(directory, now);
         self.wake = self.next_change(now);
         if self.root != self.followed {
             effects.push(Effect::Follow(self.root.clone()));
@@ -152,7 +152,7 @@ impl Tree {
     /// A neighbour of the root that has left it for somebody worse is believed, unless the root speaks. That it
     /// has left is a change: what it says again and again is no new doubt, so one that has another opinion for
     /// some time moves nobody.
-    fn hear_witnesses(&mut self, directory: &Directory, now: Duration) {
+    fn hear_its_neighbors(&mut self, directory: &Directory, now: Duration) {
         let Some(root) = self.root.clone().filter(|root| *root != self.me) else {
             return;
         };
@@ -163,23 +163,23 @@ impl Tree {
         let mut said = BTreeMap::new();
         // Of our own relation with it the directory knows.
         for name in record.neighbors.iter().filter(|name| **name != self.me) {
-            let Some(witness) = directory.record(name) else {
+            let Some(neighbor) = directory.record(name) else {
                 continue;
             };
-            let before = self.witnesses.get(name);
+            let before = self.around.get(name);
             // One that was started again follows nobody yet; that says nothing of the root.
             let has_followed = before.is_some_and(|(incarnation, followed)| {
-                *incarnation == witness.incarnation && followed.as_ref() == Some(&root)
+                *incarnation == neighbor.incarnation && followed.as_ref() == Some(&root)
             });
-            let other = witness.follows.as_ref();
+            let other = neighbor.follows.as_ref();
             let is_worse = other
                 .and_then(|other| directory.record(other))
                 .is_some_and(|other| rank(other) > rank(record));
             has_left |= has_followed && is_worse;
-            let word = (witness.incarnation, witness.follows.clone());
+            let word = (neighbor.incarnation, neighbor.follows.clone());
             said.insert(name.clone(), word);
         }
-        self.witnesses = said;
+        self.around = said;
         let standing = self.standings.entry(root).or_default();
         if has_left && standing.doubt.is_none() {
             standing.doubt = Some(Doubt {
@@ -265,8 +265,7 @@ impl Tree {
 impl Standing {
     /// Whether its neighbours are believed to have lost it; a doubt that it has answered is forgotten.
     fn is_doubted(&mut self, life: Option<Life>, now: Duration) -> bool {
-        self.doubt
-            .take_if(|doubt| life.is_some_and(|life| life > doubt.life));
+        self.doubt = self.doubt.take().filter(|doubt| life <= Some(doubt.life));
         self.doubt.as_ref().is_some_and(|doubt| doubt.since <= now)
     }
 

@@ -268,7 +268,7 @@ fn a_root_that_is_there_is_kept_until_a_better_one_has_been_there_for_a_while() 
 }
 
 /// Node 1 is the root, and 2, which is worse, its neighbour, as it says. We know of it by others.
-fn with_a_witness() -> World {
+fn with_a_neighbour() -> World {
     let mut world = World::new(&[(NORMAL, 9), (NORMAL, 1), (NORMAL, 2)]);
     world.says(1, |words| words.neighbors = vec![name(2)]);
     world.says(2, |words| words.follows = Some(name(1)));
@@ -285,7 +285,7 @@ fn leaves(world: &mut World, other: usize) {
 
 #[test]
 fn the_word_of_its_neighbour_is_enough_for_a_root_that_is_not_heard_of() {
-    let mut world = with_a_witness();
+    let mut world = with_a_neighbour();
     world.silent.push(1);
     leaves(&mut world, 2);
     assert_eq!(world.look(), Some(1), "it may answer");
@@ -304,7 +304,7 @@ fn the_word_of_its_neighbour_is_enough_for_a_root_that_is_not_heard_of() {
 #[test]
 fn opinions_that_differ_for_a_moment_move_nobody() {
     // The root answers.
-    let mut world = with_a_witness();
+    let mut world = with_a_neighbour();
     leaves(&mut world, 2);
     assert_eq!(world.look(), Some(1));
     world.now += DOUBT_AFTER / 2;
@@ -335,7 +335,7 @@ fn opinions_that_differ_for_a_moment_move_nobody() {
     leaves(&mut world, 3);
     assert_eq!(world.pass(Duration::from_secs(15)), [Some(1)]);
 
-    let mut world = with_a_witness();
+    let mut world = with_a_neighbour();
     world.says(1, |words| words.neighbors.clear());
     world.beat(1);
     world.look();
@@ -345,8 +345,8 @@ fn opinions_that_differ_for_a_moment_move_nobody() {
 }
 
 #[test]
-fn a_witness_that_was_started_again_does_not_witness() {
-    let mut world = with_a_witness();
+fn a_neighbour_of_the_root_that_was_started_again_says_nothing_of_it() {
+    let mut world = with_a_neighbour();
     world.silent.push(1);
     let (incarnation, run) = (Incarnation::new(2), Run::new(2).unwrap());
     let mut again = Directory::new(name(2), incarnation, run, Settings::default());
