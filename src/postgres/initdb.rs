@@ -10,7 +10,7 @@ use super::{
     diagnosis::{self, Context},
     error::Error,
     layout::{Layout, UNFINISHED},
-    leash::Leash,
+    process_group::ProcessGroup,
 };
 
 /// What is in the place of the data directory.
@@ -72,16 +72,16 @@ pub(super) fn require_same_major(
 
 /// Makes the data directory under another name and renames it when all is there, so that a crash in
 /// the middle leaves nothing that looks like one. What an earlier crash left is removed. `initdb` ends when
-/// `leash` is cut.
+/// `group` is cancelled.
 pub(super) fn create(
     layout: &Layout,
     binaries: &Binaries,
     account: &Account,
     context: &Context<'_>,
-    leash: &Leash,
+    group: &ProcessGroup,
 ) -> Result<(), Error> {
     remove_unfinished(layout)?;
-    let made = initialise(layout, binaries, account, context, leash);
+    let made = initialise(layout, binaries, account, context, group);
     if made.is_err() {
         // The first error is the one to report; what stays is removed by the next attempt.
         let _ = remove_unfinished(layout);
@@ -94,9 +94,9 @@ fn initialise(
     binaries: &Binaries,
     account: &Account,
     context: &Context<'_>,
-    leash: &Leash,
+    group: &ProcessGroup,
 ) -> Result<(), Error> {
-    run(layout, binaries, account, context, leash)?;
+    run(layout, binaries, account, context, group)?;
     // Before the rename: without our file the directory would be taken for that of another server.
     conf::include(&layout.unfinished, account)?;
     fs::rename(&layout.unfinished, &layout.data)
@@ -110,7 +110,7 @@ fn run(
     binaries: &Binaries,
     account: &Account,
     context: &Context<'_>,
-    leash: &Leash,
+    group: &ProcessGroup,
 ) -> Result<(), Error> {
     let mut attempts = locales(binaries.version.major).iter().peekable();
     while let Some(locale) = attempts.next() {
@@ -133,7 +133,7 @@ fn run(
                 "--no-instructions",
             ])
             .args(*locale);
-        let (status, words) = leash
+        let (status, words) = group
             .run(&mut command)
             .map_err(|error| Error::io("run", &binaries.initdb(), error))?;
         if status.success() {

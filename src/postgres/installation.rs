@@ -26,8 +26,8 @@ use super::{
     error::Error,
     initdb::{self, Found},
     layout::Layout,
-    leash::Leash,
     lifecycle::{Lifecycle, PrivateConfig},
+    process_group::ProcessGroup,
     version::Version,
 };
 
@@ -82,11 +82,11 @@ pub(super) struct Attempt {
 
 impl Installation {
     /// Prepares folders, programs and user; makes the data directory if there is none. Blocks; what takes long
-    /// ends when `leash` is cut.
+    /// ends when `group` is cancelled.
     pub(super) fn prepare(
         config: PrivateConfig,
         report: impl Fn(Lifecycle),
-        leash: &Leash,
+        group: &ProcessGroup,
     ) -> Result<Self, Error> {
         let layout = Layout::new(&config.data_dir)?;
         // Before anything is changed: another controller may be at work in this folder.
@@ -122,7 +122,7 @@ impl Installation {
                     &installation.binaries,
                     &installation.account,
                     &context,
-                    leash,
+                    group,
                 )?;
             }
         }

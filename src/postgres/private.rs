@@ -18,9 +18,9 @@ use super::{
     error::Error,
     installation::{Endpoint, Installation, SECLUDED_PORT, blocking},
     launch::launch,
-    leash::Leash,
     lifecycle::{Lifecycle, PrivateConfig},
     postmaster::KillOnDrop,
+    process_group::ProcessGroup,
     supervisor::{Command, Supervisor},
     version::Version,
 };
@@ -88,10 +88,10 @@ impl PrivateServer {
         let report = move |state| {
             observer.send_replace(state);
         };
-        let leash = Leash::default();
+        let group = ProcessGroup::default();
         // A start that is given up leaves no `initdb` at work either: the thread that waits for it goes on.
-        let _cut = leash.cut_on_drop();
-        let prepared = blocking(move || Installation::prepare(config, report, &leash)).await?;
+        let _cancel = group.cancel_on_drop();
+        let prepared = blocking(move || Installation::prepare(config, report, &group)).await?;
         let installation = Arc::new(prepared);
         let seclusion = Arc::clone(&installation.seclusion);
         seclusion.store(is_secluded, Ordering::Relaxed);

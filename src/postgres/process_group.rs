@@ -1,4 +1,5 @@
-//! Programs that are run to their end, unless whoever wanted that gives it up first.
+//! Programs that are run to their end, each with all that it starts in a process group of its own: whoever wanted
+//! that may give it up first.
 
 use std::{
     io::{self, Read},
@@ -19,7 +20,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Shared by the thread that waits for a program, which cannot be called off, and by who can be.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Leash(Arc<Mutex<State>>);
+pub(super) struct ProcessGroup(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 enum State {
@@ -29,17 +30,17 @@ enum State {
     /// This one does. It leads a group of processes, with all that it has started.
     Running(u32),
     /// None is to run any more.
-    Cut,
+    Cancelled,
 }
 
 /// Kills what runs, and lets nothing begin, when it is dropped.
 #[derive(Debug)]
-pub(super) struct CutOnDrop(Leash);
+pub(super) struct CancelOnDrop(ProcessGroup);
 
-impl Leash {
+impl ProcessGroup {
     /// Ends with the result.
-    pub(super) fn cut_on_drop(&self) -> CutOnDrop {
-        CutOnDrop(self.clone())
+    pub(super) fn cancel_on_drop(&self) -> CancelOnDrop {
+        CancelOnDrop(self.clone())
     }
 
     /// Runs a program to its end, and the end of all that it has started: how it ended, and what was said on
@@ -61,7 +62,7 @@ impl Leash {
 
     fn begin(&self, command: &mut Command) -> io::Result<Child> {
         let mut state = self.state();
-        if matches!(*state, State::Cut) {
+        if matches!(*state, State::Cancelled) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let child = command
@@ -89,7 +90,7 @@ impl Leash {
         }
     }
 
-    fn cut(&self) {
+    fn cancel(&self) {
         let mut state = self.state();
         if let State::Running(leader) = *state
             && let Ok(group) = i32::try_from(leader)
@@ -97,7 +98,7 @@ impl Leash {
             // They may have ended in this moment: that is what we want.
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
         }
-        *state = State::Cut;
+        *state = State::Cancelled;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,9 +107,9 @@ impl Leash {
     }
 }
 
-impl Drop for CutOnDrop {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.cut();
+        self.0.cancel();
     }
 }
 
@@ -123,7 +124,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use super::Leash;
+    use super::ProcessGroup;
 
     /// Far more than it takes.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -136,22 +137,22 @@ mod tests {
 
     #[test]
     fn a_program_runs_to_its_end_and_tells_what_was_wrong() {
-        let leash = Leash::default();
+        let group = ProcessGroup::default();
         for code in [0, 3] {
             let script = format!("echo nothing; echo trouble >&2; exit {code}");
-            let (status, words) = leash.run(&mut shell(&script)).unwrap();
+            let (status, words) = group.run(&mut shell(&script)).unwrap();
             assert_eq!((status.code(), words.as_str()), (Some(code), "trouble\n"));
         }
-        assert!(leash.run(&mut Command::new("/no/such/program")).is_err());
+        assert!(group.run(&mut Command::new("/no/such/program")).is_err());
     }
 
     #[test]
-    fn what_is_cut_off_ends_with_all_that_it_has_started_and_nothing_begins() {
+    fn what_is_cancelled_ends_with_all_that_it_has_started_and_nothing_begins() {
         let folder = tempfile::tempdir().unwrap();
         let ready = folder.path().join("ready");
-        let leash = Leash::default();
-        let cut = leash.cut_on_drop();
-        let runner = leash.clone();
+        let group = ProcessGroup::default();
+        let cancelling = group.cancel_on_drop();
+        let runner = group.clone();
         let mut command = shell(&format!("sleep 600 & : >'{}'; wait", ready.display()));
         let (sender, ended) = sync_channel(1);
         thread::spawn(move || sender.send(runner.run(&mut command)));
@@ -160,11 +161,11 @@ mod tests {
             assert!(started.elapsed() < PATIENCE, "it does not begin");
             thread::sleep(Duration::from_millis(5));
         }
-        drop(cut);
+        drop(cancelling);
         // Not before the child's child has let go of what it could write to.
         let ended = ended.recv_timeout(PATIENCE).expect("all have ended");
         assert_eq!(ended.unwrap().0.signal(), Some(9));
-        let refused = leash.run(&mut shell("exit 0")).unwrap_err();
+        let refused = group.run(&mut shell("exit 0")).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Interrupted);
     }
 }
