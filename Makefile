@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(wildcard tests/*.sh findings/*.sh deployment/*.sh deployment
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-matrix build verify fix bench bench-store bench-overlay simulate sockets chaos upgrade smoke-docker clean
+.PHONY: help demo test test-matrix build verify fix bench bench-store bench-scale bench-overlay simulate sockets chaos upgrade smoke-docker clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,10 @@ bench: bench-store ## what the store and the data plane take, as tables of one r
 bench-store: ## what the store alone takes, beside plain tables (BENCH='--quick --json')
 	@deployment/setup.sh linker postgresql
 	$(CARGO) bench --locked --bench store -- $(BENCH)
+
+bench-scale: ## what clusters of several sizes take, with data on a tree and flooding (BENCH='--stores 4,10,16')
+	@deployment/setup.sh linker postgresql
+	$(CARGO) bench --locked --bench scale -- $(BENCH)
 
 bench-overlay: ## what the overlay's machines take per message, and how large each is (BENCH=encode)
 	$(CARGO) bench --locked --package starling-simulation --bench overlay -- $(BENCH)
