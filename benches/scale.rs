@@ -265,14 +265,14 @@ impl Cluster {
             .map(|(arrived, written)| arrived.saturating_sub(*written).as_secs_f64() * 1_000.0)
             .collect();
         delays.sort_by(f64::total_cmp);
-        let at = |share: f64| delays[(delays.len() as f64 * share) as usize];
+        let at = |percent: usize| delays[(delays.len() - 1) * percent / 100];
         let names = if pace == PACES[0] {
             ["20/s p50 ms", "20/s p99 ms"]
         } else {
             ["100/s p50 ms", "100/s p99 ms"]
         };
-        figures.insert(names[0], at(0.5));
-        figures.insert(names[1], at(0.99));
+        figures.insert(names[0], at(50));
+        figures.insert(names[1], at(99));
     }
 
     /// Seconds of CPU that the controllers and the servers have taken so far.
@@ -293,8 +293,10 @@ impl Cluster {
                 .split(' ')
                 .map(|field| field.parse().unwrap_or_default())
                 .collect();
+            let parent = rest.split(' ').nth(1).and_then(|it| it.parse().ok());
+            let Some(parent) = parent else { continue };
             let (own, waited) = (fields[11] + fields[12], fields[13] + fields[14]);
-            processes.push((pid, fields[1] as u32, own, waited));
+            processes.push((pid, parent, own, waited));
         }
         let ticks: f64 = self
             .nodes

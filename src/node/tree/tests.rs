@@ -114,7 +114,9 @@ impl World {
             // Each at its own time, once in a heartbeat.
             for number in 1..=self.others.len() {
                 let phase = TICK * 7 * u32::try_from(number).unwrap();
-                let is_due = (self.now + phase).as_millis() % HEARTBEAT.as_millis() == 0;
+                let is_due = (self.now + phase)
+                    .as_millis()
+                    .is_multiple_of(HEARTBEAT.as_millis());
                 if is_due && !self.silent.contains(&number) {
                     self.beat(number);
                 }
@@ -154,7 +156,8 @@ fn the_best_of_all_is_the_root() {
 
 #[test]
 fn who_cannot_be_the_root_is_not_chosen() {
-    let cases: [(&str, fn(&mut World)); 8] = [
+    type Change = fn(&mut World);
+    let cases: [(&str, Change); 8] = [
         ("starting", |world| {
             world.says(1, |words| words.state = NodeState::Starting);
         }),
