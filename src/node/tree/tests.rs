@@ -223,6 +223,7 @@ fn a_lost_root_is_replaced_at_once_and_comes_back_when_it_has_stayed() {
 #[test]
 fn one_that_comes_and_goes_moves_nobody() {
     let mut world = World::new(&[(NORMAL, 9), (NORMAL, 1), (NORMAL, 2)]);
+    assert_eq!(world.look(), Some(1));
     world.lose(1);
     assert_eq!(world.look(), Some(2));
     for _ in 0..20 {
