@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use app_role::{AppRole, AppRoleRequest, AppRoleState, NewAppRole};
 pub use cluster::{NodeInfo, Topology, TopologyEdge, TopologyNode};
 pub use leave::{LeaveReport, LeaveRequest, LostOperations};
-pub use link::{Direction, LinkState, LinkStatus, Side};
+pub use link::{Direction, Dissemination, LinkState, LinkStatus, Side};
 pub use presence::Presence;
 pub use status::{
     AwayMember, ClockStanding, ClockStatus, ContactState, ContactStatus, Finding, LogLevel,

@@ -60,7 +60,7 @@ pub use handle::{Handle, Unfinished, start};
 pub use leave::{LeaveError, LeaveStage, Left, Lost, Member, Terms};
 pub use limits::REQUEST_LIMIT;
 pub use links::desired::{Departure, Doubt, Neighbor};
-pub use position::{Dissemination, Position, TreePlace};
+pub use position::{Position, TreePlace};
 pub use protocol::{Reply, Request};
 pub use settings::{Advertise, Settings};
 pub use subscriber::Progress;

@@ -23,10 +23,10 @@ mod cli;
 mod clocks;
 #[path = "main/cluster.rs"]
 mod cluster;
-#[path = "main/data_tree.rs"]
-mod data_tree;
 #[path = "main/config.rs"]
 mod config;
+#[path = "main/data_tree.rs"]
+mod data_tree;
 #[path = "main/detach.rs"]
 mod detach;
 #[path = "main/exhausted.rs"]

@@ -4,6 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use super::digits;
 
+/// How data goes through the overlay.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Dissemination {
+    /// Every neighbour is linked with, in both directions: each operation comes once from each of them.
+    #[default]
+    Flood,
+    /// Each node is linked with its parent in the tree of one root, and with whoever has it for a parent.
+    Tree,
+}
+
 /// Direction of a data link, seen from this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{LinkStatus, Presence, digits};
-use crate::{replication::Dissemination, vector::Vector};
+use crate::vector::Vector;
 
 /// What a node says of itself: `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -262,7 +262,7 @@ pub struct OverlayStatus {
 pub struct TreeStatus {
     /// `flood`: to and from every neighbour. `tree`: to and from a parent, and those that this node is the
     /// parent of.
-    pub mode: Dissemination,
+    pub mode: super::Dissemination,
     /// PeerId of the root. `None` where data floods, or while no member can be the root.
     pub root: Option<String>,
     /// PeerId of the neighbour that this node takes data from: the first that it insists on being linked with.

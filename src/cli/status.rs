@@ -8,12 +8,11 @@ use super::{
 };
 use crate::{
     api::{
-        ClockStatus, ContactState, Direction, LinkState, NodeState, OverlayStatus, Status,
-        TreeStatus,
+        ClockStatus, ContactState, Direction, Dissemination, LinkState, NodeState, OverlayStatus,
+        Status, TreeStatus,
     },
     doctor::judge,
     http::ClientError,
-    replication::Dissemination,
     terminal::output::{Format, complain, harmless, print, print_json, short},
 };
 
@@ -206,9 +205,9 @@ pub(super) fn state_name(state: NodeState) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::data;
-    use crate::{
-        api::{NeighborStatus, OverlayStatus, TreeStatus},
-        replication::Dissemination::{self, Flood, Tree},
+    use crate::api::{
+        Dissemination::{self, Flood, Tree},
+        NeighborStatus, OverlayStatus, TreeStatus,
     };
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{check::Check, duration, layers::Origins, size};
-use crate::replication::{Dissemination, Settings};
+use crate::{api::Dissemination, replication::Settings};
 
 /// Less would drop a slot for a burst of writes.
 const SLOT_BYTES_MIN: u64 = 16 << 20;

@@ -17,11 +17,7 @@ use std::{
 use tracing::debug;
 
 use super::part::{Context, Effect, Event, Part, PositionAnswer};
-use crate::{
-    identity::NodeId,
-    replication::{Dissemination, Position},
-    vector::Vector,
-};
+use crate::{api::Dissemination, identity::NodeId, replication::Position, vector::Vector};
 
 /// The pace at which a neighbour hears that our store holds more, and at which one that did not answer is told
 /// again: a checkpoint comes every second by default.

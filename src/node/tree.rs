@@ -20,10 +20,9 @@ use tracing::info;
 
 use super::part::Effect;
 use crate::{
-    api::{NodeState, Presence},
+    api::{Dissemination, NodeState, Presence},
     directory::{Directory, NodeRecord, Relay},
     identity::{Incarnation, NodeId},
-    replication::Dissemination,
 };
 
 /// Who was lost and is back counts again after this time: a [`HEARTBEAT`](crate::directory::HEARTBEAT), so one

@@ -5,19 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{identity::NodeId, vector::Vector};
 
-/// How data goes through the overlay.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Dissemination {
-    /// Every neighbour is linked with, in both directions: each operation comes once from each of them.
-    #[default]
-    Flood,
-    /// Each node is linked with its parent in the tree of one root, and with whoever has it for a parent.
-    Tree,
-}
-
 /// What a node tells a neighbour of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{failpoint::Failpoints, position::Dissemination};
+use super::failpoint::Failpoints;
 use crate::{
+    api::Dissemination,
     identity::{Lineage, NodeId},
     postgres::Conninfo,
 };

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use starling::{
+    api::Dissemination,
     config::{Loaded, Origin, PasswordSources, Problem, Sources, load, to_json, to_toml},
-    replication::Dissemination,
 };
 use tempfile::TempDir;
 

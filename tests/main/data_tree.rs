@@ -66,12 +66,22 @@ async fn await_tree(nodes: &[&Node]) {
     .await;
 }
 
+/// As soon as the store takes writes: one that was started again is looked into first.
 async fn increment(node: &Node, times: i64) {
-    let client = node.client().await;
-    client
-        .execute("select crdv.counterInc('c', $1)", &[&times])
-        .await
-        .unwrap();
+    eventually("the store takes a write", async || {
+        let client = node.client().await;
+        let written = client
+            .execute("select crdv.counterInc('c', $1)", &[&times])
+            .await;
+        match written {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.code().unwrap().code(), "25006", "{error:?}");
+                false
+            }
+        }
+    })
+    .await;
 }
 
 /// Waits until the counter stands at `sum` on every node; it may never be above.

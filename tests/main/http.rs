@@ -6,15 +6,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use prometheus_client::metrics::counter::Counter;
 use starling::{
     api::{
-        ClockStanding, ClockStatus, Direction, LeaveReport, LeaveRequest, LinkState, LinkStatus,
-        MembersStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus, Presence,
-        Problem, Side, Status, StoreRequirements, StoreStatus, Topology, TopologyNode, TreeStatus,
+        ClockStanding, ClockStatus, Direction, Dissemination, LeaveReport, LeaveRequest, LinkState,
+        LinkStatus, MembersStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus,
+        Presence, Problem, Side, Status, StoreRequirements, StoreStatus, Topology, TopologyNode,
+        TreeStatus,
     },
     http::{
         self, Client, ClientError, Command, CommandError, Settings, StatusCollector, Token, View,
     },
     identity::{NodeId, Site},
-    replication::Dissemination,
     telemetry,
     vector::{Seq, Vector},
 };

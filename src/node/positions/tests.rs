@@ -5,9 +5,10 @@ use std::{
 
 use super::{Own, PositionAnswer, Positions, TELL_INTERVAL, Theirs};
 use crate::{
+    api::Dissemination,
     identity::{NodeId, Site},
     node::part::{Context, Effect, Event, Part, testing::overlay},
-    replication::{Departure, Dissemination, Position},
+    replication::{Departure, Position},
     vector::{Seq, Vector},
 };
 

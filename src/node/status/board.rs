@@ -11,9 +11,9 @@ use tracing::warn;
 
 use crate::{
     api::{
-        AwayMember, ClockStatus, ContactState, ContactStatus, Direction, Finding, LinkState,
-        LinkStatus, MembersStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus, OverlayStatus,
-        Presence, Side, Status, StoreStatus, Topology, TreeStatus, timestamp,
+        AwayMember, ClockStatus, ContactState, ContactStatus, Direction, Dissemination, Finding,
+        LinkState, LinkStatus, MembersStatus, NeighborStatus, NodeInfo, NodeState, NodeStatus,
+        OverlayStatus, Presence, Side, Status, StoreStatus, Topology, TreeStatus, timestamp,
     },
     config::Config,
     directory::{Announcement, Directory, Relay},
@@ -21,7 +21,6 @@ use crate::{
     identity::{Incarnation, NodeId, Site},
     network,
     node::{clock::Judgement, data_plane::DataPlane, store::open::OpenStore, tree::Tree},
-    replication::Dissemination,
     telemetry,
     vector::Vector,
     watched,

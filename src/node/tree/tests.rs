@@ -2,11 +2,10 @@ use std::time::Duration;
 
 use super::{BETTER_AFTER, DOUBT_AFTER, RETURN_AFTER, Tree};
 use crate::{
-    api::NodeState,
+    api::{Dissemination, NodeState},
     directory::{Announcement, Directory, HEARTBEAT, Relay, Settings},
     identity::{Incarnation, NodeId, Run, Site},
     node::part::Effect,
-    replication::Dissemination,
     vector::Vector,
 };
 

@@ -16,10 +16,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    identity::NodeId,
-    replication::position::{Dissemination, TreePlace},
-};
+use crate::{api::Dissemination, identity::NodeId, replication::position::TreePlace};
 
 #[cfg(test)]
 mod tests;

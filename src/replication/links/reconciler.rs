@@ -24,12 +24,13 @@ use super::{
     ledger::{Ledger, Retry},
     observed::{Inventory, Observed, Observer},
     plan::{Limits, STALL, View, plan},
-    policy::{Policy, Sight, Sights, Wants},
+    policy::{Policy, Wants},
+    sights::sights,
     status::{OVERDUE, Scene, Standings, out_of_sight},
     step::{Key, Step},
 };
 use crate::{
-    api::LinkStatus,
+    api::{Dissemination, LinkStatus},
     identity::NodeId,
     replication::{
         Transport,
@@ -39,7 +40,6 @@ use crate::{
         denials::Denials,
         error::Error,
         holders,
-        position::Dissemination,
         publisher::Publisher,
         reason::Reason,
         subscriber::{Past, Progress, Resumption, Subscriber},
@@ -332,24 +332,7 @@ impl<T: Transport> Reconciler<T> {
     /// Finds out what is wanted of the links, from what was seen of them.
     fn decide(&mut self, now: Duration) {
         let desired = self.inputs.desired.borrow();
-        // Of a store that cannot be seen no link is level, and none is let go for that.
-        let sights: Sights = desired
-            .present()
-            .map(|peer| {
-                let name = &peer.name;
-                let sight = Sight {
-                    insists: desired.insists(name),
-                    is_level: self.is_level(name),
-                    is_fed: self.is_fed(name),
-                    is_ahead: self
-                        .ledger
-                        .backlogs
-                        .get(name)
-                        .is_some_and(|backlog| backlog.is_stuck(now)),
-                };
-                (name.clone(), sight)
-            })
-            .collect();
+        let sights = sights(&desired, &self.observed, &self.ledger, now);
         let wants = self.policy.decide(&desired.place, &sights, now);
         drop(desired);
         if wants != self.wants {
@@ -357,24 +340,6 @@ impl<T: Transport> Reconciler<T> {
         }
         watched::set(&self.outputs.insisted, wants.insisted.clone());
         self.wants = wants;
-    }
-
-    /// A link from `peer` streams, and has brought all that it had.
-    fn is_level(&self, peer: &NodeId) -> bool {
-        let Observed::Known(inventory) = &*self.observed else {
-            return false;
-        };
-        let mut links = inventory.incoming_of(peer);
-        links.any(|(name, link)| link.streaming && self.ledger.has_brought_all(name, link))
-    }
-
-    /// `peer` streams from us.
-    fn is_fed(&self, peer: &NodeId) -> bool {
-        let Observed::Known(inventory) = &*self.observed else {
-            return false;
-        };
-        let mut links = inventory.outgoing_of(peer);
-        links.any(|(_, link)| link.slot.is_some_and(|slot| slot.active))
     }
 
     fn plan(&self, now: Duration) -> Vec<Step> {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::{Bounds, FRUITLESS_RESUMES_MAX, Limits, View, plan};
 use crate::{
+    api::Dissemination,
     identity::{NodeId, Site},
     postgres::session::Lsn,
     replication::{
@@ -14,7 +15,7 @@ use crate::{
             step::{Key, Step, TeardownReason},
         },
         names::{Epoch, LinkName},
-        position::{Dissemination, TreePlace},
+        position::TreePlace,
         publisher::Pending,
     },
 };

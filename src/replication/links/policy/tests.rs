@@ -4,10 +4,7 @@ use super::{
     BETTER_AFTER, CHANGE_PAUSE, GRAFT_HOLD, GRAFT_PAUSE, Policy, ROOT_HOLD, Sight, Sights, Want,
     Wants,
 };
-use crate::{
-    identity::NodeId,
-    replication::position::{Dissemination, TreePlace},
-};
+use crate::{api::Dissemination, identity::NodeId, replication::position::TreePlace};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{OVERDUE, Scene, Standings, out_of_sight};
 use crate::{
-    api::{Direction, LinkState, LinkStatus, Side},
+    api::{Direction, Dissemination, LinkState, LinkStatus, Side},
     identity::{NodeId, Site},
     replication::{
         error::Error,
@@ -15,7 +15,7 @@ use crate::{
             step::Key,
         },
         names::{Epoch, LinkName},
-        position::{Dissemination, TreePlace},
+        position::TreePlace,
         protocol::code,
         reason::Reason,
         subscriber::Progress,
@@ -236,7 +236,12 @@ fn a_link_that_streams_less_than_its_publisher_has_says_so() {
     let mut stage = Stage::new().incoming(true);
     let mut backlog = Backlog::default();
     let theirs = vector(&[(2, 7)]);
-    backlog.note(second(10), &theirs, (&Vector::default(), second(10)), site(1));
+    backlog.note(
+        second(10),
+        &theirs,
+        (&Vector::default(), second(10)),
+        site(1),
+    );
     stage.ledger.backlogs.insert(peer(), backlog);
     stage.now = second(10) + BEHIND_AFTER - Duration::from_millis(1);
     assert_eq!(
