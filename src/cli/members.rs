@@ -7,7 +7,7 @@ use libp2p::PeerId;
 
 use super::ask::NodeArgs;
 use crate::{
-    api::{LeaveReport, LeaveRequest, LostOperations, NodeInfo},
+    api::{LeaveReport, LeaveRequest, LostOperations, NodeInfo, Presence},
     config::parse_duration,
     http::Client,
     terminal::output::{complain, harmless, print},
@@ -124,10 +124,25 @@ fn describe(report: &LeaveReport) -> String {
 
 pub(super) fn evict(args: &EvictArgs) -> anyhow::Result<ExitCode> {
     let client = args.node.client();
-    let peer_id = resolve(&client.nodes()?, &args.peer)?;
+    let nodes = client.nodes()?;
+    let peer_id = resolve(&nodes, &args.peer)?;
+    let listed = nodes.iter().find(|node| node.peer_id == peer_id);
+    // Also of one that is gone: what could not be taken down when it went is asked for once more.
     client.evict(&peer_id)?;
-    print(&format!("{} is evicted", harmless(&peer_id)))?;
+    print(&evicted(&peer_id, listed.map(|node| node.presence)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an eviction came to, for a node that was listed so before.
+fn evicted(peer_id: &str, before: Option<Presence>) -> String {
+    let peer_id = harmless(peer_id);
+    match before {
+        Some(Presence::Left) => format!("{peer_id} has already left"),
+        Some(Presence::Evicted) => format!("{peer_id} was already evicted"),
+        Some(Presence::Here | Presence::Stopped | Presence::Silent) | None => {
+            format!("{peer_id} is evicted")
+        }
+    }
 }
 
 /// The PeerId that `wanted` stands for. One that is not listed is passed on as it is: the node may know more.
@@ -167,7 +182,7 @@ mod tests {
 
     use libp2p::PeerId;
 
-    use super::resolve;
+    use super::{evicted, resolve};
     use crate::api::{NodeInfo, Presence};
 
     fn node(peer_id: &str, name: &str) -> NodeInfo {
@@ -186,6 +201,20 @@ mod tests {
             last_seen: String::new(),
             alive: presence == Presence::Here,
             presence,
+        }
+    }
+
+    #[test]
+    fn only_a_member_is_said_to_be_evicted() {
+        for (before, said) in [
+            (Some(Presence::Left), "p has already left"),
+            (Some(Presence::Evicted), "p was already evicted"),
+            (Some(Presence::Here), "p is evicted"),
+            (Some(Presence::Stopped), "p is evicted"),
+            (Some(Presence::Silent), "p is evicted"),
+            (None, "p is evicted"),
+        ] {
+            assert_eq!(evicted("p", before), said);
         }
     }
 
