@@ -10,7 +10,7 @@ use crate::{
     postgres::{self, Conninfo},
     replication,
     store::{self, Remains},
-    terminal::output::{complain, harmless_lines, print},
+    terminal::output::{complain, harmless_lines, plural, print},
 };
 
 /// How long a node that seems to have left may take to end: `starling leave` returns before its process does.
@@ -124,7 +124,7 @@ async fn detach(connection: Conninfo, yes: bool, abandon: bool) -> anyhow::Resul
     // fails before leaves it in place, and the command can be given again.
     if remains.owner.is_some() {
         let links = replication::clear(connection.clone()).await?;
-        print(&format!("{links} data links are taken down"))?;
+        print(&format!("taken down: {}", plural(links, "data link")))?;
     }
     replication::drop_group(connection).await?;
     print("the links' role has nothing here any more")?;
@@ -142,10 +142,13 @@ fn describe(remains: &Remains, links: usize) -> String {
     let mut lines = vec![
         "to be removed:".to_owned(),
         format!(
-            "  schema crdv, a store {owner}, with {} operations: they are lost here",
-            remains.operations
+            "  schema crdv, a store {owner}, with {}: lost here",
+            plural(remains.operations, "operation")
         ),
-        format!("  {links} data links with their slots, publications, subscriptions and roles"),
+        format!(
+            "  {} with slots, publications, subscriptions and roles",
+            plural(links, "data link")
+        ),
         "  role starling_replication, unless another database of the server needs it".to_owned(),
     ];
     match &remains.path {

@@ -10,7 +10,7 @@ use crate::{
     api::{LeaveReport, LeaveRequest, LostOperations, NodeInfo, Presence},
     config::parse_duration,
     http::Client,
-    terminal::output::{complain, harmless, print},
+    terminal::output::{complain, harmless, plural, print},
 };
 
 /// Between two looks at how far a departure is. Most take less.
@@ -115,8 +115,9 @@ fn describe(report: &LeaveReport) -> String {
             upto,
         } = lost;
         lines.push(format!(
-            "in this store, and in none that is known to stay: {operations} operations of site {site}, \
-             numbers {from} to {upto}"
+            "in this store, and in none that is known to stay: {} of site {site}, \
+             numbers {from} to {upto}",
+            plural(*operations, "operation")
         ));
     }
     lines.join("\n")

@@ -3,7 +3,7 @@
 use crate::{
     api::{Direction, LinkState, LinkStatus},
     finding::{Finding, Severity},
-    terminal::output::{harmless, short},
+    terminal::output::{harmless, plural, short},
 };
 
 /// WAL held back by one outgoing link that deserves a look, and that is urgent: a segment of it, and a
@@ -24,7 +24,8 @@ pub(super) fn judge_links(links: &[LinkStatus]) -> Vec<Finding> {
         let what = if links.is_empty() {
             "there is no data link yet".to_owned()
         } else if flowing == links.len() {
-            format!("{flowing} data links are up and level")
+            let verb = if flowing == 1 { "is" } else { "are" };
+            format!("{} {verb} up and level", plural(flowing, "data link"))
         } else {
             let reasons: Vec<String> = links
                 .iter()
@@ -153,7 +154,7 @@ mod tests {
             reason: None,
             ..link(LinkState::Streaming, false)
         };
-        assert_eq!(summary(&[streaming()]), "1 data links are up and level");
+        assert_eq!(summary(&[streaming()]), "1 data link is up and level");
         for state in [
             LinkState::Opening,
             LinkState::CatchingUp,
