@@ -13,6 +13,10 @@ const LAG_BYTES: (i64, i64) = (16 << 20, 256 << 20);
 /// Seconds behind a peer that deserve a look, and that are urgent.
 const LAG_SECONDS: (f64, f64) = (5.0, 300.0);
 
+/// Of a link that nobody has named a cure for.
+const CURE: &str = "look at `starling links` on the peer, and at the logs of both nodes: one of the two says why \
+                    it cannot go on";
+
 /// What is wrong with each link, or that nothing is.
 pub(super) fn judge_links(links: &[LinkStatus]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = links.iter().filter_map(judge_link).collect();
@@ -63,9 +67,7 @@ fn judge_link(link: &LinkStatus) -> Option<Finding> {
         let why = reason.map_or_else(String::new, |reason| format!(": {reason}"));
         let what = format!("{name} is {} since {}{why}", link.state.name(), link.since);
         let fix = link.fix.as_deref().map(harmless);
-        let fix = fix.unwrap_or_else(|| {
-            "`starling links` shows it again in a moment; if it stays, see the logs of both nodes".to_owned()
-        });
+        let fix = fix.unwrap_or_else(|| CURE.to_owned());
         return Some(Finding::of_node(
             "SN003",
             Severity::Warning,
@@ -193,6 +195,18 @@ mod tests {
             (300.0, Severity::Critical),
         ] {
             assert_eq!(judge_links(&[behind(seconds)])[0].severity, severity);
+        }
+    }
+
+    #[test]
+    fn a_link_without_a_cure_of_its_own_is_looked_at_from_the_other_side() {
+        let down = LinkStatus {
+            fix: None,
+            ..link(LinkState::Down, false)
+        };
+        let fix = judge_links(&[down]).remove(0).fix.unwrap();
+        for place in ["`starling links` on the peer", "logs of both nodes"] {
+            assert!(fix.contains(place), "{fix}");
         }
     }
 
