@@ -16,8 +16,8 @@ pub(super) struct NodeArgs {
     #[arg(
         long,
         value_name = "FILE",
-        help = "the node's token, http.token in its data directory; found by itself on the node's own \
-                machine [env: STARLING_HTTP_TOKEN_FILE]"
+        help = "File with the node's token, http.token in its data directory; on the node's own machine \
+                it is found without this [env: STARLING_HTTP_TOKEN_FILE]"
     )]
     token_file: Option<PathBuf>,
 }
