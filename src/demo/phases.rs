@@ -56,7 +56,7 @@ pub(super) async fn play(
     acts.link("heal").await?;
     acts.revive(victim).await?;
     acts.write("write again", 3).await?;
-    acts.summarise()
+    acts.summarise(plan.stay)
 }
 
 impl Acts<'_> {
@@ -182,10 +182,14 @@ impl Acts<'_> {
     }
 
     /// What a person takes away, on standard output.
-    fn summarise(&mut self) -> anyhow::Result<()> {
+    fn summarise(&mut self, stays: bool) -> anyhow::Result<()> {
         let mut text = "\nEverything worked.\n\n".to_owned();
         for (name, took) in &self.times {
             text.push_str(&format!("  {name:<16} {:>8}\n", seconds(*took)));
+        }
+        // Of nodes that are about to be stopped no address is of use.
+        if !stays {
+            return print(&text);
         }
         text.push_str("\nEvery node takes reads and writes. A shell on each:\n\n");
         let mut first = None;
