@@ -268,6 +268,14 @@ fn config_check_ends_with_the_code_of_its_verdict() {
         .unwrap();
     assert_eq!(remarked.status.code(), Some(1));
     assert!(text(&remarked).1.contains("STARLING_CLUSTER"));
+    let told = starling(&["config", "check", "-o", "json"])
+        .env("STARLING_CLUSTR", "x")
+        .output()
+        .unwrap();
+    assert_eq!(told.status.code(), Some(1));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let warning = told["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("STARLING_CLUSTER"), "{told}");
 }
 
 #[test]
