@@ -1,10 +1,6 @@
 //! `starling up`
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -80,7 +76,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let (started, announcement) = oneshot::channel();
         let announcer = tokio::spawn(async move {
             if let Ok(node) = announcement.await {
-                announce(&node, reach, swarm_key);
+                announce(&node, reach, swarm_key.as_deref());
             }
         });
         // Boxed: the future of a whole node is large.
@@ -121,9 +117,9 @@ impl Reach {
     }
 }
 
-fn announce(node: &RuntimeFile, reach: Reach, swarm_key: Option<PathBuf>) {
+fn announce(node: &RuntimeFile, reach: Reach, swarm_key: Option<&Path>) {
     // With nobody there to read it the node runs all the same.
-    let _ = output::print(&announcement(node, reach, swarm_key.as_deref()));
+    let _ = output::print(&announcement(node, reach, swarm_key));
 }
 
 /// What is printed once a node is up. A line that others can follow to the letter: links go both ways, so

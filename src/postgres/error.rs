@@ -408,7 +408,7 @@ mod tests {
                 password,
                 &["PGPASSWORD", ".pgpass", "STARLING_STORE__PASSWORD_FILE"][..],
             ),
-            (account, &["--run-as", "store.run_as"]),
+            (account, &["--run-as", "store.run_as"][..]),
         ] {
             let text = error.to_string();
             for place in places {
