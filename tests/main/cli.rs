@@ -411,6 +411,18 @@ async fn doctor_examines_a_server_and_ends_with_the_code_of_its_worst_finding() 
 }
 
 #[test]
+fn what_no_sql_mends_goes_to_standard_error_and_leaves_the_script_empty() {
+    let url = format!("postgresql://me@{}/shop", silence());
+    let output = starling(&["doctor", "--sql", &url]).output().unwrap();
+    let (out, err) = text(&output);
+    assert_eq!((output.status.code(), out.as_str()), (Some(2), ""));
+    assert!(
+        err.contains("SP000: the server cannot be connected to"),
+        "{err}"
+    );
+}
+
+#[test]
 fn the_demo_refuses_a_directory_that_holds_something() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("precious"), "data").unwrap();
