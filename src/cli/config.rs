@@ -69,7 +69,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         (true, Format::Json) => print_json(&config::to_json(&loaded))?,
         (false, Format::Table) => print("the configuration is good")?,
         (false, Format::Json) => {
-            print_json(&json!({ "problems": [], "warnings": loaded.warnings }))?
+            print_json(&json!({ "problems": [], "warnings": loaded.warnings }))?;
         }
     }
     // A check's verdict includes what it only remarks on. Whoever wants the values has got them.

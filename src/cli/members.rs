@@ -120,6 +120,13 @@ fn describe(report: &LeaveReport) -> String {
             plural(*operations, "operation")
         ));
     }
+    for peer in &report.untold {
+        lines.push(format!(
+            "{} could not be told: it lists this node as silent until another node tells it, or `starling \
+             evict` does",
+            harmless(peer)
+        ));
+    }
     lines.join("\n")
 }
 
@@ -180,11 +187,23 @@ fn resolve(nodes: &[NodeInfo], wanted: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-
     use libp2p::PeerId;
 
-    use super::{evicted, resolve};
-    use crate::api::{NodeInfo, Presence};
+    use super::{describe, evicted, resolve};
+    use crate::api::{LeaveReport, NodeInfo, Presence};
+
+    #[test]
+    fn who_could_not_be_told_of_a_departure_is_named() {
+        let told = describe(&LeaveReport::default());
+        assert_eq!(told, "the node has left the cluster");
+        let report = LeaveReport {
+            untold: vec!["12D3".to_owned()],
+            ..LeaveReport::default()
+        };
+        let untold = describe(&report);
+        assert!(untold.starts_with(&told), "{untold}");
+        assert!(untold.contains("12D3 could not be told"), "{untold}");
+    }
 
     fn node(peer_id: &str, name: &str) -> NodeInfo {
         seen(peer_id, name, Presence::Stopped)
