@@ -349,9 +349,6 @@ fn links(node: &Node) -> Vec<String> {
 
 /// The server's first process.
 fn postmaster(data: &Path) -> Option<u32> {
-    let folders = fs::read_dir(data).ok()?.flatten();
-    folders.into_iter().find_map(|folder| {
-        let text = fs::read_to_string(folder.path().join("postmaster.pid")).ok()?;
-        text.lines().next()?.parse().ok()
-    })
+    let text = fs::read_to_string(data.join("postgres/data/postmaster.pid")).ok()?;
+    text.lines().next()?.parse().ok()
 }

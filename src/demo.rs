@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{flock::Flock, progress::Progress};
+use crate::terminal::output::plural;
 
 /// What the demo is to do.
 #[derive(Debug, Clone)]
@@ -62,13 +63,13 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
     // Whatever came of it; what it was is said at the end.
     let stopping = progress.begin("stop the nodes", 0);
     let cut = flock.stop().await;
-    stopping.done(&format!("{} nodes stopped", plan.nodes));
+    stopping.done(&format!("{} stopped", plural(plan.nodes, "node")));
     if let Some(dir) = &plan.keep {
         progress.say(&format!("Data and logs are in {}", dir.display()));
     }
     stayed?;
     if cut > 0 {
-        bail!("{cut} nodes did not stop in time and were killed");
+        bail!("{} did not stop in time, killed", plural(cut, "node"));
     }
     Ok(())
 }

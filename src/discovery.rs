@@ -333,7 +333,9 @@ impl Discovery {
             }
             return true;
         }
-        let cause = Cause::OtherCluster(describes.to_owned());
+        let cluster = self.prefix.trim_start_matches("/starling/");
+        let ours = cluster.trim_end_matches('/');
+        let cause = Cause::OtherCluster(format!("{describes}; ours is cluster {ours}"));
         for address in self.bootstrap.stranger(&peer, &cause, now, rng) {
             self.news.push_back(News::Failing(address, cause.clone()));
         }

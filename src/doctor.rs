@@ -16,7 +16,7 @@ use crate::{
         NodeState, OverlayStatus, Status, timestamp,
     },
     finding::{Finding, Severity},
-    terminal::output::harmless,
+    terminal::output::{harmless, plural},
 };
 use links::judge_links;
 use members::{judge_admission, judge_members};
@@ -136,12 +136,13 @@ fn judge_neighbors(status: &Status) -> Finding {
         (0, known, _) => Finding::of_node(
             "SN002",
             Severity::Critical,
-            format!("no neighbour left; {known} known peers are being tried"),
+            format!(
+                "no neighbour left; being tried: {}",
+                plural(known, "known peer")
+            ),
             Some("check that the peers' addresses in `starling nodes` can be reached from here"),
         ),
-        (active, ..) => {
-            Finding::of_node("SN002", Severity::Ok, format!("{active} neighbours"), None)
-        }
+        (active, ..) => Finding::of_node("SN002", Severity::Ok, plural(active, "neighbour"), None),
     }
 }
 
@@ -205,8 +206,8 @@ fn judge_clock(clock: &ClockStatus) -> Option<Finding> {
             "SN006",
             Severity::Ok,
             format!(
-                "the store's clock agrees with {} neighbours",
-                clock.neighbors
+                "the store's clock agrees with {}",
+                plural(clock.neighbors, "neighbour")
             ),
             None,
         ),
@@ -235,8 +236,8 @@ fn judge_log(warnings: &[LogWarning], now: SystemTime) -> Option<Finding> {
     };
     let shown = grave.unwrap_or(last);
     let what = format!(
-        "the log has {} kinds of warnings of the last hour; at {}: {} {}",
-        warnings.len(),
+        "the log has {} of warnings of the last hour; at {}: {} {}",
+        plural(warnings.len(), "kind"),
         shown.last,
         harmless(&shown.message),
         harmless(&shown.detail),
@@ -380,6 +381,6 @@ mod tests {
         let finding = judge_log(&[lasting.clone(), over], now).unwrap();
         assert_eq!(finding.severity, Severity::Ok);
         assert!(finding.summary.contains(&lasting.message));
-        assert!(finding.summary.contains(" 1 kinds of warnings"));
+        assert!(finding.summary.contains(" 1 kind of warnings"));
     }
 }

@@ -29,6 +29,10 @@ pub struct LeaveReport {
     /// What no member that stays is known to have, after `abandon`.
     #[serde(default)]
     pub lost: Vec<LostOperations>,
+    /// PeerIds of neighbours that could not be told: they have what was written here, and list the node as
+    /// silent unless another one tells them.
+    #[serde(default)]
+    pub untold: Vec<String>,
 }
 
 /// Operations of one site that only the store has that has left.

@@ -15,7 +15,9 @@ const EXAMPLES: &str = "\
 Examples:
   starling config show > starling.toml      a file with every setting, to edit
   starling config check --config starling.toml
-  STARLING_CLUSTER=flock starling config show -o json | jq .origins";
+  STARLING_CLUSTER=flock starling config show -o json | jq .origins
+
+Exit code: 0 good; of check 1 good, but with warnings; 2 something cannot be used.";
 
 /// Check or print the configuration that `starling up` would use
 #[derive(Debug, clap::Args)]
@@ -27,7 +29,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Say what is wrong, where it was set and what mends it; exit code 2 if anything is
+    /// Say what is wrong, where it was set and what mends it; exit code 2 if anything is, 1 with warnings alone
     Check(Sources),
     /// Print every setting with its origin, secrets masked
     Show(Sources),
@@ -66,7 +68,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         (true, Format::Table) => print(&config::to_toml(&loaded))?,
         (true, Format::Json) => print_json(&config::to_json(&loaded))?,
         (false, Format::Table) => print("the configuration is good")?,
-        (false, Format::Json) => print_json(&json!({ "problems": [] }))?,
+        (false, Format::Json) => {
+            print_json(&json!({ "problems": [], "warnings": loaded.warnings }))?;
+        }
     }
     // A check's verdict includes what it only remarks on. Whoever wants the values has got them.
     Ok(ExitCode::from(u8::from(

@@ -1,16 +1,23 @@
 //! `starling detach`
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     config::{self, PasswordSources, Sources},
     postgres::{self, Conninfo},
     replication,
     store::{self, Remains},
-    terminal::output::{complain, harmless_lines, print},
+    terminal::output::{complain, harmless_lines, plural, print},
 };
+
+/// How long a node that seems to have left may take to end: `starling leave` returns before its process does.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// Between two looks whether it has ended.
+const END_PAUSE: Duration = Duration::from_millis(300);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,14 +89,26 @@ async fn detach(connection: Conninfo, yes: bool, abandon: bool) -> anyhow::Resul
     let mut client = postgres::open(&connection)
         .await
         .context("cannot connect to the database")?;
-    let Some(remains) = store::remains(&mut client).await? else {
-        print("nothing of Starling is in this database")?;
-        return Ok(ExitCode::SUCCESS);
-    };
-    // Links are looked for by the store's site. A store without an identity has none, and cannot be linked.
-    let links = match &remains.owner {
-        Some(_) => replication::count_links(connection.clone()).await?,
-        None => 0,
+    let until = Instant::now() + END_LIMIT;
+    let mut told = false;
+    let (remains, links) = loop {
+        let Some(remains) = store::remains(&mut client).await? else {
+            print("nothing of Starling is in this database")?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        // Links are looked for by the store's site. A store without an identity has none, and cannot be linked.
+        let links = match &remains.owner {
+            Some(_) => replication::count_links(connection.clone()).await?,
+            None => 0,
+        };
+        if !may_be_ending(&remains, links) || Instant::now() >= until {
+            break (remains, links);
+        }
+        if !told {
+            complain("waiting for the node on this store to end");
+            told = true;
+        }
+        sleep(END_PAUSE).await;
     };
     // Names come from the database.
     print(&harmless_lines(&describe(&remains, links)))?;
@@ -105,7 +124,7 @@ async fn detach(connection: Conninfo, yes: bool, abandon: bool) -> anyhow::Resul
     // fails before leaves it in place, and the command can be given again.
     if remains.owner.is_some() {
         let links = replication::clear(connection.clone()).await?;
-        print(&format!("{links} data links are taken down"))?;
+        print(&format!("taken down: {}", plural(links, "data link")))?;
     }
     replication::drop_group(connection).await?;
     print("the links' role has nothing here any more")?;
@@ -123,10 +142,13 @@ fn describe(remains: &Remains, links: usize) -> String {
     let mut lines = vec![
         "to be removed:".to_owned(),
         format!(
-            "  schema crdv, a store {owner}, with {} operations: they are lost here",
-            remains.operations
+            "  schema crdv, a store {owner}, with {}: lost here",
+            plural(remains.operations, "operation")
         ),
-        format!("  {links} data links with their slots, publications, subscriptions and roles"),
+        format!(
+            "  {} with slots, publications, subscriptions and roles",
+            plural(links, "data link")
+        ),
         "  role starling_replication, unless another database of the server needs it".to_owned(),
     ];
     match &remains.path {
@@ -145,6 +167,11 @@ fn describe(remains: &Remains, links: usize) -> String {
         )
     }));
     lines.join("\n")
+}
+
+/// A node that has left has taken its links down, and ends. One that never had a peer looks the same.
+fn may_be_ending(remains: &Remains, links: usize) -> bool {
+    remains.in_use && links == 0
 }
 
 /// Why it is not done, and what to do about it.
@@ -183,8 +210,50 @@ fn obstacle(remains: &Remains, links: usize, abandon: bool) -> Option<String> {
     }
     // A node that leaves takes its links down. So links tell that it has not, and others may lack its writes.
     (links > 0 && !abandon).then(|| {
-        "the node has not left its cluster: start it and let it leave (starling leave); or give up what \
-         only this store has with --abandon"
+        "the node has not left its cluster: let it leave first (starling leave; start it if it does not run); \
+         or give up what only this store has with --abandon"
             .to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{may_be_ending, obstacle};
+    use crate::store::Remains;
+
+    fn remains(in_use: bool) -> Remains {
+        Remains {
+            owner: None,
+            operations: 0,
+            is_current: true,
+            in_use,
+            strangers: Vec::new(),
+            dependents: Vec::new(),
+            mentions: Vec::new(),
+            app_roles: Vec::new(),
+            path: None,
+        }
+    }
+
+    #[test]
+    fn only_a_node_that_has_taken_its_links_down_is_waited_for() {
+        for (in_use, links, waits) in [
+            (true, 0, true),
+            (true, 2, false),
+            (false, 0, false),
+            (false, 2, false),
+        ] {
+            assert_eq!(may_be_ending(&remains(in_use), links), waits);
+        }
+    }
+
+    #[test]
+    fn a_node_that_has_not_left_is_to_leave_whether_it_runs_or_not() {
+        for (in_use, links) in [(true, 0), (true, 2), (false, 2)] {
+            let why = obstacle(&remains(in_use), links, false).unwrap();
+            assert!(why.contains("let it leave first (starling leave"), "{why}");
+        }
+        assert_eq!(obstacle(&remains(false), 0, false), None);
+        assert_eq!(obstacle(&remains(false), 2, true), None);
+    }
 }

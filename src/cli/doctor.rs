@@ -15,8 +15,8 @@ use crate::{
     finding::{Finding, Severity},
     http::ClientError,
     network,
-    postgres::doctor::{Requirements, inspect},
-    terminal::output::{Format, harmless, print, print_json},
+    postgres::doctor::{RESTART, Requirements, inspect},
+    terminal::output::{Format, complain, harmless, harmless_lines, print, print_json},
 };
 
 const EXAMPLES: &str = "\
@@ -56,11 +56,54 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     match args.ask.output {
         // First, for the format has its default all the same.
-        _ if args.sql => print(&script(&findings))?,
+        _ if args.sql => give_script(&findings)?,
         Format::Json => print_json(&findings)?,
         Format::Table => print(&render(&findings))?,
     }
     Ok(exit_code(&findings))
+}
+
+/// The statements on standard output. On standard error what no statement mends, and what `psql` would not
+/// pass on to whoever gives it the statements.
+fn give_script(findings: &[Finding]) -> anyhow::Result<()> {
+    let script = script(findings);
+    // An empty line would be no statement, but looks like one that is missing.
+    if !script.is_empty() {
+        print(&script)?;
+    }
+    let aside = aside(findings);
+    if !aside.is_empty() {
+        complain(&aside);
+    }
+    Ok(())
+}
+
+/// What is wrong.
+fn bad(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
+    findings
+        .iter()
+        .filter(|finding| finding.severity != Severity::Ok)
+}
+
+/// What a script cannot do, in words.
+fn aside(findings: &[Finding]) -> String {
+    let mut lines = Vec::new();
+    for finding in bad(findings) {
+        match finding.sql() {
+            None => {
+                let what = harmless_lines(&finding.text());
+                lines.push(format!("{}: {what}", harmless(&finding.code)));
+                let fix = finding.fix.as_deref().map(harmless_lines);
+                lines.extend(fix.map(|fix| format!("  fix: {fix}")));
+            }
+            Some(sql) if sql.ends_with(RESTART) => lines.push(format!(
+                "{}: the server must be restarted after the statement",
+                harmless(&finding.code)
+            )),
+            Some(_) => {}
+        }
+    }
+    lines.join("\n")
 }
 
 /// The statements, each below what it mends. One a line: `alter system` takes no transaction.
@@ -68,14 +111,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// `psql` is to run it, and names in it come from the server that is examined: none may end a comment, and
 /// none may be a command of `psql`, which begins with a backslash wherever it stands.
 fn script(findings: &[Finding]) -> String {
-    let bad = findings
-        .iter()
-        .filter(|finding| finding.severity != Severity::Ok);
-    let fixes = bad.filter_map(|finding| Some((finding, finding.sql()?)));
+    let fixes = bad(findings).filter_map(|finding| Some((finding, finding.sql()?)));
     fixes.fold(String::new(), |text, (finding, sql)| {
         let (code, what) = (harmless(&finding.code), harmless(&finding.summary));
         let fix = if sql.contains(|c: char| c == '\\' || c.is_control()) {
             format!("-- not for psql, look at it yourself: {}", harmless(sql))
+        } else if let Some(statement) = sql.strip_suffix(RESTART) {
+            format!("{}\n{RESTART}", statement.trim_end())
         } else if sql.ends_with(';') {
             sql.to_owned()
         } else {
@@ -159,11 +201,11 @@ fn examine_server(url: PostgresUrl, requirements: Requirements) -> anyhow::Resul
 
 #[cfg(test)]
 mod tests {
-    use super::{needed, script};
+    use super::{aside, needed, script};
     use crate::{
         api::StoreRequirements,
         finding::{Finding, Severity},
-        postgres::doctor::Requirements,
+        postgres::doctor::{RESTART, Requirements},
     };
 
     #[test]
@@ -193,6 +235,42 @@ mod tests {
             "-- SP050 a rule is there\ndrop rule r on crdv.element;\n"
         );
         assert_eq!(fixed("of no use", "start it"), "");
+    }
+
+    #[test]
+    fn that_the_server_must_be_restarted_is_a_comment_and_is_said_aside() {
+        let fix = format!("alter system set wal_level = 'logical'; {RESTART}");
+        let finding = Finding::bad("SP002", Severity::Critical, "wal_level is replica", "");
+        let findings = [finding.fixed_by(fix)];
+        assert_eq!(
+            script(&findings),
+            "-- SP002 wal_level is replica\nalter system set wal_level = 'logical';\n\
+             -- then restart the server\n"
+        );
+        assert_eq!(
+            aside(&findings),
+            "SP002: the server must be restarted after the statement"
+        );
+    }
+
+    #[test]
+    fn what_no_statement_mends_is_said_aside() {
+        let reason = "no server answers at db:5432";
+        let findings = [
+            Finding::ok("SP001", "version 18"),
+            Finding::bad(
+                "SP000",
+                Severity::Critical,
+                "cannot be connected to",
+                reason,
+            ),
+            Finding::bad("SP018", Severity::Warning, "a", "b").fixed_by("start it"),
+            Finding::bad("SP019", Severity::Warning, "c", "d").fixed_by("select 1;"),
+        ];
+        assert_eq!(
+            aside(&findings),
+            "SP000: cannot be connected to: no server answers at db:5432\nSP018: a: b\n  fix: start it"
+        );
     }
 
     #[test]

@@ -7,10 +7,10 @@ use libp2p::PeerId;
 
 use super::ask::NodeArgs;
 use crate::{
-    api::{LeaveReport, LeaveRequest, LostOperations, NodeInfo},
+    api::{LeaveReport, LeaveRequest, LostOperations, NodeInfo, Presence},
     config::parse_duration,
     http::Client,
-    terminal::output::{complain, harmless, print},
+    terminal::output::{complain, harmless, plural, print},
 };
 
 /// Between two looks at how far a departure is. Most take less.
@@ -115,8 +115,16 @@ fn describe(report: &LeaveReport) -> String {
             upto,
         } = lost;
         lines.push(format!(
-            "in this store, and in none that is known to stay: {operations} operations of site {site}, \
-             numbers {from} to {upto}"
+            "in this store, and in none that is known to stay: {} of site {site}, \
+             numbers {from} to {upto}",
+            plural(*operations, "operation")
+        ));
+    }
+    for peer in &report.untold {
+        lines.push(format!(
+            "{} could not be told: it lists this node as silent until another node tells it, or `starling \
+             evict` does",
+            harmless(peer)
         ));
     }
     lines.join("\n")
@@ -124,10 +132,25 @@ fn describe(report: &LeaveReport) -> String {
 
 pub(super) fn evict(args: &EvictArgs) -> anyhow::Result<ExitCode> {
     let client = args.node.client();
-    let peer_id = resolve(&client.nodes()?, &args.peer)?;
+    let nodes = client.nodes()?;
+    let peer_id = resolve(&nodes, &args.peer)?;
+    let listed = nodes.iter().find(|node| node.peer_id == peer_id);
+    // Also of one that is gone: what could not be taken down when it went is asked for once more.
     client.evict(&peer_id)?;
-    print(&format!("{} is evicted", harmless(&peer_id)))?;
+    print(&evicted(&peer_id, listed.map(|node| node.presence)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an eviction came to, for a node that was listed so before.
+fn evicted(peer_id: &str, before: Option<Presence>) -> String {
+    let peer_id = harmless(peer_id);
+    match before {
+        Some(Presence::Left) => format!("{peer_id} has already left"),
+        Some(Presence::Evicted) => format!("{peer_id} was already evicted"),
+        Some(Presence::Here | Presence::Stopped | Presence::Silent) | None => {
+            format!("{peer_id} is evicted")
+        }
+    }
 }
 
 /// The PeerId that `wanted` stands for. One that is not listed is passed on as it is: the node may know more.
@@ -164,11 +187,23 @@ fn resolve(nodes: &[NodeInfo], wanted: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-
     use libp2p::PeerId;
 
-    use super::resolve;
-    use crate::api::{NodeInfo, Presence};
+    use super::{describe, evicted, resolve};
+    use crate::api::{LeaveReport, NodeInfo, Presence};
+
+    #[test]
+    fn who_could_not_be_told_of_a_departure_is_named() {
+        let told = describe(&LeaveReport::default());
+        assert_eq!(told, "the node has left the cluster");
+        let report = LeaveReport {
+            untold: vec!["12D3".to_owned()],
+            ..LeaveReport::default()
+        };
+        let untold = describe(&report);
+        assert!(untold.starts_with(&told), "{untold}");
+        assert!(untold.contains("12D3 could not be told"), "{untold}");
+    }
 
     fn node(peer_id: &str, name: &str) -> NodeInfo {
         seen(peer_id, name, Presence::Stopped)
@@ -186,6 +221,20 @@ mod tests {
             last_seen: String::new(),
             alive: presence == Presence::Here,
             presence,
+        }
+    }
+
+    #[test]
+    fn only_a_member_is_said_to_be_evicted() {
+        for (before, said) in [
+            (Some(Presence::Left), "p has already left"),
+            (Some(Presence::Evicted), "p was already evicted"),
+            (Some(Presence::Here), "p is evicted"),
+            (Some(Presence::Stopped), "p is evicted"),
+            (Some(Presence::Silent), "p is evicted"),
+            (None, "p is evicted"),
+        ] {
+            assert_eq!(evicted("p", before), said);
         }
     }
 

@@ -37,16 +37,17 @@ Examples:
   starling simulate my-scenario.toml -o json       a scenario of your own, for a program
   starling simulate all --small                    everything, as `make test` runs it
 
-A scenario is a TOML file: what happens to the network, and what must come of it; those that come along
-are in protocols/simulation/scenarios/. The nodes run the same state machine as `starling up`.
+A scenario is a TOML file: what happens to the network, and what must come of it; those that come
+along are in protocols/simulation/scenarios/. The nodes run the same state machine as `starling up`.
 
 Each run, that is each case of a scenario with each seed, has one core for itself. What it comes to
-depends on the scenario and the seed alone, whatever --jobs is; only the time and memory it takes differ.
-A run of 10,000 nodes needs about 150 MB: with little memory, choose fewer jobs.
+depends on the scenario and the seed alone, whatever --jobs is; only the time and memory it takes
+differ. A run of 10,000 nodes needs about 150 MB: with little memory, choose fewer jobs.
 
 A bound that is missed by one seed is missed: the worst value of all seeds is judged.
 
-Exit code: 0 all bounds and invariants held, 1 one did not, or the scenario cannot be run, 130 interrupted.";
+Exit code: 0 all bounds and invariants held, 1 one did not, or the scenario cannot be run,
+130 interrupted.";
 
 /// Run the overlay's protocol in a simulated network of thousands of nodes
 #[derive(Debug, clap::Args)]

@@ -13,7 +13,7 @@ use crate::{
     },
     doctor::judge,
     http::ClientError,
-    terminal::output::{Format, complain, harmless, print, print_json, short},
+    terminal::output::{Format, complain, harmless, plural, print, print_json, short},
 };
 
 const EXAMPLES: &str = "\
@@ -163,8 +163,8 @@ fn clock(clock: &ClockStatus) -> String {
     let way = if ahead < 0.0 { "behind" } else { "ahead of" };
     let ahead = ahead.abs();
     format!(
-        "{ahead:.1} ms {way} {} neighbours (within {error:.1} ms)",
-        clock.neighbors
+        "{ahead:.1} ms {way} {} (within {error:.1} ms)",
+        plural(clock.neighbors, "neighbour")
     )
 }
 

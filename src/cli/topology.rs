@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use super::ask::NodeArgs;
 use crate::{
     api::Topology,
-    terminal::output::{harmless, print, print_json, short},
+    terminal::output::{harmless, plural, print, print_json, short},
 };
 
 const EXAMPLES: &str = "\
@@ -138,7 +138,8 @@ fn summary(graph: &Graph<'_>) -> String {
         0 | 1 => format!("connected, diameter {diameter}"),
         n => format!("in {n} parts that do not reach each other"),
     };
-    format!("{} nodes, {edges} edges, {shape}", graph.len())
+    let (nodes, edges) = (plural(graph.len(), "node"), plural(edges, "edge"));
+    format!("{nodes}, {edges}, {shape}")
 }
 
 /// The number of connected components and the longest shortest path.
@@ -281,7 +282,7 @@ mod tests {
             &[("a", "b", true)],
         );
         let text = draw(&split);
-        assert!(text.starts_with("3 nodes, 1 edges, in 2 parts"), "{text}");
+        assert!(text.starts_with("3 nodes, 1 edge, in 2 parts"), "{text}");
         assert!(text.contains("c     (alone)"), "{text}");
     }
 

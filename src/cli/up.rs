@@ -1,6 +1,6 @@
 //! `starling up`
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -56,6 +56,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = args.settings.load()?;
     let reach = Reach::of(&loaded.config);
+    let swarm_key = loaded.config.network.swarm_key.clone();
     telemetry::init(&loaded.config.log)?;
     // Only now is there a log to say it in.
     for warning in &loaded.warnings {
@@ -75,7 +76,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let (started, announcement) = oneshot::channel();
         let announcer = tokio::spawn(async move {
             if let Ok(node) = announcement.await {
-                announce(&node, reach);
+                announce(&node, reach, swarm_key.as_deref());
             }
         });
         // Boxed: the future of a whole node is large.
@@ -116,14 +117,14 @@ impl Reach {
     }
 }
 
-fn announce(node: &RuntimeFile, reach: Reach) {
+fn announce(node: &RuntimeFile, reach: Reach, swarm_key: Option<&Path>) {
     // With nobody there to read it the node runs all the same.
-    let _ = output::print(&announcement(node, reach));
+    let _ = output::print(&announcement(node, reach, swarm_key));
 }
 
 /// What is printed once a node is up. A line that others can follow to the letter: links go both ways, so
 /// a store that joins from another machine has to listen where this one reaches it.
-fn announcement(node: &RuntimeFile, reach: Reach) -> String {
+fn announcement(node: &RuntimeFile, reach: Reach, swarm_key: Option<&Path>) -> String {
     let mut text = format!(
         "starling node {} of cluster {} is up\n  peer   {}\n  http   http://{}\n  store  psql '{}'\n",
         output::harmless(&node.name),
@@ -136,11 +137,20 @@ fn announcement(node: &RuntimeFile, reach: Reach) -> String {
         cluster if cluster == Config::default().node.cluster => String::new(),
         cluster => format!(" --cluster {cluster}"),
     };
+    let key = swarm_key.map(word);
+    let key_flag = key
+        .as_ref()
+        .map_or_else(String::new, |key| format!(" --swarm-key {key}"));
     for address in &node.listen {
         // Who joins over loopback is on this machine, and its store may stay on loopback as well.
         let listen = if is_loopback(address) { "" } else { LISTEN };
         text.push_str(&format!(
-            "  join   starling up{cluster}{listen} --bootstrap {address}\n"
+            "  join   starling up{cluster}{key_flag}{listen} --bootstrap {address}\n"
+        ));
+    }
+    if let Some(key) = key {
+        text.push_str(&format!(
+            "  note   each node of the cluster has the same swarm key: copy {key}\n"
         ));
     }
     // A node that itself listens on loopback alone was never meant for several machines.
@@ -152,6 +162,17 @@ fn announcement(node: &RuntimeFile, reach: Reach) -> String {
         ));
     }
     text
+}
+
+/// A path as one word of a shell's line.
+fn word(path: &Path) -> String {
+    let text = output::harmless(&path.to_string_lossy());
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 /// The first SIGINT or SIGTERM stops the node, a second one ends the process.
@@ -190,6 +211,8 @@ fn watch_parent(shutdown: CancellationToken) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::{Reach, announcement};
     use crate::{config::Config, node::runtime_file::RuntimeFile};
 
@@ -209,13 +232,13 @@ mod tests {
     #[test]
     fn the_line_to_join_by_works_from_where_it_is_for() {
         let node = node(&["/ip4/127.0.0.1/tcp/7400", "/ip4/192.0.2.1/tcp/7400"]);
-        let text = announcement(&node, Reach::Network);
+        let text = announcement(&node, Reach::Network, None);
         assert!(text.contains("join   starling up --bootstrap /ip4/127.0.0.1/tcp/7400\n"));
         let line =
             "join   starling up --pg-listen 0.0.0.0:7432 --bootstrap /ip4/192.0.2.1/tcp/7400\n";
         assert!(text.contains(line), "{text}");
         assert!(!text.contains("note"), "{text}");
-        assert!(announcement(&node, Reach::Machine).contains("listens on loopback only"));
+        assert!(announcement(&node, Reach::Machine, None).contains("listens on loopback only"));
     }
 
     #[test]
@@ -230,7 +253,7 @@ mod tests {
                 .to_owned(),
             ..node(&[address.as_str()])
         };
-        let printed = announcement(&node, Reach::of(&Config::default()));
+        let printed = announcement(&node, Reach::of(&Config::default()), None);
         // The flag makes it that one address.
         let shown = format!(
             "```console\n$ starling up --data-dir a --name a --mdns off --listen {listen}\n{printed}```\n"
@@ -242,7 +265,7 @@ mod tests {
     #[test]
     fn nothing_is_said_of_other_machines_to_who_wants_none() {
         let node = node(&["/ip4/127.0.0.1/tcp/7400"]);
-        assert!(!announcement(&node, Reach::Machine).contains("note"));
+        assert!(!announcement(&node, Reach::Machine, None).contains("note"));
     }
 
     #[test]
@@ -251,11 +274,23 @@ mod tests {
             cluster: "shops".to_owned(),
             ..node(&["/ip4/127.0.0.1/tcp/7400"])
         };
-        let text = announcement(&other, Reach::Machine);
+        let text = announcement(&other, Reach::Machine, None);
         assert!(
             text.contains("starling up --cluster shops --bootstrap"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_line_to_join_by_has_the_swarm_key() {
+        let node = node(&["/ip4/127.0.0.1/tcp/7400"]);
+        let text = |key: &str| announcement(&node, Reach::Network, Some(Path::new(key)));
+        let line = "join   starling up --swarm-key swarm.key --bootstrap /ip4/127.0.0.1/tcp/7400\n";
+        assert!(text("swarm.key").contains(line), "{}", text("swarm.key"));
+        assert!(text("swarm.key").contains("same swarm key: copy swarm.key\n"));
+        assert!(text("/my keys/it's").contains(r" --swarm-key '/my keys/it'\''s' --bootstrap"));
+        let open = announcement(&node, Reach::Network, None);
+        assert!(!open.contains("swarm"), "{open}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use libp2p::{Multiaddr, multiaddr::Protocol};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{check::Check, switch};
+use crate::network::{SwarmKey, SwarmKeyError};
 
 /// The port of the default listen addresses.
 const DEFAULT_PORT: u16 = 7400;
@@ -101,12 +102,17 @@ impl Network {
             self.check_dialled("network.bootstrap", address, check);
         }
         if let Some(file) = &self.swarm_key
-            // Only that it can be read: what is no key in it the network refuses when it starts.
-            && let Err(error) = std::fs::File::open(file)
+            && let Err(error) = SwarmKey::load(file)
         {
+            let message = match error {
+                SwarmKeyError::Io { source, .. } => {
+                    format!("cannot read `{}`: {source}", file.display())
+                }
+                malformed @ SwarmKeyError::Malformed { .. } => malformed.to_string(),
+            };
             check.fail(
                 "network.swarm_key",
-                format!("cannot read `{}`: {error}", file.display()),
+                message,
                 "name a readable file in the swarm key format",
             );
         }

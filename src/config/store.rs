@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
+use nix::unistd::User;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
@@ -133,6 +134,18 @@ impl Store {
             check.fail(
                 "store.run_as",
                 "PostgreSQL does not run as root",
+                "name an unprivileged user, for example postgres",
+            );
+        }
+        // Only a private server is run as somebody.
+        if self.postgres.is_none()
+            && let Some(user) = self.run_as.as_deref().filter(|user| !user.is_empty())
+            // Where users cannot be looked up the start says so.
+            && let Ok(None) = User::from_name(user)
+        {
+            check.fail(
+                "store.run_as",
+                format!("there is no user `{user}` on this machine"),
                 "name an unprivileged user, for example postgres",
             );
         }

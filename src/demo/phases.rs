@@ -12,7 +12,7 @@ use super::{
     story::{self, VISITS_PER_ROUND},
     watch,
 };
-use crate::terminal::output::print;
+use crate::terminal::output::{plural, print};
 
 /// Servers are made one `initdb` each, on a machine that may be small and busy.
 const START_LIMIT: Duration = Duration::from_secs(180);
@@ -36,8 +36,8 @@ pub(super) async fn play(
     progress: &Progress,
 ) -> anyhow::Result<()> {
     progress.say(&format!(
-        "A cluster of {} nodes on this machine:",
-        plan.nodes
+        "A cluster of {} on this machine:",
+        plural(plan.nodes, "node")
     ));
     let mut acts = Acts {
         flock,
@@ -56,7 +56,7 @@ pub(super) async fn play(
     acts.link("heal").await?;
     acts.revive(victim).await?;
     acts.write("write again", 3).await?;
-    acts.summarise()
+    acts.summarise(plan.stay)
 }
 
 impl Acts<'_> {
@@ -66,7 +66,7 @@ impl Acts<'_> {
             .begin("start the nodes, each with its own PostgreSQL", nodes);
         let started = self.flock.start_all(&stage, START_LIMIT).await;
         self.end("start", stage, started, |()| {
-            format!("{nodes} nodes started")
+            format!("{} started", plural(nodes, "node"))
         })
     }
 
@@ -77,9 +77,9 @@ impl Acts<'_> {
         self.end(name, stage, linked, |statuses| {
             let since = since.map(|time| format!(", {time} after the kill"));
             format!(
-                "{} nodes, {} neighbour relations, data flowing over each both ways{}",
-                statuses.len(),
-                watch::edges(&statuses),
+                "{}, {}, data flowing over each both ways{}",
+                plural(statuses.len(), "node"),
+                plural(watch::edges(&statuses), "neighbour relation"),
                 since.unwrap_or_default()
             )
         })
@@ -91,8 +91,9 @@ impl Acts<'_> {
         let written = self.write_and_compare(round).await;
         self.end(name, stage, written, |(writers, operations, after)| {
             format!(
-                "{writers} nodes wrote; equal content ({operations} operations) on all {} after \
-                 the last write",
+                "{} wrote; equal content ({}) on all {} after the last write",
+                plural(writers, "node"),
+                plural(operations, "operation"),
                 seconds(after)
             )
         })
@@ -146,7 +147,10 @@ impl Acts<'_> {
         let stage = self.progress.begin(&format!("start {name} again"), 0);
         let back = self.start_and_compare(victim).await;
         self.end("come back", stage, back, |operations| {
-            format!("{name} is back, linked, and has all {operations} operations")
+            format!(
+                "{name} is back, linked, and has all {}",
+                plural(operations, "operation")
+            )
         })
     }
 
@@ -178,10 +182,14 @@ impl Acts<'_> {
     }
 
     /// What a person takes away, on standard output.
-    fn summarise(&mut self) -> anyhow::Result<()> {
+    fn summarise(&mut self, stays: bool) -> anyhow::Result<()> {
         let mut text = "\nEverything worked.\n\n".to_owned();
         for (name, took) in &self.times {
             text.push_str(&format!("  {name:<16} {:>8}\n", seconds(*took)));
+        }
+        // Of nodes that are about to be stopped no address is of use.
+        if !stays {
+            return print(&text);
         }
         text.push_str("\nEvery node takes reads and writes. A shell on each:\n\n");
         let mut first = None;

@@ -172,6 +172,29 @@ fn a_configured_address_leads_to_a_join_and_a_lasting_contact() {
 }
 
 #[test]
+fn of_another_cluster_both_names_are_told() {
+    let (mut discovery, mut rng) = machine(vec![address(1)], &[]);
+    discovery.tick(NOW, &mut rng);
+    let dials = discovery.resolved(0, Ok(vec![address(1)]), NOW, &mut rng);
+    let connection = ConnectionId::new_unchecked(1);
+    discovery.dialing(0, connection);
+    let peer = PeerId::random();
+    discovery.connected(connection, peer, &dials[0], NOW, &mut rng);
+    let theirs = ["/starling/other/link/1.0.0"];
+    assert!(!discovery.identified(peer, theirs, "cluster other", NOW, &mut rng));
+    let told = news(&mut discovery)
+        .into_iter()
+        .find_map(|news| match news {
+            News::Failing(_, cause) => Some(cause.to_string()),
+            _ => None,
+        });
+    assert_eq!(
+        told.as_deref(),
+        Some("the peer there is not of our cluster: cluster other; ours is cluster starling")
+    );
+}
+
+#[test]
 fn failures_are_told_once_per_cause() {
     let (mut discovery, mut rng) = machine(vec![address(1)], &[]);
     let mut now = NOW;

@@ -3,7 +3,7 @@
 use crate::{
     api::{Direction, LinkState, LinkStatus},
     finding::{Finding, Severity},
-    terminal::output::{harmless, short},
+    terminal::output::{harmless, plural, short},
 };
 
 /// WAL held back by one outgoing link that deserves a look, and that is urgent: a segment of it, and a
@@ -12,6 +12,10 @@ const LAG_BYTES: (i64, i64) = (16 << 20, 256 << 20);
 
 /// Seconds behind a peer that deserve a look, and that are urgent.
 const LAG_SECONDS: (f64, f64) = (5.0, 300.0);
+
+/// Of a link that nobody has named a cure for.
+const CURE: &str = "look at `starling links` on the peer, and at the logs of both nodes: one of the two says why \
+                    it cannot go on";
 
 /// What is wrong with each link, or that nothing is.
 pub(super) fn judge_links(links: &[LinkStatus]) -> Vec<Finding> {
@@ -27,7 +31,8 @@ pub(super) fn judge_links(links: &[LinkStatus]) -> Vec<Finding> {
         let what = if links.is_empty() {
             "there is no data link yet".to_owned()
         } else if flowing == links.len() {
-            format!("{flowing} data links are up and level")
+            let verb = if flowing == 1 { "is" } else { "are" };
+            format!("{} {verb} up and level", plural(flowing, "data link"))
         } else {
             let reasons: Vec<String> = links
                 .iter()
@@ -67,9 +72,7 @@ fn judge_link(link: &LinkStatus) -> Option<Finding> {
         let why = reason.map_or_else(String::new, |reason| format!(": {reason}"));
         let what = format!("{name} is {} since {}{why}", link.state.name(), link.since);
         let fix = link.fix.as_deref().map(harmless);
-        let fix = fix.unwrap_or_else(|| {
-            "`starling links` shows it again in a moment; if it stays, see the logs of both nodes".to_owned()
-        });
+        let fix = fix.unwrap_or_else(|| CURE.to_owned());
         return Some(Finding::of_node(
             "SN003",
             Severity::Warning,
@@ -158,11 +161,11 @@ mod tests {
             reason: None,
             ..link(LinkState::Streaming, false)
         };
-        assert_eq!(summary(&[streaming()]), "1 data links are up and level");
+        assert_eq!(summary(&[streaming()]), "1 data link is up and level");
         let lazy = link(LinkState::Lazy, false);
         assert_eq!(
             summary(&[streaming(), lazy]),
-            "1 data links are up and level"
+            "1 data link is up and level"
         );
         for state in [
             LinkState::Opening,
@@ -202,6 +205,18 @@ mod tests {
             (300.0, Severity::Critical),
         ] {
             assert_eq!(judge_links(&[behind(seconds)])[0].severity, severity);
+        }
+    }
+
+    #[test]
+    fn a_link_without_a_cure_of_its_own_is_looked_at_from_the_other_side() {
+        let down = LinkStatus {
+            fix: None,
+            ..link(LinkState::Down, false)
+        };
+        let fix = judge_links(&[down]).remove(0).fix.unwrap();
+        for place in ["`starling links` on the peer", "logs of both nodes"] {
+            assert!(fix.contains(place), "{fix}");
         }
     }
 

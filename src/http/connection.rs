@@ -65,15 +65,24 @@ impl Drop for Awaited {
 pub(super) struct Bounded {
     listener: TcpListener,
     permits: Arc<Semaphore>,
-    silence_max: Duration,
+    limits: Limits,
+}
+
+/// How long a connection is put up with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Nothing moves on it.
+    pub(super) silence_max: Duration,
+    /// A request is coming.
+    pub(super) request_max: Duration,
 }
 
 impl Bounded {
-    /// A connection on which nothing moves for `silence_max` ends.
-    pub(super) fn new(listener: TcpListener, silence_max: Duration) -> Self {
+    /// A connection that is beyond its limits ends.
+    pub(super) fn new(listener: TcpListener, limits: Limits) -> Self {
         Self {
             listener,
-            silence_max,
+            limits,
             permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }
     }
@@ -95,8 +104,9 @@ impl Listener for Bounded {
         (
             Connection {
                 stream,
-                silence: Box::pin(sleep(self.silence_max)),
-                silence_max: self.silence_max,
+                silence: Box::pin(sleep(self.limits.silence_max)),
+                limits: self.limits,
+                coming_since: None,
                 is_awaited: Arc::default(),
                 _permit: permit,
             },
@@ -109,11 +119,13 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that ends when nothing moves on it for too long.
+/// A connection that ends when nothing moves on it for too long, or a request takes too long to come.
 pub(super) struct Connection {
     stream: TcpStream,
     silence: Pin<Box<Sleep>>,
-    silence_max: Duration,
+    limits: Limits,
+    /// Since when a request has been coming that nothing was answered to.
+    coming_since: Option<Instant>,
     is_awaited: Arc<AtomicBool>,
     _permit: OwnedSemaphorePermit,
 }
@@ -141,7 +153,7 @@ impl Connection {
     }
 
     fn silence_end(&self) -> Instant {
-        Instant::now() + self.silence_max
+        Instant::now() + self.limits.silence_max
     }
 }
 
@@ -151,7 +163,15 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        // A byte now and then is no silence, and would hold a place for ever.
+        if buffer.filled().len() > before {
+            let since = *self.coming_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > self.limits.request_max {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
         self.limit(context, result)
     }
 }
@@ -163,6 +183,9 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if result.is_ready() {
+            self.coming_since = None;
+        }
         self.limit(context, result)
     }
 
@@ -185,14 +208,52 @@ mod tests {
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
         sync::Notify,
+        time::{sleep, timeout},
     };
 
-    use super::{Bounded, Duration, Peer};
+    use super::{Bounded, Duration, Limits, Listener as _, Peer, io};
     use crate::http::{
         Settings, Token,
         guard::{LEAVE, guard},
         token,
     };
+
+    /// Far more than it takes.
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    #[tokio::test]
+    async fn a_request_that_does_not_get_on_is_cut_off_though_it_is_never_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits {
+            silence_max: 2 * PATIENCE,
+            request_max: Duration::from_millis(200),
+        };
+        let mut bounded = Bounded::new(listener, limits);
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        let (mut connection, _) = bounded.accept().await;
+        let mut byte = [0];
+        let dripping = async {
+            loop {
+                slow.write_all(b"G").await.unwrap();
+                if let Err(error) = connection.read(&mut byte).await {
+                    break error;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let cut = timeout(PATIENCE, dripping).await.expect("it is cut off");
+        assert_eq!(cut.kind(), io::ErrorKind::TimedOut);
+        // One that is answered begins anew with its next request.
+        let mut quick = TcpStream::connect(address).await.unwrap();
+        let (mut connection, _) = bounded.accept().await;
+        for _ in 0..3 {
+            quick.write_all(b"G").await.unwrap();
+            connection.read_exact(&mut byte).await.unwrap();
+            sleep(limits.request_max).await;
+            connection.write_all(b"A").await.unwrap();
+        }
+    }
 
     #[tokio::test]
     async fn who_waits_for_a_departure_is_not_cut_off_for_being_silent() {
@@ -215,7 +276,11 @@ mod tests {
             .layer(middleware::from_fn_with_state(Arc::new(settings), guard));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let bounded = Bounded::new(listener, Duration::from_millis(200));
+        let limits = Limits {
+            silence_max: Duration::from_millis(200),
+            request_max: PATIENCE,
+        };
+        let bounded = Bounded::new(listener, limits);
         let service = router.into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move { axum::serve(bounded, service).await });
 

@@ -12,6 +12,9 @@ pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// A body is short and sent at once.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A request comes whole within this time: a head is sent at once as well.
+pub(super) const REQUEST_MAX: Duration = BODY_TIMEOUT.saturating_mul(2);
+
 /// The way there and back.
 const MARGIN: Duration = Duration::from_secs(1);
 

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{
-    connection::{Bounded, Peer},
-    limits::SILENCE_MAX,
+    connection::{Bounded, Limits, Peer},
+    limits::{REQUEST_MAX, SILENCE_MAX},
     routes::router,
     view::{Settings, View},
 };
@@ -63,7 +63,13 @@ pub async fn serve(
     let address = listener.local_addr()?;
     info!(%address, "http api listening");
     let server = axum::serve(
-        Bounded::new(listener, SILENCE_MAX),
+        Bounded::new(
+            listener,
+            Limits {
+                silence_max: SILENCE_MAX,
+                request_max: REQUEST_MAX,
+            },
+        ),
         router(view, settings).into_make_service_with_connect_info::<Peer>(),
     )
     .with_graceful_shutdown(shutdown.clone().cancelled_owned());

@@ -51,6 +51,8 @@ mod store;
 
 use tokio_postgres::Client;
 
+pub(crate) use self::settings::RESTART;
+
 use self::{observed::Observed, role::Role};
 use super::{conninfo::Conninfo, error::Error, sizing::links_max, version::Version};
 use crate::{

@@ -100,7 +100,9 @@ pub enum Error {
         pid: i32,
     },
     /// Started by root, and no user was found that could run the server.
-    #[error("no user to run PostgreSQL as: {reason}; set `run_as` to an ordinary user")]
+    #[error(
+        "no user to run PostgreSQL as: {reason}; name an ordinary user with --run-as (store.run_as)"
+    )]
     NoAccount {
         /// What was tried.
         reason: String,
@@ -251,7 +253,10 @@ pub enum Error {
         reason: String,
     },
     /// Wrong password, or none where one is needed.
-    #[error("PostgreSQL at {address} refuses the password of user {user}")]
+    #[error(
+        "PostgreSQL at {address} refuses the password of user {user}, or was given none; give it in PGPASSWORD, \
+         in ~/.pgpass, or in a file that STARLING_STORE__PASSWORD_FILE names"
+    )]
     WrongPassword {
         /// Host and port.
         address: String,
@@ -383,4 +388,32 @@ fn list(folders: &[PathBuf]) -> String {
         .map(|folder| folder.display().to_string())
         .collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn who_has_no_good_password_or_user_is_told_where_to_give_one() {
+        let password = Error::WrongPassword {
+            address: "db:5432".to_owned(),
+            user: "me".to_owned(),
+        };
+        let account = Error::NoAccount {
+            reason: "there is no user nosuch".to_owned(),
+        };
+        for (error, places) in [
+            (
+                password,
+                &["PGPASSWORD", ".pgpass", "STARLING_STORE__PASSWORD_FILE"][..],
+            ),
+            (account, &["--run-as", "store.run_as"][..]),
+        ] {
+            let text = error.to_string();
+            for place in places {
+                assert!(text.contains(place), "{place} in {text}");
+            }
+        }
+    }
 }

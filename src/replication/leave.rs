@@ -114,8 +114,13 @@ impl<T: Transport> Departing<T> {
             () = self.out_of_sight(terms.patience) => return Err(unseen(terms.patience)),
         };
         self.stage.send_replace(Some(LeaveStage::TakingDown));
+        let untold = self.say_farewell().await;
         let is_clear = self.take_down().await;
-        Ok(Left { is_clear, ..left })
+        Ok(Left {
+            is_clear,
+            untold,
+            ..left
+        })
     }
 
     /// The node serves again. An error says that its store may still be closed to writers.
@@ -195,6 +200,7 @@ impl<T: Transport> Departing<T> {
             open: settled.left,
             lost,
             is_clear: true,
+            untold: Vec::new(),
         })
     }
 
@@ -272,20 +278,24 @@ impl<T: Transport> Departing<T> {
         }
     }
 
-    /// Says farewell to every neighbour and has everything taken down; whether nothing is left.
-    async fn take_down(&self) -> bool {
+    /// Tells every neighbour; whom that could not be told.
+    async fn say_farewell(&self) -> Vec<NodeId> {
         let peers: Vec<_> = self
             .desired
             .borrow()
             .present()
             .map(|neighbor| neighbor.name.clone())
             .collect();
-        join_all(peers.iter().map(|peer| async move {
-            if let Err(error) = self.subscriber.announce_leave(peer).await {
-                warn!(%peer, %error, "peer could not be told that we leave");
-            }
-        }))
-        .await;
+        let told = join_all(peers.iter().map(|peer| async move {
+            let error = self.subscriber.announce_leave(peer).await.err()?;
+            warn!(%peer, %error, "peer could not be told that we leave");
+            Some(peer.clone())
+        }));
+        told.await.into_iter().flatten().collect()
+    }
+
+    /// Has everything taken down; whether nothing is left.
+    async fn take_down(&self) -> bool {
         self.desired
             .send_modify(|desired| desired.phase = Phase::Gone);
         let is_clear = |observed: &Observed| matches!(observed, Observed::Known(inventory) if inventory.is_empty());

@@ -1,6 +1,9 @@
 //! What goes to standard output and standard error, and in which form.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -59,6 +62,13 @@ pub(crate) fn harmless_lines(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// So many of what `word` names in the singular.
+pub(crate) fn plural(count: impl Display + Copy, word: &str) -> String {
+    let count = count.to_string();
+    let ending = if count == "1" { "" } else { "s" };
+    format!("{count} {word}{ending}")
+}
+
 /// The end of a PeerId: its beginning is the same for all.
 pub(crate) fn short(peer_id: &str) -> String {
     const SHOWN: usize = 8;
@@ -69,4 +79,16 @@ pub(crate) fn short(peer_id: &str) -> String {
     }
     let tail: String = peer_id.chars().skip(count - SHOWN).collect();
     format!("…{}", harmless(&tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plural;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(plural(0, "node"), "0 nodes");
+        assert_eq!(plural(1_i64, "data link"), "1 data link");
+        assert_eq!(plural(11_u64, "operation"), "11 operations");
+    }
 }

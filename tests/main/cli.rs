@@ -270,6 +270,14 @@ fn config_check_ends_with_the_code_of_its_verdict() {
         .unwrap();
     assert_eq!(remarked.status.code(), Some(1));
     assert!(text(&remarked).1.contains("STARLING_CLUSTER"));
+    let told = starling(&["config", "check", "-o", "json"])
+        .env("STARLING_CLUSTR", "x")
+        .output()
+        .unwrap();
+    assert_eq!(told.status.code(), Some(1));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let warning = told["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("STARLING_CLUSTER"), "{told}");
 }
 
 #[test]
@@ -401,6 +409,18 @@ async fn doctor_examines_a_server_and_ends_with_the_code_of_its_worst_finding() 
         (code, &*findings[0].code),
         (Some(2), "SP000"),
         "{findings:?}"
+    );
+}
+
+#[test]
+fn what_no_sql_mends_goes_to_standard_error_and_leaves_the_script_empty() {
+    let url = format!("postgresql://me@{}/shop", silence());
+    let output = starling(&["doctor", "--sql", &url]).output().unwrap();
+    let (out, err) = text(&output);
+    assert_eq!((output.status.code(), out.as_str()), (Some(2), ""));
+    assert!(
+        err.contains("SP000: the server cannot be connected to"),
+        "{err}"
     );
 }
 

@@ -230,9 +230,25 @@ fn a_default_bends_to_what_somebody_set() {
     assert_eq!((overlay.shuffle_active, overlay.prwl), (2, 2));
 }
 
+/// In the form that libp2p implementations share.
+fn swarm_key() -> String {
+    format!("/key/swarm/psk/1.0.0/\n/base16/\n{}\n", "5a".repeat(32))
+}
+
+#[test]
+fn a_file_that_is_no_swarm_key_is_refused() {
+    for content in ["key", "/key/swarm/psk/1.0.0/\n/base16/\n00\n", ""] {
+        let given =
+            Given::new(&[], &[], None).with_file("STARLING_SWARM_KEY", "swarm.key", content);
+        let complaint = given.complaint();
+        assert!(complaint.contains("is not a swarm key"), "{complaint}");
+        assert!(complaint.contains("in the swarm key format"), "{complaint}");
+    }
+}
+
 #[test]
 fn a_swarm_key_turns_quic_off_by_default_and_refuses_it_when_asked_for() {
-    let key = |given: Given| given.with_file("STARLING_SWARM_KEY", "swarm.key", "key");
+    let key = |given: Given| given.with_file("STARLING_SWARM_KEY", "swarm.key", &swarm_key());
     let default = key(Given::new(&[], &[], None)).load().config.network.listen;
     assert_eq!(default.len(), 1);
     let asked = key(Given::new(
@@ -492,6 +508,13 @@ const COMPLAINTS: &[Row] = &[
         "postgres",
     ),
     (
+        &[("run-as", "nosuch")],
+        &[],
+        None,
+        "there is no user `nosuch`",
+        "unprivileged user",
+    ),
+    (
         &[("pg-bin", "/nowhere")],
         &[],
         None,
@@ -660,7 +683,7 @@ fn with_a_swarm_key_no_address_is_taken_that_cannot_carry_it() {
     let toml = "[network]\nbootstrap = ['/ip4/1.2.3.4/udp/7400/quic-v1', '/ip4/1.2.3.4/tcp/7400']";
     let given = Given::new(&[], &[], Some(toml));
     given.load();
-    let given = given.with_file("STARLING_SWARM_KEY", "swarm.key", "");
+    let given = given.with_file("STARLING_SWARM_KEY", "swarm.key", &swarm_key());
     let complaint = given.complaint();
     assert!(
         complaint.contains("quic-v1` cannot be dialled: QUIC cannot carry the swarm key"),

@@ -154,6 +154,7 @@ fn report(left: &Left) -> LeaveReport {
         ended_sessions: left.ended,
         open_transactions: left.open.iter().map(ToString::to_string).collect(),
         lost: lost.collect(),
+        untold: left.untold.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -11,8 +11,8 @@ use crate::{
     postgres::sizing::Sizing,
 };
 
-/// What other changes need to take effect.
-const RESTART: &str = "-- then restart the server";
+/// What other changes need to take effect. The end of a fix, so that it can be told from the statement.
+pub(crate) const RESTART: &str = "-- then restart the server";
 
 /// All findings about settings.
 pub(super) fn check(observed: &Observed, requirements: Requirements) -> Vec<Finding> {

@@ -127,6 +127,8 @@ pub struct Left {
     pub lost: Vec<Lost>,
     /// Nothing of its links is left here.
     pub is_clear: bool,
+    /// Neighbours that could not be told. They have all that is written here; for them this node is silent.
+    pub untold: Vec<NodeId>,
 }
 
 /// Why a node has not left. It goes on, and its store takes writes.

@@ -153,7 +153,7 @@ impl Scene<'_> {
             Some(denial) => denial.clone().into(),
             None => Reason::new(LinkState::Opening, "the peer has not asked for it")
                 .at(Side::Peer)
-                .fixed_by("`starling links` on the peer says why it does not")
+                .fixed_by(ASK_THE_PEER)
                 .into(),
         }
     }
@@ -312,6 +312,9 @@ impl Scene<'_> {
     }
 }
 
+/// Of a link that the peer has not asked for: what it does about it, it tells itself.
+const ASK_THE_PEER: &str = "`starling links` on the peer says why it does not";
+
 fn failing(failures: i64) -> String {
     format!(
         "its apply worker has failed {failures} times within a minute: the server's log says why"
@@ -395,6 +398,10 @@ impl Standings {
         for link in links {
             let since = self.idle.get(&of(link));
             link.overdue = since.is_some_and(|since| now >= *since + grace);
+            // While a link may still come by itself there is nothing to mend.
+            if !link.overdue && link.fix.as_deref() == Some(ASK_THE_PEER) {
+                link.fix = None;
+            }
         }
     }
 }

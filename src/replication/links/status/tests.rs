@@ -305,6 +305,25 @@ fn a_state_keeps_its_date_and_a_direction_without_flow_becomes_overdue() {
 }
 
 #[test]
+fn nothing_is_to_be_mended_while_a_link_that_was_not_asked_for_may_still_come() {
+    let mut standings = Standings::default();
+    let mut fix = |at| {
+        let mut links = Stage::new().links();
+        standings.date(&mut links, second(at), OVERDUE);
+        links.retain(|link| link.direction == Direction::Out);
+        let link = links.remove(0);
+        assert!(
+            link.reason
+                .is_some_and(|reason| reason.contains("not asked"))
+        );
+        (link.overdue, link.fix)
+    };
+    assert_eq!(fix(1), (false, None));
+    let (overdue, late) = fix(99);
+    assert!(overdue && late.is_some_and(|fix| fix.contains("on the peer")));
+}
+
+#[test]
 fn while_the_store_cannot_be_asked_nothing_is_said_to_stream() {
     let links = Stage::new().incoming(true).outgoing(true).links();
     let why = Reason::of(&Error::Timeout("a look at the store"));
