@@ -163,10 +163,7 @@ mod tests {
         };
         assert_eq!(summary(&[streaming()]), "1 data link is up and level");
         let lazy = link(LinkState::Lazy, false);
-        assert_eq!(
-            summary(&[streaming(), lazy]),
-            "1 data link is up and level"
-        );
+        assert_eq!(summary(&[streaming(), lazy]), "1 data link is up and level");
         for state in [
             LinkState::Opening,
             LinkState::CatchingUp,
