@@ -214,7 +214,7 @@ impl Installation {
             .process_group(0);
         if self.seclusion.load(Ordering::Relaxed) {
             // The command line wins over all files, `alter system` included. No apply workers: the data may
-            // be an older copy, into which no link of its former life must bring anything before the store
+            // be an older copy, into which no link of an earlier run must bring anything before the store
             // has been looked into.
             let port = format!("port={SECLUDED_PORT}");
             for setting in [

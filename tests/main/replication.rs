@@ -574,6 +574,23 @@ async fn a_departure_that_waits_for_a_peer_looks_again_by_and_by() {
     cluster.stop().await;
 }
 
+/// Its server has confirmed everything; its controller does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_could_not_be_told_of_a_departure_is_named() {
+    let cluster = Cluster::start(2).await;
+    let [leaving, silent] = [&cluster.nodes[0], &cluster.nodes[1]];
+    cluster.link(0, 1);
+    cluster.await_linked(0, 1).await;
+    leaving.run("select crdv.mapadd('m', 'k', 'v')").await;
+    cluster
+        .await_text(1, "select crdv.mapLwwValue('m', 'k')", "v")
+        .await;
+    cluster.router.mute(silent);
+    let left = leaving.plane().leave(Terms::default()).await.unwrap();
+    assert_eq!(left.untold, [silent.neighbor().name]);
+    cluster.stop().await;
+}
+
 /// After a departure that failed the store is opened until that has worked: not behind the back of the next.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_was_left_at_the_second_attempt_stays_closed() {

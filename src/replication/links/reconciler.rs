@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     api::{Dissemination, LinkStatus},
-    identity::NodeId,
+    identity::{NodeId, Site},
     replication::{
         Transport,
         confirm::ConfirmationState,
@@ -156,6 +156,9 @@ impl<T: Transport> Reconciler<T> {
                     // Peers tell of what they hold far more often than a look would pay. But what does not come
                     // has to be noticed in time.
                     Ok(()) = heads.changed() => {
+                        if let Observed::Known(Inventory { own, .. }) = *self.observed {
+                            self.compare_heads(own);
+                        }
                         if self.awaits_data() {
                             next = next.min(Instant::now() + FAST_TICK);
                         }
@@ -191,8 +194,7 @@ impl<T: Transport> Reconciler<T> {
         let steps = self.plan(now);
         let is_settled = steps.is_empty() && self.tasks.is_empty() && self.is_calm();
         // Catalogues tell nobody of a change: while one is due, they are looked at more often.
-        let awaits_data = self.awaits_data();
-        let mut pause = if is_settled && !awaits_data {
+        let mut pause = if is_settled && !self.awaits_data() {
             self.context.settings.tick
         } else {
             FAST_TICK
@@ -256,31 +258,26 @@ impl<T: Transport> Reconciler<T> {
             .send_replace(Arc::clone(&self.observed));
     }
 
-    /// Compares what peers hold with what we do: whether anything of it is to come.
-    fn awaits_data(&mut self) -> bool {
-        // Where every neighbour is linked with, there is no other way to look for.
-        let is_tree = self.context.settings.dissemination == Dissemination::Tree;
-        let Observed::Known(Inventory { own, .. }) = &*self.observed else {
-            return false;
-        };
-        if !is_tree {
-            return false;
-        }
-        let (own, now) = (*own, self.context.now());
+    /// Compares what peers hold with what we do.
+    fn compare_heads(&mut self, own: Site) {
         let (heads, ours) = (&self.inputs.heads, &self.inputs.vector);
+        let now = self.context.now();
         self.ledger
             .compare(&heads.borrow(), (&ours.borrow(), now), own);
+    }
+
+    /// Whether peers were seen to hold what is still to come, and there may be another way to get it. Where every
+    /// neighbour is linked with there is none.
+    fn awaits_data(&self) -> bool {
         let mut backlogs = self.ledger.backlogs.values();
-        backlogs.any(|backlog| backlog.since().is_some())
+        self.context.settings.dissemination == Dissemination::Tree
+            && backlogs.any(|backlog| backlog.since().is_some())
     }
 
     /// Finds out which links bring less than their publishers have, and why.
     async fn compare(&mut self, inventory: &Inventory) {
-        let now = self.context.now();
-        let (heads, ours) = (&self.inputs.heads, &self.inputs.vector);
-        self.ledger
-            .compare(&heads.borrow(), (&ours.borrow(), now), inventory.own);
-        let stuck = self.ledger.stuck(inventory, now);
+        self.compare_heads(inventory.own);
+        let stuck = self.ledger.stuck(inventory, self.context.now());
         self.ledger.hindrances.clear();
         // Only for the status, so only while there is a lag to be explained.
         let Some(observer) = self.observer.as_ref().filter(|_| !stuck.is_empty()) else {
